@@ -1,0 +1,103 @@
+//! The errno contract: what each operation may return, given what it met.
+//!
+//! Written from the behaviour of Linux (op x state table of 6.12, 6.18 and 7.3), not from the procedures: it
+//! knows neither their order nor their locks. What an operation met is noted in [`crate::kernel::seen`].
+
+use crate::design::{Design, Links, SameMap};
+use crate::exec::errno::{
+    E2BIG, EAGAIN, EBUSY, EEXIST, EINPROGRESS, EINVAL, EIO, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP, EPERM,
+};
+use crate::kernel::{Cpu, Kernel, MapState, seen};
+use crate::world::{MapDecl, OpKind, Subsystem, World};
+
+const fn state(s: MapState) -> u16 {
+    1 << s as u16
+}
+
+/// Whether the result in `cpu.err` is one that the contract allows.
+pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
+    let map = cpu.map.and_then(|m| k.maps.get(m));
+    let decl = map.map(|m| &world.maps[usize::from(m.decl)]);
+    let met = |what: u16| cpu.seen & what != 0;
+    if cpu.err == ENOMEM {
+        return met(seen::NOMEM);
+    }
+    match cpu.op {
+        OpKind::MapUpdate => {
+            let Some(decl) = decl else { return true };
+            map_update(world, decl, cpu.err, cpu.seen)
+        }
+        OpKind::MapDelete => {
+            let Some(decl) = decl else { return true };
+            match cpu.err {
+                EOPNOTSUPP => decl.link,
+                0 => !decl.link && met(state(MapState::InUse)),
+                ENOENT => !decl.link && met(state(MapState::Init)),
+                EINPROGRESS => !decl.link && met(state(MapState::ToBeFree)),
+                _ => false,
+            }
+        }
+        OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
+            let Some(decl) = decl else { return true };
+            let subsystem = world.types[decl.ty].subsystem;
+            let ready = state(MapState::Ready) | if design.links == Links::One { state(MapState::InUse) } else { 0 };
+            match cpu.err {
+                0 => decl.link && met(ready) && world.validates(decl),
+                EINVAL => !decl.link || met(!ready & STATES),
+                EBUSY if design.links == Links::One && met(seen::HAS_LINK) => true,
+                err => refused_by_reg(subsystem, err, cpu.seen),
+            }
+        }
+        OpKind::LinkUpdate => {
+            let Some(decl) = decl else { return true };
+            let ready = state(MapState::Ready) | if design.links == Links::One { state(MapState::InUse) } else { 0 };
+            match cpu.err {
+                0 => decl.link && met(ready) && !met(seen::DETACHED | seen::OTHER_MAP),
+                EINVAL => {
+                    !decl.link
+                        || met(!ready & STATES)
+                        || met(seen::MISMATCH)
+                        || design.same_map == SameMap::Refuse
+                }
+                EOPNOTSUPP => !world.types[decl.ty].subsystem.has_update(),
+                ENOLINK => met(seen::DETACHED),
+                EPERM => met(seen::OTHER_MAP),
+                EBUSY => design.links == Links::One && met(seen::HAS_LINK),
+                _ => false,
+            }
+        }
+        OpKind::MapCreate => cpu.err == 0 || (cpu.err == EINVAL && met(seen::NO_MODULE)),
+        OpKind::SockOpen => matches!(cpu.err, 0 | ENOENT | EBUSY),
+        OpKind::SockCall | OpKind::Call | OpKind::ScxError => matches!(cpu.err, 0 | ENOENT),
+        OpKind::Rmmod => matches!(cpu.err, 0 | EAGAIN),
+        _ => cpu.err == 0,
+    }
+}
+
+const STATES: u16 = 15;
+
+fn map_update(world: &World, decl: &MapDecl, err: i8, met: u16) -> bool {
+    let subsystem = world.types[decl.ty].subsystem;
+    let valid = world.validates(decl) && !decl.owner_set;
+    match err {
+        0 => met & seen::INIT != 0 && valid,
+        EBUSY if met & (STATES & !seen::INIT) != 0 => true,
+        EINVAL => !valid,
+        // A ninth image page: all members of one struct did not fit.
+        E2BIG => true,
+        crate::exec::errno::EBADF => true,
+        err => !decl.link && refused_by_reg(subsystem, err, met),
+    }
+}
+
+/// What the subsystem's reg() may answer.
+fn refused_by_reg(subsystem: Subsystem, err: i8, met: u16) -> bool {
+    let taken = met & seen::TAKEN != 0;
+    match (subsystem, err) {
+        (Subsystem::TcpCong | Subsystem::Singleton | Subsystem::KeyedByMap, EEXIST) => taken,
+        (Subsystem::SchedExt | Subsystem::SchedExt612, EBUSY) => taken,
+        (Subsystem::SchedExt | Subsystem::SchedExt612, EIO) => met & seen::PROG_ERROR != 0,
+        (Subsystem::Dummy, EOPNOTSUPP) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,188 @@
+//! The promises: what every design should keep in every interleaving.
+//!
+//! Each has an id, a sentence, where it does not apply, and a `sometimes` twin: the event that must be
+//! reached for "holds" to mean anything. The checks that need only a state are here; those that belong to
+//! one step (a load through a pointer, a result) are in the step.
+
+use crate::design::{Design, Identity};
+use crate::kernel::{Kernel, MapState, holds};
+use crate::world::World;
+
+macro_rules! invariants {
+    ($($variant:ident $id:literal $short:literal $sentence:literal / $not:literal / $sometimes:literal;)+) => {
+        /// An invariant.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Invariant { $(#[doc = $sentence] $variant),+ }
+
+        impl Invariant {
+            /// All of them, in the order of the matrix.
+            pub const ALL: &[Invariant] = &[$(Invariant::$variant),+];
+
+            /// The id used in commands and files.
+            pub fn id(self) -> &'static str {
+                match self { $(Invariant::$variant => $id),+ }
+            }
+
+            /// At most six characters: the column of the matrix.
+            pub fn short(self) -> &'static str {
+                match self { $(Invariant::$variant => $short),+ }
+            }
+
+            /// The promise in one sentence.
+            pub fn sentence(self) -> &'static str {
+                match self { $(Invariant::$variant => $sentence),+ }
+            }
+
+            /// Where it does not apply, and what it does not say.
+            pub fn limits(self) -> &'static str {
+                match self { $(Invariant::$variant => $not),+ }
+            }
+
+            /// The event that makes a "holds" worth something.
+            pub fn sometimes(self) -> &'static str {
+                match self { $(Invariant::$variant => $sometimes),+ }
+            }
+        }
+    };
+}
+
+invariants! {
+    SingleLinkPerMap "single-link-per-map" "1link"
+        "One kdata is registered through at most one link at a time."
+        / "Several links on one map are fine where each has a kdata of its own."
+        / "a second link is attached to, or refused on, a map that has one";
+    CookieFidelity "cookie-fidelity" "cookie"
+        "A program reads the cookie of the attachment through which it was called."
+        / "Designs in which programs cannot ask for a cookie."
+        / "a program reads a cookie that is not 0";
+    NoUseAfterFree "no-use-after-free" "uaf"
+        "Nobody uses an image, kdata, program, map, link, list node or module that is gone."
+        / "Pointers may dangle as long as nobody follows them."
+        / "something that others had used is freed";
+    NoLeak "no-leak" "leak"
+        "When every fd is closed, every pin removed and every grace period over, every table is empty."
+        / "Runs that end in a deadlock."
+        / "a run ends with everything closed";
+    TextImmutable "text-immutable" "text"
+        "A page that is executable is never written."
+        / "x86 writes through an alias (text_poke); the rule is that of architectures without prog_pack."
+        / "a page becomes executable";
+    NoTornPublish "no-torn-publish" "torn"
+        "A subsystem never calls through a kdata that is half built: no pointer into a page that is not yet executable, no members of two attachments."
+        / "Pages of x86's prog_pack are executable from the start; there the first half cannot fault."
+        / "a subsystem is given a kdata";
+    FailureAtomic "failure-atomic" "atomic"
+        "An operation that fails has changed nothing that others can see."
+        / "State that nobody reads; references, which refcounts-balance judges; what others changed meanwhile."
+        / "an operation fails after it has generated or registered something";
+    RefcountsBalance "refcounts-balance" "refs"
+        "Every reference count equals the number of holders."
+        / "-"
+        / "a count falls to 0";
+    ErrnoContract "errno-contract" "errno"
+        "Every operation returns what Linux's contract says for what it met; success means that its effect is there."
+        / "-ENOMEM of new allocations, -EBUSY of links=one: additions that the design announces."
+        / "an operation returns an error";
+    KsymsMatchImages "ksyms-match-images" "ksyms"
+        "kallsyms names only live trampolines, and a trampoline that runs is named."
+        / "BPF_PROG_TEST_RUN, whose trampoline is never named."
+        / "a named trampoline runs";
+    NoDeadlock "no-deadlock" "lock"
+        "Some CPU can always move until all are done, and no CPU walks a list for ever."
+        / "Fairness is not judged."
+        / "a CPU waits for a lock or a grace period";
+    EventualRelease "eventual-release" "release"
+        "Whatever lost its last reference is freed once its grace periods are over."
+        / "-"
+        / "a deferred free completes";
+    NoForeignUnreg "no-foreign-unreg" "unreg"
+        "Detaching one attachment never takes down another one's registration."
+        / "-"
+        / "an unreg() takes down its own registration";
+}
+
+impl Invariant {
+    /// The one with this id.
+    pub fn from_id(id: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|i| i.id() == id)
+    }
+
+    /// Whether a design promises anything here.
+    pub fn applies(self, design: &Design) -> bool {
+        self != Invariant::CookieFidelity || design.identity != Identity::None
+    }
+}
+
+/// Whether every reference count equals its number of holders.
+pub fn refcounts_balance(k: &Kernel, world: &World) -> bool {
+    for (key, map) in k.maps.iter() {
+        let links = k.links.iter().filter(|(_, l)| l.attachment.is_none() && l.map == Some(key)).count();
+        let attachments = k.kdatas.iter().filter(|(_, a)| a.attachment && a.map == Some(key)).count();
+        let socks = k.socks.iter().filter_map(|s| s.kdata).filter(|s| {
+            k.kdatas.get(*s).is_some_and(|a| !a.attachment && a.map == Some(key))
+        });
+        let cpus: u32 = k.cpus.iter().map(|c| {
+            u32::from(c.map == Some(key) && c.holds & holds::MAP != 0)
+                + u32::from(c.map == Some(key) && c.holds & holds::REGISTERED != 0)
+                + u32::from(c.old == Some(key) && c.holds & holds::OLD != 0)
+        }).sum();
+        let embedded = map.kdata.is_some_and(|d| k.kdatas.get(d).is_some_and(|d| !d.attachment));
+        let plain = !world.maps[usize::from(map.decl)].link;
+        let registered = map.state == MapState::InUse && plain && embedded;
+        let expected = map.fds.count_ones() as usize
+            + links + attachments + socks.count() + cpus as usize + usize::from(registered);
+        if usize::from(map.refs) != expected {
+            return false;
+        }
+    }
+    for (key, link) in k.links.iter() {
+        let cpus = k.cpus.iter().filter(|c| c.link == Some(key) && c.holds & holds::LINK != 0).count();
+        if usize::from(link.refs) != link.fds.count_ones() as usize + usize::from(link.pinned) + cpus {
+            return false;
+        }
+    }
+    for (key, kdata) in k.kdatas.iter().filter(|(_, d)| d.attachment) {
+        let links = k.links.iter().filter(|(_, l)| l.attachment == Some(key)).count();
+        let maps = k.maps.iter().filter(|(_, m)| m.kdata == Some(key) && m.state == MapState::InUse).count();
+        let socks = k.socks.iter().filter(|s| s.kdata == Some(key)).count();
+        let cpus: usize = k.cpus.iter().map(|c| {
+            usize::from(c.attachment == Some(key) && c.holds & holds::ATTACHMENT != 0)
+                + usize::from(c.old_attachment == Some(key) && c.holds & holds::OLD_ATTACHMENT != 0)
+        }).sum();
+        if usize::from(kdata.refs) != links + maps + socks + cpus {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether one kdata is registered through two links.
+pub fn single_link_per_map(k: &Kernel) -> bool {
+    k.kdatas.iter().all(|(_, d)| d.registered <= 1)
+}
+
+/// Whether kallsyms names only live, executable trampolines.
+pub fn ksyms_match_images(k: &Kernel) -> bool {
+    k.ksyms.iter().filter(|(_, s)| s.listed).all(|(_, s)| {
+        s.func.image.and_then(|i| k.images.get(i)).is_some_and(|i| i.code[usize::from(s.func.index)].prog != 0)
+    })
+}
+
+/// Whether anything is left once every fd is closed; to be asked when nothing more can happen.
+pub fn no_leak(k: &Kernel, world: &World) -> bool {
+    k.maps.is_empty()
+        && k.links.is_empty()
+        && k.kdatas.is_empty()
+        && k.images.is_empty()
+        && k.ksyms.is_empty()
+        && k.progs.iter().take(world.progs.len()).all(|p| p.freed)
+        && k.module.refs == 0
+}
+
+/// Whether a deferred free is still under way; to be asked when nothing more can happen.
+pub fn eventual_release(k: &Kernel, world: &World) -> bool {
+    k.maps.iter().all(|(_, m)| m.free.stage == 0)
+        && k.kdatas.iter().all(|(_, d)| d.free.stage == 0)
+        && k.progs.iter().take(world.progs.len()).all(|p| p.free.stage == 0)
+}

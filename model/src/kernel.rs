@@ -1,0 +1,473 @@
+//! The whole state: objects, locks, CPUs, deferred frees.
+//!
+//! Nothing here acts; the steps are in [`crate::proc`] and [`crate::subsys`]. Stands for the structs of
+//! kernel/bpf/bpf_struct_ops.c (`bpf_struct_ops_map`, `bpf_struct_ops_link`), include/linux/bpf.h
+//! (`bpf_map`, `bpf_link`, `bpf_tramp_link`, `bpf_ksym`) and the subsystems' own.
+
+use crate::pc::Pc;
+use crate::table::{Key, Table};
+use crate::world::{
+    MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS, MAX_MAPS, MAX_MEMBERS, MAX_PROCS, MAX_PROGS,
+    MAX_REGS, MAX_SOCKS, MAX_TRAMP_IMAGE_PAGES, OpKind,
+};
+
+/// A `bpf_struct_ops_map`.
+pub type MapKey = Key<Map>;
+/// A kdata object.
+pub type KdataKey = Key<Kdata>;
+/// A `bpf_struct_ops_link`.
+pub type LinkKey = Key<Link>;
+/// An image page.
+pub type ImageKey = Key<Image>;
+/// A `bpf_ksym`.
+pub type KsymKey = Key<Ksym>;
+
+/// A set of CPUs or processes, one bit each.
+pub type Mask = u8;
+
+/// `enum bpf_struct_ops_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum MapState {
+    /// Nothing stored yet.
+    #[default]
+    Init,
+    /// A plain map registered with its subsystem; with `links=one`, a link map that has its link.
+    InUse,
+    /// Deleted.
+    ToBeFree,
+    /// A link map ready to be attached.
+    Ready,
+}
+
+impl MapState {
+    /// All states in the order of their values.
+    pub const ALL: [MapState; 4] = [MapState::Init, MapState::InUse, MapState::ToBeFree, MapState::Ready];
+
+    /// The kernel's name without its prefix.
+    pub fn name(self) -> &'static str {
+        ["INIT", "INUSE", "TOBEFREE", "READY"][self as usize]
+    }
+}
+
+/// Progress of a deferred free: which stage, and which readers it still waits for.
+///
+/// A grace period is the set of CPUs that were readers when it began; each leaves the set when its
+/// reader ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Deferred {
+    /// 0: not being freed. 1: work queued. 2 and more: grace periods under way.
+    pub stage: u8,
+    /// RCU readers still to leave.
+    pub rcu: Mask,
+    /// Tasks RCU readers still to leave.
+    pub tasks: Mask,
+    /// Tasks Trace RCU readers still to leave.
+    pub trace: Mask,
+}
+
+impl Deferred {
+    /// Whether the grace periods of this stage are over.
+    #[inline]
+    pub fn elapsed(&self) -> bool {
+        self.rcu | self.tasks | self.trace == 0
+    }
+}
+
+/// `struct bpf_struct_ops_map`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Map {
+    /// Its declaration in the world.
+    pub decl: u8,
+    /// `kvalue.common.state`.
+    pub state: MapState,
+    /// `st_map->lock`: the CPU that holds it.
+    pub lock: Option<CpuId>,
+    /// `map->refcnt`.
+    pub refs: u8,
+    /// Processes with an fd (`map->usercnt`).
+    pub fds: Mask,
+    /// Members whose program is in uvalue and `links[]`.
+    pub filled: Mask,
+    /// Cookie of each `bpf_tramp_link` in `links[]` (index into the world's cookies).
+    pub link_cookies: [u8; MAX_MEMBERS],
+    /// The kvalue: embedded (owner=map), the template of attachments, or the attachment of a plain map.
+    pub kdata: Option<KdataKey>,
+    /// `bpf_map_free_deferred` work.
+    pub free: Deferred,
+}
+
+/// A function pointer: where in which image page. All zero is NULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Func {
+    /// The page; `None` is a NULL pointer.
+    pub image: Option<ImageKey>,
+    /// Position of the trampoline in the page.
+    pub index: u8,
+}
+
+/// A node of the tcp list: what its `next` or `prev` points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Node {
+    /// Never initialised, or `LIST_POISON`.
+    #[default]
+    Poison,
+    /// The list head.
+    Head,
+    /// The `list` member of a kdata.
+    Of(KdataKey),
+}
+
+/// What a subsystem gets (`kvalue.data`) and, in the same object, what was generated for it:
+/// the map's own (`owner=map`), or one per attachment (`owner=link`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Kdata {
+    /// The map it was made from (`container_of`, or the attachment's reference).
+    pub map: Option<MapKey>,
+    /// Declaration of that map: the struct's contents, `tcp_congestion_ops.name` among them.
+    pub decl: u8,
+    /// Is an attachment with a reference count of its own, not the map's embedded kvalue.
+    pub attachment: bool,
+    /// Attachments only: references.
+    pub refs: u8,
+    /// Function pointers.
+    pub func: [Func; MAX_MEMBERS],
+    /// `ksyms[]`.
+    pub ksyms: [Option<KsymKey>; MAX_MEMBERS],
+    /// `image_pages[]`, filled from the front.
+    pub pages: [Option<ImageKey>; MAX_TRAMP_IMAGE_PAGES],
+    /// `tcp_congestion_ops.list.next`.
+    pub next: Node,
+    /// `tcp_congestion_ops.list.prev`.
+    pub prev: Node,
+    /// Ghost: cookie of the link through which it was last registered.
+    pub expect: u8,
+    /// Ghost: how many registrations point here. No step of the kernel reads it, only the checks do.
+    pub registered: u8,
+    /// Deferred free of an attachment.
+    pub free: Deferred,
+}
+
+/// One trampoline in a page. `prog` 0 is an unused place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Code {
+    /// 1 + the program's index.
+    pub prog: u8,
+    /// The immediate stored to `run_ctx.bpf_cookie`.
+    pub cookie: u8,
+}
+
+/// One page of `image_pages[]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Image {
+    /// Read-only and executable: `arch_protect_bpf_trampoline()` was here.
+    pub protected: bool,
+    /// Bytes used.
+    pub fill: u16,
+    /// Trampolines, in the order of generation.
+    pub code: [Code; MAX_MEMBERS],
+}
+
+/// `struct bpf_ksym`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Ksym {
+    /// The trampoline that it names; NULL until it is initialised.
+    pub func: Func,
+    /// In the list that kallsyms walks.
+    pub listed: bool,
+}
+
+/// `struct bpf_struct_ops_link`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Link {
+    /// Name in the world, or the number of the link in a free plan.
+    pub name: u8,
+    /// Cookie that link_create was given.
+    pub cookie: u8,
+    /// `link->map`: NULL before the attach and after the detach.
+    pub map: Option<MapKey>,
+    /// The attachment (owner=link).
+    pub attachment: Option<KdataKey>,
+    /// `link->refcnt`.
+    pub refs: u8,
+    /// Processes with an fd.
+    pub fds: Mask,
+    /// Pinned in bpffs.
+    pub pinned: bool,
+}
+
+/// A BPF program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Prog {
+    /// References: fds and `bpf_tramp_link`s.
+    pub refs: u8,
+    /// Processes with an fd.
+    pub fds: Mask,
+    /// Memory is gone.
+    pub freed: bool,
+    /// Grace period before the memory goes.
+    pub free: Deferred,
+}
+
+impl Prog {
+    /// The memory goes as soon as its grace period is over: later would only hide a use after free, and
+    /// nothing else depends on when.
+    pub(crate) fn free_if_elapsed(&mut self) {
+        if self.free.stage > 0 && self.free.elapsed() {
+            self.free = Deferred::default();
+            self.freed = true;
+        }
+    }
+}
+
+/// A socket that uses a congestion control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Sock {
+    /// `icsk_ca_ops`.
+    pub kdata: Option<KdataKey>,
+    /// Ghost: the cookie of the attachment through which the socket got it.
+    pub expect: u8,
+    /// `lock_sock()`: the CPU inside.
+    pub busy: Option<CpuId>,
+    /// Processes with an fd.
+    pub fds: Mask,
+}
+
+/// An entry of a subsystem's own table (bpf_testmod's types).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Reg {
+    /// What was registered.
+    pub kdata: Option<KdataKey>,
+    /// Ghost: cookie of the link.
+    pub expect: u8,
+    /// Through which link (`None` for plain maps).
+    pub link: Option<LinkKey>,
+}
+
+/// `scx_ops_enable_state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum ScxState {
+    /// No scheduler.
+    #[default]
+    Disabled,
+    /// scx_ops_enable() runs.
+    Enabling,
+    /// A scheduler runs.
+    Enabled,
+    /// scx_ops_disable() runs.
+    Disabling,
+}
+
+/// kernel/sched/ext.c.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Scx {
+    /// Enable state.
+    pub state: ScxState,
+    /// The copied ops struct.
+    pub ops: [Func; MAX_MEMBERS],
+    /// Which kdata the copy was made from.
+    pub kdata: Option<KdataKey>,
+    /// Ghost: cookie of the link.
+    pub expect: u8,
+}
+
+/// The subsystems' data structures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Subsys {
+    /// `tcp_cong_list.next`.
+    pub tcp_next: Node,
+    /// `tcp_cong_list.prev`.
+    pub tcp_prev: Node,
+    /// sched_ext.
+    pub scx: Scx,
+    /// bpf_testmod's registrations, oldest first.
+    pub regs: [Reg; MAX_REGS],
+    /// `st_ops_mutex`.
+    pub st_ops_mutex: Option<CpuId>,
+}
+
+/// The module that owns the types marked `module`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Module {
+    /// `module->refcnt`.
+    pub refs: u8,
+    /// delete_module() has succeeded.
+    pub unloaded: bool,
+}
+
+/// A CPU.
+pub type CpuId = u8;
+
+/// What a CPU holds until its procedure is done: references and read-side sections.
+pub mod holds {
+    /// A reference on `Cpu::map`.
+    pub const MAP: u8 = 1;
+    /// A reference on `Cpu::old`.
+    pub const OLD: u8 = 2;
+    /// A reference on `Cpu::link`.
+    pub const LINK: u8 = 4;
+    /// A reference on `Cpu::attachment`.
+    pub const ATTACHMENT: u8 = 8;
+    /// A reference on `Cpu::old_attachment`.
+    pub const OLD_ATTACHMENT: u8 = 16;
+    /// The registered reference on `Cpu::map` that map_delete is about to drop.
+    pub const REGISTERED: u8 = 32;
+    /// A reference on the module.
+    pub const MODULE: u8 = 64;
+}
+
+/// What an operation has changed that others can see and that it has not taken back.
+pub mod dirty {
+    /// A map's state.
+    pub const STATE: u8 = 1;
+    /// A function pointer of a kdata that somebody uses.
+    pub const FUNC: u8 = 2;
+    /// kallsyms.
+    pub const KSYM: u8 = 4;
+    /// A subsystem's registrations.
+    pub const REG: u8 = 8;
+    /// Image pages of a kdata that somebody uses were freed.
+    pub const IMAGE: u8 = 16;
+}
+
+/// What an operation has met on its way; the errno contract is judged by it.
+pub mod seen {
+    /// The target map was INIT. The other states follow: `1 << MapState`.
+    pub const INIT: u16 = 1;
+    /// The target map was READY.
+    pub const READY: u16 = 8;
+    /// An allocation failed.
+    pub const NOMEM: u16 = 16;
+    /// The subsystem had something else registered in this place.
+    pub const TAKEN: u16 = 32;
+    /// The link was not attached.
+    pub const DETACHED: u16 = 64;
+    /// The link was attached to another map than F_REPLACE said.
+    pub const OTHER_MAP: u16 = 128;
+    /// A program returned an error to reg().
+    pub const PROG_ERROR: u16 = 256;
+    /// The target map had an attached link.
+    pub const HAS_LINK: u16 = 512;
+    /// The link was attached to something update() cannot replace by the new map.
+    pub const MISMATCH: u16 = 1024;
+    /// The module was gone.
+    pub const NO_MODULE: u16 = 2048;
+}
+
+/// Readers that a CPU is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Readers {
+    /// `rcu_read_lock()` depth.
+    pub rcu: u8,
+    /// `rcu_read_lock_trace()` depth.
+    pub trace: u8,
+    /// Runs code that Tasks RCU waits for: no voluntary switch since it read a function pointer.
+    pub tasks: bool,
+}
+
+/// A CPU: the procedure in progress and its local variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Cpu {
+    /// Operation in progress.
+    pub op: OpKind,
+    /// Next step.
+    pub pc: Pc,
+    /// Where a subsystem's reg/unreg/update, or a put, returns to.
+    pub ret: Pc,
+    /// Where the call of a member returns to.
+    pub call_ret: Pc,
+    /// The map worked on.
+    pub map: Option<MapKey>,
+    /// F_REPLACE's expected old map.
+    pub old: Option<MapKey>,
+    /// The link worked on.
+    pub link: Option<LinkKey>,
+    /// kdata to register, unregister, call or put.
+    pub kdata: Option<KdataKey>,
+    /// link_update: the kdata to be replaced.
+    pub old_kdata: Option<KdataKey>,
+    /// The attachment that this CPU built, or is about to put.
+    pub attachment: Option<KdataKey>,
+    /// link_update: the attachment that was replaced.
+    pub old_attachment: Option<KdataKey>,
+    /// Page that is being filled.
+    pub image: Option<ImageKey>,
+    /// Function pointer that was read.
+    pub func: Func,
+    /// What the request names: a declaration, link name, socket, table entry, key or program.
+    pub arg: u8,
+    /// Member that is being prepared or called.
+    pub member: u8,
+    /// Result so far: 0 or a negative errno.
+    pub err: i8,
+    /// Cookie of the operation.
+    pub cookie: u8,
+    /// Ghost: the cookie that the called program should read.
+    pub expect: u8,
+    /// `run_ctx.bpf_cookie` of the trampoline in progress.
+    pub run_ctx: u8,
+    /// The program in progress, plus 1.
+    pub prog: u8,
+    /// References held (see [`holds`]).
+    pub holds: u8,
+    /// See [`dirty`].
+    pub dirty: u8,
+    /// See [`seen`].
+    pub seen: u16,
+    /// Readers that this CPU is.
+    pub readers: Readers,
+    /// synchronize_rcu() in progress: CPUs it waits for.
+    pub wait: Deferred,
+    /// Operations done so far (position in a fixed plan).
+    pub position: u8,
+}
+
+/// A process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Proc {
+    /// exit_group() has begun: no new system call.
+    pub exiting: bool,
+    /// Every fd is closed.
+    pub exited: bool,
+}
+
+/// The whole state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Kernel {
+    /// Maps.
+    pub maps: Table<Map, MAX_MAPS>,
+    /// kdata objects.
+    pub kdatas: Table<Kdata, MAX_KDATAS>,
+    /// Links.
+    pub links: Table<Link, MAX_LINKS>,
+    /// Image pages.
+    pub images: Table<Image, MAX_IMAGES>,
+    /// kallsyms entries.
+    pub ksyms: Table<Ksym, MAX_KSYMS>,
+    /// Programs, by their index in the world.
+    pub progs: [Prog; MAX_PROGS],
+    /// Sockets.
+    pub socks: [Sock; MAX_SOCKS],
+    /// Subsystems.
+    pub subsys: Subsys,
+    /// Module.
+    pub module: Module,
+    /// `update_mutex`.
+    pub update_mutex: Option<CpuId>,
+    /// CPUs.
+    pub cpus: [Cpu; MAX_CPUS],
+    /// Processes.
+    pub procs: [Proc; MAX_PROCS],
+    /// Allocations that may still fail.
+    pub alloc_failures: u8,
+    /// A violation left the state without meaning: nothing follows.
+    pub dead: bool,
+}
+
+impl Kernel {
+    /// CPUs that are readers of the chosen kind.
+    pub(crate) fn readers(&self, kind: impl Fn(&Readers) -> bool) -> Mask {
+        self.cpus.iter().enumerate().fold(0, |m, (i, c)| m | (u8::from(kind(&c.readers)) << i))
+    }
+}

@@ -1,0 +1,32 @@
+//! How BPF struct_ops programs are attached to the Linux kernel, as a state machine that can be checked.
+//!
+//! The whole attach path: maps, programs, trampolines in image pages, links, cookies, kallsyms, locks, RCU
+//! and its two task flavours, deferred frees, and the subsystems that take struct_ops. A [`Machine`] is a
+//! [`Design`] in a [`World`]; [`Machine::enabled`] lists what may happen next and [`Machine::apply`] lets it
+//! happen and reports which [`Invariant`] broke.
+//!
+//! What it is not: it explores nothing (that is an engine's work), reads no file, knows no thread and no
+//! clock. A step stands for what the kernel does between two points at which another CPU could look.
+#![forbid(unsafe_code)]
+
+pub mod contract;
+pub mod design;
+mod exec;
+pub mod invariant;
+pub mod kernel;
+pub mod pack;
+pub mod pc;
+mod proc;
+pub mod step;
+mod subsys;
+pub mod table;
+mod visit;
+pub mod world;
+
+pub use design::Design;
+pub use exec::{Report, Violation, errno};
+pub use invariant::Invariant;
+pub use kernel::Kernel;
+pub use pc::Pc;
+pub use step::{Action, Machine, Request};
+pub use world::World;

@@ -1,0 +1,671 @@
+//! Packed states: a short byte string per state, equal if and only if the states are.
+//!
+//! [`Packing::pack`] writes a state as it is, or the representative of its symmetry class: CPUs that do
+//! the same, slots of every table, interchangeable maps and cookies are renamed in the order in which a
+//! fixed walk meets them. Renaming is always faithful; where two orders look alike to the walk, a class may
+//! keep two representatives, which costs states but hides none.
+
+use crate::kernel::{Cpu, ImageKey, Kdata, KdataKey, Kernel, KsymKey, LinkKey, Map, MapKey};
+use crate::pc::Pc;
+use crate::table::{Key, Slot, Table};
+use crate::visit::{self, Visitor};
+use crate::world::{
+    MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, Plan, World,
+};
+
+const NONE: u8 = u8::MAX;
+const MAX_COOKIES: usize = 16;
+
+/// New numbers for old ones, and what a walk has met so far.
+#[derive(Clone)]
+struct Names {
+    cpus: [u8; MAX_CPUS],
+    maps: [u8; MAX_MAPS],
+    kdatas: [u8; MAX_KDATAS],
+    links: [u8; MAX_LINKS],
+    images: [u8; MAX_IMAGES],
+    ksyms: [u8; MAX_KSYMS],
+    cookies: [u8; MAX_COOKIES],
+    decls: [u8; MAX_PROGS],
+    progs: [u8; MAX_PROGS],
+}
+
+fn identity<const N: usize>() -> [u8; N] {
+    std::array::from_fn(|i| i as u8)
+}
+
+impl Names {
+    fn identity() -> Self {
+        Names {
+            cpus: identity(),
+            maps: identity(),
+            kdatas: identity(),
+            links: identity(),
+            images: identity(),
+            ksyms: identity(),
+            cookies: identity(),
+            decls: identity(),
+            progs: identity(),
+        }
+    }
+}
+
+/// How states of one world are packed.
+#[derive(Clone, Debug)]
+pub struct Packing {
+    cpus: usize,
+    progs: usize,
+    symmetry: bool,
+    /// CPUs with equal numbers do the same.
+    cpu_class: [u8; MAX_CPUS],
+    /// Cookies other than 0 are interchangeable.
+    free_cookies: bool,
+    /// Map declarations with equal numbers are interchangeable.
+    decl_class: [u8; MAX_PROGS],
+    /// Program of each member of each declaration.
+    decl_progs: [[Option<u8>; MAX_MEMBERS]; MAX_PROGS],
+    /// Declaration of each program (`NONE` if shared or unused).
+    prog_decl: [u8; MAX_PROGS],
+}
+
+impl Packing {
+    /// For states of `world`; with `symmetry`, one representative per symmetry class.
+    pub fn new(world: &World, symmetry: bool) -> Self {
+        let free = world.cpus.iter().all(|c| matches!(c.plan, Plan::Free { .. }));
+        let cpu_class = std::array::from_fn(|i| {
+            let class = world.cpus.iter().position(|c| Some(c) == world.cpus.get(i));
+            class.unwrap_or(i) as u8
+        });
+        let mut prog_decl = [NONE; MAX_PROGS];
+        let mut shared = false;
+        for (d, decl) in world.maps.iter().enumerate() {
+            for prog in decl.progs.iter().flatten() {
+                shared |= prog_decl[usize::from(*prog)] != NONE;
+                prog_decl[usize::from(*prog)] = d as u8;
+            }
+        }
+        let alike = |a: usize, b: usize| {
+            let (a, b) = (&world.maps[a], &world.maps[b]);
+            (a.ty, a.link, a.key, a.owner_set) == (b.ty, b.link, b.key, b.owner_set)
+                && a.progs.iter().zip(&b.progs).all(|(p, q)| match (p, q) {
+                    (Some(p), Some(q)) => {
+                        world.progs[usize::from(*p)].body == world.progs[usize::from(*q)].body
+                    }
+                    (None, None) => true,
+                    _ => false,
+                })
+        };
+        let decl_class = std::array::from_fn(|d| {
+            if !free || shared || d >= world.maps.len() {
+                return d as u8;
+            }
+            (0..=d).find(|e| alike(*e, d)).unwrap_or(d) as u8
+        });
+        let decl_progs = std::array::from_fn(|d| world.maps.get(d).map_or([None; MAX_MEMBERS], |m| m.progs));
+        Packing {
+            cpus: world.cpus.len(),
+            progs: world.progs.len(),
+            symmetry,
+            cpu_class,
+            free_cookies: free,
+            decl_class,
+            decl_progs,
+            prog_decl,
+        }
+    }
+
+    /// Appends the packed state to `out`.
+    pub fn pack(&self, k: &Kernel, out: &mut Vec<u8>) {
+        let start = out.len();
+        if !self.symmetry {
+            self.write(k, &Names::identity(), &identity(), out);
+            return;
+        }
+        let (order, groups) = self.cpu_order(k);
+        self.write(k, &self.names(k, &order), &order, out);
+        if groups.iter().any(|g| g.1 > 1) {
+            let mut other = Vec::with_capacity(out.len() - start);
+            permutations(&order, &groups, &mut |order| {
+                other.clear();
+                self.write(k, &self.names(k, order), order, &mut other);
+                if other[..] < out[start..] {
+                    out.truncate(start);
+                    out.extend_from_slice(&other);
+                }
+            });
+        }
+    }
+
+    /// The state that `bytes` stand for.
+    ///
+    /// # Panics
+    /// If `bytes` were not written by [`Packing::pack`] for the same world.
+    pub fn unpack(&self, bytes: &[u8]) -> Kernel {
+        let mut reader = Reader { bytes, mask: 0, left: 0 };
+        let r = &mut reader;
+        let mut k = Kernel::default();
+        for cpu in k.cpus.iter_mut().take(self.cpus) {
+            visit::cpu(r, cpu);
+        }
+        visit::globals(r, &mut k);
+        read_table(r, &mut k.maps, visit::map);
+        read_table(r, &mut k.kdatas, visit::kdata);
+        read_table(r, &mut k.links, visit::link);
+        read_table(r, &mut k.images, visit::image);
+        read_table(r, &mut k.ksyms, visit::ksym);
+        for prog in k.progs.iter_mut().take(self.progs) {
+            visit::prog(r, prog);
+        }
+        k
+    }
+
+    fn write(&self, k: &Kernel, names: &Names, order: &[u8; MAX_CPUS], out: &mut Vec<u8>) {
+        let mut copy = *k;
+        let mut writer = Writer { names, out, mask_at: 0, count: 8 };
+        let w = &mut writer;
+        for old in order.iter().take(self.cpus) {
+            visit::cpu(w, &mut copy.cpus[usize::from(*old)]);
+        }
+        visit::globals(w, &mut copy);
+        write_table(w, &mut copy.maps, &names.maps, visit::map);
+        write_table(w, &mut copy.kdatas, &names.kdatas, visit::kdata);
+        write_table(w, &mut copy.links, &names.links, visit::link);
+        write_table(w, &mut copy.images, &names.images, visit::image);
+        write_table(w, &mut copy.ksyms, &names.ksyms, visit::ksym);
+        for new in 0..self.progs {
+            let old = names.progs.iter().position(|n| usize::from(*n) == new).expect("every program has a name");
+            visit::prog(w, &mut copy.progs[old]);
+        }
+    }
+
+    /// CPUs sorted by what they do; groups `(start, length)` of those that the sort cannot tell apart.
+    fn cpu_order(&self, k: &Kernel) -> ([u8; MAX_CPUS], Vec<(usize, usize)>) {
+        let mut keys: [(u8, u64, u8); MAX_CPUS] =
+            std::array::from_fn(|i| (self.cpu_class[i], if i < self.cpus { look(k, &k.cpus[i]) } else { 0 }, i as u8));
+        // Within a class only: a class's positions are those of its members.
+        keys[..self.cpus].sort_unstable();
+        let mut order = identity();
+        let mut taken = [false; MAX_CPUS];
+        for (i, place) in order.iter_mut().enumerate().take(self.cpus) {
+            let class = self.cpu_class[i];
+            let next = (0..self.cpus).find(|j| !taken[*j] && keys[*j].0 == class).expect("as many as positions");
+            taken[next] = true;
+            *place = keys[next].2;
+        }
+        let mut groups = Vec::new();
+        let alike = |a: u8, b: u8| {
+            let (a, b) = (usize::from(a), usize::from(b));
+            self.cpu_class[a] == self.cpu_class[b]
+                && k.cpus[a].pc != Pc::Idle
+                && look(k, &k.cpus[a]) == look(k, &k.cpus[b])
+        };
+        let mut start = 0;
+        while start < self.cpus {
+            let mut len = 1;
+            while start + len < self.cpus && alike(order[start], order[start + len]) {
+                len += 1;
+            }
+            if len > 1 {
+                groups.push((start, len));
+            }
+            start += len;
+        }
+        (order, groups)
+    }
+
+    /// Names in the order in which the walk meets things.
+    fn names(&self, k: &Kernel, order: &[u8; MAX_CPUS]) -> Names {
+        let mut names = Names {
+            cpus: [NONE; MAX_CPUS],
+            maps: [NONE; MAX_MAPS],
+            kdatas: [NONE; MAX_KDATAS],
+            links: [NONE; MAX_LINKS],
+            images: [NONE; MAX_IMAGES],
+            ksyms: [NONE; MAX_KSYMS],
+            cookies: [NONE; MAX_COOKIES],
+            decls: [NONE; MAX_PROGS],
+            progs: identity(),
+        };
+        for (new, old) in order.iter().enumerate() {
+            names.cpus[usize::from(*old)] = new as u8;
+        }
+        names.cookies[0] = 0;
+        if !self.free_cookies {
+            names.cookies = identity();
+        }
+        let mut walk = Walk { packing: self, names, counts: [0; 5], cookies: 1, queue: [(0, 0); QUEUE], queued: 0 };
+        let mut copy = *k;
+        for old in order.iter().take(self.cpus) {
+            visit::cpu(&mut walk, &mut copy.cpus[usize::from(*old)]);
+        }
+        visit::globals(&mut walk, &mut copy);
+        let mut done = 0;
+        loop {
+            while done < walk.queued {
+                let (kind, slot) = walk.queue[done];
+                done += 1;
+                let slot = usize::from(slot);
+                match kind {
+                    0 => if let Slot::Live(o) = &mut copy.maps.slots[slot] { visit::map(&mut walk, o) },
+                    1 => if let Slot::Live(o) = &mut copy.kdatas.slots[slot] { visit::kdata(&mut walk, o) },
+                    2 => if let Slot::Live(o) = &mut copy.links.slots[slot] { visit::link(&mut walk, o) },
+                    3 => if let Slot::Live(o) = &mut copy.images.slots[slot] { visit::image(&mut walk, o) },
+                    _ => if let Slot::Live(o) = &mut copy.ksyms.slots[slot] { visit::ksym(&mut walk, o) },
+                }
+            }
+            if !walk.next_root(k) {
+                break;
+            }
+        }
+        for d in 0..self.decl_class.len() {
+            walk.name_decl(d);
+        }
+        let mut names = walk.names;
+        // Names of what is not there are not looked at, but must not be NONE where an index is expected.
+        for cookie in names.cookies.iter_mut().filter(|c| **c == NONE) {
+            *cookie = 0;
+        }
+        names
+    }
+}
+
+const QUEUE: usize = MAX_MAPS + MAX_KDATAS + MAX_LINKS + MAX_IMAGES + MAX_KSYMS;
+
+/// The walk that meets everything and gives it names.
+struct Walk<'a> {
+    packing: &'a Packing,
+    names: Names,
+    counts: [u8; 5],
+    cookies: u8,
+    queue: [(u8, u8); QUEUE],
+    queued: usize,
+}
+
+impl Walk<'_> {
+    fn meet<T>(&mut self, kind: u8, key: Option<Key<T>>) {
+        let Some(key) = key else { return };
+        let slot = key.slot();
+        let name = match kind {
+            0 => &mut self.names.maps[slot],
+            1 => &mut self.names.kdatas[slot],
+            2 => &mut self.names.links[slot],
+            3 => &mut self.names.images[slot],
+            _ => &mut self.names.ksyms[slot],
+        };
+        if *name == NONE {
+            let count = &mut self.counts[usize::from(kind)];
+            *name = *count;
+            *count += 1;
+            self.queue[self.queued] = (kind, slot as u8);
+            self.queued += 1;
+        }
+    }
+
+    fn name_decl(&mut self, d: usize) {
+        if self.names.decls[d] != NONE {
+            return;
+        }
+        let class = self.packing.decl_class[d];
+        let free = (0..self.names.decls.len())
+            .find(|e| self.packing.decl_class[*e] == class && !self.names.decls.contains(&(*e as u8)))
+            .expect("a class has as many names as members");
+        self.names.decls[d] = free as u8;
+        for (old, new) in self.packing.decl_progs[d].iter().zip(self.packing.decl_progs[free]) {
+            if let (Some(old), Some(new)) = (old, new) {
+                self.names.progs[usize::from(*old)] = new;
+            }
+        }
+    }
+
+    /// Meets one more thing that only an fd, a pin or nobody holds. `false` when there is none.
+    fn next_root(&mut self, k: &Kernel) -> bool {
+        macro_rules! least {
+            ($table:ident, $kind:literal, $look:expr) => {{
+                let unmet = k.$table.iter().filter(|(key, _)| self.names.$table[key.slot()] == NONE);
+                if let Some((_, key)) = unmet.map(|(key, o)| ($look(o), key)).min_by_key(|l| (l.0, l.1.slot())) {
+                    self.meet($kind, Some(key));
+                    return true;
+                }
+            }};
+        }
+        least!(links, 2, |l: &crate::kernel::Link| {
+            let map = l.map.map_or(0, |m| match self.names.maps[m.slot()] {
+                NONE => k.maps.get(m).map_or(1, |m| look_map(k, m)),
+                name => u64::from(name) + 2,
+            });
+            mix(&[
+                u64::from(l.name),
+                u64::from(l.refs) | u64::from(l.fds) << 8 | u64::from(l.pinned) << 16,
+                u64::from(self.names.cookies[usize::from(l.cookie)]),
+                map,
+                l.attachment.and_then(|a| k.kdatas.get(a)).map_or(0, |a| look_kdata(k, a)),
+            ])
+        });
+        least!(maps, 0, |m: &Map| mix(&[
+            u64::from(match self.names.decls[usize::from(m.decl)] {
+                NONE => 100 + self.packing.decl_class[usize::from(m.decl)],
+                name => name,
+            }),
+            look_map(k, m),
+        ]));
+        least!(kdatas, 1, |d: &Kdata| look_kdata(k, d));
+        least!(ksyms, 4, |s: &crate::kernel::Ksym| {
+            mix(&[
+                s.func.image.map_or(0, |i| u64::from(self.names.images[i.slot()]) + 1),
+                u64::from(s.func.index) | u64::from(s.listed) << 8,
+            ])
+        });
+        least!(images, 3, |i: &crate::kernel::Image| look_image(i));
+        false
+    }
+}
+
+impl Visitor for Walk<'_> {
+    fn byte(&mut self, _: &mut u8) {}
+    fn map(&mut self, key: &mut Option<MapKey>) {
+        self.meet(0, *key);
+    }
+    fn kdata(&mut self, key: &mut Option<KdataKey>) {
+        self.meet(1, *key);
+    }
+    fn link(&mut self, key: &mut Option<LinkKey>) {
+        self.meet(2, *key);
+    }
+    fn image(&mut self, key: &mut Option<ImageKey>) {
+        self.meet(3, *key);
+    }
+    fn ksym(&mut self, key: &mut Option<KsymKey>) {
+        self.meet(4, *key);
+    }
+    fn cpu(&mut self, _: &mut u8) {}
+    fn cpus(&mut self, _: &mut u8) {}
+    fn cookie(&mut self, value: &mut u8) {
+        let name = &mut self.names.cookies[usize::from(*value)];
+        if *name == NONE {
+            *name = self.cookies;
+            self.cookies += 1;
+        }
+    }
+    fn decl(&mut self, value: &mut u8) {
+        self.name_decl(usize::from(*value));
+    }
+    fn prog(&mut self, value: &mut u8) {
+        if let Some(prog) = value.checked_sub(1) {
+            let decl = self.packing.prog_decl[usize::from(prog)];
+            if decl != NONE {
+                self.name_decl(usize::from(decl));
+            }
+        }
+    }
+}
+
+// ---- what things look like without names ----------------------------------------------------------
+
+fn mix(words: &[u64]) -> u64 {
+    words.iter().fold(0x9e37_79b9_7f4a_7c15, |h, w| {
+        let x = (h ^ w).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        x ^ (x >> 29)
+    })
+}
+
+fn look_image(i: &crate::kernel::Image) -> u64 {
+    let used = i.code.iter().filter(|c| c.prog != 0).count() as u64;
+    used | u64::from(i.protected) << 8 | u64::from(i.fill) << 16
+}
+
+fn look_map(k: &Kernel, m: &Map) -> u64 {
+    let free = m.free.rcu.count_ones() + 8 * m.free.tasks.count_ones();
+    mix(&[
+        m.state as u64 | u64::from(m.refs) << 8 | u64::from(m.fds) << 16 | u64::from(m.filled) << 24,
+        u64::from(m.lock.is_some()) | u64::from(m.free.stage) << 8 | u64::from(free) << 16,
+        m.kdata.and_then(|d| k.kdatas.get(d)).map_or(0, |d| look_kdata(k, d)),
+    ])
+}
+
+fn look_kdata(k: &Kernel, d: &Kdata) -> u64 {
+    let free = d.free.rcu.count_ones() + 8 * d.free.tasks.count_ones() + 64 * d.free.trace.count_ones();
+    let pages = d.pages.iter().flatten().filter_map(|p| k.images.get(*p)).map(look_image);
+    let functions = d.func.iter().map(|f| u64::from(f.image.is_some())).sum::<u64>();
+    mix(&[
+        u64::from(d.refs) | u64::from(d.registered) << 8 | u64::from(d.attachment) << 16 | functions << 24,
+        u64::from(d.free.stage) | u64::from(free) << 8,
+        pages.fold(0, |h, p| mix(&[h, p])),
+    ])
+}
+
+fn look(k: &Kernel, c: &Cpu) -> u64 {
+    if c.pc == Pc::Idle {
+        return u64::from(c.position);
+    }
+    let some = [
+        c.map.is_some(), c.old.is_some(), c.link.is_some(), c.kdata.is_some(), c.old_kdata.is_some(),
+        c.attachment.is_some(), c.old_attachment.is_some(), c.func.image.is_some(),
+    ];
+    let some = some.iter().fold(0, |h, b| h << 1 | u64::from(*b));
+    mix(&[
+        c.pc as u64 | (c.op as u64) << 8 | (c.ret as u64) << 16 | (c.call_ret as u64) << 24
+            | u64::from(c.position) << 32 | u64::from(c.member) << 40 | u64::from(c.holds) << 48
+            | u64::from(c.dirty) << 56,
+        u64::from(c.seen) | u64::from(c.err as u8) << 16 | some << 24
+            | u64::from(c.readers.rcu) << 32 | u64::from(c.readers.trace) << 40
+            | u64::from(c.readers.tasks) << 48 | u64::from(c.wait.stage) << 56,
+        c.map.and_then(|m| k.maps.get(m)).map_or(0, |m| look_map(k, m)),
+        c.link.and_then(|l| k.links.get(l)).map_or(0, |l| {
+            u64::from(l.refs) | u64::from(l.fds) << 8 | u64::from(l.pinned) << 16 | u64::from(l.map.is_some()) << 17
+        }),
+    ])
+}
+
+fn permutations(order: &[u8; MAX_CPUS], groups: &[(usize, usize)], f: &mut impl FnMut(&[u8; MAX_CPUS])) {
+    fn go(
+        order: &mut [u8; MAX_CPUS],
+        groups: &[(usize, usize)],
+        at: usize,
+        f: &mut impl FnMut(&[u8; MAX_CPUS]),
+    ) {
+        let Some(((start, len), rest)) = groups.split_first() else { return f(order) };
+        if at + 1 >= *len {
+            return go(order, rest, 0, f);
+        }
+        for i in at..*len {
+            order.swap(start + at, start + i);
+            go(order, groups, at + 1, f);
+            order.swap(start + at, start + i);
+        }
+    }
+    go(&mut order.clone(), groups, 0, f);
+}
+
+// ---- bytes ---------------------------------------------------------------------------------------
+
+/// Writes bytes in groups of eight behind a mask of those that are not 0.
+struct Writer<'a> {
+    names: &'a Names,
+    out: &'a mut Vec<u8>,
+    mask_at: usize,
+    count: u8,
+}
+
+impl Writer<'_> {
+    #[inline]
+    fn put(&mut self, value: u8) {
+        if self.count == 8 {
+            self.count = 0;
+            self.mask_at = self.out.len();
+            self.out.push(0);
+        }
+        if value != 0 {
+            self.out[self.mask_at] |= 1 << self.count;
+            self.out.push(value);
+        }
+        self.count += 1;
+    }
+
+    fn key<T>(&mut self, key: &Option<Key<T>>, names: impl Fn(&Names) -> &[u8]) {
+        let value = key.map_or(0, |k| names(self.names)[k.slot()] + 1);
+        self.put(value);
+    }
+}
+
+impl Visitor for Writer<'_> {
+    #[inline]
+    fn byte(&mut self, value: &mut u8) {
+        self.put(*value);
+    }
+    fn map(&mut self, key: &mut Option<MapKey>) {
+        self.key(key, |n| &n.maps);
+    }
+    fn kdata(&mut self, key: &mut Option<KdataKey>) {
+        self.key(key, |n| &n.kdatas);
+    }
+    fn link(&mut self, key: &mut Option<LinkKey>) {
+        self.key(key, |n| &n.links);
+    }
+    fn image(&mut self, key: &mut Option<ImageKey>) {
+        self.key(key, |n| &n.images);
+    }
+    fn ksym(&mut self, key: &mut Option<KsymKey>) {
+        self.key(key, |n| &n.ksyms);
+    }
+    fn cpu(&mut self, value: &mut u8) {
+        let new = value.checked_sub(1).map_or(0, |c| self.names.cpus[usize::from(c)] + 1);
+        self.put(new);
+    }
+    fn cpus(&mut self, mask: &mut u8) {
+        let new = (0..MAX_CPUS).filter(|c| *mask & (1 << c) != 0).fold(0, |m, c| m | 1 << self.names.cpus[c]);
+        self.put(new);
+    }
+    fn cookie(&mut self, value: &mut u8) {
+        let new = self.names.cookies[usize::from(*value)];
+        self.put(new);
+    }
+    fn decl(&mut self, value: &mut u8) {
+        let new = self.names.decls[usize::from(*value)];
+        self.put(new);
+    }
+    fn prog(&mut self, value: &mut u8) {
+        let new = value.checked_sub(1).map_or(0, |p| self.names.progs[usize::from(p)] + 1);
+        self.put(new);
+    }
+}
+
+/// Which slots are live and which are freed, then the live objects in the order of their names.
+fn write_table<'a, T: Copy, const N: usize>(
+    w: &mut Writer<'a>,
+    table: &mut Table<T, N>,
+    names: &[u8; N],
+    object: impl Fn(&mut Writer<'a>, &mut T),
+) {
+    let (mut live, mut freed) = (0u32, 0u32);
+    let mut old = [NONE; N];
+    for (slot, value) in table.slots.iter().enumerate() {
+        match value {
+            Slot::Vacant => {}
+            Slot::Freed => freed |= 1 << names[slot],
+            Slot::Live(_) => {
+                live |= 1 << names[slot];
+                old[usize::from(names[slot])] = slot as u8;
+            }
+        }
+    }
+    for set in [live, freed] {
+        for byte in set.to_le_bytes().into_iter().take(N.div_ceil(8)) {
+            w.put(byte);
+        }
+    }
+    for slot in old.into_iter().filter(|s| *s != NONE) {
+        if let Slot::Live(value) = &mut table.slots[usize::from(slot)] {
+            object(w, value);
+        }
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    mask: u8,
+    left: u8,
+}
+
+impl Reader<'_> {
+    #[inline]
+    fn get(&mut self) -> u8 {
+        if self.left == 0 {
+            self.mask = self.bytes[0];
+            self.bytes = &self.bytes[1..];
+            self.left = 8;
+        }
+        let present = self.mask & 1 != 0;
+        self.mask >>= 1;
+        self.left -= 1;
+        if !present {
+            return 0;
+        }
+        let value = self.bytes[0];
+        self.bytes = &self.bytes[1..];
+        value
+    }
+
+    fn key<T>(&mut self, key: &mut Option<Key<T>>) {
+        *key = self.get().checked_sub(1).map(|slot| Key::new(usize::from(slot)));
+    }
+}
+
+impl Visitor for Reader<'_> {
+    #[inline]
+    fn byte(&mut self, value: &mut u8) {
+        *value = self.get();
+    }
+    fn map(&mut self, key: &mut Option<MapKey>) {
+        self.key(key);
+    }
+    fn kdata(&mut self, key: &mut Option<KdataKey>) {
+        self.key(key);
+    }
+    fn link(&mut self, key: &mut Option<LinkKey>) {
+        self.key(key);
+    }
+    fn image(&mut self, key: &mut Option<ImageKey>) {
+        self.key(key);
+    }
+    fn ksym(&mut self, key: &mut Option<KsymKey>) {
+        self.key(key);
+    }
+    fn cpu(&mut self, value: &mut u8) {
+        *value = self.get();
+    }
+    fn cpus(&mut self, mask: &mut u8) {
+        *mask = self.get();
+    }
+    fn cookie(&mut self, value: &mut u8) {
+        *value = self.get();
+    }
+    fn decl(&mut self, value: &mut u8) {
+        *value = self.get();
+    }
+    fn prog(&mut self, value: &mut u8) {
+        *value = self.get();
+    }
+}
+
+fn read_table<'a, T: Copy + Default, const N: usize>(
+    r: &mut Reader<'a>,
+    table: &mut Table<T, N>,
+    object: impl Fn(&mut Reader<'a>, &mut T),
+) {
+    let mut sets = [0u32; 2];
+    for set in &mut sets {
+        for i in 0..N.div_ceil(8) {
+            *set |= u32::from(r.get()) << (8 * i);
+        }
+    }
+    for slot in 0..N {
+        if sets[1] & (1 << slot) != 0 {
+            table.slots[slot] = Slot::Freed;
+        }
+        if sets[0] & (1 << slot) != 0 {
+            let mut value = T::default();
+            object(r, &mut value);
+            table.slots[slot] = Slot::Live(value);
+        }
+    }
+}

@@ -1,0 +1,723 @@
+//! The machine: which actions are enabled, and what applying one does.
+//!
+//! [`Machine::enabled`] lists, [`Machine::apply`] takes one and says what happened. One action is one step
+//! (or, with merging on, one step and those that nobody can tell apart from it). Not here: what a step does
+//! (in [`crate::proc`] and [`crate::subsys`]) and how states are explored.
+
+use crate::design::Design;
+use crate::exec::{Exec, Report, Step};
+use crate::invariant::{self, Invariant};
+use crate::kernel::{
+    Cpu, CpuId, Kdata, KdataKey, Kernel, LinkKey, Map, MapKey, MapState, Node, ScxState, seen,
+};
+use crate::pc::{Mover, Pc};
+use crate::proc::{
+    attachment, call, link, link_create, link_detach, link_update, map, map_free, map_update, prepare, syscall,
+};
+use crate::subsys::{dummy, sched_ext, tcp_cong, testmod};
+use crate::table::Key;
+use crate::visit::collect_freed;
+use crate::world::{OpKind, Operation, Plan, Subsystem, World};
+
+/// An operation with its targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Request {
+    /// What to do.
+    pub kind: OpKind,
+    /// Target (or new) map.
+    pub map: Option<MapKey>,
+    /// F_REPLACE's expected old map.
+    pub old: Option<MapKey>,
+    /// Target link.
+    pub link: Option<LinkKey>,
+    /// Cookie (index).
+    pub cookie: u8,
+    /// Declaration, link name, socket, entry, key or program.
+    pub arg: u8,
+    /// Member to call.
+    pub member: u8,
+}
+
+/// One transition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// A CPU enters the kernel.
+    Begin(CpuId, Request),
+    /// A CPU takes its next step; a choice above 0 lets that allocation of the step fail.
+    Step(CpuId, u8),
+    /// The worker frees a map.
+    MapWork(MapKey),
+    /// The worker frees an attachment.
+    AttachmentWork(KdataKey),
+}
+
+impl Action {
+    /// The CPU that acts; `None` for the worker.
+    pub fn cpu(self) -> Option<CpuId> {
+        match self {
+            Action::Begin(cpu, _) | Action::Step(cpu, _) => Some(cpu),
+            _ => None,
+        }
+    }
+}
+
+/// A design in a world: the state machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// What does not change.
+    pub world: World,
+    /// How programs are attached.
+    pub design: Design,
+    /// Merge steps that nobody else can observe.
+    pub merge: bool,
+    initial: Kernel,
+}
+
+/// Whether the world's types are sched_ext's (its members are called through its own copy).
+pub(crate) fn scx_types(world: &World) -> bool {
+    world.types.iter().any(|t| matches!(t.subsystem, Subsystem::SchedExt | Subsystem::SchedExt612))
+}
+
+impl Machine {
+    /// Builds the machine and runs the world's set-up, operation by operation.
+    ///
+    /// # Errors
+    /// The text of the first set-up operation that did not return 0 or broke an invariant.
+    pub fn new(world: World, design: Design) -> Result<Self, String> {
+        let mut k = Kernel { alloc_failures: 0, ..Kernel::default() };
+        k.subsys.tcp_next = Node::Head;
+        k.subsys.tcp_prev = Node::Head;
+        let procs = (1u8 << world.procs) - 1;
+        for prog in k.progs.iter_mut().take(world.progs.len()) {
+            prog.refs = world.procs;
+            prog.fds = procs;
+        }
+        let mut machine = Machine { world, design, merge: false, initial: k };
+        for (i, operation) in machine.world.setup.clone().iter().enumerate() {
+            machine.run_alone(&mut k, *operation).map_err(|e| format!("set-up operation {}: {e}", i + 1))?;
+        }
+        k.cpus[0].position = 0;
+        k.alloc_failures = machine.world.alloc_failures;
+        machine.initial = k;
+        Ok(machine)
+    }
+
+    /// The state after the set-up.
+    pub fn initial(&self) -> Kernel {
+        self.initial
+    }
+
+    /// Runs one operation on CPU 0 to its end, then all deferred work: nobody else moves.
+    ///
+    /// # Errors
+    /// Says what the operation returned if not 0, or what it broke.
+    pub fn run_alone(&self, k: &mut Kernel, operation: Operation) -> Result<(), String> {
+        let request = self.resolve(k, 0, operation).ok_or("its target does not exist")?;
+        let err = self.run_request(k, request)?;
+        if err == 0 { Ok(()) } else { Err(format!("it returned {}", crate::exec::errno::name(err))) }
+    }
+
+    /// Like [`Machine::run_alone`], for a request; gives the operation's result.
+    ///
+    /// # Errors
+    /// Says what was broken, or that the operation cannot move on.
+    pub fn run_request(&self, k: &mut Kernel, request: Request) -> Result<i8, String> {
+        let mut report = Report::default();
+        let mut next = Some(Action::Begin(0, request));
+        let mut result = 0;
+        while let Some(action) = next {
+            if k.cpus[0].pc == Pc::Finish {
+                result = k.cpus[0].err;
+            }
+            report.clear();
+            self.apply(k, action, &mut report, None);
+            if let Some(v) = report.violations.first().filter(|_| report.fatal) {
+                return Err(format!("it breaks {} at {}", v.invariant.id(), v.step.name()));
+            }
+            let mut work = Vec::new();
+            self.enabled_work(k, &mut work);
+            next = if k.cpus[0].pc != Pc::Idle && self.can_move(k, 0) {
+                Some(Action::Step(0, 0))
+            } else {
+                work.first().copied()
+            };
+        }
+        if k.cpus[0].pc == Pc::Idle { Ok(result) } else { Err("it never returns".into()) }
+    }
+
+    // ---- what is enabled --------------------------------------------------------------------------
+
+    /// Every action that may come next, in a fixed order.
+    pub fn enabled(&self, k: &Kernel, out: &mut Vec<Action>) {
+        if k.dead {
+            return;
+        }
+        for (i, decl) in self.world.cpus.iter().enumerate() {
+            let cpu = i as CpuId;
+            if k.cpus[i].pc != Pc::Idle {
+                if self.can_move(k, cpu) {
+                    for choice in 0..self.alternatives(k, cpu) {
+                        out.push(Action::Step(cpu, choice));
+                    }
+                }
+            } else if !k.procs[usize::from(decl.proc)].exiting {
+                self.enabled_begin(k, cpu, out);
+            }
+        }
+        self.enabled_work(k, out);
+        self.enabled_teardown(k, out);
+    }
+
+    fn enabled_work(&self, k: &Kernel, out: &mut Vec<Action>) {
+        for (key, map) in k.maps.iter() {
+            if map.free.stage > 0 && map.free.elapsed() {
+                out.push(Action::MapWork(key));
+            }
+        }
+        for (key, kdata) in k.kdatas.iter() {
+            if kdata.free.stage > 0 && kdata.free.elapsed() {
+                out.push(Action::AttachmentWork(key));
+            }
+        }
+    }
+
+    /// Processes exit once their threads are done; then bpffs is unmounted.
+    fn enabled_teardown(&self, k: &Kernel, out: &mut Vec<Action>) {
+        let mut all_exited = true;
+        for proc in 0..self.world.procs {
+            all_exited &= k.procs[usize::from(proc)].exited;
+            if k.procs[usize::from(proc)].exiting {
+                continue;
+            }
+            let mut threads = (0..self.world.cpus.len()).filter(|c| self.world.cpus[*c].proc == proc);
+            let first = threads.clone().next();
+            if threads.all(|c| self.done(k, c as CpuId))
+                && let Some(first) = first
+            {
+                out.push(Action::Begin(first as CpuId, Request { kind: OpKind::Exit, ..Request::default() }));
+            }
+        }
+        if all_exited
+            && k.cpus[0].pc == Pc::Idle
+        {
+            // bpffs is unmounted: the remaining pins go, in any order.
+            for (link, _) in k.links.iter().filter(|(_, l)| l.pinned) {
+                let request = Request { kind: OpKind::LinkUnpin, link: Some(link), ..Request::default() };
+                out.push(Action::Begin(0, request));
+            }
+        }
+    }
+
+    /// The CPU has carried out its plan and is in user space.
+    fn done(&self, k: &Kernel, cpu: CpuId) -> bool {
+        let state = &k.cpus[usize::from(cpu)];
+        let length = match &self.world.cpus[usize::from(cpu)].plan {
+            Plan::Fixed(operations) => operations.len(),
+            Plan::Free { budget, .. } => usize::from(*budget),
+        };
+        state.pc == Pc::Idle && usize::from(state.position) >= length
+    }
+
+    fn enabled_begin(&self, k: &Kernel, cpu: CpuId, out: &mut Vec<Action>) {
+        let state = &k.cpus[usize::from(cpu)];
+        match &self.world.cpus[usize::from(cpu)].plan {
+            Plan::Fixed(operations) => {
+                let Some(operation) = operations.get(usize::from(state.position)) else { return };
+                // An operation without target returns -EBADF at once: the plan goes on.
+                let request = self.resolve(k, cpu, *operation).unwrap_or_default();
+                if self.may_begin(k, cpu, &request) {
+                    out.push(Action::Begin(cpu, request));
+                }
+            }
+            Plan::Free { kinds, budget } => {
+                if state.position < *budget {
+                    let start = out.len();
+                    for kind in kinds {
+                        self.requests(k, cpu, *kind, &mut |request| out.push(Action::Begin(cpu, request)));
+                    }
+                    let mut i = start;
+                    while i < out.len() {
+                        match out[i] {
+                            Action::Begin(_, request) if !self.may_begin(k, cpu, &request) => {
+                                out.remove(i);
+                            }
+                            _ => i += 1,
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Requests that block before their first step: lock_sock(), st_ops_mutex, and an exit that waits for
+    /// the other threads of its process.
+    fn may_begin(&self, k: &Kernel, cpu: CpuId, request: &Request) -> bool {
+        match request.kind {
+            OpKind::SockCall | OpKind::SockClose => {
+                k.socks[usize::from(request.arg)].busy.is_none()
+                    && !k.cpus.iter().any(|c| c.pc == Pc::SockRelease && c.arg == request.arg)
+            }
+            OpKind::Call => k.subsys.st_ops_mutex.is_none(),
+            OpKind::Exit => {
+                let proc = self.world.cpus[usize::from(cpu)].proc;
+                self.world.cpus.iter().enumerate().all(|(i, c)| c.proc != proc || k.cpus[i].pc == Pc::Idle)
+            }
+            OpKind::ScxError => !sched_ext::busy(k.subsys.scx.state),
+            OpKind::TestRun => {
+                let proc = self.world.cpus[usize::from(cpu)].proc;
+                k.progs[usize::from(request.arg)].fds & (1 << proc) != 0
+            }
+            _ => true,
+        }
+    }
+
+    fn map_of(&self, k: &Kernel, cpu: CpuId, decl: u8) -> Option<MapKey> {
+        let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
+        k.maps.iter().find(|(_, m)| m.decl == decl && m.fds & bit != 0).map(|m| m.0)
+    }
+
+    fn link_of(&self, k: &Kernel, cpu: CpuId, name: u8) -> Option<LinkKey> {
+        let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
+        k.links.iter().find(|(_, l)| l.name == name && l.fds & bit != 0).map(|l| l.0)
+    }
+
+    /// The request that an operation of a fixed plan means now; `None` if its target does not exist.
+    pub fn resolve(&self, k: &Kernel, cpu: CpuId, operation: Operation) -> Option<Request> {
+        let request = |kind| Request { kind, ..Request::default() };
+        let map = |decl| self.map_of(k, cpu, decl);
+        let link = |name| self.link_of(k, cpu, name);
+        let on_map = |kind, decl| map(decl).map(|m| Request { map: Some(m), ..request(kind) });
+        let on_link = |kind, name| link(name).map(|l| Request { link: Some(l), ..request(kind) });
+        match operation {
+            Operation::MapCreate { map } => Some(Request { arg: map, ..request(OpKind::MapCreate) }),
+            Operation::MapUpdate { map } => on_map(OpKind::MapUpdate, map),
+            Operation::MapDelete { map } => on_map(OpKind::MapDelete, map),
+            Operation::MapLookup { map } => on_map(OpKind::MapLookup, map),
+            Operation::MapClose { map } => on_map(OpKind::MapClose, map),
+            Operation::LinkCreate { map, cookie, link } => on_map(OpKind::LinkCreate, map)
+                .map(|r| Request { cookie, arg: link, ..r }),
+            Operation::SysBpfLinkCreate { map, cookie, link } => on_map(OpKind::SysBpfLinkCreate, map)
+                .map(|r| Request { cookie, arg: link, ..r }),
+            Operation::LinkUpdate { link: name, map: new, replace } => {
+                let old = match replace {
+                    Some(old) => Some(map(old)?),
+                    None => None,
+                };
+                Some(Request { link: Some(link(name)?), map: Some(map(new)?), old, ..request(OpKind::LinkUpdate) })
+            }
+            Operation::LinkDetach { link } => on_link(OpKind::LinkDetach, link),
+            Operation::LinkClose { link } => on_link(OpKind::LinkClose, link),
+            Operation::LinkPin { link: name } => {
+                on_link(OpKind::LinkPin, name).filter(|r| !r.link.is_some_and(|l| pinned(k, l)))
+            }
+            Operation::LinkUnpin { link } => k.links.iter().find(|(_, l)| l.name == link && l.pinned)
+                .map(|(l, _)| Request { link: Some(l), ..request(OpKind::LinkUnpin) }),
+            Operation::LinkInfo { link } => on_link(OpKind::LinkInfo, link),
+            Operation::SockOpen { key } => Some(Request { arg: key, ..request(OpKind::SockOpen) }),
+            Operation::SockCall { sock, member } => self.sock(k, cpu, sock)
+                .map(|_| Request { arg: sock, member, ..request(OpKind::SockCall) }),
+            Operation::SockClose { sock } => {
+                self.sock(k, cpu, sock).map(|_| Request { arg: sock, ..request(OpKind::SockClose) })
+            }
+            Operation::Call { entry, member } => Some(Request { arg: entry, member, ..request(OpKind::Call) }),
+            Operation::TestRun { prog } => Some(Request { arg: prog, ..request(OpKind::TestRun) }),
+            Operation::ScxError => Some(request(OpKind::ScxError)),
+            Operation::Rmmod => Some(request(OpKind::Rmmod)),
+            Operation::Exit => Some(request(OpKind::Exit)),
+        }
+    }
+
+    fn sock(&self, k: &Kernel, cpu: CpuId, sock: u8) -> Option<()> {
+        let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
+        let sock = k.socks.get(usize::from(sock))?;
+        (sock.kdata.is_some() && sock.fds & bit != 0).then_some(())
+    }
+
+    /// Every request of one kind that has a target now.
+    fn requests(&self, k: &Kernel, cpu: CpuId, kind: OpKind, push: &mut dyn FnMut(Request)) {
+        let request = Request { kind, ..Request::default() };
+        let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
+        let maps = || k.maps.iter().filter(move |(_, m)| m.fds & bit != 0);
+        let links = || k.links.iter().filter(move |(_, l)| l.fds & bit != 0);
+        let members = self.world.types.first().map_or(0, |t| t.members.len()) as u8;
+        match kind {
+            OpKind::None | OpKind::Exit => {}
+            OpKind::MapCreate => {
+                for decl in 0..self.world.maps.len() as u8 {
+                    if !k.maps.iter().any(|(_, m)| m.decl == decl) {
+                        push(Request { arg: decl, ..request });
+                    }
+                }
+            }
+            OpKind::MapUpdate | OpKind::MapDelete | OpKind::MapLookup | OpKind::MapClose => {
+                for (map, _) in maps() {
+                    push(Request { map: Some(map), ..request });
+                }
+            }
+            OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
+                if k.links.len() >= usize::from(self.world.max_links) {
+                    return;
+                }
+                for (map, _) in maps() {
+                    for cookie in 1..self.world.cookies.len().max(2) as u8 {
+                        let cookie = if usize::from(cookie) < self.world.cookies.len() { cookie } else { 0 };
+                        push(Request { map: Some(map), cookie, ..request });
+                    }
+                }
+            }
+            OpKind::LinkUpdate => {
+                for (link, _) in links() {
+                    for (map, _) in maps() {
+                        push(Request { link: Some(link), map: Some(map), ..request });
+                        for (old, _) in maps() {
+                            push(Request { link: Some(link), map: Some(map), old: Some(old), ..request });
+                        }
+                    }
+                }
+            }
+            OpKind::LinkDetach | OpKind::LinkClose | OpKind::LinkInfo => {
+                for (link, _) in links() {
+                    push(Request { link: Some(link), ..request });
+                }
+            }
+            OpKind::LinkPin => {
+                for (link, l) in links() {
+                    if !l.pinned {
+                        push(Request { link: Some(link), ..request });
+                    }
+                }
+            }
+            OpKind::LinkUnpin => {
+                for (link, l) in k.links.iter() {
+                    if l.pinned {
+                        push(Request { link: Some(link), ..request });
+                    }
+                }
+            }
+            OpKind::SockOpen => {
+                if k.socks.iter().any(|s| s.kdata.is_none()) {
+                    for key in 0..self.world.keys.len() as u8 {
+                        push(Request { arg: key, ..request });
+                    }
+                }
+            }
+            OpKind::SockCall | OpKind::SockClose => {
+                for sock in 0..k.socks.len() as u8 {
+                    if self.sock(k, cpu, sock).is_some() {
+                        let members = if kind == OpKind::SockCall { members } else { 1 };
+                        for member in 0..members {
+                            push(Request { arg: sock, member, ..request });
+                        }
+                    }
+                }
+            }
+            OpKind::Call => {
+                let entries = if scx_types(&self.world) {
+                    u8::from(k.subsys.scx.state == ScxState::Enabled)
+                } else {
+                    k.subsys.regs.iter().filter(|r| r.kdata.is_some()).count() as u8
+                };
+                for entry in 0..entries {
+                    for member in 0..members {
+                        push(Request { arg: entry, member, ..request });
+                    }
+                }
+            }
+            OpKind::TestRun => {
+                for prog in 0..self.world.progs.len() as u8 {
+                    push(Request { arg: prog, ..request });
+                }
+            }
+            OpKind::ScxError => {
+                if k.subsys.scx.state == ScxState::Enabled {
+                    push(request);
+                }
+            }
+            OpKind::Rmmod => {
+                if !k.module.unloaded {
+                    push(request);
+                }
+            }
+        }
+    }
+
+    /// Whether the CPU's next step can be taken now: its lock is free, its grace period over.
+    pub fn can_move(&self, k: &Kernel, cpu: CpuId) -> bool {
+        let c = &k.cpus[usize::from(cpu)];
+        match c.pc {
+            Pc::Idle => false,
+            Pc::UpdLock => c.map.and_then(|m| k.maps.get(m)).is_none_or(|m| m.lock.is_none()),
+            Pc::LcLock | Pc::LuLock | Pc::LdLock => k.update_mutex.is_none(),
+            Pc::SyncRcu | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait => c.wait.elapsed(),
+            Pc::ScxEnable | Pc::ScxDisable => !sched_ext::busy(k.subsys.scx.state),
+            Pc::SingletonReg | Pc::SingletonUnreg => k.subsys.st_ops_mutex.is_none(),
+            _ => true,
+        }
+    }
+
+    /// In how many ways the CPU's next step can go: which allocation fails, which fd is closed next.
+    fn alternatives(&self, k: &Kernel, cpu: CpuId) -> u8 {
+        if k.cpus[usize::from(cpu)].pc == Pc::ExitNext {
+            return syscall::open_files(k, self.world.cpus[usize::from(cpu)].proc).max(1);
+        }
+        1 + self.failing_allocs(k, cpu)
+    }
+
+    /// How many allocations the CPU's next step makes, if one of them may still fail.
+    fn failing_allocs(&self, k: &Kernel, cpu: CpuId) -> u8 {
+        if k.alloc_failures == 0 {
+            return 0;
+        }
+        let c = &k.cpus[usize::from(cpu)];
+        let map = c.map.and_then(|m| k.maps.get(m));
+        let decl = map.map(|m| &self.world.maps[usize::from(m.decl)]);
+        match (c.pc, decl) {
+            (Pc::MapAlloc | Pc::UpdTlinks, _) => 1,
+            (Pc::LcAlloc, _) => 2,
+            (Pc::UpdMembers, Some(decl)) if map.is_some_and(|m| m.state == MapState::Init) => {
+                map_update::allocs(&self.world, &self.design, decl)
+            }
+            (Pc::LcBuild | Pc::LuBuild, Some(decl)) => attachment::allocs(&self.world, decl),
+            (Pc::PrepMember, Some(decl)) => prepare::member_allocs(k, &self.world, c, decl),
+            _ => 0,
+        }
+    }
+
+    // ---- what an action does ------------------------------------------------------------------------
+
+    /// Applies an enabled action. `event` gets a sentence about each step.
+    pub fn apply(&self, k: &mut Kernel, action: Action, report: &mut Report, mut event: Option<&mut String>) {
+        let mut pre = self.take(k, action, report, &mut event);
+        let Some(cpu) = action.cpu().filter(|_| self.merge) else { return };
+        // A transaction after Lipton: right movers, at most one step that others can observe, left movers.
+        loop {
+            let c = &k.cpus[usize::from(cpu)];
+            let Some(info) = c.pc.info() else { return };
+            if k.dead || !report.violations.is_empty() || !self.can_move(k, cpu) {
+                return;
+            }
+            if self.alternatives(k, cpu) > 1 {
+                return;
+            }
+            let mover = self.mover(k, cpu, info.mover);
+            match (pre, mover) {
+                (true, Mover::No | Mover::Left) => pre = false,
+                (true, _) | (false, Mover::Both | Mover::Left) => {}
+                (false, _) => return,
+            }
+            self.take(k, Action::Step(cpu, 0), report, &mut event);
+        }
+    }
+
+    /// A step's mover in this state: what only frees or counts private things may commute after all.
+    fn mover(&self, k: &Kernel, cpu: CpuId, mover: Mover) -> Mover {
+        let c: &Cpu = &k.cpus[usize::from(cpu)];
+        match c.pc {
+            // The result is judged by what the CPU alone has noted.
+            Pc::Finish if c.op == OpKind::SysBpfLinkCreate => Mover::Left,
+            // A put that is not the last one only lowers a count, and nothing tests for a number above 0.
+            Pc::MapPut if c.map.and_then(|m| k.maps.get(m)).is_some_and(|m| m.refs > 1) => Mover::Left,
+            Pc::LinkPut if c.link.and_then(|l| k.links.get(l)).is_some_and(|l| l.refs > 1) => Mover::Left,
+            _ => mover,
+        }
+    }
+
+    /// One step. Returns whether it was a right or both mover, so that one more may follow freely.
+    fn take(&self, k: &mut Kernel, action: Action, report: &mut Report, event: &mut Option<&mut String>) -> bool {
+        let mut x = Exec {
+            k,
+            world: &self.world,
+            design: &self.design,
+            cpu: action.cpu().unwrap_or(CpuId::MAX),
+            pc: Pc::Idle,
+            choice: 0,
+            allocs: 0,
+            report,
+            event: event.as_deref_mut(),
+            freed: false,
+            counted: false,
+        };
+        let single = invariant::single_link_per_map(x.k);
+        let mut early = false;
+        let result = match action {
+            Action::Begin(_, request) => {
+                let begun = syscall::begin(&mut x, request);
+                if request.kind == OpKind::None {
+                    x.c().err = crate::exec::errno::EBADF;
+                    crate::exec::event!(x, "no such fd: -EBADF");
+                    let position = x.c().position;
+                    *x.c() = Cpu { position, ..Cpu::default() };
+                    begun
+                } else {
+                    begun.and_then(|()| {
+                        x.pc = x.c().pc;
+                        note(&mut x);
+                        cpu_step(&mut x)
+                    })
+                }
+            }
+            Action::Step(cpu, choice) => {
+                x.pc = x.k.cpus[usize::from(cpu)].pc;
+                x.choice = choice;
+                early = x.pc.info().is_some_and(|i| matches!(i.mover, Mover::Right | Mover::Both));
+                note(&mut x);
+                cpu_step(&mut x)
+            }
+            Action::MapWork(key) => {
+                let first = x.k.maps.get(key).is_some_and(|m| m.free.stage == 1);
+                x.pc = if first { Pc::MapFree } else { Pc::MapFreeGp };
+                map_free::work(&mut x, key)
+            }
+            Action::AttachmentWork(key) => {
+                x.pc = match x.k.kdatas.get(key).map_or(0, |d| d.free.stage) {
+                    1 => Pc::AttachmentFree,
+                    2 | 3 => Pc::AttachmentFreeGp,
+                    _ => Pc::AttachmentFreeEnd,
+                };
+                attachment::work(&mut x, key)
+            }
+        };
+        self.judge(&mut x, single, result.is_err());
+        early
+    }
+
+    /// The invariants that a state shows.
+    fn judge(&self, x: &mut Exec<'_>, single_before: bool, stopped: bool) {
+        x.report.steps += 1;
+        if stopped {
+            x.report.fatal = true;
+            return;
+        }
+        if x.counted && !invariant::refcounts_balance(x.k, &self.world) {
+            x.violate(Invariant::RefcountsBalance);
+        }
+        if single_before && !invariant::single_link_per_map(x.k) {
+            x.violate(Invariant::SingleLinkPerMap);
+        }
+        if x.freed {
+            if !invariant::ksyms_match_images(x.k) {
+                x.violate(Invariant::KsymsMatchImages);
+            }
+        }
+        collect_freed(x.k);
+    }
+
+    /// Judges a state in which nothing is enabled.
+    pub fn terminal(&self, k: &Kernel, report: &mut Report) {
+        if k.dead {
+            return;
+        }
+        if k.cpus.iter().any(|c| c.pc != Pc::Idle) {
+            let stuck = k.cpus.iter().find(|c| c.pc != Pc::Idle).map_or(Pc::Idle, |c| c.pc);
+            report.violate(Invariant::NoDeadlock, stuck);
+            return;
+        }
+        report.witness(Invariant::NoLeak);
+        if !invariant::eventual_release(k, &self.world) {
+            report.violate(Invariant::EventualRelease, Pc::Idle);
+        } else if !invariant::no_leak(k, &self.world) {
+            report.violate(Invariant::NoLeak, Pc::Idle);
+        }
+    }
+
+    /// Whether some CPU waits for a lock or a grace period.
+    pub fn somebody_waits(&self, k: &Kernel) -> bool {
+        (0..self.world.cpus.len()).any(|c| k.cpus[c].pc != Pc::Idle && !self.can_move(k, c as CpuId))
+    }
+
+    /// The name of a step about to be taken by `action`, for tables.
+    pub fn label(&self, k: &Kernel, action: Action) -> Pc {
+        match action {
+            Action::Begin(cpu, request) => {
+                let mut copy = *k;
+                let mut report = Report::default();
+                let mut x = Exec {
+                    k: &mut copy,
+                    world: &self.world,
+                    design: &self.design,
+                    cpu,
+                    pc: Pc::Idle,
+                    choice: 0,
+                    allocs: 0,
+                    report: &mut report,
+                    event: None,
+                    freed: false,
+                    counted: false,
+                };
+                match syscall::begin(&mut x, request) {
+                    Ok(()) => copy.cpus[usize::from(cpu)].pc,
+                    Err(_) => Pc::Idle,
+                }
+            }
+            Action::Step(cpu, _) => k.cpus[usize::from(cpu)].pc,
+            Action::MapWork(key) => {
+                if k.maps.get(key).is_some_and(|m: &Map| m.free.stage == 1) { Pc::MapFree } else { Pc::MapFreeGp }
+            }
+            Action::AttachmentWork(key) => match k.kdatas.get(key).map_or(0, |d: &Kdata| d.free.stage) {
+                1 => Pc::AttachmentFree,
+                2 | 3 => Pc::AttachmentFreeGp,
+                _ => Pc::AttachmentFreeEnd,
+            },
+        }
+    }
+}
+
+fn pinned(k: &Kernel, link: Key<crate::kernel::Link>) -> bool {
+    k.links.get(link).is_some_and(|l| l.pinned)
+}
+
+/// Notes, at the steps that decide, what the operation meets.
+fn note(x: &mut Exec<'_>) {
+    let relevant = matches!(
+        x.pc,
+        Pc::LcValid | Pc::LcGuard | Pc::LuValid | Pc::LuCheck | Pc::UpdMembers | Pc::DelCmpxchg
+    );
+    if !relevant {
+        return;
+    }
+    let cpu = *x.c();
+    if let Some(map) = cpu.map.and_then(|m| x.k.maps.get(m)) {
+        let state = 1 << map.state as u16;
+        x.saw(state);
+    }
+    if x.pc == Pc::LuCheck && cpu.link.and_then(|l| x.k.links.get(l)).is_some_and(|l| l.map.is_none()) {
+        x.saw(seen::DETACHED);
+    }
+}
+
+/// The step at the CPU's program counter.
+fn cpu_step(x: &mut Exec<'_>) -> Step {
+    match x.pc {
+        Pc::Idle => Ok(()),
+        Pc::Finish => syscall::finish(x),
+        Pc::ExitNext => syscall::exit_next(x),
+        Pc::ProgRelease => syscall::prog_release(x),
+        Pc::MapPut | Pc::MapCreate | Pc::MapAlloc | Pc::MapLookup | Pc::MapRelease | Pc::DelCmpxchg
+        | Pc::DelUnregDone => map::step(x),
+        Pc::PutRefs | Pc::LinkPut | Pc::LinkRelease | Pc::LinkPin | Pc::LinkUnpin | Pc::LinkInfo
+        | Pc::LinkInfoRead => link::step(x),
+        Pc::UpdTlinks | Pc::UpdLock | Pc::UpdMembers | Pc::UpdPublish | Pc::UpdKsymsEarly | Pc::UpdRegDone
+        | Pc::UpdUnlock | Pc::UpdKsyms => map_update::step(x),
+        Pc::LcGet | Pc::LcValid | Pc::LcAlloc | Pc::LcBuild | Pc::LcLock | Pc::LcGuard | Pc::LcKsymsEarly
+        | Pc::LcReg | Pc::LcRegDone | Pc::LcUnlock | Pc::LcSettle | Pc::LcCleanup => link_create::step(x),
+        Pc::PrepMember | Pc::PrepSeal => {
+            if x.c().op == OpKind::LinkUpdate { link_update::step(x) } else { link_create::step(x) }
+        }
+        Pc::LuGet | Pc::LuValid | Pc::LuBuild | Pc::LuLock | Pc::LuCheck | Pc::LuKsymsEarly | Pc::LuUpdate
+        | Pc::LuUpdDone | Pc::LuWait | Pc::LuUnlock => link_update::step(x),
+        Pc::LdGet | Pc::LdLock | Pc::LdCheck | Pc::LdUnregDone | Pc::LdWait | Pc::LdUnlock
+        | Pc::DeallocUnreg | Pc::DeallocFree => link_detach::step(x),
+        Pc::CallRead | Pc::CallEnter | Pc::CallBody | Pc::CallSleep | Pc::CallExit | Pc::CallRet => call::step(x),
+        Pc::TcpReg | Pc::TcpUnreg | Pc::TcpUpdate | Pc::SyncRcu | Pc::SockFind | Pc::SockGet | Pc::SockCall
+        | Pc::SockCallDone | Pc::SockRelease => tcp_cong::step(x),
+        Pc::ScxEnable | Pc::ScxInitDone | Pc::ScxDisable | Pc::ScxDisabled | Pc::ScxError | Pc::ScxCall
+        | Pc::ScxCallDone => sched_ext::step(x),
+        Pc::AlwaysReg | Pc::AlwaysRegNext | Pc::AlwaysUnreg | Pc::AlwaysUpdate | Pc::SingletonReg
+        | Pc::SingletonUnreg | Pc::KeyedReg | Pc::KeyedUnreg | Pc::RegCall | Pc::RegCallDone | Pc::Rmmod => {
+            testmod::step(x)
+        }
+        Pc::DummyReg | Pc::TestRun | Pc::TestRunDone => dummy::step(x),
+        Pc::MapFree | Pc::MapFreeGp | Pc::AttachmentFree | Pc::AttachmentFreeGp
+        | Pc::AttachmentFreeEnd => unreachable!("steps of the worker"),
+    }
+}

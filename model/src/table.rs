@@ -1,0 +1,194 @@
+//! Fixed-size tables with slab keys: what `kmalloc` hands out and takes back.
+//!
+//! Keys are reused, as the `slab` crate reuses them, but a freed slot stays recognisable: it is
+//! quarantined (as KASAN does) until nobody holds its key any more. Not `slab` itself: a state of the
+//! explorer is copied millions of times a second, and heap tables would cost more than the step.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroU8;
+
+/// A pointer to an object of type `T`. One byte, also inside an `Option`.
+pub struct Key<T>(NonZeroU8, PhantomData<fn() -> T>);
+
+impl<T> Key<T> {
+    /// The key of a slot.
+    ///
+    /// # Panics
+    /// If `slot` is 255 or more, which no table has.
+    pub fn new(slot: usize) -> Self {
+        let raw = u8::try_from(slot + 1).expect("tables have fewer than 255 slots");
+        Key(NonZeroU8::new(raw).expect("slot + 1 is not 0"), PhantomData)
+    }
+
+    /// The slot.
+    #[inline]
+    pub fn slot(self) -> usize {
+        usize::from(self.0.get()) - 1
+    }
+}
+
+impl<T> Clone for Key<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Key<T> {}
+impl<T> PartialEq for Key<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl<T> Eq for Key<T> {}
+impl<T> std::hash::Hash for Key<T> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+impl<T> fmt::Debug for Key<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.slot())
+    }
+}
+
+/// A slot of a [`Table`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Slot<T> {
+    /// Nobody holds its key.
+    #[default]
+    Vacant,
+    /// Freed, but a stale key is still around.
+    Freed,
+    /// Allocated.
+    Live(T),
+}
+
+/// At most `N` objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Table<T, const N: usize> {
+    /// The slots; the encoder walks them.
+    pub slots: [Slot<T>; N],
+}
+
+impl<T: Copy, const N: usize> Default for Table<T, N> {
+    fn default() -> Self {
+        Table { slots: [Slot::Vacant; N] }
+    }
+}
+
+/// Every slot is taken: a bound of the model, not of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl<T: Copy, const N: usize> Table<T, N> {
+    /// Puts `value` into the lowest vacant slot.
+    ///
+    /// # Errors
+    /// [`Full`] when there is none.
+    #[inline]
+    pub fn insert(&mut self, value: T) -> Result<Key<T>, Full> {
+        let slot = self.slots.iter().position(|s| matches!(s, Slot::Vacant)).ok_or(Full)?;
+        self.slots[slot] = Slot::Live(value);
+        Ok(Key::new(slot))
+    }
+
+    /// Frees the object; its slot is reused once [`Table::release`] says that no key is left.
+    pub fn remove(&mut self, key: Key<T>) {
+        self.slots[key.slot()] = Slot::Freed;
+    }
+
+    /// Ends the quarantine of a freed slot.
+    pub fn release(&mut self, key: Key<T>) {
+        if let Slot::Freed = self.slots[key.slot()] {
+            self.slots[key.slot()] = Slot::Vacant;
+        }
+    }
+
+    /// The object, unless the key is stale.
+    #[inline]
+    pub fn get(&self, key: Key<T>) -> Option<&T> {
+        match &self.slots[key.slot()] {
+            Slot::Live(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The object, unless the key is stale.
+    #[inline]
+    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
+        match &mut self.slots[key.slot()] {
+            Slot::Live(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Live objects with their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
+        self.slots.iter().enumerate().filter_map(|(i, s)| match s {
+            Slot::Live(value) => Some((Key::new(i), value)),
+            _ => None,
+        })
+    }
+
+    /// Live objects, to be changed.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|s| match s {
+            Slot::Live(value) => Some(value),
+            _ => None,
+        })
+    }
+
+    /// No live object.
+    pub fn is_empty(&self) -> bool {
+        !self.slots.iter().any(|s| matches!(s, Slot::Live(_)))
+    }
+
+    /// Number of live objects.
+    pub fn len(&self) -> usize {
+        self.slots.iter().filter(|s| matches!(s, Slot::Live(_))).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quickcheck::quickcheck;
+
+    quickcheck! {
+        /// The same operations on a `slab::Slab` beside the table: the same objects live, and a stale key
+        /// finds nothing in either until its slot is handed out again.
+        fn behaves_like_slab(ops: Vec<(bool, u8)>) -> bool {
+            let mut table = Table::<u8, 8>::default();
+            let mut slab = slab::Slab::new();
+            let mut live: Vec<(Key<u8>, usize)> = Vec::new();
+            for (insert, value) in ops {
+                if insert && live.len() < 8 {
+                    live.push((table.insert(value).unwrap(), slab.insert(value)));
+                } else if !live.is_empty() {
+                    let (key, slab_key) = live.swap_remove(usize::from(value) % live.len());
+                    table.remove(key);
+                    slab.remove(slab_key);
+                    if table.get(key).is_some() || slab.contains(slab_key) {
+                        return false;
+                    }
+                    table.release(key);
+                }
+                if table.len() != slab.len() || live.iter().any(|(k, s)| table.get(*k) != slab.get(*s)) {
+                    return false;
+                }
+            }
+            true
+        }
+    }
+
+    #[test]
+    fn a_freed_slot_is_not_reused_while_its_key_is_held() {
+        let mut table = Table::<u8, 2>::default();
+        let a = table.insert(1).unwrap();
+        table.remove(a);
+        assert_ne!(table.insert(2).unwrap(), a);
+        assert_eq!(table.insert(3), Err(Full));
+        table.release(a);
+        assert_eq!(table.insert(3), Ok(a));
+    }
+}
