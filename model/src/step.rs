@@ -10,6 +10,7 @@ use crate::invariant::{self, Invariant};
 use crate::kernel::{
     Cpu, CpuId, Kdata, KdataKey, Kernel, LinkKey, Map, MapKey, MapState, Node, ScxState, seen,
 };
+use crate::mover;
 use crate::pc::{Mover, Pc};
 use crate::proc::{
     attachment, call, link, link_create, link_detach, link_update, map, map_free, map_update, prepare, syscall,
@@ -515,26 +516,13 @@ impl Machine {
             if self.alternatives(k, cpu) > 1 {
                 return;
             }
-            let mover = self.mover(k, cpu, info.mover);
+            let mover = mover::of(self, k, cpu, info.mover);
             match (pre, mover) {
                 (true, Mover::No | Mover::Left) => pre = false,
                 (true, _) | (false, Mover::Both | Mover::Left) => {}
                 (false, _) => return,
             }
             self.take(k, Action::Step(cpu, 0), report, event);
-        }
-    }
-
-    /// A step's mover in this state: what only frees or counts private things may commute after all.
-    fn mover(&self, k: &Kernel, cpu: CpuId, mover: Mover) -> Mover {
-        let c: &Cpu = &k.cpus[usize::from(cpu)];
-        match c.pc {
-            // The result is judged by what the CPU alone has noted.
-            Pc::Finish if c.op == OpKind::SysBpfLinkCreate => Mover::Left,
-            // A put that is not the last one only lowers a count, and nothing tests for a number above 0.
-            Pc::MapPut if c.map.and_then(|m| k.maps.get(m)).is_some_and(|m| m.refs > 1) => Mover::Left,
-            Pc::LinkPut if c.link.and_then(|l| k.links.get(l)).is_some_and(|l| l.refs > 1) => Mover::Left,
-            _ => mover,
         }
     }
 
@@ -574,7 +562,8 @@ impl Machine {
             Action::Step(cpu, choice) => {
                 x.pc = x.k.cpus[usize::from(cpu)].pc;
                 x.choice = choice;
-                early = x.pc.info().is_some_and(|i| matches!(i.mover, Mover::Right | Mover::Both));
+                let mover = x.pc.info().map_or(Mover::No, |i| mover::of(self, x.k, cpu, i.mover));
+                early = matches!(mover, Mover::Right | Mover::Both);
                 note(&mut x);
                 cpu_step(&mut x)
             }
