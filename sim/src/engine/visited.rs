@@ -1,0 +1,246 @@
+//! The states seen so far, and from which one each was first reached. Split into shards, each
+//! owned by one thread while it grows. Not the frontier: a state cannot be read back from here.
+
+use std::collections::HashMap;
+
+/// Shards are picked by the high bits of the fingerprint, and their number does not depend on
+/// the number of threads: the order of insertions, and so every count, is the same for any.
+pub const SHARDS: usize = 1 << SHARD_BITS;
+const SHARD_BITS: u32 = 6;
+
+/// The parent of the initial state. No fingerprint and no id is 0.
+pub const NO_PARENT: u64 = 0;
+
+/// How packed states are hashed. A parameter, so that a test can plug in a bad one.
+pub trait Fingerprint {
+    fn hash(bytes: &[u8]) -> u64;
+}
+
+/// XXH3, 64 bits: fast on short inputs, and good enough in all its bits that 20 million states
+/// collide with a probability of about 1 in 100 000.
+pub struct Xxh3;
+
+impl Fingerprint for Xxh3 {
+    fn hash(bytes: &[u8]) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(bytes)
+    }
+}
+
+/// The hash, moved away from 0, which marks an empty slot.
+pub fn fingerprint<F: Fingerprint>(bytes: &[u8]) -> u64 {
+    F::hash(bytes).max(1)
+}
+
+/// The shard of a fingerprint, and of an id.
+pub fn shard_of(id: u64) -> usize {
+    (id >> (u64::BITS - SHARD_BITS)) as usize
+}
+
+/// One shard. Every state has an id that never changes and says in which shard it is.
+pub trait Visited: Default + Send + Sync {
+    /// Whether an equal fingerprint means the same state.
+    const BY_FINGERPRINT: bool;
+
+    /// Reads the cache line that a lookup will need. Done for a batch in a row, the misses
+    /// overlap; done one by one inside the lookups, each would be waited for.
+    fn touch(&self, fingerprint: u64) -> u64;
+
+    fn find(&self, fingerprint: u64, bytes: &[u8]) -> Option<u64>;
+
+    /// Adds a state; its new id, or nothing if it was there.
+    fn insert(&mut self, fingerprint: u64, bytes: &[u8], parent: u64) -> Option<u64>;
+
+    /// The parent of a stored state.
+    fn parent(&self, id: u64) -> u64;
+
+    fn len(&self) -> usize;
+
+    /// Bytes really allocated.
+    fn allocated(&self) -> usize;
+}
+
+/// Keys in one cache line, filled from the front; 0 is free.
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Line([u64; LINE]);
+
+const LINE: usize = 8;
+
+impl Line {
+    /// All eight keys are compared, which is quicker than to guess where to stop.
+    fn has(&self, key: u64) -> bool {
+        self.0.iter().fold(false, |found, &k| found | (k == key))
+    }
+
+    fn is_full(&self) -> bool {
+        self.0[LINE - 1] != 0
+    }
+
+    fn position(&self, key: u64) -> Option<usize> {
+        self.0.iter().position(|&k| k == key)
+    }
+}
+
+/// States as fingerprints: the id is the fingerprint itself.
+///
+/// Open addressing by cache lines: a full line overflows into the next one. The line grows with
+/// the fingerprint, so growing copies from front to back and can afford a small factor: between
+/// 70 % and 84 % of the keys are in use, 19 to 23 bytes per state. Keys and parents are apart,
+/// because a state already known, which is the common case, needs only its key.
+pub struct Fingerprints {
+    keys: Vec<Line>,
+    parents: Vec<[u64; LINE]>,
+    len: usize,
+}
+
+impl Fingerprints {
+    fn with_lines(lines: usize) -> Self {
+        let (keys, parents) = (vec![Line::default(); lines], vec![[NO_PARENT; LINE]; lines]);
+        Fingerprints {
+            keys,
+            parents,
+            len: 0,
+        }
+    }
+
+    fn home(&self, fingerprint: u64) -> usize {
+        ((u128::from(fingerprint << SHARD_BITS) * self.keys.len() as u128) >> 64) as usize
+    }
+
+    /// The line that holds the fingerprint, or else the one that has room for it.
+    fn line(&self, fingerprint: u64) -> Result<usize, usize> {
+        let home = self.home(fingerprint);
+        let mut line = home;
+        loop {
+            let keys = &self.keys[line];
+            if keys.has(fingerprint) {
+                return Ok(line);
+            }
+            if !keys.is_full() {
+                return Err(line);
+            }
+            line = if (line ^ home) == 0 { home ^ 1 } else if (line ^ home) == 1 { (home & !1) + 2 } else { line + 1 };
+            if line == self.keys.len() {
+                line = 0;
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        let lines = (self.keys.len() * 6).div_ceil(5).next_multiple_of(2);
+        let old = std::mem::replace(self, Self::with_lines(lines));
+        for (keys, parents) in old.keys.iter().zip(&old.parents) {
+            for (&key, &parent) in keys.0.iter().zip(parents).take_while(|&(&key, _)| key != 0) {
+                self.insert(key, &[], parent);
+            }
+        }
+    }
+}
+
+impl Default for Fingerprints {
+    fn default() -> Self {
+        Self::with_lines(2)
+    }
+}
+
+impl Visited for Fingerprints {
+    const BY_FINGERPRINT: bool = true;
+
+    fn touch(&self, fingerprint: u64) -> u64 {
+        { let home = self.home(fingerprint); self.keys[home].0[0] ^ self.keys[home ^ 1].0[0] }
+    }
+
+    fn find(&self, fingerprint: u64, _: &[u8]) -> Option<u64> {
+        self.line(fingerprint).ok().map(|_| fingerprint)
+    }
+
+    fn insert(&mut self, fingerprint: u64, _: &[u8], parent: u64) -> Option<u64> {
+        let line = self.line(fingerprint).err()?;
+        let slot = self.keys[line].position(0)?;
+        self.keys[line].0[slot] = fingerprint;
+        self.parents[line][slot] = parent;
+        self.len += 1;
+        if self.len * 25 > self.keys.len() * LINE * 21 {
+            self.grow();
+        }
+        Some(fingerprint)
+    }
+
+    fn parent(&self, id: u64) -> u64 {
+        let place = self
+            .line(id)
+            .ok()
+            .and_then(|line| Some((line, self.keys[line].position(id)?)));
+        place.map_or(NO_PARENT, |(line, slot)| self.parents[line][slot])
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn allocated(&self) -> usize {
+        self.keys.capacity() * size_of::<Line>()
+            + self.parents.capacity() * size_of::<[u64; LINE]>()
+    }
+}
+
+/// States in full, so that a weak hash cannot lose one. Slow and large: the judge of the other.
+#[derive(Default)]
+pub struct Exact {
+    ids: HashMap<Box<[u8]>, u64>,
+    parents: Vec<u64>,
+    bytes: usize,
+}
+
+impl Visited for Exact {
+    const BY_FINGERPRINT: bool = false;
+
+    fn touch(&self, _: u64) -> u64 {
+        0
+    }
+
+    fn find(&self, _: u64, bytes: &[u8]) -> Option<u64> {
+        self.ids.get(bytes).copied()
+    }
+
+    fn insert(&mut self, fingerprint: u64, bytes: &[u8], parent: u64) -> Option<u64> {
+        if self.ids.contains_key(bytes) {
+            return None;
+        }
+        self.parents.push(parent);
+        let shard = (shard_of(fingerprint) as u64) << (u64::BITS - SHARD_BITS);
+        let id = shard | self.parents.len() as u64;
+        self.ids.insert(bytes.into(), id);
+        self.bytes += bytes.len();
+        Some(id)
+    }
+
+    fn parent(&self, id: u64) -> u64 {
+        let index = (id << SHARD_BITS) >> SHARD_BITS;
+        self.parents[index as usize - 1]
+    }
+
+    fn len(&self) -> usize {
+        self.parents.len()
+    }
+
+    fn allocated(&self) -> usize {
+        // One control byte per slot of the hash table.
+        self.bytes
+            + self.ids.capacity() * (size_of::<(Box<[u8]>, u64)>() + 1)
+            + self.parents.capacity() * size_of::<u64>()
+    }
+}
+
+/// All shards, once nobody writes any more.
+pub struct Store<V>(pub Vec<V>);
+
+impl<V: Visited> Store<V> {
+    pub fn find(&self, fingerprint: u64, bytes: &[u8]) -> Option<u64> {
+        self.0[shard_of(fingerprint)].find(fingerprint, bytes)
+    }
+
+    pub fn parent(&self, id: u64) -> u64 {
+        self.0[shard_of(id)].parent(id)
+    }
+}
