@@ -86,6 +86,8 @@ pub struct Report {
     pub witnessed: u32,
     /// Steps carried out (more than one where steps were merged).
     pub steps: u32,
+    /// Which steps they were: bit `pc as u32`.
+    pub taken: u128,
     /// The state has no meaning any more.
     pub fatal: bool,
     /// A table of the model was too small: what follows from here is unknown.
@@ -98,6 +100,7 @@ impl Report {
         self.violations.clear();
         self.witnessed = 0;
         self.steps = 0;
+        self.taken = 0;
         self.fatal = false;
         self.overflow = false;
     }
@@ -141,8 +144,6 @@ pub(crate) struct Exec<'a> {
     pub allocs: u8,
     pub report: &'a mut Report,
     pub event: Option<&'a mut String>,
-    /// Something was freed: quarantines may end.
-    pub freed: bool,
     /// A reference count or its holders changed.
     pub counted: bool,
 }
@@ -336,14 +337,17 @@ impl Exec<'_> {
         Ok(())
     }
 
-    /// Frees an attachment: ksyms, pages, kdata, and its reference on the map.
+    /// Frees an attachment: ksyms, pages, kdata, and its references on programs and map.
     pub fn attachment_release(&mut self, key: KdataKey) -> Step {
         let kdata = *self.kdata(key)?;
         self.del_ksyms(key)?;
         self.free_ksyms(key)?;
         self.free_images(key)?;
         self.k.kdatas.remove(key);
-        self.freed = true;
+        let world = self.world;
+        for prog in world.maps[usize::from(kdata.decl)].progs.iter().flatten() {
+            self.prog_put(*prog)?;
+        }
         self.map_put(kdata.map.expect("an attachment has a map"))
     }
 
@@ -469,12 +473,16 @@ impl Exec<'_> {
 
     /// Marks a change that others can see; taken back by [`Exec::undo`].
     pub fn touch(&mut self, what: u8) {
-        self.c().dirty |= what;
+        if let Some(cpu) = self.k.cpus.get_mut(usize::from(self.cpu)) {
+            cpu.dirty |= what;
+        }
     }
 
     /// The change was taken back.
     pub fn undo(&mut self, what: u8) {
-        self.c().dirty &= !what;
+        if let Some(cpu) = self.k.cpus.get_mut(usize::from(self.cpu)) {
+            cpu.dirty &= !what;
+        }
     }
 
     // ---- ksyms and images --------------------------------------------------------------------------
@@ -511,7 +519,6 @@ impl Exec<'_> {
             }
             self.k.ksyms.remove(ksym);
         }
-        self.freed = true;
         Ok(())
     }
 
@@ -524,12 +531,15 @@ impl Exec<'_> {
         let mut any = false;
         for page in pages.into_iter().flatten() {
             self.image(page)?;
+            if self.k.ksyms.iter().any(|(_, s)| s.listed && s.func.image == Some(page)) {
+                event!(self, "kallsyms still names a trampoline in the page");
+                self.violate(Invariant::KsymsMatchImages);
+            }
             self.k.images.remove(page);
             any = true;
         }
         if any {
-            self.freed = true;
-            self.report.witness(Invariant::NoUseAfterFree);
+                self.report.witness(Invariant::NoUseAfterFree);
             event!(self, "image pages freed");
         }
         Ok(())

@@ -6,7 +6,7 @@
 
 use crate::design::{Design, Identity};
 use crate::kernel::{Kernel, MapState, holds};
-use crate::world::World;
+use crate::world::{OpKind, World};
 
 macro_rules! invariants {
     ($($variant:ident $id:literal $short:literal $sentence:literal / $not:literal / $sometimes:literal;)+) => {
@@ -136,6 +136,16 @@ pub fn refcounts_balance(k: &Kernel, world: &World) -> bool {
             return false;
         }
     }
+    for (i, prog) in k.progs.iter().enumerate().take(world.progs.len()) {
+        let has = |decl: u8| world.maps[usize::from(decl)].progs.iter().position(|p| *p == Some(i as u8));
+        let maps = k.maps.iter().filter(|(_, m)| has(m.decl).is_some_and(|member| m.filled & (1 << member) != 0));
+        let attachments = k.kdatas.iter().filter(|(_, d)| d.attachment && has(d.decl).is_some());
+        let runs = k.cpus.iter().filter(|c| c.op == OpKind::TestRun && c.image.is_some() && usize::from(c.arg) == i);
+        let holders = prog.fds.count_ones() as usize + maps.count() + attachments.count() + runs.count();
+        if usize::from(prog.refs) != holders {
+            return false;
+        }
+    }
     for (key, link) in k.links.iter() {
         let cpus = k.cpus.iter().filter(|c| c.link == Some(key) && c.holds & holds::LINK != 0).count();
         if usize::from(link.refs) != link.fds.count_ones() as usize + usize::from(link.pinned) + cpus {
@@ -160,13 +170,6 @@ pub fn refcounts_balance(k: &Kernel, world: &World) -> bool {
 /// Whether one kdata is registered through two links.
 pub fn single_link_per_map(k: &Kernel) -> bool {
     k.kdatas.iter().all(|(_, d)| d.registered <= 1)
-}
-
-/// Whether kallsyms names only live, executable trampolines.
-pub fn ksyms_match_images(k: &Kernel) -> bool {
-    k.ksyms.iter().filter(|(_, s)| s.listed).all(|(_, s)| {
-        s.func.image.and_then(|i| k.images.get(i)).is_some_and(|i| i.code[usize::from(s.func.index)].prog != 0)
-    })
 }
 
 /// Whether anything is left once every fd is closed; to be asked when nothing more can happen.

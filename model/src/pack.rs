@@ -141,7 +141,7 @@ impl Packing {
     /// # Panics
     /// If `bytes` were not written by [`Packing::pack`] for the same world.
     pub fn unpack(&self, bytes: &[u8]) -> Kernel {
-        let mut reader = Reader { bytes, mask: 0, left: 0 };
+        let mut reader = Reader::new(bytes);
         let r = &mut reader;
         let mut k = Kernel::default();
         for cpu in k.cpus.iter_mut().take(self.cpus) {
@@ -161,7 +161,7 @@ impl Packing {
 
     fn write(&self, k: &Kernel, names: &Names, order: &[u8; MAX_CPUS], out: &mut Vec<u8>) {
         let mut copy = *k;
-        let mut writer = Writer { names, out, mask_at: 0, count: 8 };
+        let mut writer = Writer { names, bytes: [0; BUFFER], len: 0 };
         let w = &mut writer;
         for old in order.iter().take(self.cpus) {
             visit::cpu(w, &mut copy.cpus[usize::from(*old)]);
@@ -176,6 +176,7 @@ impl Packing {
             let old = names.progs.iter().position(|n| usize::from(*n) == new).expect("every program has a name");
             visit::prog(w, &mut copy.progs[old]);
         }
+        writer.squeeze(out);
     }
 
     /// CPUs sorted by what they do; groups `(start, length)` of those that the sort cannot tell apart.
@@ -362,23 +363,31 @@ impl Walk<'_> {
 
 impl Visitor for Walk<'_> {
     fn byte(&mut self, _: &mut u8) {}
+    #[inline]
     fn map(&mut self, key: &mut Option<MapKey>) {
         self.meet(0, *key);
     }
+    #[inline]
     fn kdata(&mut self, key: &mut Option<KdataKey>) {
         self.meet(1, *key);
     }
+    #[inline]
     fn link(&mut self, key: &mut Option<LinkKey>) {
         self.meet(2, *key);
     }
+    #[inline]
     fn image(&mut self, key: &mut Option<ImageKey>) {
         self.meet(3, *key);
     }
+    #[inline]
     fn ksym(&mut self, key: &mut Option<KsymKey>) {
         self.meet(4, *key);
     }
+    #[inline]
     fn cpu(&mut self, _: &mut u8) {}
+    #[inline]
     fn cpus(&mut self, _: &mut u8) {}
+    #[inline]
     fn cookie(&mut self, value: &mut u8) {
         let name = &mut self.names.cookies[usize::from(*value)];
         if *name == NONE {
@@ -386,9 +395,11 @@ impl Visitor for Walk<'_> {
             self.cookies += 1;
         }
     }
+    #[inline]
     fn decl(&mut self, value: &mut u8) {
         self.name_decl(usize::from(*value));
     }
+    #[inline]
     fn prog(&mut self, value: &mut u8) {
         if let Some(prog) = value.checked_sub(1) {
             let decl = self.packing.prog_decl[usize::from(prog)];
@@ -478,29 +489,43 @@ fn permutations(order: &[u8; MAX_CPUS], groups: &[(usize, usize)], f: &mut impl 
 
 // ---- bytes ---------------------------------------------------------------------------------------
 
-/// Writes bytes in groups of eight behind a mask of those that are not 0.
+/// More than the bytes of any state.
+const BUFFER: usize = 1024;
+
+/// Collects a state's bytes.
 struct Writer<'a> {
     names: &'a Names,
-    out: &'a mut Vec<u8>,
-    mask_at: usize,
-    count: u8,
+    bytes: [u8; BUFFER],
+    len: usize,
 }
 
 impl Writer<'_> {
     #[inline]
     fn put(&mut self, value: u8) {
-        if self.count == 8 {
-            self.count = 0;
-            self.mask_at = self.out.len();
-            self.out.push(0);
-        }
-        if value != 0 {
-            self.out[self.mask_at] |= 1 << self.count;
-            self.out.push(value);
-        }
-        self.count += 1;
+        self.bytes[self.len] = value;
+        self.len += 1;
     }
 
+    /// Most bytes are 0: words of eight are left out if they are, behind a mask for eight words.
+    fn squeeze(&self, out: &mut Vec<u8>) {
+        let mut squeezed = [0; BUFFER + BUFFER / 64];
+        let mut at = 0;
+        for block in self.bytes[..self.len.next_multiple_of(64)].chunks_exact(64) {
+            let mask_at = at;
+            at += 1;
+            let mut mask = 0;
+            for (i, word) in block.chunks_exact(8).enumerate() {
+                squeezed[at..at + 8].copy_from_slice(word);
+                let present = u8::from(word != [0; 8]);
+                mask |= present << i;
+                at += 8 * usize::from(present);
+            }
+            squeezed[mask_at] = mask;
+        }
+        out.extend_from_slice(&squeezed[..at]);
+    }
+
+    #[inline]
     fn key<T>(&mut self, key: &Option<Key<T>>, names: impl Fn(&Names) -> &[u8]) {
         let value = key.map_or(0, |k| names(self.names)[k.slot()] + 1);
         self.put(value);
@@ -512,37 +537,52 @@ impl Visitor for Writer<'_> {
     fn byte(&mut self, value: &mut u8) {
         self.put(*value);
     }
+    #[inline]
     fn map(&mut self, key: &mut Option<MapKey>) {
         self.key(key, |n| &n.maps);
     }
+    #[inline]
     fn kdata(&mut self, key: &mut Option<KdataKey>) {
         self.key(key, |n| &n.kdatas);
     }
+    #[inline]
     fn link(&mut self, key: &mut Option<LinkKey>) {
         self.key(key, |n| &n.links);
     }
+    #[inline]
     fn image(&mut self, key: &mut Option<ImageKey>) {
         self.key(key, |n| &n.images);
     }
+    #[inline]
     fn ksym(&mut self, key: &mut Option<KsymKey>) {
         self.key(key, |n| &n.ksyms);
     }
+    #[inline]
     fn cpu(&mut self, value: &mut u8) {
         let new = value.checked_sub(1).map_or(0, |c| self.names.cpus[usize::from(c)] + 1);
         self.put(new);
     }
+    #[inline]
     fn cpus(&mut self, mask: &mut u8) {
-        let new = (0..MAX_CPUS).filter(|c| *mask & (1 << c) != 0).fold(0, |m, c| m | 1 << self.names.cpus[c]);
+        let mut new = 0;
+        if *mask != 0 {
+            for cpu in (0..MAX_CPUS).filter(|c| *mask & (1 << c) != 0) {
+                new |= 1 << self.names.cpus[cpu];
+            }
+        }
         self.put(new);
     }
+    #[inline]
     fn cookie(&mut self, value: &mut u8) {
         let new = self.names.cookies[usize::from(*value)];
         self.put(new);
     }
+    #[inline]
     fn decl(&mut self, value: &mut u8) {
         let new = self.names.decls[usize::from(*value)];
         self.put(new);
     }
+    #[inline]
     fn prog(&mut self, value: &mut u8) {
         let new = value.checked_sub(1).map_or(0, |p| self.names.progs[usize::from(p)] + 1);
         self.put(new);
@@ -580,77 +620,93 @@ fn write_table<'a, T: Copy, const N: usize>(
     }
 }
 
-struct Reader<'a> {
-    bytes: &'a [u8],
-    mask: u8,
-    left: u8,
+/// Gives the bytes back.
+struct Reader {
+    bytes: [u8; BUFFER],
+    at: usize,
 }
 
-impl Reader<'_> {
-    #[inline]
-    fn get(&mut self) -> u8 {
-        if self.left == 0 {
-            self.mask = self.bytes[0];
-            self.bytes = &self.bytes[1..];
-            self.left = 8;
+impl Reader {
+    fn new(mut squeezed: &[u8]) -> Self {
+        let mut bytes = [0; BUFFER];
+        for block in bytes.chunks_exact_mut(64) {
+            let Some((mask, rest)) = squeezed.split_first() else { break };
+            squeezed = rest;
+            for (i, word) in block.chunks_exact_mut(8).enumerate() {
+                if mask & (1 << i) != 0 {
+                    let (first, rest) = squeezed.split_at(8);
+                    word.copy_from_slice(first);
+                    squeezed = rest;
+                }
+            }
         }
-        let present = self.mask & 1 != 0;
-        self.mask >>= 1;
-        self.left -= 1;
-        if !present {
-            return 0;
-        }
-        let value = self.bytes[0];
-        self.bytes = &self.bytes[1..];
-        value
+        Reader { bytes, at: 0 }
     }
 
+    #[inline]
+    fn get(&mut self) -> u8 {
+        let byte = self.bytes[self.at];
+        self.at += 1;
+        byte
+    }
+
+    #[inline]
     fn key<T>(&mut self, key: &mut Option<Key<T>>) {
         *key = self.get().checked_sub(1).map(|slot| Key::new(usize::from(slot)));
     }
 }
 
-impl Visitor for Reader<'_> {
+impl Visitor for Reader {
     #[inline]
     fn byte(&mut self, value: &mut u8) {
         *value = self.get();
     }
+    #[inline]
     fn map(&mut self, key: &mut Option<MapKey>) {
         self.key(key);
     }
+    #[inline]
     fn kdata(&mut self, key: &mut Option<KdataKey>) {
         self.key(key);
     }
+    #[inline]
     fn link(&mut self, key: &mut Option<LinkKey>) {
         self.key(key);
     }
+    #[inline]
     fn image(&mut self, key: &mut Option<ImageKey>) {
         self.key(key);
     }
+    #[inline]
     fn ksym(&mut self, key: &mut Option<KsymKey>) {
         self.key(key);
     }
+    #[inline]
     fn cpu(&mut self, value: &mut u8) {
         *value = self.get();
     }
+    #[inline]
     fn cpus(&mut self, mask: &mut u8) {
         *mask = self.get();
     }
+    #[inline]
     fn cookie(&mut self, value: &mut u8) {
         *value = self.get();
     }
+    #[inline]
     fn decl(&mut self, value: &mut u8) {
         *value = self.get();
     }
+    #[inline]
     fn prog(&mut self, value: &mut u8) {
         *value = self.get();
     }
 }
 
-fn read_table<'a, T: Copy + Default, const N: usize>(
-    r: &mut Reader<'a>,
+fn read_table<T: Copy + Default, const N: usize>(
+    r: &mut Reader,
     table: &mut Table<T, N>,
-    object: impl Fn(&mut Reader<'a>, &mut T),
+    object: impl Fn(&mut Reader, &mut T),
 ) {
     let mut sets = [0u32; 2];
     for set in &mut sets {
@@ -661,6 +717,7 @@ fn read_table<'a, T: Copy + Default, const N: usize>(
     for slot in 0..N {
         if sets[1] & (1 << slot) != 0 {
             table.slots[slot] = Slot::Freed;
+            table.freed += 1;
         }
         if sets[0] & (1 << slot) != 0 {
             let mut value = T::default();

@@ -164,9 +164,9 @@ steps! {
             DeallocFree No "Puts the map and frees the link.";
         }
         "bpf_struct_ops_attachment_free" {
-            AttachmentFree No "Work item: takes the ksyms out of kallsyms and starts the first grace period.";
+            AttachmentFree No "Work item: the first grace period begins. The ksyms stay: who is inside is still named.";
             AttachmentFreeGp No "A grace period is over: the next one begins.";
-            AttachmentFreeEnd No "The last grace period is over: pages, ksyms and kdata go, the map is put.";
+            AttachmentFreeEnd No "The last grace period is over: ksyms leave kallsyms, pages and kdata go, programs and map are put.";
         }
     }
     "arch/x86/net/bpf_jit_comp.c" {
@@ -175,7 +175,7 @@ steps! {
             CallEnter No "The trampoline runs: frame, run_ctx.bpf_cookie = immediate, __bpf_prog_enter().";
             CallBody No "The program runs and asks for its cookie.";
             CallSleep No "The program sleeps and wakes: a voluntary switch, a quiescent state of Tasks RCU.";
-            CallExit Left "__bpf_prog_exit(): the program's read side ends.";
+            CallExit No "__bpf_prog_exit(): the program's read side ends.";
             CallRet No "The last instructions of the trampoline, then the return to the caller.";
         }
     }

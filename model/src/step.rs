@@ -191,7 +191,9 @@ impl Machine {
             }
             let mut threads = (0..self.world.cpus.len()).filter(|c| self.world.cpus[*c].proc == proc);
             let first = threads.clone().next();
-            if threads.all(|c| self.done(k, c as CpuId))
+            let idle = threads.clone().all(|c| k.cpus[c].pc == Pc::Idle);
+            if idle
+                && threads.all(|c| self.done(k, c as CpuId))
                 && let Some(first) = first
             {
                 out.push(Action::Begin(first as CpuId, Request { kind: OpKind::Exit, ..Request::default() }));
@@ -208,14 +210,19 @@ impl Machine {
         }
     }
 
-    /// The CPU has carried out its plan and is in user space.
+    /// The thread has carried out its plan, or nothing is left that it could do.
     fn done(&self, k: &Kernel, cpu: CpuId) -> bool {
-        let state = &k.cpus[usize::from(cpu)];
-        let length = match &self.world.cpus[usize::from(cpu)].plan {
-            Plan::Fixed(operations) => operations.len(),
-            Plan::Free { budget, .. } => usize::from(*budget),
-        };
-        state.pc == Pc::Idle && usize::from(state.position) >= length
+        let position = k.cpus[usize::from(cpu)].position;
+        match &self.world.cpus[usize::from(cpu)].plan {
+            Plan::Fixed(operations) => usize::from(position) >= operations.len(),
+            Plan::Free { kinds, budget } => {
+                let mut any = false;
+                if position < *budget {
+                    kinds.iter().for_each(|kind| self.requests(k, cpu, *kind, &mut |_| any = true));
+                }
+                !any
+            }
+        }
     }
 
     fn enabled_begin(&self, k: &Kernel, cpu: CpuId, out: &mut Vec<Action>) {
@@ -355,7 +362,8 @@ impl Machine {
                 }
             }
             OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
-                if k.links.len() >= usize::from(self.world.max_links) {
+                let coming = k.cpus.iter().filter(|c| matches!(c.pc, Pc::LcGet | Pc::LcValid | Pc::LcAlloc)).count();
+                if k.links.len() + coming >= usize::from(self.world.max_links) {
                     return;
                 }
                 for (map, _) in maps() {
@@ -395,7 +403,8 @@ impl Machine {
                 }
             }
             OpKind::SockOpen => {
-                if k.socks.iter().any(|s| s.kdata.is_none()) {
+                let coming = k.cpus.iter().filter(|c| c.pc == Pc::SockGet).count();
+                if k.socks.iter().filter(|s| s.kdata.is_none()).count() > coming {
                     for key in 0..self.world.keys.len() as u8 {
                         push(Request { arg: key, ..request });
                     }
@@ -487,7 +496,14 @@ impl Machine {
 
     /// Applies an enabled action. `event` gets a sentence about each step.
     pub fn apply(&self, k: &mut Kernel, action: Action, report: &mut Report, mut event: Option<&mut String>) {
-        let mut pre = self.take(k, action, report, &mut event);
+        self.take_merged(k, action, report, &mut event);
+        if !k.dead && self.somebody_waits(k) {
+            report.witness(Invariant::NoDeadlock);
+        }
+    }
+
+    fn take_merged(&self, k: &mut Kernel, action: Action, report: &mut Report, event: &mut Option<&mut String>) {
+        let mut pre = self.take(k, action, report, event);
         let Some(cpu) = action.cpu().filter(|_| self.merge) else { return };
         // A transaction after Lipton: right movers, at most one step that others can observe, left movers.
         loop {
@@ -505,7 +521,7 @@ impl Machine {
                 (true, _) | (false, Mover::Both | Mover::Left) => {}
                 (false, _) => return,
             }
-            self.take(k, Action::Step(cpu, 0), report, &mut event);
+            self.take(k, Action::Step(cpu, 0), report, event);
         }
     }
 
@@ -534,7 +550,6 @@ impl Machine {
             allocs: 0,
             report,
             event: event.as_deref_mut(),
-            freed: false,
             counted: false,
         };
         let single = invariant::single_link_per_map(x.k);
@@ -584,20 +599,18 @@ impl Machine {
     /// The invariants that a state shows.
     fn judge(&self, x: &mut Exec<'_>, single_before: bool, stopped: bool) {
         x.report.steps += 1;
+        x.report.taken |= 1 << x.pc as u32;
         if stopped {
             x.report.fatal = true;
             return;
         }
         if x.counted && !invariant::refcounts_balance(x.k, &self.world) {
-            x.violate(Invariant::RefcountsBalance);
+            let _ = x.broken(Invariant::RefcountsBalance, format_args!("a count differs from its holders"));
+            x.report.fatal = true;
+            return;
         }
         if single_before && !invariant::single_link_per_map(x.k) {
             x.violate(Invariant::SingleLinkPerMap);
-        }
-        if x.freed {
-            if !invariant::ksyms_match_images(x.k) {
-                x.violate(Invariant::KsymsMatchImages);
-            }
         }
         collect_freed(x.k);
     }
@@ -641,8 +654,7 @@ impl Machine {
                     allocs: 0,
                     report: &mut report,
                     event: None,
-                    freed: false,
-                    counted: false,
+                            counted: false,
                 };
                 match syscall::begin(&mut x, request) {
                     Ok(()) => copy.cpus[usize::from(cpu)].pc,

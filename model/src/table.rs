@@ -67,12 +67,14 @@ pub enum Slot<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Table<T, const N: usize> {
     /// The slots; the encoder walks them.
-    pub slots: [Slot<T>; N],
+    pub(crate) slots: [Slot<T>; N],
+    /// How many are in quarantine.
+    pub(crate) freed: u8,
 }
 
 impl<T: Copy, const N: usize> Default for Table<T, N> {
     fn default() -> Self {
-        Table { slots: [Slot::Vacant; N] }
+        Table { slots: [Slot::Vacant; N], freed: 0 }
     }
 }
 
@@ -95,12 +97,14 @@ impl<T: Copy, const N: usize> Table<T, N> {
     /// Frees the object; its slot is reused once [`Table::release`] says that no key is left.
     pub fn remove(&mut self, key: Key<T>) {
         self.slots[key.slot()] = Slot::Freed;
+        self.freed += 1;
     }
 
     /// Ends the quarantine of a freed slot.
     pub fn release(&mut self, key: Key<T>) {
         if let Slot::Freed = self.slots[key.slot()] {
             self.slots[key.slot()] = Slot::Vacant;
+            self.freed -= 1;
         }
     }
 

@@ -85,6 +85,7 @@ fn func<V: Visitor>(v: &mut V, f: &mut Func) {
     }
 }
 
+#[inline]
 fn node<V: Visitor>(v: &mut V, n: &mut Node) {
     let mut tag = match n {
         Node::Poison => 0,
@@ -103,12 +104,14 @@ fn node<V: Visitor>(v: &mut V, n: &mut Node) {
     };
 }
 
+#[inline]
 fn readers<V: Visitor>(v: &mut V, r: &mut Readers) {
     v.byte(&mut r.rcu);
     v.byte(&mut r.trace);
     flag(v, &mut r.tasks);
 }
 
+#[inline]
 fn op<V: Visitor>(v: &mut V, value: &mut OpKind) {
     let mut byte = *value as u8;
     v.byte(&mut byte);
@@ -116,6 +119,7 @@ fn op<V: Visitor>(v: &mut V, value: &mut OpKind) {
 }
 
 /// A CPU; one in user space has nothing but its position in the plan.
+#[inline]
 pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     v.byte(&mut c.position);
     pc(v, &mut c.pc);
@@ -158,6 +162,7 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     deferred(v, &mut c.wait);
 }
 
+#[inline]
 pub(crate) fn map<V: Visitor>(v: &mut V, m: &mut Map) {
     v.decl(&mut m.decl);
     let mut state = m.state as u8;
@@ -174,6 +179,7 @@ pub(crate) fn map<V: Visitor>(v: &mut V, m: &mut Map) {
     deferred(v, &mut m.free);
 }
 
+#[inline]
 pub(crate) fn kdata<V: Visitor>(v: &mut V, d: &mut Kdata) {
     v.map(&mut d.map);
     v.decl(&mut d.decl);
@@ -198,6 +204,7 @@ pub(crate) fn kdata<V: Visitor>(v: &mut V, d: &mut Kdata) {
     deferred(v, &mut d.free);
 }
 
+#[inline]
 pub(crate) fn link<V: Visitor>(v: &mut V, l: &mut Link) {
     v.byte(&mut l.name);
     v.cookie(&mut l.cookie);
@@ -208,6 +215,7 @@ pub(crate) fn link<V: Visitor>(v: &mut V, l: &mut Link) {
     flag(v, &mut l.pinned);
 }
 
+#[inline]
 pub(crate) fn image<V: Visitor>(v: &mut V, i: &mut Image) {
     flag(v, &mut i.protected);
     wide(v, &mut i.fill);
@@ -217,11 +225,13 @@ pub(crate) fn image<V: Visitor>(v: &mut V, i: &mut Image) {
     }
 }
 
+#[inline]
 pub(crate) fn ksym<V: Visitor>(v: &mut V, k: &mut Ksym) {
     func(v, &mut k.func);
     flag(v, &mut k.listed);
 }
 
+#[inline]
 pub(crate) fn prog<V: Visitor>(v: &mut V, p: &mut Prog) {
     v.byte(&mut p.refs);
     v.byte(&mut p.fds);
@@ -230,6 +240,7 @@ pub(crate) fn prog<V: Visitor>(v: &mut V, p: &mut Prog) {
 }
 
 /// Everything but CPUs, tables and programs.
+#[inline]
 pub(crate) fn globals<V: Visitor>(v: &mut V, k: &mut Kernel) {
     for Sock { kdata, expect, busy, fds } in &mut k.socks {
         v.kdata(kdata);
@@ -319,10 +330,13 @@ fn live<T: Copy, const N: usize>(table: &mut Table<T, N>, mut f: impl FnMut(&mut
 }
 
 fn has_freed<T, const N: usize>(table: &Table<T, N>) -> bool {
-    table.slots.iter().any(|s| matches!(s, Slot::Freed))
+    table.freed > 0
 }
 
 fn release<T: Copy, const N: usize>(table: &mut Table<T, N>, held: u32) {
+    if !has_freed(table) {
+        return;
+    }
     for slot in 0..N {
         if held & (1 << slot) == 0 {
             table.release(Key::new(slot));

@@ -27,6 +27,10 @@ pub(crate) fn build(x: &mut Exec<'_>, map: MapKey, cookie: u8) -> Result<i8, Sto
     let object = Kdata { map: Some(map), decl: decl_index, attachment: true, refs: 1, ..Kdata::default() };
     let key = x.k.kdatas.insert(object).map_err(|f| x.full(f))?;
     x.map_inc(map)?;
+    // References of its own: a plain map whose reg() failed puts the map's at once.
+    for prog in decl.progs.iter().flatten() {
+        x.k.progs[usize::from(*prog)].refs += 1;
+    }
     x.c().attachment = Some(key);
     x.c().holds |= holds::ATTACHMENT;
     let to = prepare::target(x, map, Some(key))?;
@@ -35,11 +39,7 @@ pub(crate) fn build(x: &mut Exec<'_>, map: MapKey, cookie: u8) -> Result<i8, Sto
         // Nobody has seen it: no grace period is needed.
         x.hand_over(holds::ATTACHMENT);
         x.c().attachment = None;
-        x.free_ksyms(key)?;
-        x.free_images(key)?;
-        x.k.kdatas.remove(key);
-        x.freed = true;
-        x.map_put(map)?;
+        x.attachment_release(key)?;
         return Ok(err);
     }
     x.protect(key)?;
@@ -90,10 +90,9 @@ pub(crate) fn grace_begin(x: &mut Exec<'_>, key: KdataKey) -> Result<Deferred, S
 pub(crate) fn work(x: &mut Exec<'_>, key: KdataKey) -> Step {
     match x.pc {
         Pc::AttachmentFree => {
-            x.del_ksyms(key)?;
             let begun = grace_begin(x, key)?;
             x.kdata(key)?.free = begun;
-            event!(x, "ksyms out of kallsyms; grace period begins");
+            event!(x, "grace period begins");
             Ok(())
         }
         Pc::AttachmentFreeGp => {

@@ -136,7 +136,6 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             }
             x.hand_over(holds::LINK);
             x.k.links.remove(link);
-            x.freed = true;
             x.report.witness(Invariant::FailureAtomic);
             x.goto(Pc::MapPut)
         }

@@ -26,7 +26,6 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
                 event!(x, "detached already");
                 return x.goto(Pc::LdUnlock);
             };
-            x.c().map = Some(map);
             let kdata = attachment::published(x, map, link.attachment)?;
             x.c().kdata = Some(kdata);
             subsys::unreg(x, Pc::LdUnregDone)
@@ -55,7 +54,6 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         Pc::DeallocUnreg => {
             let (_, link) = x.my_link()?;
             let Some(map) = link.map else { return x.goto(Pc::DeallocFree) };
-            x.c().map = Some(map);
             let kdata = attachment::published(x, map, link.attachment)?;
             x.c().kdata = Some(kdata);
             subsys::unreg(x, Pc::DeallocFree)
@@ -66,7 +64,6 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
                 let_go(x)?;
             }
             x.k.links.remove(key);
-            x.freed = true;
             x.counted = true;
             if x.c().holds & holds::OLD_ATTACHMENT != 0 {
                 let attachment = x.c().old_attachment.expect("held");

@@ -30,7 +30,6 @@ pub(crate) fn work(x: &mut Exec<'_>, key: MapKey) -> Step {
                 x.k.kdatas.remove(kdata);
             }
             x.k.maps.remove(key);
-            x.freed = true;
             x.report.witness(Invariant::EventualRelease);
             event!(x, "map freed");
             Ok(())

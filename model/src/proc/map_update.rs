@@ -9,7 +9,7 @@ use crate::kernel::{Map, MapKey, MapState, dirty, holds};
 use crate::pc::Pc;
 use crate::proc::{attachment, prepare};
 use crate::subsys;
-use crate::world::MapDecl;
+use crate::world::{MapDecl, Subsystem};
 
 /// Allocations of UpdMembers: a bpf_tramp_link per member, and what generating takes.
 pub(crate) fn allocs(world: &crate::world::World, design: &crate::design::Design, decl: &MapDecl) -> u8 {
@@ -122,7 +122,8 @@ fn members(x: &mut Exec<'_>, key: MapKey, map: &Map) -> Result<Option<i8>, Stop>
         // The member is the last of its struct: err is what init_member left for the one before.
         event!(x, "the module-owner member is not 0");
         return Ok(Some(match x.design.owner_check {
-            OwnerCheck::Stale => 0,
+            // tcp's init_member handled `name` and returned 1.
+            OwnerCheck::Stale => i8::from(world.types[decl.ty].subsystem == Subsystem::TcpCong),
             OwnerCheck::Einval => errno::EINVAL,
         }));
     }

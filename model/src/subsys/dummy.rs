@@ -39,7 +39,6 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             let image = x.c().image.take().expect("TestRun allocated it");
             x.image(image)?;
             x.k.images.remove(image);
-            x.freed = true;
             x.c().func = Func::default();
             let prog = x.c().arg;
             x.prog_put(prog)?;

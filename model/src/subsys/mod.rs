@@ -57,6 +57,12 @@ pub(crate) fn update(x: &mut Exec<'_>, ret: Pc) -> Step {
     x.goto(entry)
 }
 
+/// A subsystem function without result returns to the attach path.
+pub(crate) fn back(x: &mut Exec<'_>) -> Step {
+    let ret = x.c().ret;
+    x.goto(ret)
+}
+
 /// The subsystem function returns `err` to the attach path.
 pub(crate) fn leave(x: &mut Exec<'_>, err: i8) -> Step {
     if err != 0 {

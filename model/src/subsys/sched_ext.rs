@@ -7,7 +7,7 @@ use crate::exec::{Exec, Step, errno, event};
 use crate::invariant::Invariant;
 use crate::kernel::{Scx, ScxState, seen};
 use crate::pc::Pc;
-use crate::subsys::{leave, registered, unregistered};
+use crate::subsys::{back, leave, registered, unregistered};
 use crate::world::Subsystem;
 
 pub(crate) fn step(x: &mut Exec<'_>) -> Step {
@@ -55,7 +55,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             let scx = x.k.subsys.scx;
             if scx.state != ScxState::Enabled || (own_only && scx.kdata != Some(key)) {
                 event!(x, "not enabled: nothing to do");
-                return leave(x, 0);
+                return back(x);
             }
             if scx.kdata != Some(key) {
                 event!(x, "ANOTHER scheduler is being disabled");
@@ -77,7 +77,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
                 unregistered(x, kdata)?;
             }
             event!(x, "scheduler disabled");
-            leave(x, 0)
+            back(x)
         }
         Pc::ScxCall => {
             x.rcu_read_lock();

@@ -6,7 +6,7 @@ use crate::exec::{Exec, Gone, Step, Stop, errno, event};
 use crate::invariant::Invariant;
 use crate::kernel::{KdataKey, Node, Sock, seen};
 use crate::pc::Pc;
-use crate::subsys::{leave, registered, unregistered};
+use crate::subsys::{back, leave, registered, unregistered};
 use crate::world::MAX_KDATAS;
 
 fn next(x: &mut Exec<'_>, node: Node) -> Result<Node, Stop> {
@@ -109,7 +109,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::SyncRcu => {
             x.c().wait = Default::default();
-            leave(x, 0)
+            back(x)
         }
         Pc::TcpUpdate => {
             let new = x.c().kdata.expect("update() gets a kdata");

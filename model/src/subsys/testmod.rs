@@ -8,7 +8,7 @@ use crate::exec::{Exec, Gone, Step, errno, event};
 use crate::invariant::Invariant;
 use crate::kernel::{Reg, holds, seen};
 use crate::pc::Pc;
-use crate::subsys::{leave, registered, unregistered};
+use crate::subsys::{back, leave, registered, unregistered};
 use crate::table::Full;
 use crate::world::Subsystem;
 
@@ -63,7 +63,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::AlwaysUnreg => {
             remove(x)?;
-            leave(x, 0)
+            back(x)
         }
         Pc::AlwaysUpdate => {
             let (new, old, link) = (x.c().kdata, x.c().old_kdata, x.c().link);
@@ -93,7 +93,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             if let Some(kdata) = reg.kdata {
                 unregistered(x, kdata)?;
             }
-            leave(x, 0)
+            back(x)
         }
         Pc::KeyedReg => {
             let kdata = x.c().kdata.expect("reg() gets a kdata");
