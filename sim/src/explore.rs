@@ -2,6 +2,8 @@
 //!
 //! Not an engine (those know no design), and no report for people.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use struct_ops_model::pack::Packing;
 use struct_ops_model::{Action, Design, Kernel, Machine, Report, World};
 
@@ -24,11 +26,13 @@ impl Reductions {
 }
 
 /// A machine and how its states are packed.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Explored {
     /// The model.
     pub machine: Machine,
     packing: Packing,
+    /// Steps taken so far, one bit each as in [`Report::taken`].
+    taken: [AtomicU64; 2],
 }
 
 impl Explored {
@@ -40,7 +44,13 @@ impl Explored {
         let packing = Packing::new(&world, reductions.symmetry);
         let mut machine = Machine::new(world, design)?;
         machine.merge = reductions.merge;
-        Ok(Explored { machine, packing })
+        Ok(Explored { machine, packing, taken: Default::default() })
+    }
+
+    /// The steps that were taken so far, bit `pc as u32`.
+    pub fn taken(&self) -> u128 {
+        let [low, high] = self.taken.each_ref().map(|half| u128::from(half.load(Relaxed)));
+        low | high << 64
     }
 }
 
@@ -74,6 +84,12 @@ impl System for Explored {
     fn apply(&self, state: &mut Kernel, action: Action) -> StepReport {
         let mut report = Report::default();
         self.machine.apply(state, action, &mut report, None);
+        for (half, bits) in self.taken.iter().zip([report.taken as u64, (report.taken >> 64) as u64]) {
+            // Almost always known already: a load is cheaper than a write that all threads contend for.
+            if bits & !half.load(Relaxed) != 0 {
+                half.fetch_or(bits, Relaxed);
+            }
+        }
         step_report(&report)
     }
 

@@ -1,0 +1,478 @@
+//! From the tables of a scenario file to a [`World`]: every name is looked up and every limit checked.
+
+use std::ops::Range;
+
+use struct_ops_model::world::{
+    Body, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, MapDecl, Member, PAGE_SIZE, ProgDecl, StructOpsType,
+    Subsystem, World,
+};
+use struct_ops_model::{Design, Invariant};
+
+use super::error::{InputError, close, unknown};
+use super::file::{File, MapTable, Number, ProgramTable, Text, TypeTable};
+use super::{Expectation, Scenario, plan};
+
+/// Bytes of a trampoline where the file does not say.
+const TRAMPOLINE: u16 = 171;
+/// Most types of a scenario.
+const MAX_TYPES: usize = 4;
+
+/// The text that is being read, for messages.
+pub(super) struct Source<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    pub(super) fn error<T>(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+    ) -> Result<T, InputError> {
+        Err(InputError::at(self.file, self.text, span, message))
+    }
+
+    /// The place of a part of a string's value: exact where the value stands in the file as it is.
+    pub(super) fn inside(&self, text: &Text, part: Range<usize>) -> Range<usize> {
+        let outer = text.span();
+        let start = outer.start + 1;
+        let verbatim =
+            self.text.get(start..outer.end.saturating_sub(1)) == Some(text.get_ref().as_str());
+        if verbatim {
+            start + part.start..start + part.end
+        } else {
+            outer
+        }
+    }
+
+    pub(super) fn number(
+        &self,
+        number: Option<&Number>,
+        what: &str,
+        default: usize,
+        range: Range<usize>,
+    ) -> Result<usize, InputError> {
+        let Some(number) = number else {
+            return Ok(default);
+        };
+        match usize::try_from(*number.get_ref()) {
+            Ok(n) if range.contains(&n) => Ok(n),
+            _ => self.error(
+                number.span(),
+                format!(
+                    "{what} is {}: expected {} to {}",
+                    number.get_ref(),
+                    range.start,
+                    range.end - 1
+                ),
+            ),
+        }
+    }
+
+    /// A name: one word, and not taken.
+    fn name<'a>(
+        &self,
+        kind: &str,
+        name: &Text,
+        mut taken: impl Iterator<Item = &'a str>,
+    ) -> Result<String, InputError> {
+        let text = name.get_ref();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        if text.is_empty() || !text.chars().all(plain) {
+            return self.error(
+                name.span(),
+                format!(
+                    "{kind} name `{}`: expected letters, digits, `_`, `-` and `.`",
+                    text.escape_debug()
+                ),
+            );
+        }
+        if taken.any(|t| t == text) {
+            return self.error(name.span(), format!("{kind} `{text}` is there already"));
+        }
+        Ok(text.clone())
+    }
+
+    fn sentence(&self, key: &str, text: &Text) -> Result<String, InputError> {
+        let trimmed = text.get_ref().trim();
+        if trimmed.is_empty() {
+            return self.error(
+                text.span(),
+                format!("`{key}` is empty: expected a sentence"),
+            );
+        }
+        Ok(trimmed.to_string())
+    }
+
+    pub(super) fn room(
+        &self,
+        span: Range<usize>,
+        what: &str,
+        have: usize,
+        limit: usize,
+    ) -> Result<(), InputError> {
+        if have < limit {
+            Ok(())
+        } else {
+            self.error(span, format!("more than {limit} {what}"))
+        }
+    }
+}
+
+pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, InputError> {
+    let source = Source { file, text };
+    let tables: File = toml::from_str(text).map_err(|e| toml_error(&source, &e))?;
+    let mut world = World {
+        cookies: vec![0],
+        ..World::default()
+    };
+    types(&source, &mut world, &tables.types)?;
+    programs(&source, &mut world, &tables.programs)?;
+    maps(&source, &mut world, &tables.maps)?;
+    plan::run(&source, &mut world, &tables)?;
+    let only = match (&tables.designs, &tables.designs_why) {
+        (None, None) => None,
+        (None, Some(why)) => return source.error(why.span(), "`designs-why` without `designs`"),
+        (Some(designs), None) => {
+            return source.error(
+                designs.span(),
+                "`designs` leaves designs out: say why in `designs-why`",
+            );
+        }
+        (Some(designs), Some(why)) => {
+            if designs.get_ref().is_empty() {
+                return source.error(
+                    designs.span(),
+                    "`designs` is empty: expected at least one design",
+                );
+            }
+            for design in designs.get_ref() {
+                self::design(&source, design)?;
+            }
+            let names = designs
+                .get_ref()
+                .iter()
+                .map(|d| d.get_ref().clone())
+                .collect();
+            Some((names, source.sentence("designs-why", why)?))
+        }
+    };
+    let mut scenario = Scenario {
+        name: name.to_string(),
+        file: file.to_string(),
+        text: text.to_string(),
+        title: source.sentence("title", &tables.title)?,
+        question: source.sentence("question", &tables.question)?,
+        source: source.sentence("source", &tables.source)?,
+        find: tables
+            .find
+            .as_ref()
+            .map(|f| source.sentence("find", f))
+            .transpose()?,
+        only,
+        world,
+        expect: Vec::new(),
+    };
+    for (name, violated) in &tables.expect {
+        let design = design(&source, name)?;
+        if !scenario.runs_under(&design) {
+            return source.error(
+                name.span(),
+                format!("`designs` leaves `{design}` out: nothing can be expected of it"),
+            );
+        }
+        let violated = expectation(&source, &design, violated)?;
+        scenario.expect.push(Expectation {
+            design: design.name,
+            violated,
+        });
+    }
+    Ok(scenario)
+}
+
+/// What the TOML parser says, with what is close.
+fn toml_error(source: &Source<'_>, error: &toml::de::Error) -> InputError {
+    let message = error.message().trim().replace('\n', "; ");
+    // unknown field `found`, expected one of `a`, `b`
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let hint = match quoted.split_first() {
+        Some((found, expected)) if message.starts_with("unknown field") => {
+            close(found, expected.iter().copied())
+        }
+        _ => String::new(),
+    };
+    InputError::at(
+        source.file,
+        source.text,
+        error.span().unwrap_or(0..0),
+        format!("{message}{hint}"),
+    )
+}
+
+fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), InputError> {
+    for table in tables {
+        s.room(table.name.span(), "types", world.types.len(), MAX_TYPES)?;
+        let name = s.name(
+            "type",
+            &table.name,
+            world.types.iter().map(|t| t.name.as_str()),
+        )?;
+        let found = table.subsystem.get_ref();
+        let Some(subsystem) = Subsystem::NAMES.iter().find(|n| n.0 == found).map(|n| n.1) else {
+            return s.error(
+                table.subsystem.span(),
+                unknown("subsystem", found, Subsystem::NAMES.iter().map(|n| n.0)),
+            );
+        };
+        if let Some(first) = world.types.first().filter(|t| t.subsystem != subsystem) {
+            return s.error(
+                table.subsystem.span(),
+                format!(
+                    "the types of a scenario belong to one subsystem, and `{}` is of {}",
+                    first.name,
+                    first.subsystem.name()
+                ),
+            );
+        }
+        if table.members.get_ref().is_empty() {
+            return s.error(
+                table.members.span(),
+                "a type without members: expected at least one",
+            );
+        }
+        let mut members: Vec<Member> = Vec::new();
+        for member in table.members.get_ref() {
+            s.room(
+                member.name.span(),
+                "members of a type",
+                members.len(),
+                MAX_MEMBERS,
+            )?;
+            let name = s.name(
+                "member",
+                &member.name,
+                members.iter().map(|m| m.name.as_str()),
+            )?;
+            let size = s.number(
+                member.size.as_ref(),
+                "size",
+                usize::from(TRAMPOLINE),
+                1..usize::from(PAGE_SIZE) + 1,
+            )? as u16;
+            members.push(Member {
+                name,
+                sleepable: member.sleepable,
+                required: member.required,
+                size,
+            });
+        }
+        if let Some(first) = world.types.first()
+            && !first
+                .members
+                .iter()
+                .map(|m| &m.name)
+                .eq(members.iter().map(|m| &m.name))
+        {
+            let names: Vec<&str> = first.members.iter().map(|m| m.name.as_str()).collect();
+            return s.error(
+                table.members.span(),
+                format!(
+                    "types of one subsystem have the same members, and `{}` has {}",
+                    first.name,
+                    names.join(", ")
+                ),
+            );
+        }
+        world.types.push(StructOpsType {
+            name,
+            subsystem,
+            members,
+            module: table.module,
+        });
+    }
+    if world.types.is_empty() {
+        return s.error(0..0, "no [[type]]: a scenario needs a struct_ops type");
+    }
+    Ok(())
+}
+
+fn type_of(s: &Source<'_>, world: &World, name: &Text) -> Result<usize, InputError> {
+    match world.types.iter().position(|t| t.name == *name.get_ref()) {
+        Some(ty) => Ok(ty),
+        None => s.error(
+            name.span(),
+            unknown(
+                "type",
+                name.get_ref(),
+                world.types.iter().map(|t| t.name.as_str()),
+            ),
+        ),
+    }
+}
+
+fn programs(s: &Source<'_>, world: &mut World, tables: &[ProgramTable]) -> Result<(), InputError> {
+    for table in tables {
+        s.room(table.name.span(), "programs", world.progs.len(), MAX_PROGS)?;
+        let name = s.name(
+            "program",
+            &table.name,
+            world.progs.iter().map(|p| p.name.as_str()),
+        )?;
+        let ty = type_of(s, world, &table.ty)?;
+        let decl = &world.types[ty];
+        let Some(member) = decl
+            .members
+            .iter()
+            .position(|m| m.name == *table.member.get_ref())
+        else {
+            let kind = format!("member of type {}", decl.name);
+            return s.error(
+                table.member.span(),
+                unknown(
+                    &kind,
+                    table.member.get_ref(),
+                    decl.members.iter().map(|m| m.name.as_str()),
+                ),
+            );
+        };
+        let body = match &table.body {
+            None => Body::ReadCookie,
+            Some(text) => {
+                let Some(body) = Body::NAMES
+                    .iter()
+                    .find(|b| b.0 == text.get_ref())
+                    .map(|b| b.1)
+                else {
+                    return s.error(
+                        text.span(),
+                        unknown("body", text.get_ref(), Body::NAMES.iter().map(|b| b.0)),
+                    );
+                };
+                if body == Body::Sleep && !decl.members[member].sleepable {
+                    let member = &decl.members[member].name;
+                    return s.error(
+                        text.span(),
+                        format!("a program of `{member}` cannot sleep: the member is not `sleepable = true`"),
+                    );
+                }
+                if body == Body::Switch && decl.subsystem != Subsystem::TcpCong {
+                    return s.error(
+                        text.span(),
+                        "body `switch` needs a socket: only tcp_congestion_ops has sockets",
+                    );
+                }
+                body
+            }
+        };
+        world.progs.push(ProgDecl {
+            name,
+            ty,
+            member,
+            body,
+        });
+    }
+    Ok(())
+}
+
+fn maps(s: &Source<'_>, world: &mut World, tables: &[MapTable]) -> Result<(), InputError> {
+    for table in tables {
+        s.room(table.name.span(), "maps", world.maps.len(), MAX_MAPS)?;
+        let name = s.name(
+            "map",
+            &table.name,
+            world.maps.iter().map(|m| m.name.as_str()),
+        )?;
+        let ty = type_of(s, world, &table.ty)?;
+        let mut progs = [None; MAX_MEMBERS];
+        for text in &table.programs {
+            let Some(index) = world.progs.iter().position(|p| p.name == *text.get_ref()) else {
+                return s.error(
+                    text.span(),
+                    unknown(
+                        "program",
+                        text.get_ref(),
+                        world.progs.iter().map(|p| p.name.as_str()),
+                    ),
+                );
+            };
+            let prog = &world.progs[index];
+            if prog.ty != ty {
+                return s.error(
+                    text.span(),
+                    format!(
+                        "program `{}` is of type {}, the map of type {}",
+                        prog.name, world.types[prog.ty].name, world.types[ty].name
+                    ),
+                );
+            }
+            if let Some(other) = progs[prog.member] {
+                return s.error(
+                    text.span(),
+                    format!(
+                        "programs `{}` and `{}` are both for member {}",
+                        world.progs[usize::from(other)].name,
+                        prog.name,
+                        world.types[ty].members[prog.member].name
+                    ),
+                );
+            }
+            progs[prog.member] = Some(index as u8);
+        }
+        let key = table.key.as_ref().unwrap_or(&table.name);
+        let key = s.name("key", key, std::iter::empty())?;
+        let key = world
+            .keys
+            .iter()
+            .position(|k| *k == key)
+            .unwrap_or_else(|| {
+                world.keys.push(key);
+                world.keys.len() - 1
+            });
+        let link = table.link.unwrap_or(true);
+        world.maps.push(MapDecl {
+            name,
+            ty,
+            link,
+            key: key as u8,
+            progs,
+            owner_set: table.owner,
+        });
+    }
+    Ok(())
+}
+
+fn design(s: &Source<'_>, name: &Text) -> Result<Design, InputError> {
+    Design::parse(name.get_ref()).or_else(|e| s.error(name.span(), e.to_string()))
+}
+
+fn expectation(
+    s: &Source<'_>,
+    design: &Design,
+    ids: &[Text],
+) -> Result<Vec<Invariant>, InputError> {
+    let mut violated = Vec::new();
+    for id in ids {
+        let Some(invariant) = Invariant::from_id(id.get_ref()) else {
+            return s.error(
+                id.span(),
+                unknown(
+                    "invariant",
+                    id.get_ref(),
+                    Invariant::ALL.iter().map(|i| i.id()),
+                ),
+            );
+        };
+        if !invariant.applies(design) {
+            return s.error(
+                id.span(),
+                format!("`{}` does not apply to `{design}`", invariant.id()),
+            );
+        }
+        if violated.contains(&invariant) {
+            return s.error(id.span(), format!("`{}` is there twice", invariant.id()));
+        }
+        violated.push(invariant);
+    }
+    violated.sort();
+    Ok(violated)
+}

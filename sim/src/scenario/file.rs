@@ -1,0 +1,145 @@
+//! The tables and keys of a scenario file, as TOML has them. What the values mean is in `build`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use toml::Spanned;
+
+/// A text with its place.
+pub(super) type Text = Spanned<String>;
+/// A number with its place.
+pub(super) type Number = Spanned<i64>;
+
+/// The whole file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct File {
+    pub title: Text,
+    pub question: Text,
+    pub source: Text,
+    pub find: Option<Text>,
+    pub designs: Option<Spanned<Vec<Text>>>,
+    pub designs_why: Option<Text>,
+    #[serde(rename = "type", default)]
+    pub types: Vec<TypeTable>,
+    #[serde(rename = "program", default)]
+    pub programs: Vec<ProgramTable>,
+    #[serde(rename = "map", default)]
+    pub maps: Vec<MapTable>,
+    #[serde(default)]
+    pub run: RunTable,
+    #[serde(rename = "cpu", default)]
+    pub cpus: Vec<Spanned<CpuTable>>,
+    #[serde(default)]
+    pub expect: BTreeMap<Text, Vec<Text>>,
+}
+
+/// `[[type]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TypeTable {
+    pub name: Text,
+    pub subsystem: Text,
+    #[serde(default)]
+    pub module: bool,
+    pub members: Spanned<Vec<MemberTable>>,
+}
+
+/// One of a type's `members`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MemberTable {
+    pub name: Text,
+    #[serde(default)]
+    pub required: bool,
+    #[serde(default)]
+    pub sleepable: bool,
+    pub size: Option<Number>,
+}
+
+/// `[[program]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProgramTable {
+    pub name: Text,
+    #[serde(rename = "type")]
+    pub ty: Text,
+    pub member: Text,
+    pub body: Option<Text>,
+}
+
+/// `[[map]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MapTable {
+    pub name: Text,
+    #[serde(rename = "type")]
+    pub ty: Text,
+    pub link: Option<bool>,
+    pub key: Option<Text>,
+    #[serde(default)]
+    pub programs: Vec<Text>,
+    #[serde(default)]
+    pub owner: bool,
+}
+
+/// `[run]`
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RunTable {
+    pub processes: Option<Number>,
+    pub alloc_failures: Option<Number>,
+    pub max_links: Option<Number>,
+    #[serde(default)]
+    pub cookies: Vec<Number>,
+    #[serde(default)]
+    pub setup: Vec<Text>,
+}
+
+/// `[[cpu]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CpuTable {
+    pub process: Option<Number>,
+    #[serde(rename = "do")]
+    pub operations: Option<Vec<Text>>,
+    pub choose: Option<Spanned<Choose>>,
+    pub times: Option<Number>,
+}
+
+/// `choose`: `"any"` or a list of operations.
+pub(super) enum Choose {
+    Any(String),
+    Of(Vec<Text>),
+}
+
+// Not `untagged`: that would buffer the values and lose their places.
+impl<'de> Deserialize<'de> for Choose {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyOrList;
+
+        impl<'de> Visitor<'de> for AnyOrList {
+            type Value = Choose;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"any\" or a list of operations")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Choose, E> {
+                Ok(Choose::Any(text.to_string()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choose, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = list.next_element()? {
+                    words.push(word);
+                }
+                Ok(Choose::Of(words))
+            }
+        }
+
+        deserializer.deserialize_any(AnyOrList)
+    }
+}

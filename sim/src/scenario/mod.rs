@@ -1,0 +1,77 @@
+//! Scenario files: one question each, what runs, and what should come of it.
+//!
+//! [`Scenario::parse`] reads TOML into a [`World`] and the verdicts that the file expects. Nothing is
+//! explored here, and no file is opened: `shipped` finds files.
+
+mod build;
+mod error;
+mod file;
+mod operation;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use struct_ops_model::{Design, Invariant, World};
+
+pub use error::{InputError, Place, close, unknown};
+pub use operation::syntax;
+
+/// The invariants that a scenario expects to be broken under one design; all others must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// The design as the file names it.
+    pub design: String,
+    /// In the order of [`Invariant::ALL`].
+    pub violated: Vec<Invariant>,
+}
+
+/// A scenario file, understood.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The file's stem.
+    pub name: String,
+    /// Where it was read from, for messages.
+    pub file: String,
+    /// The TOML text: a saved trace carries it.
+    pub text: String,
+    /// A heading.
+    pub title: String,
+    /// What the scenario asks.
+    pub question: String,
+    /// Where the scenario comes from.
+    pub source: String,
+    /// The real bug that it pins, and which kernel has it.
+    pub find: Option<String>,
+    /// The only designs under which it is run, and why.
+    pub only: Option<(Vec<String>, String)>,
+    /// What runs.
+    pub world: World,
+    /// What is expected, per design.
+    pub expect: Vec<Expectation>,
+}
+
+impl Scenario {
+    /// Reads the text of a scenario file.
+    ///
+    /// # Errors
+    /// Says where the first mistake is, what was found, what is expected and what is close.
+    pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, InputError> {
+        build::scenario(name, file, text)
+    }
+
+    /// The expectation for a design.
+    pub fn expectation(&self, design: &str) -> Option<&[Invariant]> {
+        self.expect
+            .iter()
+            .find(|e| e.design == design)
+            .map(|e| e.violated.as_slice())
+    }
+
+    /// Whether the scenario has a meaning under the design: mixes are judged by the preset they start from.
+    pub fn runs_under(&self, design: &Design) -> bool {
+        let preset = design.name.split(',').next().unwrap_or_default();
+        self.only
+            .as_ref()
+            .is_none_or(|(only, _)| only.iter().any(|d| *d == design.name || d == preset))
+    }
+}

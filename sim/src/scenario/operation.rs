@@ -1,0 +1,435 @@
+//! Operations as scenario files write them: `link_create m1 cookie=0x11 as l1`.
+
+use struct_ops_model::world::{MAX_REGS, MAX_SOCKS, OpKind, Operation, Subsystem, World};
+
+use super::error::unknown;
+
+/// Most names of links in a scenario.
+pub(super) const MAX_LINK_NAMES: usize = 16;
+/// Most cookies of a scenario, 0 among them.
+pub(super) const MAX_COOKIES: usize = 16;
+
+/// A mistake: the offset and length of the word in the text, and what is wrong.
+pub(super) type Mistake = (std::ops::Range<usize>, String);
+
+/// How an operation is written.
+pub fn syntax(kind: OpKind) -> &'static str {
+    match kind {
+        OpKind::None => "",
+        OpKind::MapCreate => "map_create MAP",
+        OpKind::MapUpdate => "map_update MAP",
+        OpKind::MapDelete => "map_delete MAP",
+        OpKind::MapLookup => "map_lookup MAP",
+        OpKind::MapClose => "map_close MAP",
+        OpKind::LinkCreate => "link_create MAP [cookie=N] as LINK",
+        OpKind::LinkUpdate => "link_update LINK MAP [replace=MAP]",
+        OpKind::LinkDetach => "link_detach LINK",
+        OpKind::LinkClose => "link_close LINK",
+        OpKind::LinkPin => "link_pin LINK",
+        OpKind::LinkUnpin => "link_unpin LINK",
+        OpKind::LinkInfo => "link_info LINK",
+        OpKind::SockOpen => "sock_open KEY",
+        OpKind::SockCall => "sock_call SOCKET MEMBER",
+        OpKind::SockClose => "sock_close SOCKET",
+        OpKind::Call => "call ENTRY MEMBER",
+        OpKind::TestRun => "test_run PROGRAM",
+        OpKind::SysBpfLinkCreate => "sys_bpf_link_create MAP [cookie=N] as LINK",
+        OpKind::ScxError => "scx_error",
+        OpKind::Rmmod => "rmmod",
+        OpKind::Exit => "exit",
+    }
+}
+
+/// Why an operation has no meaning in this world, if it has none.
+pub(super) fn meaningless(world: &World, kind: OpKind) -> Option<&'static str> {
+    let any = |f: &dyn Fn(Subsystem) -> bool| world.types.iter().any(|t| f(t.subsystem));
+    let (fits, why) = match kind {
+        OpKind::SockOpen | OpKind::SockCall | OpKind::SockClose => (
+            any(&|s| s == Subsystem::TcpCong),
+            "only tcp_congestion_ops has sockets",
+        ),
+        OpKind::Call => (
+            any(&|s| !matches!(s, Subsystem::TcpCong | Subsystem::Dummy)),
+            "tcp is called through sockets (sock_call), bpf_dummy_ops by test_run",
+        ),
+        OpKind::TestRun => (
+            any(&|s| s == Subsystem::Dummy),
+            "only bpf_dummy_ops programs can be test-run",
+        ),
+        OpKind::ScxError => (
+            any(&|s| matches!(s, Subsystem::SchedExt | Subsystem::SchedExt612)),
+            "only sched_ext_ops has a scheduler that can fail",
+        ),
+        OpKind::Rmmod => (
+            world.types.iter().any(|t| t.module),
+            "no type lives in a module (`module = true`)",
+        ),
+        _ => (true, ""),
+    };
+    (!fits).then_some(why)
+}
+
+/// The kind with this name.
+pub(super) fn kind(word: &str) -> Result<OpKind, String> {
+    OpKind::NAMES
+        .iter()
+        .find(|n| n.1 == word)
+        .map(|n| n.0)
+        .ok_or_else(|| unknown("operation", word, OpKind::NAMES.iter().map(|n| n.1)))
+}
+
+/// The links that an operation may name.
+#[derive(Clone, Default)]
+pub(super) struct Known {
+    /// Names that some `link_create` before this operation, or on another CPU, gives.
+    pub links: Vec<String>,
+}
+
+/// The words of one operation.
+struct Words<'a> {
+    text: &'a str,
+    kind: OpKind,
+    rest: Vec<(usize, &'a str)>,
+    next: usize,
+}
+
+impl<'a> Words<'a> {
+    fn word(&mut self, what: &str) -> Result<(usize, &'a str), Mistake> {
+        let word = self.rest.get(self.next).copied();
+        self.next += 1;
+        word.ok_or_else(|| {
+            (
+                0..self.text.len(),
+                format!(
+                    "`{}` ends where {what} is expected: write `{}`",
+                    self.text,
+                    syntax(self.kind)
+                ),
+            )
+        })
+    }
+
+    /// `prefix=VALUE`, if that comes next.
+    fn option(&mut self, prefix: &str) -> Option<(usize, &'a str)> {
+        let (at, word) = *self.rest.get(self.next)?;
+        let value = word.strip_prefix(prefix)?.strip_prefix('=')?;
+        self.next += 1;
+        Some((at + prefix.len() + 1, value))
+    }
+
+    fn end(&self) -> Result<(), Mistake> {
+        match self.rest.get(self.next) {
+            None => Ok(()),
+            Some((at, word)) => Err((
+                *at..at + word.len(),
+                format!(
+                    "`{word}` is one word too many: write `{}`",
+                    syntax(self.kind)
+                ),
+            )),
+        }
+    }
+}
+
+fn split(text: &str) -> Vec<(usize, &str)> {
+    text.split_ascii_whitespace()
+        .map(|word| (word.as_ptr() as usize - text.as_ptr() as usize, word))
+        .collect()
+}
+
+fn number(word: &str) -> Option<u64> {
+    match word.strip_prefix("0x") {
+        Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16).ok(),
+        Some(_) => None,
+        None if word.starts_with('+') => None,
+        None => word.parse().ok(),
+    }
+}
+
+fn span((at, word): (usize, &str)) -> std::ops::Range<usize> {
+    at..at + word.len()
+}
+
+/// The name of the link that an operation creates, if it is one that does.
+pub(super) fn creates(text: &str) -> Option<&str> {
+    let words = split(text);
+    let first = words.first()?.1;
+    if first != OpKind::LinkCreate.name() && first != OpKind::SysBpfLinkCreate.name() {
+        return None;
+    }
+    let place = words.iter().position(|w| w.1 == "as")?;
+    words.get(place + 1).map(|w| w.1)
+}
+
+/// Reads an operation; new cookies and names of links are added to the world.
+pub(super) fn parse(
+    world: &mut World,
+    known: &mut Known,
+    text: &str,
+) -> Result<Operation, Mistake> {
+    let mut rest = split(text);
+    if rest.is_empty() {
+        return Err((
+            0..text.len(),
+            "an empty operation: write one such as `map_create m1`".to_string(),
+        ));
+    }
+    let verb = rest.remove(0);
+    let kind = kind(verb.1).map_err(|e| (span(verb), e))?;
+    if let Some(why) = meaningless(world, kind) {
+        return Err((
+            span(verb),
+            format!("`{}` has no meaning here: {why}", verb.1),
+        ));
+    }
+    let mut words = Words {
+        text,
+        kind,
+        rest,
+        next: 0,
+    };
+    let operation = operation(world, known, &mut words)?;
+    words.end()?;
+    Ok(operation)
+}
+
+fn operation(
+    world: &mut World,
+    known: &mut Known,
+    w: &mut Words<'_>,
+) -> Result<Operation, Mistake> {
+    Ok(match w.kind {
+        OpKind::None | OpKind::Exit => Operation::Exit,
+        OpKind::ScxError => Operation::ScxError,
+        OpKind::Rmmod => Operation::Rmmod,
+        OpKind::MapCreate => Operation::MapCreate {
+            map: map(world, w)?,
+        },
+        OpKind::MapUpdate => Operation::MapUpdate {
+            map: map(world, w)?,
+        },
+        OpKind::MapDelete => Operation::MapDelete {
+            map: map(world, w)?,
+        },
+        OpKind::MapLookup => Operation::MapLookup {
+            map: map(world, w)?,
+        },
+        OpKind::MapClose => Operation::MapClose {
+            map: map(world, w)?,
+        },
+        OpKind::LinkCreate => {
+            let (map, cookie, link) = link_create(world, known, w)?;
+            Operation::LinkCreate { map, cookie, link }
+        }
+        OpKind::SysBpfLinkCreate => {
+            let (map, cookie, link) = link_create(world, known, w)?;
+            Operation::SysBpfLinkCreate { map, cookie, link }
+        }
+        OpKind::LinkUpdate => {
+            let link = link(world, known, w)?;
+            let new = map(world, w)?;
+            let replace = w
+                .option("replace")
+                .map(|word| find_map(world, word))
+                .transpose()?;
+            Operation::LinkUpdate {
+                link,
+                map: new,
+                replace,
+            }
+        }
+        OpKind::LinkDetach => Operation::LinkDetach {
+            link: link(world, known, w)?,
+        },
+        OpKind::LinkClose => Operation::LinkClose {
+            link: link(world, known, w)?,
+        },
+        OpKind::LinkPin => Operation::LinkPin {
+            link: link(world, known, w)?,
+        },
+        OpKind::LinkUnpin => Operation::LinkUnpin {
+            link: link(world, known, w)?,
+        },
+        OpKind::LinkInfo => Operation::LinkInfo {
+            link: link(world, known, w)?,
+        },
+        OpKind::SockOpen => {
+            let word = w.word("a key")?;
+            let key = world.keys.iter().position(|k| k == word.1);
+            let key = key.ok_or_else(|| {
+                (
+                    span(word),
+                    unknown("key", word.1, world.keys.iter().map(String::as_str)),
+                )
+            })?;
+            Operation::SockOpen { key: key as u8 }
+        }
+        OpKind::SockCall => {
+            let sock = below(w, "a socket", MAX_SOCKS)?;
+            Operation::SockCall {
+                sock,
+                member: member(world, w)?,
+            }
+        }
+        OpKind::SockClose => Operation::SockClose {
+            sock: below(w, "a socket", MAX_SOCKS)?,
+        },
+        OpKind::Call => {
+            let entry = below(w, "an entry of the subsystem's table", MAX_REGS)?;
+            Operation::Call {
+                entry,
+                member: member(world, w)?,
+            }
+        }
+        OpKind::TestRun => Operation::TestRun {
+            prog: dummy_program(world, w)?,
+        },
+    })
+}
+
+fn below(w: &mut Words<'_>, what: &str, limit: usize) -> Result<u8, Mistake> {
+    let word = w.word(what)?;
+    number(word.1)
+        .filter(|n| *n < limit as u64)
+        .map(|n| n as u8)
+        .ok_or_else(|| {
+            (
+                span(word),
+                format!(
+                    "`{}` is not {what}: expected a number from 0 to {}",
+                    word.1,
+                    limit - 1
+                ),
+            )
+        })
+}
+
+fn map(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
+    let word = w.word("a map")?;
+    find_map(world, word)
+}
+
+fn find_map(world: &World, word: (usize, &str)) -> Result<u8, Mistake> {
+    let place = world
+        .maps
+        .iter()
+        .position(|m| m.name == word.1)
+        .map(|i| i as u8);
+    place.ok_or_else(|| {
+        (
+            span(word),
+            unknown("map", word.1, world.maps.iter().map(|m| m.name.as_str())),
+        )
+    })
+}
+
+fn link(world: &World, known: &Known, w: &mut Words<'_>) -> Result<u8, Mistake> {
+    let word = w.word("a link")?;
+    if !known.links.iter().any(|l| l == word.1) {
+        let message = if world.links.iter().any(|l| l == word.1) {
+            format!("link `{}` is created only after this operation", word.1)
+        } else {
+            unknown("link", word.1, known.links.iter().map(String::as_str))
+        };
+        return Err((span(word), message));
+    }
+    let place = world.links.iter().position(|l| l == word.1);
+    Ok(place.expect("known links are links of the world") as u8)
+}
+
+fn link_create(
+    world: &mut World,
+    known: &mut Known,
+    w: &mut Words<'_>,
+) -> Result<(u8, u8, u8), Mistake> {
+    let map = map(world, w)?;
+    let cookie = match w.option("cookie") {
+        None => 0,
+        Some(word) => {
+            let value = number(word.1).ok_or_else(|| {
+                (
+                    span(word),
+                    format!(
+                        "cookie `{}`: expected a number from 0 to 2^64-1, decimal or 0x",
+                        word.1
+                    ),
+                )
+            })?;
+            cookie(world, value).map_err(|e| (span(word), e))?
+        }
+    };
+    let word = w.word("`as LINK`")?;
+    if word.1 != "as" {
+        return Err((
+            span(word),
+            format!(
+                "`{}` where `as LINK` is expected: write `{}`",
+                word.1,
+                syntax(w.kind)
+            ),
+        ));
+    }
+    let name = w.word("a name for the link")?.1;
+    if !known.links.iter().any(|l| l == name) {
+        known.links.push(name.to_string());
+    }
+    let link = world
+        .links
+        .iter()
+        .position(|l| l == name)
+        .expect("links are collected before operations are read");
+    Ok((map, cookie, link as u8))
+}
+
+/// The index of a cookie's value, which is added if it is new.
+pub(super) fn cookie(world: &mut World, value: u64) -> Result<u8, String> {
+    if let Some(place) = world.cookies.iter().position(|c| *c == value) {
+        return Ok(place as u8);
+    }
+    if world.cookies.len() == MAX_COOKIES {
+        return Err(format!(
+            "more than {} cookies other than 0",
+            MAX_COOKIES - 1
+        ));
+    }
+    world.cookies.push(value);
+    Ok((world.cookies.len() - 1) as u8)
+}
+
+/// A member by its name, which has the same place in every type that has it.
+fn member(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
+    let word = w.word("a member")?;
+    let place = world
+        .types
+        .iter()
+        .find_map(|t| t.members.iter().position(|m| m.name == word.1));
+    place.map(|i| i as u8).ok_or_else(|| {
+        let mut names: Vec<&str> = Vec::new();
+        for name in world
+            .types
+            .iter()
+            .flat_map(|t| &t.members)
+            .map(|m| m.name.as_str())
+        {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        (span(word), unknown("member", word.1, names))
+    })
+}
+
+fn dummy_program(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
+    let word = w.word("a program")?;
+    let place = world.progs.iter().position(|p| p.name == word.1);
+    place.map(|i| i as u8).ok_or_else(|| {
+        (
+            span(word),
+            unknown(
+                "program",
+                word.1,
+                world.progs.iter().map(|p| p.name.as_str()),
+            ),
+        )
+    })
+}
