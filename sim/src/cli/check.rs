@@ -209,7 +209,10 @@ fn text(results: &Results, verbose: bool) -> Result<(), Failure> {
         }
     }
     // One scenario is not meant to take every step.
-    let detail = Detail { seconds: verbose, coverage: verbose || results.scenarios.len() > 1 };
+    let detail = Detail {
+        seconds: verbose,
+        coverage: verbose || results.scenarios.len() > 1,
+    };
     print(&summary(results, detail))
 }
 

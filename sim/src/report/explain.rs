@@ -96,16 +96,16 @@ fn invariant(invariant: Invariant) -> String {
     out += &paragraph(invariant.sentence(), 2);
     out.push('\n');
     if invariant.limits() != "-" {
-        out += &entry("not meant", 11, invariant.limits());
+        out += &entry("not meant", 12, invariant.limits());
     }
-    out += &entry("exercised", 11, &format!("when {}", invariant.sometimes()));
+    out += &entry("exercised", 12, &format!("when {}", invariant.sometimes()));
     let silent: Vec<&str> = PRESETS
         .iter()
         .filter(|p| Design::parse(p.0).is_ok_and(|d| !invariant.applies(&d)))
         .map(|p| p.0)
         .collect();
     if !silent.is_empty() {
-        out += &entry("not promised", 11, &format!("by {}", silent.join(", ")));
+        out += &entry("not promised", 12, &format!("by {}", silent.join(", ")));
     }
     out
 }

@@ -8,7 +8,7 @@ use struct_ops_model::{Design, Invariant};
 use super::text::entry;
 use crate::scenario::{Scenario, syntax};
 
-/// A heading and its entries: name and one line each.
+/// A heading and its entries: name and meaning.
 #[derive(Debug, serde::Serialize)]
 pub struct Section {
     /// What is listed.
@@ -29,19 +29,11 @@ pub const KINDS: &[&str] = &[
     "steps",
 ];
 
-/// The first sentence of a paragraph.
-fn first_sentence(text: &str) -> &str {
-    text.find(". ").map_or(text, |end| &text[..=end])
-}
-
 /// One kind of things.
 pub fn section(kind: &'static str, scenarios: &[Scenario]) -> Section {
     let pair = |a: &str, b: &str| (a.to_string(), b.to_string());
     let entries = match kind {
-        "designs" => PRESETS
-            .iter()
-            .map(|p| pair(p.0, first_sentence(p.1)))
-            .collect(),
+        "designs" => PRESETS.iter().map(|p| pair(p.0, p.1)).collect(),
         "choices" => Design::choices()
             .into_iter()
             .map(|(key, values)| {

@@ -113,6 +113,10 @@ pub fn witnesses(results: &Results) -> String {
             None => "-".into(),
         }
     });
-    let note = if table.contains("never") { "\nnever: never exercised, so that its \"holds\" says nothing\n" } else { "" };
+    let note = if table.contains("never") {
+        "\nnever: never exercised, so that its \"holds\" says nothing\n"
+    } else {
+        ""
+    };
     table + note
 }

@@ -26,7 +26,9 @@ pub fn summary(results: &Results, detail: Detail) -> String {
     if detail.coverage {
         out += &coverage(results);
     }
-    out += &counterexamples(results);
+    if results.runs.len() > 1 {
+        out += &counterexamples(results);
+    }
     out.push('\n');
     out += &matrix::verdicts(results);
     out += &bounds(results);

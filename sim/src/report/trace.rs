@@ -112,13 +112,13 @@ pub fn minimal(steps: usize, transitions: usize) -> String {
         String::new()
     } else {
         format!(
-            " (they are {}: what nobody can observe in between counts as one transition)",
+            " ({}; those that nobody else can observe count with the one before)",
             plural(steps, "step")
         )
     };
     let text = format!(
-        "Minimal: the search is breadth-first, and nothing shorter than {}{merged} breaks it this way in this \
-         scenario. Scenarios with other bounds may.",
+        "Minimal: the search is breadth-first, and in this scenario nothing shorter than {}{merged} breaks it at \
+         this step.",
         plural(transitions, "transition")
     );
     wrap(&text, WIDTH).join("\n") + "\n"
