@@ -466,6 +466,13 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// Freed objects to which somebody still holds a pointer.
+    pub(crate) fn in_quarantine(&self) -> u32 {
+        let tables =
+            [self.maps.freed, self.kdatas.freed, self.links.freed, self.images.freed, self.ksyms.freed];
+        tables.into_iter().map(u32::from).sum()
+    }
+
     /// CPUs that are readers of the chosen kind.
     pub(crate) fn readers(&self, kind: impl Fn(&Readers) -> bool) -> Mask {
         self.cpus.iter().enumerate().fold(0, |m, (i, c)| m | (u8::from(kind(&c.readers)) << i))

@@ -14,6 +14,7 @@ pub mod design;
 mod exec;
 pub mod invariant;
 pub mod kernel;
+mod mover;
 pub mod pack;
 pub mod pc;
 mod proc;

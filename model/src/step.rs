@@ -10,6 +10,7 @@ use crate::invariant::{self, Invariant};
 use crate::kernel::{
     Cpu, CpuId, Kdata, KdataKey, Kernel, LinkKey, Map, MapKey, MapState, Node, ScxState, seen,
 };
+use crate::mover;
 use crate::pc::{Mover, Pc};
 use crate::proc::{
     attachment, call, link, link_create, link_detach, link_update, map, map_free, map_update, prepare, syscall,
@@ -169,6 +170,9 @@ impl Machine {
     }
 
     fn enabled_work(&self, k: &Kernel, out: &mut Vec<Action>) {
+        if k.dead {
+            return;
+        }
         for (key, map) in k.maps.iter() {
             if map.free.stage > 0 && map.free.elapsed() {
                 out.push(Action::MapWork(key));
@@ -495,47 +499,104 @@ impl Machine {
     // ---- what an action does ------------------------------------------------------------------------
 
     /// Applies an enabled action. `event` gets a sentence about each step.
-    pub fn apply(&self, k: &mut Kernel, action: Action, report: &mut Report, mut event: Option<&mut String>) {
-        self.take_merged(k, action, report, &mut event);
+    pub fn apply(&self, k: &mut Kernel, action: Action, report: &mut Report, event: Option<&mut String>) {
+        self.apply_recorded(k, action, report, event, None);
+    }
+
+    /// Applies an enabled action and gives the steps that were merged into it, each an action of its own.
+    pub fn expand(&self, k: &mut Kernel, action: Action) -> Vec<Action> {
+        let mut steps = Vec::new();
+        self.apply_recorded(k, action, &mut Report::default(), None, Some(&mut steps));
+        steps
+    }
+
+    fn apply_recorded(
+        &self,
+        k: &mut Kernel,
+        action: Action,
+        report: &mut Report,
+        mut event: Option<&mut String>,
+        mut steps: Option<&mut Vec<Action>>,
+    ) {
+        let mut record = |action| {
+            if let Some(steps) = steps.as_deref_mut() {
+                steps.push(action);
+            }
+        };
+        record(action);
+        let pre = self.take(k, action, report, &mut event);
+        if self.merge {
+            if let Some(cpu) = action.cpu() {
+                self.transaction(k, cpu, pre, report, &mut event, &mut record);
+            }
+            self.work(k, report, &mut event, &mut record);
+        }
         if !k.dead && self.somebody_waits(k) {
             report.witness(Invariant::NoDeadlock);
         }
     }
 
-    fn take_merged(&self, k: &mut Kernel, action: Action, report: &mut Report, event: &mut Option<&mut String>) {
-        let mut pre = self.take(k, action, report, event);
-        let Some(cpu) = action.cpu().filter(|_| self.merge) else { return };
-        // A transaction after Lipton: right movers, at most one step that others can observe, left movers.
-        loop {
-            let c = &k.cpus[usize::from(cpu)];
-            let Some(info) = c.pc.info() else { return };
-            if k.dead || !report.violations.is_empty() || !self.can_move(k, cpu) {
+    /// A transaction after Lipton: right movers, at most one step that others can observe, left movers.
+    fn transaction(
+        &self,
+        k: &mut Kernel,
+        cpu: CpuId,
+        mut pre: bool,
+        report: &mut Report,
+        event: &mut Option<&mut String>,
+        record: &mut dyn FnMut(Action),
+    ) {
+        while let Some(info) = k.cpus[usize::from(cpu)].pc.info() {
+            if k.dead
+                || !report.violations.is_empty()
+                || !self.can_move(k, cpu)
+                || self.alternatives(k, cpu) > 1
+            {
                 return;
             }
-            if self.alternatives(k, cpu) > 1 {
-                return;
-            }
-            let mover = self.mover(k, cpu, info.mover);
-            match (pre, mover) {
+            match (pre, mover::of(self, k, cpu, info.mover)) {
                 (true, Mover::No | Mover::Left) => pre = false,
                 (true, _) | (false, Mover::Both | Mover::Left) => {}
                 (false, _) => return,
             }
+            record(Action::Step(cpu, 0));
             self.take(k, Action::Step(cpu, 0), report, event);
         }
     }
 
-    /// A step's mover in this state: what only frees or counts private things may commute after all.
-    fn mover(&self, k: &Kernel, cpu: CpuId, mover: Mover) -> Mover {
-        let c: &Cpu = &k.cpus[usize::from(cpu)];
-        match c.pc {
-            // The result is judged by what the CPU alone has noted.
-            Pc::Finish if c.op == OpKind::SysBpfLinkCreate => Mover::Left,
-            // A put that is not the last one only lowers a count, and nothing tests for a number above 0.
-            Pc::MapPut if c.map.and_then(|m| k.maps.get(m)).is_some_and(|m| m.refs > 1) => Mover::Left,
-            Pc::LinkPut if c.link.and_then(|l| k.links.get(l)).is_some_and(|l| l.refs > 1) => Mover::Left,
-            _ => mover,
+    /// The worker acts at once where that hides nothing: a grace period that begins earlier waits for fewer
+    /// readers, and a free is observed only by those who still hold a pointer to what goes.
+    fn work(
+        &self,
+        k: &mut Kernel,
+        report: &mut Report,
+        event: &mut Option<&mut String>,
+        record: &mut dyn FnMut(Action),
+    ) {
+        let mut actions = Vec::new();
+        loop {
+            actions.clear();
+            self.enabled_work(k, &mut actions);
+            let Some(action) = actions.iter().find(|a| !self.leaves_stale_keys(k, **a)) else { return };
+            record(*action);
+            self.take(k, *action, report, event);
         }
+    }
+
+    /// The worker's next step would free something to which somebody holds a pointer.
+    fn leaves_stale_keys(&self, k: &Kernel, action: Action) -> bool {
+        let frees = match action {
+            Action::MapWork(map) => k.maps.get(map).is_some_and(|m| m.free.stage > 1),
+            Action::AttachmentWork(a) => k.kdatas.get(a).is_some_and(|d| d.free.stage > 3),
+            _ => false,
+        };
+        if !frees {
+            return false;
+        }
+        let mut after = *k;
+        let mut report = Report::default();
+        self.take(&mut after, action, &mut report, &mut None);
+        report.fatal || after.in_quarantine() > k.in_quarantine()
     }
 
     /// One step. Returns whether it was a right or both mover, so that one more may follow freely.
@@ -574,7 +635,8 @@ impl Machine {
             Action::Step(cpu, choice) => {
                 x.pc = x.k.cpus[usize::from(cpu)].pc;
                 x.choice = choice;
-                early = x.pc.info().is_some_and(|i| matches!(i.mover, Mover::Right | Mover::Both));
+                let mover = x.pc.info().map_or(Mover::No, |i| mover::of(self, x.k, cpu, i.mover));
+                early = matches!(mover, Mover::Right | Mover::Both);
                 note(&mut x);
                 cpu_step(&mut x)
             }

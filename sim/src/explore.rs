@@ -130,25 +130,6 @@ impl System for Explored {
 
 /// The same trace without merging: every step an action of its own.
 pub fn unmerge(machine: &Machine, actions: &[Action]) -> Vec<Action> {
-    let mut fine = machine.clone();
-    fine.merge = false;
     let mut k = machine.initial();
-    let mut out = Vec::new();
-    let mut report = Report::default();
-    for action in actions {
-        report.clear();
-        let mut target = k;
-        machine.apply(&mut target, *action, &mut report, None);
-        let steps = report.steps;
-        out.push(*action);
-        fine.apply(&mut k, *action, &mut report, None);
-        for _ in 1..steps {
-            let cpu = action.cpu().expect("only steps of CPUs are merged");
-            let next = Action::Step(cpu, 0);
-            out.push(next);
-            fine.apply(&mut k, next, &mut report, None);
-        }
-        debug_assert_eq!(k, target);
-    }
-    out
+    actions.iter().flat_map(|action| machine.expand(&mut k, *action)).collect()
 }

@@ -31,8 +31,8 @@ use super::visited::{
 };
 
 /// States and blocks of a round. More hide the barriers, fewer keep the candidates in the cache.
-const ROUND: usize = 16 * 1024;
-const ROUND_BLOCKS: usize = 256;
+const ROUND: usize = 8 * 1024;
+const ROUND_BLOCKS: usize = 64;
 /// A round of fewer states is done sooner by one thread than by waking the others.
 const ALONE: usize = 256;
 /// Candidates looked up in one batch, so that their cache misses overlap.

@@ -68,6 +68,7 @@ impl<H: Copy> Packed<H> {
     }
 }
 
+#[inline]
 fn end(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).expect("a block of packed states stays below 4 GiB")
 }

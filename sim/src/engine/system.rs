@@ -79,6 +79,7 @@ impl Violations {
 impl std::ops::Deref for Violations {
     type Target = [Violation];
 
+    #[inline]
     fn deref(&self) -> &[Violation] {
         &self.items[..usize::from(self.len)]
     }

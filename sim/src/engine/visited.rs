@@ -6,7 +6,7 @@ use std::collections::HashMap;
 /// Shards are picked by the high bits of the fingerprint, and their number does not depend on
 /// the number of threads: the order of insertions, and so every count, is the same for any.
 pub const SHARDS: usize = 1 << SHARD_BITS;
-const SHARD_BITS: u32 = 6;
+const SHARD_BITS: u32 = 4;
 
 /// The parent of the initial state. No fingerprint and no id is 0.
 pub const NO_PARENT: u64 = 0;
@@ -21,17 +21,20 @@ pub trait Fingerprint {
 pub struct Xxh3;
 
 impl Fingerprint for Xxh3 {
+    #[inline]
     fn hash(bytes: &[u8]) -> u64 {
         xxhash_rust::xxh3::xxh3_64(bytes)
     }
 }
 
 /// The hash, moved away from 0, which marks an empty slot.
+#[inline]
 pub fn fingerprint<F: Fingerprint>(bytes: &[u8]) -> u64 {
     F::hash(bytes).max(1)
 }
 
 /// The shard of a fingerprint, and of an id.
+#[inline]
 pub fn shard_of(id: u64) -> usize {
     (id >> (u64::BITS - SHARD_BITS)) as usize
 }
@@ -68,10 +71,12 @@ const LINE: usize = 8;
 
 impl Line {
     /// All eight keys are compared, which is quicker than to guess where to stop.
+    #[inline]
     fn has(&self, key: u64) -> bool {
         self.0.iter().fold(false, |found, &k| found | (k == key))
     }
 
+    #[inline]
     fn is_full(&self) -> bool {
         self.0[LINE - 1] != 0
     }
@@ -83,10 +88,11 @@ impl Line {
 
 /// States as fingerprints: the id is the fingerprint itself.
 ///
-/// Open addressing by cache lines: a full line overflows into the next one. The line grows with
-/// the fingerprint, so growing copies from front to back and can afford a small factor: between
-/// 70 % and 84 % of the keys are in use, 19 to 23 bytes per state. Keys and parents are apart,
-/// because a state already known, which is the common case, needs only its key.
+/// Open addressing by cache lines. A full line overflows into the other one of its pair, which
+/// the processor fetches along, and then into the following pairs. The pair grows with the
+/// fingerprint, so growing copies from front to back and can afford a small factor: between 70 %
+/// and 84 % of the keys are in use, 19 to 23 bytes per state. Keys and parents are apart, because
+/// a state already known, which is the common case, needs only its key.
 pub struct Fingerprints {
     keys: Vec<Line>,
     parents: Vec<[u64; LINE]>,
@@ -94,6 +100,7 @@ pub struct Fingerprints {
 }
 
 impl Fingerprints {
+    /// `lines` is even.
     fn with_lines(lines: usize) -> Self {
         let (keys, parents) = (vec![Line::default(); lines], vec![[NO_PARENT; LINE]; lines]);
         Fingerprints {
@@ -103,36 +110,56 @@ impl Fingerprints {
         }
     }
 
+    #[inline]
     fn home(&self, fingerprint: u64) -> usize {
         ((u128::from(fingerprint << SHARD_BITS) * self.keys.len() as u128) >> 64) as usize
     }
 
-    /// The line that holds the fingerprint, or else the one that has room for it.
-    fn line(&self, fingerprint: u64) -> Result<usize, usize> {
-        let home = self.home(fingerprint);
-        let mut line = home;
+    /// The first line from its home on that holds the fingerprint, as `holds` says, or else
+    /// that has room for it.
+    #[inline]
+    fn probe(&self, fingerprint: u64, holds: impl Fn(&Line) -> bool) -> Result<usize, usize> {
+        let mut line = self.home(fingerprint);
         loop {
-            let keys = &self.keys[line];
-            if keys.has(fingerprint) {
-                return Ok(line);
+            for line in [line, line ^ 1] {
+                let keys = &self.keys[line];
+                if holds(keys) {
+                    return Ok(line);
+                }
+                if !keys.is_full() {
+                    return Err(line);
+                }
             }
-            if !keys.is_full() {
-                return Err(line);
-            }
-            line = if (line ^ home) == 0 { home ^ 1 } else if (line ^ home) == 1 { (home & !1) + 2 } else { line + 1 };
-            if line == self.keys.len() {
-                line = 0;
+            line += 2;
+            if line >= self.keys.len() {
+                line &= 1;
             }
         }
     }
 
+    #[inline]
+    fn line(&self, fingerprint: u64) -> Result<usize, usize> {
+        self.probe(fingerprint, |line| line.has(fingerprint))
+    }
+
     fn grow(&mut self) {
         let lines = (self.keys.len() * 6).div_ceil(5).next_multiple_of(2);
-        let old = std::mem::replace(self, Self::with_lines(lines));
-        for (keys, parents) in old.keys.iter().zip(&old.parents) {
+        let mut grown = Self::with_lines(lines);
+        for (keys, parents) in self.keys.iter().zip(&self.parents) {
             for (&key, &parent) in keys.0.iter().zip(parents).take_while(|&(&key, _)| key != 0) {
-                self.insert(key, &[], parent);
+                // No key is there twice: the first line with room will do.
+                let line = grown.probe(key, |_| false).unwrap_or_else(|free| free);
+                grown.put(line, key, parent);
             }
+        }
+        *self = grown;
+    }
+
+    fn put(&mut self, line: usize, key: u64, parent: u64) {
+        if let Some(slot) = self.keys[line].position(0) {
+            self.keys[line].0[slot] = key;
+            self.parents[line][slot] = parent;
+            self.len += 1;
         }
     }
 }
@@ -146,20 +173,20 @@ impl Default for Fingerprints {
 impl Visited for Fingerprints {
     const BY_FINGERPRINT: bool = true;
 
+    #[inline]
     fn touch(&self, fingerprint: u64) -> u64 {
-        { let home = self.home(fingerprint); self.keys[home].0[0] ^ self.keys[home ^ 1].0[0] }
+        let home = self.home(fingerprint);
+        self.keys[home].0[0] ^ self.keys[home ^ 1].0[0]
     }
 
+    #[inline]
     fn find(&self, fingerprint: u64, _: &[u8]) -> Option<u64> {
         self.line(fingerprint).ok().map(|_| fingerprint)
     }
 
     fn insert(&mut self, fingerprint: u64, _: &[u8], parent: u64) -> Option<u64> {
         let line = self.line(fingerprint).err()?;
-        let slot = self.keys[line].position(0)?;
-        self.keys[line].0[slot] = fingerprint;
-        self.parents[line][slot] = parent;
-        self.len += 1;
+        self.put(line, fingerprint, parent);
         if self.len * 25 > self.keys.len() * LINE * 21 {
             self.grow();
         }

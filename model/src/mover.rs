@@ -1,0 +1,67 @@
+//! What a step commutes with in a given state: the reduction's knowledge, beyond the table in [`crate::pc`].
+//!
+//! A step may be merged with its neighbours where no other CPU can tell the difference. Each case says why.
+//! The tests compare every verdict with the unmerged exploration: a wrong case here would lose violations.
+
+use crate::design::{Build, KsymOwner, KsymTime, Links, Owner};
+use crate::kernel::{Cpu, CpuId, Kernel, MapState, holds};
+use crate::pc::{Mover, Pc};
+use crate::step::Machine;
+use crate::world::OpKind;
+
+/// The mover of the CPU's next step.
+pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mover {
+    let c: &Cpu = &k.cpus[usize::from(cpu)];
+    let design = &machine.design;
+    let map = c.map.and_then(|m| k.maps.get(m));
+    let link = c.link.and_then(|l| k.links.get(l));
+    let both = |yes: bool| if yes { Mover::Both } else { listed };
+    let left = |yes: bool| if yes { Mover::Left } else { listed };
+    match c.pc {
+        // Its reader ends with it.
+        Pc::Finish if c.op == OpKind::SysBpfLinkCreate => Mover::Left,
+        // A put that is not the last one only lowers a count, and nothing tests for a number above 0.
+        Pc::MapPut => left(map.is_some_and(|m| m.refs > 1)),
+        Pc::LinkPut => left(link.is_some_and(|l| l.refs > 1)),
+        Pc::PutRefs => left(puts_are_not_last(k, c)),
+        // READY is terminal for link maps, unless a link takes it to INUSE.
+        Pc::LcValid | Pc::LuValid => both(
+            design.links == Links::Many
+                && map.is_some_and(|m| m.state == MapState::Ready && machine.world.maps[usize::from(m.decl)].link),
+        ),
+        // Under update_mutex, and a dealloc cannot run while this CPU holds the link.
+        Pc::LuCheck | Pc::LdCheck => both(design.links == Links::Many),
+        // The lock is held, and while the state is INIT nobody looks; no state ever returns to INIT.
+        Pc::UpdMembers => Mover::Both,
+        // The attachment is private.
+        Pc::LcKsymsEarly | Pc::LuKsymsEarly => both(design.ksyms == KsymOwner::Link),
+        // The link is not settled yet: nobody finds it.
+        Pc::LcRegDone => both(
+            c.err == 0
+                && (design.build == Build::MapUpdate
+                    || (design.owner == Owner::Link && design.kallsyms == KsymTime::BeforeReg)),
+        ),
+        // What is over stays over.
+        Pc::SyncRcu => Mover::Both,
+        // The last reference is gone: nobody finds the link.
+        Pc::DeallocUnreg => Mover::Both,
+        Pc::DeallocFree => left(link.is_some_and(|l| match (l.map, l.attachment) {
+            (None, _) => true,
+            (Some(_), Some(a)) => k.kdatas.get(a).is_some_and(|a| a.refs > 1),
+            (Some(m), None) => k.maps.get(m).is_some_and(|m| m.refs > 1),
+        }) && design.links == Links::Many),
+        _ => listed,
+    }
+}
+
+fn puts_are_not_last(k: &Kernel, c: &Cpu) -> bool {
+    let held = |flag: u8| c.holds & flag != 0;
+    let attachment = |key: Option<crate::kernel::KdataKey>| {
+        key.and_then(|a| k.kdatas.get(a)).is_some_and(|a| a.refs > 1)
+    };
+    let map = |key: Option<crate::kernel::MapKey>| key.and_then(|m| k.maps.get(m)).is_some_and(|m| m.refs > 2);
+    (!held(holds::ATTACHMENT) || attachment(c.attachment))
+        && (!held(holds::OLD_ATTACHMENT) || attachment(c.old_attachment))
+        && (!held(holds::OLD) || map(c.old))
+        && (!held(holds::MAP) || map(c.map))
+}
