@@ -1,6 +1,15 @@
 //! Explores, replays and explains how BPF struct_ops programs are attached: scenario files, engines,
 //! reports and the command line around the model of `struct_ops_model`.
 
+pub mod action;
+pub mod check;
+pub mod cli;
 pub mod engine;
 pub mod explore;
+pub mod report;
 pub mod scenario;
+pub mod schedule;
+pub mod shipped;
+pub mod trace;
+pub mod tracefile;
+pub mod verdict;

@@ -160,6 +160,7 @@ pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, I
     let mut scenario = Scenario {
         name: name.to_string(),
         file: file.to_string(),
+        shipped: false,
         text: text.to_string(),
         title: source.sentence("title", &tables.title)?,
         question: source.sentence("question", &tables.question)?,

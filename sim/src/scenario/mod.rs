@@ -32,6 +32,8 @@ pub struct Scenario {
     pub name: String,
     /// Where it was read from, for messages.
     pub file: String,
+    /// Came with the program, and is found by its name.
+    pub shipped: bool,
     /// The TOML text: a saved trace carries it.
     pub text: String,
     /// A heading.
@@ -73,5 +75,10 @@ impl Scenario {
         self.only
             .as_ref()
             .is_none_or(|(only, _)| only.iter().any(|d| *d == design.name || d == preset))
+    }
+
+    /// What to give to `--scenario`: the name of a shipped scenario, the path of another one.
+    pub fn argument(&self) -> &str {
+        if self.shipped { &self.name } else { &self.file }
     }
 }

@@ -1,0 +1,118 @@
+//! One scenario under one design, handed to the exhaustive engine; its outcome becomes a [`Run`].
+
+use std::sync::atomic::AtomicBool;
+
+use struct_ops_model::{Design, Invariant, Pc, Violation};
+
+use crate::engine::{self, Incomplete, Options, Progress};
+use crate::explore::{Explored, Reductions, unmerge};
+use crate::scenario::{InputError, Scenario};
+use crate::verdict::{Bound, Counterexample, Run};
+
+/// How to explore.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Threads.
+    pub threads: usize,
+    /// Stop after so many states.
+    pub max_states: Option<u64>,
+    /// Store whole states instead of fingerprints.
+    pub exact: bool,
+    /// Symmetry and merging.
+    pub reductions: Reductions,
+}
+
+/// Why a scenario could not be explored.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The scenario's set-up does not work.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A bug of ours: what was found cannot be told.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// The machine's set-up may fail under a design.
+pub(crate) fn setup_error(scenario: &Scenario, design: &Design, why: &str) -> InputError {
+    InputError::whole(&scenario.file, format!("under design `{design}`: {why}"))
+}
+
+/// Explores all that can happen.
+///
+/// # Errors
+/// A set-up that fails, or a trace that cannot be told.
+pub fn check(
+    scenario: &Scenario,
+    design: &Design,
+    settings: &Settings,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Run, CheckError> {
+    let _span =
+        tracing::info_span!("check", scenario = scenario.name, design = design.name).entered();
+    let explored = Explored::new(scenario.world.clone(), design.clone(), settings.reductions)
+        .map_err(|why| setup_error(scenario, design, &why))?;
+    let options = Options {
+        threads: settings.threads,
+        max_states: settings.max_states,
+        exact: settings.exact,
+        stop: Some(stop),
+    };
+    let outcome = engine::explore(&explored, &options, progress);
+    tracing::info!(
+        states = outcome.states,
+        transitions = outcome.transitions,
+        depth = outcome.depth,
+        seconds = outcome.seconds,
+        "explored"
+    );
+    let mut found = Vec::new();
+    for f in outcome.violations {
+        let violation = Violation {
+            invariant: Invariant::ALL[usize::from(f.violation.invariant)],
+            step: Pc::ALL[usize::from(f.violation.label)],
+        };
+        let actions = f.trace.map_err(|e| {
+            CheckError::Internal(format!(
+                "{}, {design}: the trace to {} at {}: {e}",
+                scenario.name,
+                violation.invariant.id(),
+                violation.step.name()
+            ))
+        })?;
+        tracing::debug!(
+            invariant = violation.invariant.id(),
+            step = violation.step.name(),
+            depth = f.depth,
+            "violated"
+        );
+        let transitions = actions.len();
+        found.push(Counterexample {
+            violation,
+            transitions,
+            actions: unmerge(&explored.machine, &actions),
+        });
+    }
+    found.sort_by_key(|c| (c.transitions, c.actions.len(), c.violation));
+    Ok(Run {
+        scenario: scenario.name.clone(),
+        design: design.clone(),
+        expected: scenario
+            .expectation(&design.name)
+            .map(<[Invariant]>::to_vec),
+        states: outcome.states,
+        transitions: outcome.transitions,
+        depth: outcome.depth,
+        seconds: outcome.seconds,
+        bytes_per_state: outcome.bytes_per_state,
+        witnesses: outcome.witnesses[..Invariant::ALL.len()].to_vec(),
+        taken: explored.taken(),
+        found,
+        bound: outcome.incomplete.map(|why| match why {
+            Incomplete::MaxStates => Bound::MaxStates,
+            Incomplete::Stopped => Bound::Interrupted,
+            Incomplete::Overflow => Bound::ModelTable,
+        }),
+    })
+}

@@ -1,0 +1,144 @@
+//! The arguments, as clap reads them.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Explores what can go wrong when BPF struct_ops programs are attached, under several designs.
+///
+/// Without a verb: `check` over all shipped scenarios and all designs.
+#[derive(Debug, Parser)]
+#[command(
+    name = "struct-ops-sim",
+    version,
+    args_conflicts_with_subcommands = false,
+    after_help = "\
+Exit codes: 0 as expected, 1 a verdict differs from what the scenario expects, 2 a bound was hit, \
+3 bad input, 69 something outside is missing, 70 a bug of ours."
+)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Says more on stderr, and times in the summary; twice or three times for more. RUST_LOG overrides it.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// No progress on stderr.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Text,
+    /// For programs: schema 1.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Explore exhaustively and print verdicts; with one scenario and one design, print the traces too.
+    Check(Check),
+    /// Run one schedule and print it step by step.
+    Run(Run),
+    /// Run random schedules; the seed of the first one that breaks something is printed.
+    Random(Random),
+    /// Carry out a saved trace again, step by step.
+    Replay {
+        /// A file that `check --save-traces` or `run --save` wrote.
+        trace: String,
+    },
+    /// List designs, invariants, scenarios, operations, steps.
+    List {
+        /// Only these.
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::report::list::KINDS.iter().copied()))]
+        kind: Option<String>,
+    },
+    /// Explain a design, a choice, an invariant, a scenario, a step or an operation.
+    Explain {
+        /// Its name; a custom design too.
+        name: String,
+    },
+}
+
+impl Default for Verb {
+    fn default() -> Self {
+        Verb::Check(Check::default())
+    }
+}
+
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Check {
+    /// A preset, or a custom design: PRESET,KEY=VALUE... [default: every preset]
+    #[arg(long)]
+    pub design: Vec<String>,
+    /// A shipped scenario or a file. [default: every shipped one]
+    #[arg(long, value_name = "FILE|NAME")]
+    pub scenario: Vec<String>,
+    /// Look at these invariants only. [default: all]
+    #[arg(long)]
+    pub invariant: Vec<String>,
+    /// Threads. [default: one per processor]
+    #[arg(long)]
+    pub threads: Option<std::num::NonZero<usize>>,
+    /// Stop each exploration after so many states: exit code 2.
+    #[arg(long)]
+    pub max_states: Option<u64>,
+    /// Tell states apart that differ only in names.
+    #[arg(long)]
+    pub no_symmetry: bool,
+    /// Take every step by itself.
+    #[arg(long)]
+    pub no_merge: bool,
+    /// Store whole states instead of fingerprints: more memory, no chance of a collision.
+    #[arg(long)]
+    pub exact: bool,
+    /// Write every shortest trace into this directory, for `replay`.
+    #[arg(long, value_name = "DIR")]
+    pub save_traces: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Run {
+    /// A shipped scenario or a file.
+    pub scenario: String,
+    /// A preset or a custom design.
+    #[arg(long, default_value = "mainline")]
+    pub design: String,
+    /// Choose at random, with this seed. [default: CPUs take turns]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Write the schedule into a file, for `replay`.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Random {
+    /// Seeds A to B-1, each one schedule.
+    #[arg(long, value_name = "A..B", default_value = "0..1000", value_parser = seeds)]
+    pub seeds: std::ops::Range<u64>,
+    /// A preset or a custom design. [default: every preset]
+    #[arg(long)]
+    pub design: Vec<String>,
+    /// A shipped scenario or a file. [default: every shipped one]
+    #[arg(long, value_name = "FILE|NAME")]
+    pub scenario: Vec<String>,
+}
+
+fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let (from, to) = text
+        .split_once("..")
+        .ok_or("expected A..B, such as 0..1000")?;
+    let number = |n: &str| n.parse::<u64>().map_err(|e| format!("`{n}`: {e}"));
+    let range = number(from)?..number(to)?;
+    if range.is_empty() {
+        Err("an empty range: expected A..B with A below B".into())
+    } else {
+        Ok(range)
+    }
+}

@@ -1,0 +1,302 @@
+//! `check`: explore, print verdicts, compare them with what scenarios expect.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use struct_ops_model::Invariant;
+
+use super::args::{Check, Format};
+use super::output::{json, print};
+use super::{Exit, Failure, STOP};
+use crate::check::Settings;
+use crate::explore::Reductions;
+use crate::report::summary::{Detail, summary};
+use crate::report::text::count;
+use crate::report::{self, trace as table};
+use crate::scenario::{InputError, Scenario};
+use crate::trace::trace;
+use crate::verdict::{Counterexample, Results, Run};
+use crate::{shipped, tracefile};
+
+/// Explores every chosen scenario under every chosen design.
+pub(super) fn check(
+    args: &Check,
+    format: Format,
+    quiet: bool,
+    verbose: bool,
+) -> Result<Exit, Failure> {
+    let scenarios = scenarios(&args.scenario)?;
+    let designs = super::designs(&args.design)?;
+    let invariants = super::invariants(&args.invariant)?;
+    if let Some(directory) = &args.save_traces {
+        writable(directory)?;
+    }
+    let threads = args
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, |n| n.get());
+    let settings = Settings {
+        threads,
+        max_states: args.max_states,
+        exact: args.exact,
+        reductions: Reductions {
+            symmetry: !args.no_symmetry,
+            merge: !args.no_merge,
+        },
+    };
+    let mut results = Results {
+        scenarios,
+        designs,
+        invariants,
+        runs: Vec::new(),
+        skipped: 0,
+    };
+    explore(&mut results, &settings, quiet)?;
+    if let Some(directory) = &args.save_traces {
+        save(&results, directory)?;
+    }
+    match format {
+        Format::Text => text(&results, verbose)?,
+        Format::Json => {
+            let machine = |name: &str, design: &_| {
+                let scenario = results.scenarios.iter().find(|s| s.name == name);
+                super::machine(scenario.expect("results have their scenarios"), design)
+                    .expect("it was explored")
+            };
+            let value = report::json::Check::new(&results, machine).map_err(|e| lost(&e))?;
+            json(&value)?;
+        }
+    }
+    Ok(if !results.differences().is_empty() {
+        Exit::Different
+    } else if results.incomplete() {
+        Exit::Incomplete
+    } else {
+        Exit::Expected
+    })
+}
+
+fn lost(error: &crate::trace::NotEnabled) -> Failure {
+    Failure::Bug(format!(
+        "step {} of a trace cannot be taken again",
+        error.step
+    ))
+}
+
+/// The scenarios named, or all that are shipped. Two files of the same name could not be told apart.
+pub(super) fn scenarios(names: &[String]) -> Result<Vec<Scenario>, Failure> {
+    if names.is_empty() {
+        // A mistake in a shipped scenario is no user's.
+        return shipped::all().map_err(|e| Failure::Bug(e.to_string()));
+    }
+    let mut scenarios: Vec<Scenario> = Vec::new();
+    for name in names {
+        let scenario = shipped::find(name)?;
+        match scenarios.iter().find(|s| s.name == scenario.name) {
+            Some(other) if other.file == scenario.file => {}
+            Some(other) => {
+                let message = format!(
+                    "another scenario is called {} too: {}",
+                    scenario.name, other.file
+                );
+                return Err(InputError::whole(&scenario.file, message).into());
+            }
+            None => scenarios.push(scenario),
+        }
+    }
+    Ok(scenarios)
+}
+
+fn explore(results: &mut Results, settings: &Settings, quiet: bool) -> Result<(), Failure> {
+    let mut pairs = Vec::new();
+    for scenario in &results.scenarios {
+        for design in results.designs.iter().filter(|d| scenario.runs_under(d)) {
+            pairs.push((scenario, design));
+        }
+    }
+    let progress = Progress::new(pairs.len(), quiet);
+    let mut runs = Vec::new();
+    for (scenario, design) in &pairs {
+        if STOP.load(Relaxed) {
+            break;
+        }
+        progress.begin(scenario, &design.name);
+        let tick = &mut |p: &crate::engine::Progress| progress.tick(p);
+        let run = crate::check::check(scenario, design, settings, &STOP, tick)?;
+        progress.end(runs.len() + 1, &run, &results.invariants);
+        runs.push(run);
+    }
+    results.skipped = pairs.len() - runs.len();
+    results.runs = runs;
+    Ok(())
+}
+
+/// A bar on a terminal, a line per run elsewhere.
+struct Progress {
+    bar: ProgressBar,
+    lines: bool,
+    total: usize,
+}
+
+impl Progress {
+    fn new(total: usize, quiet: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = ProgressBar::with_draw_target(
+            Some(total as u64),
+            if terminal && !quiet {
+                ProgressDrawTarget::stderr()
+            } else {
+                ProgressDrawTarget::hidden()
+            },
+        );
+        let style =
+            ProgressStyle::with_template("{pos}/{len} {wide_bar} {msg}").expect("a fixed template");
+        bar.set_style(style);
+        Progress {
+            bar,
+            lines: !terminal && !quiet,
+            total,
+        }
+    }
+
+    fn begin(&self, scenario: &Scenario, design: &str) {
+        self.bar
+            .set_message(format!("{} under {design}", scenario.name));
+    }
+
+    fn tick(&self, p: &crate::engine::Progress) {
+        let message = self.bar.message();
+        let message = message.split(':').next().unwrap_or_default().to_string();
+        self.bar.set_message(format!(
+            "{message}: {} states, depth {}",
+            count(p.states),
+            p.depth
+        ));
+    }
+
+    fn end(&self, number: usize, run: &Run, invariants: &[Invariant]) {
+        self.bar.inc(1);
+        if self.lines {
+            let violated: Vec<&str> = invariants
+                .iter()
+                .filter(|i| run.shortest(**i).is_some())
+                .map(|i| i.id())
+                .collect();
+            let violated = match (violated.is_empty(), run.bound.is_some()) {
+                (true, true) => "incomplete".to_string(),
+                (true, false) => "holds".to_string(),
+                (false, _) => format!("violated: {}", violated.join(", ")),
+            };
+            eprintln!(
+                "{number}/{} {} under {}: {} states, {violated}",
+                self.total,
+                run.scenario,
+                run.design,
+                count(run.states)
+            );
+        }
+    }
+}
+
+fn text(results: &Results, verbose: bool) -> Result<(), Failure> {
+    if let [run] = results.runs.as_slice() {
+        for invariant in &results.invariants {
+            if let Some(shortest) = run.shortest(*invariant) {
+                print(&counterexample(results, run, shortest)?)?;
+            }
+        }
+    }
+    // One scenario is not meant to take every step.
+    let detail = Detail {
+        seconds: verbose,
+        coverage: verbose || results.scenarios.len() > 1,
+    };
+    print(&summary(results, detail))
+}
+
+/// A counterexample as a document: what broke, the steps, why there is no shorter one, how to see it again.
+fn counterexample(
+    results: &Results,
+    run: &Run,
+    shortest: &Counterexample,
+) -> Result<String, Failure> {
+    let scenario = results
+        .scenarios
+        .iter()
+        .find(|s| s.name == run.scenario)
+        .expect("results have their scenarios");
+    let invariant = shortest.violation.invariant;
+    let trace =
+        trace(&super::machine(scenario, &run.design)?, &shortest.actions).map_err(|e| lost(&e))?;
+    let mut out = format!(
+        "{} under {} violates {}\n\n",
+        run.scenario,
+        run.design,
+        invariant.id()
+    );
+    out += &table::table(&trace);
+    out.push('\n');
+    out += &table::broke(&trace, shortest.violation);
+    out += &table::minimal(shortest.actions.len(), shortest.transitions);
+    let others = run
+        .found
+        .iter()
+        .filter(|c| c.violation.invariant == invariant)
+        .skip(1);
+    for other in others {
+        let step = other.violation.step;
+        let place = step.info().map_or("in the final state".into(), |i| {
+            format!("at {} in {}", step.name(), i.function)
+        });
+        out += &format!(
+            "Also broken {place}, after {} steps (--save-traces keeps each one).\n",
+            other.actions.len()
+        );
+    }
+    out += &format!(
+        "See it again: {}\n\n",
+        report::summary::command(results, run, invariant)
+    );
+    Ok(out)
+}
+
+fn writable(directory: &Path) -> Result<(), Failure> {
+    let shown = directory.display().to_string();
+    let error =
+        |e: std::io::Error| InputError::whole(&shown, format!("traces cannot be saved here: {e}"));
+    std::fs::create_dir_all(directory).map_err(error)?;
+    // Asked before hours of exploration, not after.
+    let probe = directory.join(".struct-ops-sim");
+    std::fs::write(&probe, "")
+        .and_then(|()| std::fs::remove_file(&probe))
+        .map_err(error)?;
+    Ok(())
+}
+
+/// One file per distinct violation.
+fn save(results: &Results, directory: &Path) -> Result<(), Failure> {
+    for run in &results.runs {
+        let scenario = results
+            .scenarios
+            .iter()
+            .find(|s| s.name == run.scenario)
+            .expect("results have their scenarios");
+        for found in run
+            .found
+            .iter()
+            .filter(|f| results.invariants.contains(&f.violation.invariant))
+        {
+            let name = format!(
+                "{}.{}.{}.{}.json",
+                run.scenario,
+                run.design,
+                found.violation.invariant.id(),
+                found.violation.step.name()
+            );
+            tracefile::save(&directory.join(name), scenario, &run.design, &found.actions)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! `list` and `explain`.
+
+use struct_ops_model::Design;
+
+use super::args::Format;
+use super::output::{json, print};
+use super::{Exit, Failure};
+use crate::report::{explain, list};
+use crate::scenario::{InputError, close};
+use crate::shipped;
+
+/// What there is.
+pub(super) fn list(kind: Option<&str>, format: Format) -> Result<Exit, Failure> {
+    let scenarios = shipped::all().map_err(|e| Failure::Bug(e.to_string()))?;
+    let kinds = list::KINDS
+        .iter()
+        .filter(|k| kind.is_none_or(|kind| kind == **k));
+    // Steps are many: they are listed when asked for.
+    let kinds = kinds.filter(|k| kind.is_some() || **k != "steps");
+    let sections: Vec<list::Section> = kinds.map(|k| list::section(k, &scenarios)).collect();
+    match format {
+        Format::Text => print(&list::text(&sections))?,
+        Format::Json => json(&serde_json::json!({ "schema": 1, "sections": sections }))?,
+    }
+    Ok(Exit::Expected)
+}
+
+/// A paragraph on one of them.
+pub(super) fn explain(name: &str, format: Format) -> Result<Exit, Failure> {
+    let scenarios = shipped::all().map_err(|e| Failure::Bug(e.to_string()))?;
+    let text = match explain::explain(name, &scenarios) {
+        Some(text) => text,
+        None if name.contains(',') => {
+            let design =
+                Design::parse(name).map_err(|e| InputError::whole("explain", e.to_string()))?;
+            explain::design(&design, None)
+        }
+        // A scenario of the user's own.
+        None if std::path::Path::new(name).exists() => {
+            let scenario = shipped::find(name)?;
+            let name = scenario.name.clone();
+            explain::explain(&name, &[scenario]).unwrap_or_default()
+        }
+        None => {
+            let known = explain::known(&scenarios);
+            let hint = close(name, known.iter().map(String::as_str));
+            let message = format!(
+                "nothing is called `{name}`{hint} (`list` shows what there is, `list steps` the steps)"
+            );
+            return Err(InputError::whole("explain", message).into());
+        }
+    };
+    match format {
+        Format::Text => print(&text)?,
+        Format::Json => json(&serde_json::json!({ "schema": 1, "name": name, "text": text }))?,
+    }
+    Ok(Exit::Expected)
+}

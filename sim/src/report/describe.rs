@@ -1,0 +1,351 @@
+//! A state as named objects with named fields, and what changed between two of them.
+
+use struct_ops_model::Kernel;
+use struct_ops_model::kernel::{Deferred, Mask, Node};
+
+use super::names::Names;
+
+/// An object and its fields, in the order in which they are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// What it is called; empty for what belongs to no object.
+    pub name: String,
+    /// Fields and values. `-`, `0` and `NULL` stand for nothing.
+    pub fields: Vec<(String, String)>,
+}
+
+impl Object {
+    fn new(name: String) -> Self {
+        Object {
+            name,
+            fields: Vec::new(),
+        }
+    }
+
+    fn with(mut self, field: impl Into<String>, value: impl ToString) -> Self {
+        self.fields.push((field.into(), value.to_string()));
+        self
+    }
+}
+
+fn bits(mask: Mask, what: &str) -> String {
+    let set: Vec<String> = (0..8)
+        .filter(|i| mask & (1 << i) != 0)
+        .map(|i| format!("{what}{i}"))
+        .collect();
+    if set.is_empty() {
+        "-".into()
+    } else {
+        set.join("+")
+    }
+}
+
+fn cpu(id: Option<u8>) -> String {
+    id.map_or("-".into(), |c| format!("cpu{c}"))
+}
+
+fn deferred(free: &Deferred) -> String {
+    let waits = [
+        ("RCU", free.rcu),
+        ("Tasks RCU", free.tasks),
+        ("Tasks Trace RCU", free.trace),
+    ];
+    let waits: Vec<String> = waits
+        .iter()
+        .filter(|w| w.1 != 0)
+        .map(|w| format!("{} of {}", w.0, bits(w.1, "cpu")))
+        .collect();
+    match (free.stage, waits.as_slice()) {
+        (0, _) => "-".into(),
+        (1, []) => "queued".into(),
+        (stage, []) => format!("stage {stage}, over"),
+        (stage, waits) => format!("stage {stage}, waits for {}", waits.join(" and ")),
+    }
+}
+
+fn list<T>(items: impl IntoIterator<Item = T>, name: impl Fn(T) -> String) -> String {
+    let items: Vec<String> = items.into_iter().map(name).collect();
+    if items.is_empty() {
+        "-".into()
+    } else {
+        items.join(",")
+    }
+}
+
+/// Every object of a state.
+pub fn describe(names: &Names<'_>, k: &Kernel) -> Vec<Object> {
+    let mut objects = Vec::new();
+    maps(names, k, &mut objects);
+    links(names, k, &mut objects);
+    kdatas(names, k, &mut objects);
+    for (key, image) in k.images.iter() {
+        let code = image.code.iter().filter(|c| c.prog != 0);
+        let code = list(code, |c| {
+            format!(
+                "{} cookie {}",
+                names.prog(usize::from(c.prog) - 1),
+                names.cookie(c.cookie)
+            )
+        });
+        objects.push(
+            Object::new(names.image(key))
+                .with(
+                    "mode",
+                    if image.protected {
+                        "read-only+exec"
+                    } else {
+                        "writable"
+                    },
+                )
+                .with("fill", image.fill)
+                .with("code", code),
+        );
+    }
+    for (key, ksym) in k.ksyms.iter() {
+        objects.push(
+            Object::new(names.ksym(key))
+                .with("func", names.func(ksym.func))
+                .with("listed", if ksym.listed { "yes" } else { "-" }),
+        );
+    }
+    for (i, prog) in k.progs.iter().enumerate().take(names.world().progs.len()) {
+        objects.push(Object::new(names.prog(i)).with("refs", prog.refs).with(
+            "free",
+            if prog.freed {
+                "freed".into()
+            } else {
+                deferred(&prog.free)
+            },
+        ));
+    }
+    subsystems(names, k, &mut objects);
+    processors(names, k, &mut objects);
+    objects
+}
+
+fn maps(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
+    for (key, map) in k.maps.iter() {
+        let cookies = map
+            .link_cookies
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| **c != 0);
+        objects.push(
+            Object::new(names.map(k, key))
+                .with("state", map.state.name())
+                .with("lock", cpu(map.lock))
+                .with("refs", map.refs)
+                .with("fds", bits(map.fds, "process"))
+                .with(
+                    "cookies",
+                    list(cookies, |(i, c)| {
+                        format!("{}={}", names.member(i), names.cookie(*c))
+                    }),
+                )
+                .with("free", deferred(&map.free)),
+        );
+    }
+}
+
+fn links(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
+    for (key, link) in k.links.iter() {
+        objects.push(
+            Object::new(names.link(k, key))
+                .with("map", link.map.map_or("NULL".into(), |m| names.map(k, m)))
+                .with(
+                    "attachment",
+                    link.attachment.map_or("-".into(), |a| names.kdata(k, a)),
+                )
+                .with("cookie", names.cookie(link.cookie))
+                .with("refs", link.refs)
+                .with("fds", bits(link.fds, "process"))
+                .with("pinned", if link.pinned { "yes" } else { "-" }),
+        );
+    }
+}
+
+fn kdatas(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
+    for (key, kdata) in k.kdatas.iter() {
+        let mut object = Object::new(names.kdata(k, key));
+        if kdata.attachment {
+            object = object
+                .with("map", kdata.map.map_or("-".into(), |m| names.map(k, m)))
+                .with("refs", kdata.refs);
+        }
+        for (member, func) in kdata.func.iter().enumerate() {
+            object = object.with(names.member(member), names.func(*func));
+        }
+        objects.push(
+            object
+                .with(
+                    "pages",
+                    list(kdata.pages.iter().flatten(), |p| names.image(*p)),
+                )
+                .with(
+                    "ksyms",
+                    list(kdata.ksyms.iter().flatten(), |s| names.ksym(*s)),
+                )
+                .with("registrations", kdata.registered)
+                .with("free", deferred(&kdata.free)),
+        );
+    }
+}
+
+/// The walk that a reader of the list would make; it ends where the list does not lead on.
+fn tcp_list(names: &Names<'_>, k: &Kernel) -> String {
+    let mut walk = Vec::new();
+    let mut seen = Vec::new();
+    let mut node = k.subsys.tcp_next;
+    loop {
+        match node {
+            Node::Head => break,
+            Node::Poison => {
+                walk.push("poison".to_string());
+                break;
+            }
+            Node::Of(key) if seen.contains(&key) => {
+                walk.push(format!("{} again, for ever", names.kdata(k, key)));
+                break;
+            }
+            Node::Of(key) => {
+                walk.push(names.kdata(k, key));
+                seen.push(key);
+                match k.kdatas.get(key) {
+                    Some(kdata) => node = kdata.next,
+                    None => {
+                        walk.push("freed memory".to_string());
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    if walk.is_empty() {
+        "-".into()
+    } else {
+        walk.join(", ")
+    }
+}
+
+fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
+    let kdata = |key: Option<_>| key.map_or("-".into(), |d| names.kdata(k, d));
+    let mut all = Object::new(String::new()).with("tcp_cong_list", tcp_list(names, k));
+    for (i, reg) in k.subsys.regs.iter().enumerate() {
+        all = all.with(format!("registration {i}"), kdata(reg.kdata));
+    }
+    let scx = &k.subsys.scx;
+    all = all
+        .with("scx_ops.state", format!("{:?}", scx.state).to_uppercase())
+        .with("scx_ops.source", kdata(scx.kdata));
+    for (member, func) in scx.ops.iter().enumerate() {
+        all = all.with(
+            format!("scx_ops.{}", names.member(member)),
+            names.func(*func),
+        );
+    }
+    objects.push(
+        all.with("st_ops_mutex", cpu(k.subsys.st_ops_mutex))
+            .with("update_mutex", cpu(k.update_mutex))
+            .with("module.refs", k.module.refs)
+            .with(
+                "module",
+                if k.module.unloaded {
+                    "unloaded"
+                } else {
+                    "loaded"
+                },
+            )
+            .with("alloc-failures left", k.alloc_failures),
+    );
+    for (i, sock) in k.socks.iter().enumerate() {
+        objects.push(
+            Object::new(format!("socket{i}"))
+                .with("icsk_ca_ops", kdata(sock.kdata))
+                .with("lock", cpu(sock.busy)),
+        );
+    }
+}
+
+fn processors(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
+    for (i, c) in k.cpus.iter().enumerate().take(names.world().cpus.len()) {
+        objects.push(
+            Object::new(format!("cpu{i}"))
+                .with("rcu_read_lock", c.readers.rcu)
+                .with("rcu_read_lock_trace", c.readers.trace)
+                .with("waits", deferred(&c.wait)),
+        );
+    }
+    for (i, process) in k
+        .procs
+        .iter()
+        .enumerate()
+        .take(usize::from(names.world().procs))
+    {
+        let state = if process.exited {
+            "gone"
+        } else if process.exiting {
+            "exiting"
+        } else {
+            "runs"
+        };
+        objects.push(Object::new(format!("process{i}")).with("state", state));
+    }
+}
+
+fn nothing(value: &str) -> bool {
+    matches!(value, "-" | "0" | "NULL" | "0x0")
+}
+
+/// What is different: `m1.state INIT -> READY`, `+l1 (map m1, refs 1)`, `-page0`.
+pub fn changes(before: &[Object], after: &[Object]) -> Vec<String> {
+    let mut changes = Vec::new();
+    for new in after {
+        let Some(old) = before.iter().find(|o| o.name == new.name) else {
+            let fields: Vec<String> = new
+                .fields
+                .iter()
+                .filter(|f| !nothing(&f.1))
+                .map(|(f, v)| format!("{f} {v}"))
+                .collect();
+            changes.push(format!("+{} ({})", new.name, fields.join(", ")));
+            continue;
+        };
+        for ((field, value), (_, was)) in new.fields.iter().zip(&old.fields) {
+            if value != was {
+                let dot = if new.name.is_empty() { "" } else { "." };
+                changes.push(format!("{}{dot}{field} {was} -> {value}", new.name));
+            }
+        }
+    }
+    for old in before
+        .iter()
+        .filter(|o| !after.iter().any(|n| n.name == o.name))
+    {
+        changes.push(format!("-{}", old.name));
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changed_is_told() {
+        let object = |refs: u8| {
+            Object::new("m1".into())
+                .with("state", "INIT")
+                .with("refs", refs)
+                .with("lock", "-")
+        };
+        let mutex = |who: &str| Object::new(String::new()).with("update_mutex", who);
+        let page = Object::new("page0".into()).with("fill", 171);
+        assert_eq!(changes(&[object(1)], &[object(1)]), [""; 0]);
+        assert_eq!(changes(&[object(1)], &[object(2)]), ["m1.refs 1 -> 2"]);
+        assert_eq!(changes(&[], &[object(1)]), ["+m1 (state INIT, refs 1)"]);
+        assert_eq!(
+            changes(&[page, mutex("-")], &[mutex("cpu0")]),
+            ["update_mutex - -> cpu0", "-page0"]
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! What there is: designs, invariants, scenarios, subsystems, operations, steps.
+
+use struct_ops_model::design::PRESETS;
+use struct_ops_model::pc::STEPS;
+use struct_ops_model::world::{Body, OpKind, Subsystem};
+use struct_ops_model::{Design, Invariant};
+
+use super::text::entry;
+use crate::scenario::{Scenario, syntax};
+
+/// A heading and its entries: name and meaning.
+#[derive(Debug, serde::Serialize)]
+pub struct Section {
+    /// What is listed.
+    pub kind: &'static str,
+    /// The entries.
+    pub entries: Vec<(String, String)>,
+}
+
+/// Kinds of things that can be listed, in the order in which they are.
+pub const KINDS: &[&str] = &[
+    "designs",
+    "choices",
+    "invariants",
+    "scenarios",
+    "subsystems",
+    "operations",
+    "bodies",
+    "steps",
+];
+
+/// One kind of things.
+pub fn section(kind: &'static str, scenarios: &[Scenario]) -> Section {
+    let pair = |a: &str, b: &str| (a.to_string(), b.to_string());
+    let entries = match kind {
+        "designs" => PRESETS.iter().map(|p| pair(p.0, p.1)).collect(),
+        "choices" => Design::choices()
+            .into_iter()
+            .map(|(key, values)| {
+                (
+                    key.to_string(),
+                    values.iter().map(|v| v.0).collect::<Vec<_>>().join(" | "),
+                )
+            })
+            .collect(),
+        "invariants" => Invariant::ALL
+            .iter()
+            .map(|i| pair(i.id(), i.sentence()))
+            .collect(),
+        "scenarios" => scenarios
+            .iter()
+            .map(|s| pair(&s.name, &s.question))
+            .collect(),
+        "subsystems" => Subsystem::NAMES.iter().map(|n| pair(n.0, n.2)).collect(),
+        "operations" => OpKind::NAMES
+            .iter()
+            .map(|n| pair(syntax(n.0), n.2))
+            .collect(),
+        "bodies" => Body::NAMES.iter().map(|n| pair(n.0, n.2)).collect(),
+        _ => STEPS
+            .iter()
+            .map(|s| pair(s.name, &format!("{}: {}", s.function, s.why)))
+            .collect(),
+    };
+    Section { kind, entries }
+}
+
+/// Sections as text.
+pub fn text(sections: &[Section]) -> String {
+    let mut out = String::new();
+    for section in sections {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out += &format!("{}\n", section.kind);
+        let width = section
+            .entries
+            .iter()
+            .map(|e| e.0.len())
+            .max()
+            .unwrap_or(0)
+            .min(26);
+        for (name, text) in &section.entries {
+            out += &entry(name, width, text);
+        }
+    }
+    out
+}

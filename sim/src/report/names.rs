@@ -1,0 +1,181 @@
+//! Names for what a state holds: the scenario's where there is one, the slot's number otherwise.
+
+use struct_ops_model::Request;
+use struct_ops_model::kernel::{Func, ImageKey, KdataKey, Kernel, KsymKey, LinkKey, MapKey};
+use struct_ops_model::world::{OpKind, Operation, Plan, World};
+
+/// How the objects of a world are called.
+#[derive(Debug)]
+pub struct Names<'a> {
+    world: &'a World,
+    /// Each name of a link stands for one link only.
+    links: bool,
+    /// Each map declaration is created once only.
+    maps: bool,
+}
+
+impl<'a> Names<'a> {
+    /// Names for states of `world`.
+    pub fn new(world: &'a World) -> Self {
+        let mut links = vec![0; world.links.len()];
+        let mut maps = vec![0; world.maps.len()];
+        let mut free = Vec::new();
+        let mut fixed: Vec<&Operation> = world.setup.iter().collect();
+        for cpu in &world.cpus {
+            match &cpu.plan {
+                Plan::Fixed(operations) => fixed.extend(operations),
+                Plan::Free { kinds, .. } => free.extend(kinds),
+            }
+        }
+        for operation in fixed {
+            match *operation {
+                Operation::MapCreate { map } => maps[usize::from(map)] += 1,
+                Operation::LinkCreate { link, .. } | Operation::SysBpfLinkCreate { link, .. } => {
+                    links[usize::from(link)] += 1;
+                }
+                _ => {}
+            }
+        }
+        let creates = |kind| free.contains(&kind);
+        Names {
+            world,
+            links: !creates(OpKind::LinkCreate)
+                && !creates(OpKind::SysBpfLinkCreate)
+                && links.iter().all(|n| *n < 2),
+            maps: !creates(OpKind::MapCreate) && maps.iter().all(|n| *n < 2),
+        }
+    }
+
+    /// The world.
+    pub fn world(&self) -> &'a World {
+        self.world
+    }
+
+    /// A map declaration.
+    pub fn decl(&self, decl: u8) -> String {
+        self.world
+            .maps
+            .get(usize::from(decl))
+            .map_or_else(|| format!("map{decl}"), |m| m.name.clone())
+    }
+
+    /// A map. One that is gone has lost its name.
+    pub fn map(&self, k: &Kernel, key: MapKey) -> String {
+        match k.maps.get(key) {
+            Some(map) if self.maps => self.decl(map.decl),
+            Some(map) => format!("{}#{}", self.decl(map.decl), key.slot()),
+            None => format!("map#{}", key.slot()),
+        }
+    }
+
+    /// A link.
+    pub fn link(&self, k: &Kernel, key: LinkKey) -> String {
+        let name = k
+            .links
+            .get(key)
+            .filter(|_| self.links)
+            .and_then(|l| self.world.links.get(usize::from(l.name)));
+        name.cloned()
+            .unwrap_or_else(|| format!("link{}", key.slot()))
+    }
+
+    /// A kdata: the map's own kvalue, or an attachment.
+    pub fn kdata(&self, k: &Kernel, key: KdataKey) -> String {
+        match k.kdatas.get(key) {
+            Some(kdata) if kdata.attachment => format!("attachment{}", key.slot()),
+            Some(kdata) => match kdata.map {
+                Some(map) => format!("{}.kvalue", self.map(k, map)),
+                None => format!("{}.kvalue", self.decl(kdata.decl)),
+            },
+            None => format!("kdata{}", key.slot()),
+        }
+    }
+
+    /// An image page.
+    pub fn image(&self, key: ImageKey) -> String {
+        format!("page{}", key.slot())
+    }
+
+    /// A kallsyms entry.
+    pub fn ksym(&self, key: KsymKey) -> String {
+        format!("ksym{}", key.slot())
+    }
+
+    /// A function pointer.
+    pub fn func(&self, func: Func) -> String {
+        func.image.map_or("NULL".to_string(), |page| {
+            format!("{}[{}]", self.image(page), func.index)
+        })
+    }
+
+    /// A cookie's value.
+    pub fn cookie(&self, index: u8) -> String {
+        self.world
+            .cookies
+            .get(usize::from(index))
+            .map_or_else(|| format!("cookie{index}"), |c| format!("{c:#x}"))
+    }
+
+    /// A program.
+    pub fn prog(&self, index: usize) -> String {
+        self.world
+            .progs
+            .get(index)
+            .map_or_else(|| format!("prog{index}"), |p| p.name.clone())
+    }
+
+    /// A member, by its place.
+    pub fn member(&self, index: usize) -> String {
+        let member = self.world.types.iter().find_map(|t| t.members.get(index));
+        member.map_or_else(|| index.to_string(), |m| m.name.clone())
+    }
+
+    /// What a request asks for, as a scenario file would write it.
+    pub fn request(&self, k: &Kernel, request: &Request) -> String {
+        let map = || request.map.map_or("?".to_string(), |m| self.map(k, m));
+        let link = || request.link.map_or("?".to_string(), |l| self.link(k, l));
+        let member = || self.member(usize::from(request.member));
+        let name = request.kind.name();
+        match request.kind {
+            OpKind::None => "an operation on something that is not open".to_string(),
+            OpKind::MapCreate => format!("{name} {}", self.decl(request.arg)),
+            OpKind::MapUpdate | OpKind::MapDelete | OpKind::MapLookup | OpKind::MapClose => {
+                format!("{name} {}", map())
+            }
+            OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
+                let new = self
+                    .world
+                    .links
+                    .get(usize::from(request.arg))
+                    .filter(|_| self.links);
+                let new = new.map_or(String::new(), |l| format!(" as {l}"));
+                format!(
+                    "{name} {} cookie={}{new}",
+                    map(),
+                    self.cookie(request.cookie)
+                )
+            }
+            OpKind::LinkUpdate => {
+                let old = request
+                    .old
+                    .map_or(String::new(), |m| format!(" replace={}", self.map(k, m)));
+                format!("{name} {} {}{old}", link(), map())
+            }
+            OpKind::LinkDetach
+            | OpKind::LinkClose
+            | OpKind::LinkPin
+            | OpKind::LinkUnpin
+            | OpKind::LinkInfo => {
+                format!("{name} {}", link())
+            }
+            OpKind::SockOpen => {
+                let key = self.world.keys.get(usize::from(request.arg));
+                format!("{name} {}", key.map_or("?", String::as_str))
+            }
+            OpKind::SockCall | OpKind::Call => format!("{name} {} {}", request.arg, member()),
+            OpKind::SockClose => format!("{name} {}", request.arg),
+            OpKind::TestRun => format!("{name} {}", self.prog(usize::from(request.arg))),
+            OpKind::ScxError | OpKind::Rmmod | OpKind::Exit => name.to_string(),
+        }
+    }
+}

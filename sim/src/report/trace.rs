@@ -1,0 +1,125 @@
+//! A trace as a table: step, CPU, kernel function, what happened, and below it what changed.
+
+use std::fmt::Write;
+
+use struct_ops_model::{Pc, Violation};
+
+use super::text::{plural, wrap};
+use crate::trace::{Step, Trace};
+
+/// Columns of the table.
+const WIDTH: usize = 100;
+
+/// The table of steps.
+pub fn table(trace: &Trace) -> String {
+    let function = trace
+        .steps
+        .iter()
+        .map(|s| s.function().len())
+        .max()
+        .unwrap_or(0)
+        .max("kernel function".len());
+    let actor = trace
+        .steps
+        .iter()
+        .map(|s| s.actor().len())
+        .max()
+        .unwrap_or(3);
+    let number = trace.steps.len().to_string().len().max("step".len());
+    let margin = number + actor + function + 6;
+    let text = WIDTH.saturating_sub(margin).max(30);
+    let mut out = format!(
+        "{:>number$}  {:actor$}  {:function$}  what happened, and what changed\n",
+        "step", "cpu", "kernel function"
+    );
+    for step in &trace.steps {
+        let mut head = format!(
+            "{:>number$}  {:actor$}  {:function$}",
+            step.number,
+            step.actor(),
+            step.function()
+        );
+        let mut line = |body: &str, out: &mut String| {
+            let _ = writeln!(out, "{}", format!("{head:margin$}{body}").trim_end());
+            head.clear();
+        };
+        let event = if step.event.is_empty() {
+            why(step)
+        } else {
+            &step.event
+        };
+        for part in wrap(event, text) {
+            line(&part, &mut out);
+        }
+        for change in &step.changes {
+            for (i, part) in wrap(change, text - 4).iter().enumerate() {
+                line(
+                    &format!("{}{part}", if i == 0 { "  * " } else { "    " }),
+                    &mut out,
+                );
+            }
+        }
+        for violation in &step.broke {
+            line(
+                &format!("!! {} is violated", violation.invariant.id()),
+                &mut out,
+            );
+        }
+    }
+    out
+}
+
+/// What a step is for, where it has nothing of its own to say.
+fn why(step: &Step) -> &'static str {
+    step.pc.info().map_or("", |i| i.why)
+}
+
+/// One sentence on what broke.
+pub fn broke(trace: &Trace, violation: Violation) -> String {
+    let invariant = violation.invariant;
+    let place = match trace.step_of(violation) {
+        Some(step) => format!(
+            "Step {} ({} in {}) breaks {}: {}",
+            step.number,
+            step.pc.name(),
+            step.function(),
+            invariant.id(),
+            invariant.sentence()
+        ),
+        None if violation.step != Pc::Idle => format!(
+            "Nothing can happen any more, with a CPU at {}; this breaks {}: {}",
+            violation.step.name(),
+            invariant.id(),
+            invariant.sentence()
+        ),
+        None => format!(
+            "The final state breaks {}: {}",
+            invariant.id(),
+            invariant.sentence()
+        ),
+    };
+    let event = trace
+        .step_of(violation)
+        .map(|s| s.event.as_str())
+        .filter(|e| !e.is_empty());
+    let place = event.map_or(place.clone(), |e| format!("{place} Here: {e}."));
+    wrap(&place, WIDTH).join("\n") + "\n"
+}
+
+/// Why there is no shorter one.
+pub fn minimal(steps: usize, transitions: usize) -> String {
+    let merged = if steps == transitions {
+        String::new()
+    } else {
+        format!(
+            " ({}; those that nobody else can observe count with the one before)",
+            plural(steps, "step")
+        )
+    };
+    let text = format!(
+        "Minimal: the search is breadth-first, and in this scenario nothing shorter than {}{merged} breaks it at \
+         this step.",
+        plural(transitions, "transition")
+    );
+    wrap(&text, WIDTH).join("\n") + "\n"
+}

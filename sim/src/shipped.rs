@@ -1,0 +1,79 @@
+//! Finds scenario files: those inside the binary by name, others by path.
+
+use std::path::Path;
+
+use include_dir::{Dir, include_dir};
+
+use crate::scenario::{InputError, Scenario, close};
+
+static SCENARIOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/scenarios");
+
+/// Names and texts of the shipped scenarios, by name.
+fn files() -> Vec<(&'static str, &'static str)> {
+    let mut files: Vec<_> = SCENARIOS
+        .files()
+        .filter(|f| f.path().extension().is_some_and(|e| e == "toml"))
+        .filter_map(|f| Some((f.path().file_stem()?.to_str()?, f.contents_utf8()?)))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Names of the shipped scenarios.
+pub fn names() -> Vec<&'static str> {
+    files().into_iter().map(|f| f.0).collect()
+}
+
+/// Every shipped scenario.
+///
+/// # Errors
+/// The first mistake in a file: not a user's, but theirs to see.
+pub fn all() -> Result<Vec<Scenario>, InputError> {
+    files()
+        .into_iter()
+        .map(|(name, text)| parse(name, text))
+        .collect()
+}
+
+fn parse(name: &str, text: &str) -> Result<Scenario, InputError> {
+    Scenario::parse(name, &format!("{name}.toml"), text).map(|s| Scenario { shipped: true, ..s })
+}
+
+/// A scenario by the name of a shipped one, or by the path of a file.
+///
+/// # Errors
+/// The mistake in the file, or that there is none.
+pub fn find(what: &str) -> Result<Scenario, InputError> {
+    if let Some((name, text)) = files().into_iter().find(|f| f.0 == what) {
+        return parse(name, text);
+    }
+    let path = Path::new(what);
+    if !path.exists() && !what.contains('/') && path.extension().is_none() {
+        let hint = close(what, names());
+        let message = format!(
+            "no shipped scenario of this name, and no such file{hint} (`list scenarios` shows them)"
+        );
+        return Err(InputError::whole(what, message));
+    }
+    let text = read(what)?;
+    let name = path
+        .file_stem()
+        .map_or(what.into(), |s| s.to_string_lossy());
+    Scenario::parse(&name, what, &text)
+}
+
+/// Reads a text file that a user named.
+///
+/// # Errors
+/// What the system says.
+pub fn read(path: &str) -> Result<String, InputError> {
+    let bytes =
+        std::fs::read(path).map_err(|e| InputError::whole(path, format!("cannot be read: {e}")))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        InputError::whole(
+            path,
+            format!("not UTF-8 text: byte {at} is not part of a character"),
+        )
+    })
+}

@@ -1,0 +1,157 @@
+//! A sequence of actions, carried out again: what each step did, changed and broke.
+//!
+//! Not a table for people: `report::trace` prints it.
+
+use struct_ops_model::kernel::CpuId;
+use struct_ops_model::{Action, Kernel, Machine, Pc, Report, Violation};
+
+use crate::report::describe::{changes, describe};
+use crate::report::names::Names;
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// From 1.
+    pub number: usize,
+    /// `None` for the worker.
+    pub cpu: Option<CpuId>,
+    /// The step's label.
+    pub pc: Pc,
+    /// What happened, in words.
+    pub event: String,
+    /// What is different now.
+    pub changes: Vec<String>,
+    /// What it broke.
+    pub broke: Vec<Violation>,
+}
+
+impl Step {
+    /// The kernel function.
+    pub fn function(&self) -> &'static str {
+        self.pc.info().map_or("-", |i| i.function)
+    }
+
+    /// `cpu0`, or `work` for the worker.
+    pub fn actor(&self) -> String {
+        self.cpu
+            .map_or("work".to_string(), |cpu| format!("cpu{cpu}"))
+    }
+}
+
+/// A sequence of steps.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Trace {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// What the final state breaks, if nothing can happen any more.
+    pub end: Vec<Violation>,
+    /// Nothing can happen any more.
+    pub ended: bool,
+}
+
+impl Trace {
+    /// Everything that was broken, in the order of the steps.
+    pub fn broken(&self) -> impl Iterator<Item = (Option<&Step>, Violation)> {
+        let steps = self
+            .steps
+            .iter()
+            .flat_map(|s| s.broke.iter().map(move |v| (Some(s), *v)));
+        steps.chain(self.end.iter().map(|v| (None, *v)))
+    }
+
+    /// The step that broke this; `None` for what only the final state shows.
+    pub fn step_of(&self, violation: Violation) -> Option<&Step> {
+        self.steps.iter().find(|s| s.broke.contains(&violation))
+    }
+}
+
+/// An action that could not be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotEnabled {
+    /// Its number, from 1.
+    pub step: usize,
+    /// The action.
+    pub found: Action,
+    /// What could be done instead.
+    pub enabled: Vec<Action>,
+}
+
+/// The machine that takes one step at a time.
+pub fn unmerged(machine: &Machine) -> Machine {
+    let mut machine = machine.clone();
+    machine.merge = false;
+    machine
+}
+
+/// Carries out actions, one step each.
+///
+/// # Errors
+/// The first action that is not enabled.
+pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnabled>> {
+    let machine = unmerged(machine);
+    let names = Names::new(&machine.world);
+    let mut k = machine.initial();
+    let mut trace = Trace::default();
+    let mut enabled = Vec::new();
+    for (i, action) in actions.iter().enumerate() {
+        enabled.clear();
+        machine.enabled(&k, &mut enabled);
+        if !enabled.contains(action) {
+            return Err(Box::new(NotEnabled {
+                step: i + 1,
+                found: *action,
+                enabled,
+            }));
+        }
+        trace
+            .steps
+            .push(step(&machine, &names, &mut k, i + 1, *action));
+    }
+    enabled.clear();
+    machine.enabled(&k, &mut enabled);
+    trace.ended = enabled.is_empty();
+    if trace.ended {
+        let mut report = Report::default();
+        machine.terminal(&k, &mut report);
+        trace.end = report.violations;
+    }
+    Ok(trace)
+}
+
+fn step(
+    machine: &Machine,
+    names: &Names<'_>,
+    k: &mut Kernel,
+    number: usize,
+    action: Action,
+) -> Step {
+    let pc = machine.label(k, action);
+    let before = describe(names, k);
+    let mut event = String::new();
+    if let Action::Begin(_, request) = action {
+        event = names.request(k, &request);
+    }
+    let mut said = String::new();
+    let mut report = Report::default();
+    machine.apply(k, action, &mut report, Some(&mut said));
+    if !said.is_empty() {
+        event += if event.is_empty() { "" } else { ": " };
+        event += &said;
+    }
+    let changes = changes(&before, &describe(names, k));
+    tracing::trace!(
+        number,
+        action = crate::action::write(action),
+        step = pc.name(),
+        event,
+        "step"
+    );
+    Step {
+        number,
+        cpu: action.cpu(),
+        pc,
+        event,
+        changes,
+        broke: report.violations,
+    }
+}
