@@ -167,8 +167,8 @@ fn order(taken: &[Taken], without: Option<(usize, Option<usize>)>) -> Vec<Taken>
 fn shrink_schedule(mut case: Case, invariant: Invariant) -> Case {
     let measure = |o: &Outcome| (o.choices.iter().filter(|c| **c != 0).count(), o.actions.len());
     'smaller: loop {
-        let choices = &case.outcome.choices;
-        for candidate in zeroed(choices).chain(choices.shrink().take(2 * choices.len())) {
+        let choices = case.outcome.choices.clone();
+        for candidate in zeroed(&choices).chain(choices.shrink().take(2 * choices.len())) {
             let outcome = schedule::run(&case.machine, Guide::Choices(&candidate));
             if outcome.breaks(invariant) && measure(&outcome) < measure(&case.outcome) {
                 case.outcome = outcome;
