@@ -10,13 +10,20 @@ use struct_ops_sim::random;
 use struct_ops_sim::scenario::{Scenario, Words, emit};
 use struct_ops_sim::trace::trace;
 
-const WORDS: Words<'static> = Words { title: "A \"title\"", question: "A question\nin two lines", source: "-" };
+const WORDS: Words<'static> = Words {
+    title: "A \"title\"",
+    question: "A question\nin two lines",
+    source: "-",
+};
 
 #[test]
 fn the_seed_decides_everything() {
     for seed in 0..40 {
         assert_eq!(random::world(seed), random::world(seed));
-        assert_eq!(random::run(seed, &Design::rfc()), random::run(seed, &Design::rfc()));
+        assert_eq!(
+            random::run(seed, &Design::rfc()),
+            random::run(seed, &Design::rfc())
+        );
     }
 }
 
@@ -36,7 +43,10 @@ fn worlds_run_under_every_design() {
     for seed in 0..500 {
         for design in Design::presets() {
             if let Err(e) = Machine::new(random::world(seed), design.clone()) {
-                panic!("seed {seed}, {design}: {e}\n{}", emit(WORDS, &random::world(seed)));
+                panic!(
+                    "seed {seed}, {design}: {e}\n{}",
+                    emit(WORDS, &random::world(seed))
+                );
             }
         }
     }
@@ -62,7 +72,12 @@ fn shrinking_keeps_the_violation_and_only_makes_smaller() {
 
 #[test]
 fn the_exhaustive_engine_finds_it_too() {
-    let settings = Settings { threads: 1, max_states: None, exact: false, reductions: Reductions::ALL };
+    let settings = Settings {
+        threads: 1,
+        max_states: None,
+        exact: false,
+        reductions: Reductions::ALL,
+    };
     for design in Design::presets() {
         for finding in (0..40).filter_map(|seed| random::run(seed, &design)) {
             let text = finding.scenario();
@@ -71,7 +86,11 @@ fn the_exhaustive_engine_finds_it_too() {
             let never = AtomicBool::new(false);
             let run = check(&scenario, &design, &settings, &never, &mut |_| ()).unwrap();
             let invariant = finding.violation.invariant;
-            assert!(run.shortest(invariant).is_some(), "{design}: {} in\n{text}", invariant.id());
+            assert!(
+                run.shortest(invariant).is_some(),
+                "{design}: {} in\n{text}",
+                invariant.id()
+            );
         }
     }
 }
@@ -80,7 +99,12 @@ fn the_exhaustive_engine_finds_it_too() {
 fn link_owned_breaks_nothing() {
     for seed in 0..1000 {
         if let Some(f) = random::run(seed, &Design::link_owned()) {
-            panic!("seed {seed}: {} at {}\n{}", f.violation.invariant.id(), f.violation.step.name(), f.scenario());
+            panic!(
+                "seed {seed}: {} at {}\n{}",
+                f.violation.invariant.id(),
+                f.violation.step.name(),
+                f.scenario()
+            );
         }
     }
 }

@@ -7,8 +7,8 @@ use struct_ops_model::{Design, Invariant, Machine};
 use super::args::{Format, Random, Run};
 use super::output::{json, print};
 use super::{Exit, Failure, STOP};
-use crate::report::json::Replay;
 use crate::random::{self, Finding};
+use crate::report::json::Replay;
 use crate::report::summary::quote;
 use crate::report::text::plural;
 use crate::report::trace as table;
@@ -101,7 +101,9 @@ fn seeds(
     }
     if known.is_empty() && format == Format::Text {
         let (from, to) = (args.seeds.start, args.seeds.end);
-        print(&format!("{place}under {design}: nothing broken with seeds {from}..{to}\n"))?;
+        print(&format!(
+            "{place}under {design}: nothing broken with seeds {from}..{to}\n"
+        ))?;
     }
     Ok(exit)
 }
@@ -112,7 +114,12 @@ fn found(
     full: bool,
     format: Format,
 ) -> Result<(), Failure> {
-    let Finding { seed, design, violation, .. } = finding;
+    let Finding {
+        seed,
+        design,
+        violation,
+        ..
+    } = finding;
     let name = scenario.map_or_else(|| finding.name(), |s| s.name.clone());
     let machine = Machine::new(finding.world.clone(), design.clone()).map_err(Failure::Bug)?;
     let trace = trace(&machine, &finding.actions)
@@ -126,16 +133,25 @@ fn found(
         plural(trace.steps.len(), "step"),
         plural(finding.before.0, "step"),
     );
-    let chosen = scenario.map_or(String::new(), |s| format!(" --scenario {}", quote(s.argument())));
+    let chosen = scenario.map_or(String::new(), |s| {
+        format!(" --scenario {}", quote(s.argument()))
+    });
     out += &format!(
         "  struct-ops-sim random --seeds {seed}..{} --design {}{chosen}\n",
         u128::from(*seed) + 1,
         quote(&design.name)
     );
     if full {
-        out += &format!("\n{}\n{}\n", table::table(&trace), table::broke(&trace, *violation));
+        out += &format!(
+            "\n{}\n{}\n",
+            table::table(&trace),
+            table::broke(&trace, *violation)
+        );
         if scenario.is_none() {
-            out += &format!("As a scenario file, for `check --scenario`:\n\n{}\n", finding.scenario());
+            out += &format!(
+                "As a scenario file, for `check --scenario`:\n\n{}\n",
+                finding.scenario()
+            );
         }
     }
     print(&out)

@@ -42,7 +42,10 @@ impl Finding {
         emit(
             Words {
                 title: &format!("{} under {design}", invariant.id()),
-                question: &format!("What breaks {} here, and under which designs?", invariant.id()),
+                question: &format!(
+                    "What breaks {} here, and under which designs?",
+                    invariant.id()
+                ),
                 source: &format!("Found by random schedules, seed {seed}, under {design}."),
             },
             &self.world,
@@ -85,7 +88,13 @@ pub fn run(seed: u64, design: &Design) -> Option<Finding> {
 /// Runs the schedule of a seed in a given world, which stays as it is: only the schedule shrinks.
 pub fn run_in(seed: u64, world: &World, design: &Design) -> Option<Finding> {
     let mut g = Gen::from_size_and_seed(SIZE, seed);
-    search(seed, world.clone(), schedule::choices(&mut g), design, false)
+    search(
+        seed,
+        world.clone(),
+        schedule::choices(&mut g),
+        design,
+        false,
+    )
 }
 
 /// Runs a case without shrinking it: what broke, if something did.
@@ -97,18 +106,39 @@ pub fn violation(seed: u64, design: &Design) -> Option<Violation> {
 
 /// The first thing that is broken and that the design promises.
 fn broken(machine: &Machine, outcome: &Outcome) -> Option<Violation> {
-    outcome.violations.iter().copied().find(|v| v.invariant.applies(&machine.design))
+    outcome
+        .violations
+        .iter()
+        .copied()
+        .find(|v| v.invariant.applies(&machine.design))
 }
 
-fn search(seed: u64, world: World, choices: Vec<u8>, design: &Design, worlds: bool) -> Option<Finding> {
+fn search(
+    seed: u64,
+    world: World,
+    choices: Vec<u8>,
+    design: &Design,
+    worlds: bool,
+) -> Option<Finding> {
     // A set-up that the design refuses leaves nothing to run.
     let machine = Machine::new(world, design.clone()).ok()?;
     let outcome = schedule::run(&machine, Guide::Choices(&choices));
     let invariant = broken(&machine, &outcome)?.invariant;
     let before = (outcome.actions.len(), operations(&machine.world));
-    tracing::debug!(seed, design = design.name, invariant = invariant.id(), steps = before.0, "broken");
+    tracing::debug!(
+        seed,
+        design = design.name,
+        invariant = invariant.id(),
+        steps = before.0,
+        "broken"
+    );
     let case = shrink(Case { machine, outcome }, invariant, worlds);
-    let violation = case.outcome.violations.iter().copied().find(|v| v.invariant == invariant);
+    let violation = case
+        .outcome
+        .violations
+        .iter()
+        .copied()
+        .find(|v| v.invariant == invariant);
     Some(Finding {
         seed,
         design: design.clone(),
@@ -138,18 +168,24 @@ fn shrink(mut case: Case, invariant: Invariant, worlds: bool) -> Case {
 }
 
 fn smaller_world(case: &Case, invariant: Invariant) -> Option<Case> {
-    prune::smaller(&case.machine.world).into_iter().find_map(|smaller| {
-        let machine = Machine::new(smaller.world, case.machine.design.clone()).ok()?;
-        let order = order(&case.outcome.taken, smaller.without);
-        let outcome = schedule::run(&machine, Guide::Order(order));
-        outcome.breaks(invariant).then_some(Case { machine, outcome })
-    })
+    prune::smaller(&case.machine.world)
+        .into_iter()
+        .find_map(|smaller| {
+            let machine = Machine::new(smaller.world, case.machine.design.clone()).ok()?;
+            let order = order(&case.outcome.taken, smaller.without);
+            let outcome = schedule::run(&machine, Guide::Order(order));
+            outcome
+                .breaks(invariant)
+                .then_some(Case { machine, outcome })
+        })
 }
 
 /// The order of a run without the steps of an operation that is left out.
 fn order(taken: &[Taken], without: Option<(usize, Option<usize>)>) -> Vec<Taken> {
     let mut order = taken.to_vec();
-    let Some((cpu, position)) = without else { return order };
+    let Some((cpu, position)) = without else {
+        return order;
+    };
     let gone = |t: &Taken| {
         t.cpu.map(usize::from) == Some(cpu) && position.is_none_or(|p| p == usize::from(t.position))
     };
@@ -165,7 +201,12 @@ fn order(taken: &[Taken], without: Option<(usize, Option<usize>)>) -> Vec<Taken>
 
 /// Fewer choices that are not 0, then a shorter run; the candidates are those of quickcheck for lists.
 fn shrink_schedule(mut case: Case, invariant: Invariant) -> Case {
-    let measure = |o: &Outcome| (o.choices.iter().filter(|c| **c != 0).count(), o.actions.len());
+    let measure = |o: &Outcome| {
+        (
+            o.choices.iter().filter(|c| **c != 0).count(),
+            o.actions.len(),
+        )
+    };
     'smaller: loop {
         let choices = case.outcome.choices.clone();
         for candidate in zeroed(&choices).chain(choices.shrink().take(2 * choices.len())) {
@@ -181,7 +222,8 @@ fn shrink_schedule(mut case: Case, invariant: Invariant) -> Case {
 
 /// The choices with a stretch of them set to 0, long stretches first.
 fn zeroed(choices: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let lengths = std::iter::successors(Some(choices.len()), |n| Some(n / 2)).take_while(|n| *n > 0);
+    let lengths =
+        std::iter::successors(Some(choices.len()), |n| Some(n / 2)).take_while(|n| *n > 0);
     lengths.flat_map(move |length| {
         (0..choices.len()).step_by(length).filter_map(move |from| {
             let stretch = from..choices.len().min(from + length);

@@ -152,10 +152,16 @@ fn creates(operation: &mut Operation) -> Option<(&mut u8, &mut u8)> {
 fn forget_map(world: &mut World, gone: u8) {
     world.maps.remove(usize::from(gone));
     // Its set-up only repeats that of the map that stays.
-    world.setup.retain_mut(|o| maps_of(o).into_iter().flatten().all(|m| *m != gone));
+    world
+        .setup
+        .retain_mut(|o| maps_of(o).into_iter().flatten().all(|m| *m != gone));
     for operation in lists(world).flatten() {
         for map in maps_of(operation).into_iter().flatten() {
-            *map = if *map == gone { 0 } else { *map - u8::from(*map > gone) };
+            *map = if *map == gone {
+                0
+            } else {
+                *map - u8::from(*map > gone)
+            };
         }
     }
 }
@@ -163,7 +169,10 @@ fn forget_map(world: &mut World, gone: u8) {
 /// The same world without what nothing refers to, in the order in which a scenario file names it.
 pub(super) fn normalised(mut world: World) -> World {
     drop_unknown_links(&mut world);
-    world.cpus.iter_mut().for_each(|c| c.proc = c.proc.min(world.procs - 1));
+    world
+        .cpus
+        .iter_mut()
+        .for_each(|c| c.proc = c.proc.min(world.procs - 1));
     if (0..world.procs).any(|p| !world.cpus.iter().any(|c| c.proc == p)) {
         world.procs = 1;
         world.cpus.iter_mut().for_each(|c| c.proc = 0);
@@ -176,7 +185,12 @@ pub(super) fn normalised(mut world: World) -> World {
             links.push(*link);
         }
     }
-    let place = |link: u8| links.iter().position(|l| *l == link).expect("unknown links are gone") as u8;
+    let place = |link: u8| {
+        links
+            .iter()
+            .position(|l| *l == link)
+            .expect("unknown links are gone") as u8
+    };
     for operation in lists(&mut world).flatten() {
         if let Some((_, link)) = creates(operation) {
             *link = place(*link);
@@ -194,12 +208,22 @@ pub(super) fn normalised(mut world: World) -> World {
 /// Operations on links that nobody has created before them, or creates elsewhere.
 fn drop_unknown_links(world: &mut World) {
     let created: Vec<Vec<u8>> = lists(world)
-        .map(|l| l.iter_mut().filter_map(creates).map(|(_, link)| *link).collect())
+        .map(|l| {
+            l.iter_mut()
+                .filter_map(creates)
+                .map(|(_, link)| *link)
+                .collect()
+        })
         .collect();
     for (i, list) in lists(world).enumerate() {
         let mut known: Vec<u8> = match i {
             0 => Vec::new(),
-            _ => created.iter().enumerate().filter(|(j, _)| *j != i).flat_map(|(_, l)| l.clone()).collect(),
+            _ => created
+                .iter()
+                .enumerate()
+                .filter(|(j, _)| *j != i)
+                .flat_map(|(_, l)| l.clone())
+                .collect(),
         };
         list.retain_mut(|operation| {
             if let Some((_, link)) = creates(operation) {
@@ -217,7 +241,12 @@ fn drop_unused_programs(world: &mut World) {
             continue;
         }
         world.progs.remove(usize::from(prog));
-        for other in world.maps.iter_mut().flat_map(|m| m.progs.iter_mut()).flatten() {
+        for other in world
+            .maps
+            .iter_mut()
+            .flat_map(|m| m.progs.iter_mut())
+            .flatten()
+        {
             *other -= u8::from(*other > prog);
         }
         for operation in lists(world).flatten() {
@@ -243,5 +272,8 @@ fn keys(world: &mut World) {
             *key = place(*key);
         }
     }
-    world.keys = order.iter().map(|k| world.keys[usize::from(*k)].clone()).collect();
+    world.keys = order
+        .iter()
+        .map(|k| world.keys[usize::from(*k)].clone())
+        .collect();
 }

@@ -18,7 +18,13 @@ pub(super) type Choices = Vec<u8>;
 
 /// Every fourth choice on average is another one than to go on.
 pub(super) fn choices(g: &mut Gen) -> Choices {
-    let switch = |g: &mut Gen| if u8::arbitrary(g) < 64 { u8::arbitrary(g) } else { 0 };
+    let switch = |g: &mut Gen| {
+        if u8::arbitrary(g) < 64 {
+            u8::arbitrary(g)
+        } else {
+            0
+        }
+    };
     (0..CHOICES).map(|_| switch(g)).collect()
 }
 
@@ -62,7 +68,12 @@ fn outcome_of(action: Action) -> u8 {
 
 /// Runs until something breaks, or nothing can happen any more, or a table of the model is full.
 pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
-    let mut out = Outcome { actions: Vec::new(), choices: Vec::new(), taken: Vec::new(), violations: Vec::new() };
+    let mut out = Outcome {
+        actions: Vec::new(),
+        choices: Vec::new(),
+        taken: Vec::new(),
+        violations: Vec::new(),
+    };
     let mut k = machine.initial();
     let mut enabled = Vec::new();
     let mut report = Report::default();
@@ -82,22 +93,35 @@ pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
         }
         enabled.sort_by_key(|a| a.cpu() != last);
         let choice = match &guide {
-            Guide::Choices(choices) => {
-                choices.get(out.actions.len()).map_or(0, |c| usize::from(*c) % enabled.len())
-            }
+            Guide::Choices(choices) => choices
+                .get(out.actions.len())
+                .map_or(0, |c| usize::from(*c) % enabled.len()),
             Guide::Order(_) => loop {
-                let Some((first, rest)) = order.split_first() else { break 0 };
+                let Some((first, rest)) = order.split_first() else {
+                    break 0;
+                };
                 order = rest;
-                let mut of_cpu = enabled.iter().enumerate().filter(|(_, a)| a.cpu() == first.cpu);
-                let same = of_cpu.clone().find(|(_, a)| outcome_of(**a) == first.outcome);
+                let mut of_cpu = enabled
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, a)| a.cpu() == first.cpu);
+                let same = of_cpu
+                    .clone()
+                    .find(|(_, a)| outcome_of(**a) == first.outcome);
                 if let Some((place, _)) = same.or_else(|| of_cpu.next()) {
                     break place;
                 }
             },
         };
         let action = enabled[choice];
-        let position = action.cpu().map_or(0, |cpu| k.cpus[usize::from(cpu)].position);
-        out.taken.push(Taken { cpu: action.cpu(), position, outcome: outcome_of(action) });
+        let position = action
+            .cpu()
+            .map_or(0, |cpu| k.cpus[usize::from(cpu)].position);
+        out.taken.push(Taken {
+            cpu: action.cpu(),
+            position,
+            outcome: outcome_of(action),
+        });
         last = action.cpu();
         out.actions.push(action);
         out.choices.push(u8::try_from(choice).unwrap_or(u8::MAX));

@@ -46,10 +46,22 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
         }
         writeln!(out, "members = [")?;
         for member in &ty.members {
-            let required = if member.required { ", required = true" } else { "" };
-            let sleepable = if member.sleepable { ", sleepable = true" } else { "" };
+            let required = if member.required {
+                ", required = true"
+            } else {
+                ""
+            };
+            let sleepable = if member.sleepable {
+                ", sleepable = true"
+            } else {
+                ""
+            };
             let name = string(&member.name);
-            writeln!(out, "  {{ name = {name}{required}{sleepable}, size = {} }},", member.size)?;
+            writeln!(
+                out,
+                "  {{ name = {name}{required}{sleepable}, size = {} }},",
+                member.size
+            )?;
         }
         writeln!(out, "]")?;
     }
@@ -58,7 +70,10 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
         writeln!(out, "\n[[program]]\nname = {}", string(&prog.name))?;
         writeln!(out, "type = {}", string(&ty.name))?;
         writeln!(out, "member = {}", string(&ty.members[prog.member].name))?;
-        let body = Body::NAMES.iter().find(|b| b.1 == prog.body).expect("every body is listed");
+        let body = Body::NAMES
+            .iter()
+            .find(|b| b.1 == prog.body)
+            .expect("every body is listed");
         writeln!(out, "body = {}", string(body.0))?;
     }
     for map in &world.maps {
@@ -68,7 +83,11 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
             writeln!(out, "link = false")?;
         }
         writeln!(out, "key = {}", string(&world.keys[usize::from(map.key)]))?;
-        let progs = map.progs.iter().flatten().map(|p| world.progs[usize::from(*p)].name.as_str());
+        let progs = map
+            .progs
+            .iter()
+            .flatten()
+            .map(|p| world.progs[usize::from(*p)].name.as_str());
         writeln!(out, "programs = {}", strings(progs))?;
         if map.owner_set {
             writeln!(out, "owner = true")?;
@@ -78,7 +97,11 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
     writeln!(out, "alloc-failures = {}", world.alloc_failures)?;
     writeln!(out, "max-links = {}", world.max_links)?;
     // TOML's numbers end below 2^63; a cookie beyond, and all after it, stand where an operation names them.
-    let cookies = world.cookies.iter().skip(1).take_while(|c| i64::try_from(**c).is_ok());
+    let cookies = world
+        .cookies
+        .iter()
+        .skip(1)
+        .take_while(|c| i64::try_from(**c).is_ok());
     let cookies: Vec<String> = cookies.map(|c| format!("{c:#x}")).collect();
     writeln!(out, "cookies = [{}]", cookies.join(", "))?;
     writeln!(out, "setup = {}", operations(world, &world.setup))?;
@@ -96,9 +119,15 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
 }
 
 fn operations(world: &World, list: &[Operation]) -> String {
-    let lines = list.iter().map(|o| format!("\n  {},", string(&operation(world, *o))));
+    let lines = list
+        .iter()
+        .map(|o| format!("\n  {},", string(&operation(world, *o))));
     let lines: String = lines.collect();
-    if lines.is_empty() { "[]".into() } else { format!("[{lines}\n]") }
+    if lines.is_empty() {
+        "[]".into()
+    } else {
+        format!("[{lines}\n]")
+    }
 }
 
 /// An operation as the parser reads it.
@@ -119,9 +148,21 @@ fn operation(world: &World, operation: Operation) -> String {
         Operation::MapDelete { map: m } => format!("map_delete {}", map(m)),
         Operation::MapLookup { map: m } => format!("map_lookup {}", map(m)),
         Operation::MapClose { map: m } => format!("map_close {}", map(m)),
-        Operation::LinkCreate { map: m, cookie, link: l } => create("link_create", m, cookie, l),
-        Operation::SysBpfLinkCreate { map: m, cookie, link: l } => create("sys_bpf_link_create", m, cookie, l),
-        Operation::LinkUpdate { link: l, map: m, replace } => {
+        Operation::LinkCreate {
+            map: m,
+            cookie,
+            link: l,
+        } => create("link_create", m, cookie, l),
+        Operation::SysBpfLinkCreate {
+            map: m,
+            cookie,
+            link: l,
+        } => create("sys_bpf_link_create", m, cookie, l),
+        Operation::LinkUpdate {
+            link: l,
+            map: m,
+            replace,
+        } => {
             let replace = replace.map_or(String::new(), |old| format!(" replace={}", map(old)));
             format!("link_update {} {}{replace}", link(l), map(m))
         }
