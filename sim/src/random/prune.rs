@@ -48,7 +48,9 @@ pub(super) fn smaller(world: &World) -> Vec<Smaller> {
         changed(&|w| forget_map(w, map as u8));
     }
     for i in (0..world.setup.len()).rev() {
-        changed(&|w| drop(w.setup.remove(i)));
+        changed(&|w| {
+            w.setup.remove(i);
+        });
     }
     changed(&|w| w.alloc_failures = 0);
     changed(&|w| w.procs = 1);
