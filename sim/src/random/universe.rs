@@ -65,7 +65,7 @@ pub(super) fn world(g: &mut Gen) -> World {
         for (i, decl) in world.maps.iter().enumerate() {
             let map = i as u8;
             world.setup.push(Operation::MapCreate { map });
-            if decl.link && world.validates(decl) {
+            if decl.link && !decl.owner_set && world.validates(decl) {
                 world.setup.push(Operation::MapUpdate { map });
             }
         }
