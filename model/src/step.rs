@@ -185,7 +185,7 @@ impl Machine {
         }
     }
 
-    /// Processes exit once their threads are done; then bpffs is unmounted.
+    /// Processes exit once their threads are done; then what outlives them is removed.
     fn enabled_teardown(&self, k: &Kernel, out: &mut Vec<Action>) {
         let mut all_exited = true;
         for proc in 0..self.world.procs {
@@ -210,6 +210,13 @@ impl Machine {
             for (link, _) in k.links.iter().filter(|(_, l)| l.pinned) {
                 let request = Request { kind: OpKind::LinkUnpin, link: Some(link), ..Request::default() };
                 out.push(Action::Begin(0, request));
+            }
+            // A registered plain map outlives its fds: `bpftool struct_ops unregister` finds it by its id.
+            for (map, m) in k.maps.iter() {
+                if m.state == MapState::InUse && !self.world.maps[usize::from(m.decl)].link {
+                    let request = Request { kind: OpKind::MapDelete, map: Some(map), ..Request::default() };
+                    out.push(Action::Begin(0, request));
+                }
             }
         }
     }
