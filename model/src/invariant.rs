@@ -154,7 +154,7 @@ pub fn refcounts_balance(k: &Kernel, world: &World) -> bool {
     }
     for (key, kdata) in k.kdatas.iter().filter(|(_, d)| d.attachment) {
         let links = k.links.iter().filter(|(_, l)| l.attachment == Some(key)).count();
-        let maps = k.maps.iter().filter(|(_, m)| m.kdata == Some(key) && m.state == MapState::InUse).count();
+        let maps = k.maps.iter().filter(|(_, m)| m.kdata == Some(key) && m.state != MapState::ToBeFree).count();
         let socks = k.socks.iter().filter(|s| s.kdata == Some(key)).count();
         let cpus: usize = k.cpus.iter().map(|c| {
             usize::from(c.attachment == Some(key) && c.holds & holds::ATTACHMENT != 0)
