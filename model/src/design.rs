@@ -144,6 +144,17 @@ choice!(
     }
 );
 
+choice!(
+    /// A deliberate mistake in the model, to prove that an invariant catches it. No design has one.
+    Twin, "twin", {
+        None = "none": "no mistake",
+        WriteProtected = "write-protected": "pages are protected member by member, so the next member writes an executable page",
+        ExtraPut = "extra-put": "link_create puts the map once too often",
+        LostCallback = "lost-callback": "the grace period before bpf_struct_ops_map_free() never ends",
+        ForeignUnreg = "foreign-unreg": "unreg() of a list takes the oldest entry, whosever it is",
+    }
+);
+
 /// One way to attach struct_ops programs: every choice made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Design {
@@ -177,6 +188,8 @@ pub struct Design {
     pub same_map: SameMap,
     /// errno of the module-owner check.
     pub owner_check: OwnerCheck,
+    /// A deliberate mistake.
+    pub twin: Twin,
 }
 
 /// What is wrong with a design that a user wrote.
@@ -297,6 +310,7 @@ impl Design {
             wait: Wait::Worker,
             same_map: SameMap::Update,
             owner_check: OwnerCheck::Stale,
+            twin: Twin::None,
         }
     }
 
@@ -335,6 +349,7 @@ impl Design {
             wait: Wait::Worker,
             same_map: SameMap::Update,
             owner_check: OwnerCheck::Einval,
+            twin: Twin::None,
         }
     }
 
@@ -395,7 +410,7 @@ impl Design {
         }
         all!(
             Build, Owner, KdataOwner, KsymOwner, KsymTime, Links, Identity, Validate, Free, Count, Grace, Wait,
-            SameMap, OwnerCheck
+            SameMap, OwnerCheck, Twin
         )
     }
 
@@ -416,6 +431,7 @@ impl Design {
             (Wait::KEY, self.wait.as_str()),
             (SameMap::KEY, self.same_map.as_str()),
             (OwnerCheck::KEY, self.owner_check.as_str()),
+            (Twin::KEY, self.twin.as_str()),
         ]
     }
 
@@ -448,6 +464,7 @@ impl Design {
             Wait::KEY => self.wait = Wait::parse(value)?,
             SameMap::KEY => self.same_map = SameMap::parse(value)?,
             OwnerCheck::KEY => self.owner_check = OwnerCheck::parse(value)?,
+            Twin::KEY => self.twin = Twin::parse(value)?,
             _ => return Err(DesignError::UnknownKey { found: key.into(), expected: Self::keys() }),
         }
         Ok(())

@@ -4,8 +4,8 @@
 //! reached for "holds" to mean anything. The checks that need only a state are here; those that belong to
 //! one step (a load through a pointer, a result) are in the step.
 
-use crate::design::{Design, Identity};
-use crate::kernel::{Kernel, MapState, holds};
+use crate::design::{Count, Design, Identity};
+use crate::kernel::{KdataKey, Kernel, MapState, holds};
 use crate::world::{OpKind, World};
 
 macro_rules! invariants {
@@ -115,12 +115,20 @@ impl Invariant {
 }
 
 /// Whether every reference count equals its number of holders.
-pub fn refcounts_balance(k: &Kernel, world: &World) -> bool {
+pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
+    // What a socket's reference is a reference on.
+    let counts_attachment = |kdata: KdataKey| {
+        design.count == Count::Attachment && k.kdatas.get(kdata).is_some_and(|d| d.attachment)
+    };
+    // Whose reference a socket holds whose kdata is gone cannot be told: following the pointer will tell.
+    if k.socks.iter().filter_map(|s| s.kdata).any(|s| k.kdatas.get(s).is_none()) {
+        return true;
+    }
     for (key, map) in k.maps.iter() {
         let links = k.links.iter().filter(|(_, l)| l.attachment.is_none() && l.map == Some(key)).count();
         let attachments = k.kdatas.iter().filter(|(_, a)| a.attachment && a.map == Some(key)).count();
         let socks = k.socks.iter().filter_map(|s| s.kdata).filter(|s| {
-            k.kdatas.get(*s).is_some_and(|a| !a.attachment && a.map == Some(key))
+            !counts_attachment(*s) && k.kdatas.get(*s).is_some_and(|a| a.map == Some(key))
         });
         let cpus: u32 = k.cpus.iter().map(|c| {
             u32::from(c.map == Some(key) && c.holds & holds::MAP != 0)
@@ -155,7 +163,7 @@ pub fn refcounts_balance(k: &Kernel, world: &World) -> bool {
     for (key, kdata) in k.kdatas.iter().filter(|(_, d)| d.attachment) {
         let links = k.links.iter().filter(|(_, l)| l.attachment == Some(key)).count();
         let maps = k.maps.iter().filter(|(_, m)| m.kdata == Some(key) && m.state != MapState::ToBeFree).count();
-        let socks = k.socks.iter().filter(|s| s.kdata == Some(key)).count();
+        let socks = k.socks.iter().filter(|s| s.kdata == Some(key) && counts_attachment(key)).count();
         let cpus: usize = k.cpus.iter().map(|c| {
             usize::from(c.attachment == Some(key) && c.holds & holds::ATTACHMENT != 0)
                 + usize::from(c.old_attachment == Some(key) && c.holds & holds::OLD_ATTACHMENT != 0)

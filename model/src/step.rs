@@ -666,7 +666,7 @@ impl Machine {
             x.report.fatal = true;
             return;
         }
-        if x.counted && !invariant::refcounts_balance(x.k, &self.world) {
+        if x.counted && !invariant::refcounts_balance(x.k, &self.world, &self.design) {
             let _ = x.broken(Invariant::RefcountsBalance, format_args!("a count differs from its holders"));
             x.report.fatal = true;
             return;

@@ -3,11 +3,12 @@
 //! Stands for map_create(), map_lookup_elem() and bpf_map_release() of kernel/bpf/syscall.c, and
 //! bpf_struct_ops_map_alloc() and bpf_struct_ops_map_delete_elem() of kernel/bpf/bpf_struct_ops.c.
 
-use crate::design::{KdataOwner, KsymOwner, Owner};
+use crate::design::{KdataOwner, KsymOwner, Owner, Twin};
 use crate::exec::{Exec, Step, errno, event};
 use crate::kernel::{Kdata, Map, MapState, dirty, holds, seen};
 use crate::pc::Pc;
 use crate::subsys;
+use crate::world::OpKind;
 
 pub(crate) fn step(x: &mut Exec<'_>) -> Step {
     match x.pc {
@@ -103,6 +104,10 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::MapPut => {
             x.put_my_map()?;
+            if x.design.twin == Twin::ExtraPut && x.c().op == OpKind::LinkCreate {
+                let map = x.c().map.expect("link_create has a map");
+                x.map_put(map)?;
+            }
             x.goto(Pc::Finish)
         }
         _ => unreachable!("not a step of a map system call"),

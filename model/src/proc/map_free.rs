@@ -1,8 +1,9 @@
 //! bpf_struct_ops_map_free(), in the work item that the last bpf_map_put() queued.
 
+use crate::design::Twin;
 use crate::exec::{Exec, Step, event};
 use crate::invariant::Invariant;
-use crate::kernel::MapKey;
+use crate::kernel::{MapKey, Mask};
 use crate::pc::Pc;
 use crate::proc::{attachment, map_update};
 
@@ -17,7 +18,10 @@ pub(crate) fn work(x: &mut Exec<'_>, key: MapKey) -> Step {
                 x.del_ksyms(kdata)?;
             }
             // synchronize_rcu_mult(call_rcu, call_rcu_tasks)
-            let begun = attachment::grace_period(x, 4);
+            let mut begun = attachment::grace_period(x, 4);
+            if x.design.twin == Twin::LostCallback {
+                begun.rcu = Mask::MAX;
+            }
             x.map(key)?.free = begun;
             event!(x, "ksyms out of kallsyms; RCU and Tasks RCU grace periods begin");
             Ok(())

@@ -4,7 +4,7 @@
 //! factors out as bpf_struct_ops_prepare_attach(), where every member is a step of its own because the
 //! map's kvalue is visible while it runs.
 
-use crate::design::{KdataOwner, KsymOwner, Owner, Validate};
+use crate::design::{KdataOwner, KsymOwner, Owner, Twin, Validate};
 use crate::exec::{Exec, Step, Stop, errno, event};
 use crate::invariant::Invariant;
 use crate::kernel::{Code, Func, Image, KdataKey, Kernel, Ksym, MapKey};
@@ -106,6 +106,9 @@ pub(crate) fn member(x: &mut Exec<'_>, to: Target, decl: &MapDecl, member: usize
     image.fill += size;
     image.code[index] = Code { prog: prog + 1, cookie };
     let func = Func { image: Some(page), index: index as u8 };
+    if x.design.twin == Twin::WriteProtected {
+        x.image(page)?.protected = true;
+    }
     x.ksym(ksym)?.func = func;
     x.set_func(to.kdata, member, func)?;
     event!(

@@ -4,6 +4,7 @@
 //! source, the always-succeeding type remembers what was registered, as hid_bpf's per-device list does, so
 //! that its members can be called after reg() as well.
 
+use crate::design::Twin;
 use crate::exec::{Exec, Gone, Step, errno, event};
 use crate::invariant::Invariant;
 use crate::kernel::{Reg, holds, seen};
@@ -27,11 +28,17 @@ fn push(x: &mut Exec<'_>) -> Step {
 
 fn remove(x: &mut Exec<'_>) -> Step {
     let (kdata, link) = (x.c().kdata, x.c().link);
+    let oldest = x.design.twin == Twin::ForeignUnreg;
     let regs = &mut x.k.subsys.regs;
-    if let Some(place) = regs.iter().position(|r| r.kdata == kdata && r.link == link) {
-        regs[place] = Reg::default();
+    if let Some(place) = regs.iter().position(|r| oldest || (r.kdata == kdata && r.link == link)) {
+        let reg = std::mem::take(&mut regs[place]);
         regs[place..].rotate_left(1);
-        unregistered(x, kdata.expect("unreg() gets a kdata"))?;
+        if (reg.kdata, reg.link) != (kdata, link) {
+            x.violate(Invariant::NoForeignUnreg);
+        }
+        if let Some(kdata) = reg.kdata {
+            unregistered(x, kdata)?;
+        }
         event!(x, "entry {place} removed");
     }
     Ok(())
