@@ -113,6 +113,8 @@ fn explore(results: &mut Results, settings: &Settings, quiet: bool) -> Result<()
     let mut pairs = Vec::new();
     for scenario in &results.scenarios {
         for design in results.designs.iter().filter(|d| scenario.runs_under(d)) {
+            // A set-up that fails is said at once, not after the scenarios before it.
+            super::machine(scenario, design)?;
             pairs.push((scenario, design));
         }
     }
