@@ -10,7 +10,10 @@ use std::process::{Command, Stdio};
 use struct_ops_sim::scenario::Scenario;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_path_buf()
 }
 
 /// README.md and every page of the book.
@@ -41,24 +44,38 @@ struct Block {
 /// The blocks of one language.
 fn blocks(page: &Path, language: &str) -> Vec<Block> {
     let text = fs::read_to_string(page).expect("a page");
-    let name = page.strip_prefix(root()).expect("inside the workspace").display().to_string();
+    let name = page
+        .strip_prefix(root())
+        .expect("inside the workspace")
+        .display()
+        .to_string();
     let (mut found, mut open, mut exit) = (Vec::new(), None::<(bool, Block)>, 0);
     for (number, line) in text.lines().enumerate() {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(info)) => {
-                let block = Block { place: format!("{name}:{}", number + 1), text: String::new(), exit };
+                let block = Block {
+                    place: format!("{name}:{}", number + 1),
+                    text: String::new(),
+                    exit,
+                };
                 open = Some((info == language, block));
                 exit = 0;
             }
             (Some(_), Some(_)) => {
-                found.extend(open.take().filter(|(wanted, _)| *wanted).map(|(_, block)| block));
+                found.extend(
+                    open.take()
+                        .filter(|(wanted, _)| *wanted)
+                        .map(|(_, block)| block),
+                );
             }
             (Some((_, block)), None) => {
                 block.text.push_str(line);
                 block.text.push('\n');
             }
             (None, None) => {
-                let note = line.strip_prefix("<!-- exit: ").and_then(|rest| rest.strip_suffix(" -->"));
+                let note = line
+                    .strip_prefix("<!-- exit: ")
+                    .and_then(|rest| rest.strip_suffix(" -->"));
                 exit = note.map_or(exit, |n| n.parse().expect("an exit status"));
             }
         }
@@ -79,7 +96,12 @@ fn shown(expected: &[&str], output: &[&str]) -> Result<(), String> {
         match place {
             Some(0) => at += 1,
             Some(n) if skip => at += n + 1,
-            _ => return Err(format!("`{line}` is not what comes after `{}`", output[..at].last().unwrap_or(&""))),
+            _ => {
+                return Err(format!(
+                    "`{line}` is not what comes after `{}`",
+                    output[..at].last().unwrap_or(&"")
+                ));
+            }
         }
         skip = false;
     }
@@ -91,7 +113,12 @@ fn commands() {
     let (mut count, mut wrong) = (0, Vec::new());
     for block in pages().iter().flat_map(|page| blocks(page, "console")) {
         let mut lines = block.text.lines();
-        let Some(command) = lines.next().and_then(|l| l.strip_prefix("$ cargo run --release -- ")) else { continue };
+        let Some(command) = lines
+            .next()
+            .and_then(|l| l.strip_prefix("$ cargo run --release -- "))
+        else {
+            continue;
+        };
         let expected: Vec<&str> = lines.collect();
         let output = Command::new(env!("CARGO_BIN_EXE_struct-ops-sim"))
             .args(command.split_whitespace())
@@ -104,12 +131,20 @@ fn commands() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         count += 1;
         if output.status.code() != Some(block.exit) {
-            wrong.push(format!("{}: {command}: {}, expected {}\n{stderr}", block.place, output.status, block.exit));
+            wrong.push(format!(
+                "{}: {command}: {}, expected {}\n{stderr}",
+                block.place, output.status, block.exit
+            ));
         } else if let Err(e) = shown(&expected, &stdout.lines().collect::<Vec<_>>()) {
             wrong.push(format!("{}: {command}: {e}", block.place));
         }
     }
-    assert!(wrong.is_empty(), "{} of {count} commands:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} commands:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert!(count > 20, "only {count} commands were found");
 }
 
