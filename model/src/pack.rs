@@ -340,6 +340,7 @@ impl Walk<'_> {
                 u64::from(self.names.cookies[usize::from(l.cookie)]),
                 map,
                 l.attachment.and_then(|a| k.kdatas.get(a)).map_or(0, |a| look_kdata(k, a)),
+                look_cookies(k, &[l.cookie], l.attachment.or(l.map.and_then(|m| k.maps.get(m)?.kdata))),
             ])
         });
         least!(maps, 0, |m: &Map| mix(&[
@@ -424,12 +425,42 @@ fn look_image(i: &crate::kernel::Image) -> u64 {
     used | u64::from(i.protected) << 8 | u64::from(i.fill) << 16
 }
 
+/// Which of these cookies, and of those in the trampolines of a kdata, are equal.
+fn look_cookies(k: &Kernel, first: &[u8], kdata: Option<KdataKey>) -> u64 {
+    let mut met = [0; 8];
+    let mut count = 0;
+    let mut look = 0;
+    let mut see = |cookie: u8| {
+        let place = if cookie == 0 {
+            7
+        } else {
+            met[..count].iter().position(|c| *c == cookie).unwrap_or_else(|| {
+                met[count] = cookie;
+                count += 1;
+                count - 1
+            })
+        };
+        look = look << 3 | place as u64;
+    };
+    first.iter().for_each(|c| see(*c));
+    if let Some(kdata) = kdata.and_then(|d| k.kdatas.get(d)) {
+        see(kdata.expect);
+        for func in kdata.func {
+            if let Some(image) = func.image.and_then(|i| k.images.get(i)) {
+                see(image.code[usize::from(func.index)].cookie);
+            }
+        }
+    }
+    look
+}
+
 fn look_map(k: &Kernel, m: &Map) -> u64 {
     let free = m.free.rcu.count_ones() + 8 * m.free.tasks.count_ones();
     mix(&[
         m.state as u64 | u64::from(m.refs) << 8 | u64::from(m.fds) << 16 | u64::from(m.filled) << 24,
         u64::from(m.lock.is_some()) | u64::from(m.free.stage) << 8 | u64::from(free) << 16,
         m.kdata.and_then(|d| k.kdatas.get(d)).map_or(0, |d| look_kdata(k, d)),
+        look_cookies(k, &m.link_cookies, m.kdata),
     ])
 }
 
@@ -441,6 +472,13 @@ fn look_kdata(k: &Kernel, d: &Kdata) -> u64 {
         u64::from(d.refs) | u64::from(d.registered) << 8 | u64::from(d.attachment) << 16 | functions << 24,
         u64::from(d.free.stage) | u64::from(free) << 8,
         pages.fold(0, |h, p| mix(&[h, p])),
+        d.func.iter().zip(d.ksyms).fold(0, |h, (f, s)| {
+            let dangling = f.image.is_some_and(|i| k.images.get(i).is_none());
+            let ksym = s.map_or(0, |s| k.ksyms.get(s).map_or(1, |s| {
+                2 + u64::from(s.listed) + 2 * u64::from(s.func == *f) + 4 * u64::from(s.func.image.is_some())
+            }));
+            h << 5 | u64::from(dangling) << 4 | ksym
+        }),
     ])
 }
 

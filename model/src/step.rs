@@ -662,6 +662,7 @@ impl Machine {
     fn judge(&self, x: &mut Exec<'_>, single_before: bool, stopped: bool) {
         x.report.steps += 1;
         x.report.taken |= 1 << x.pc as u32;
+        collect_freed(x.k);
         if stopped {
             x.report.fatal = true;
             return;
@@ -674,7 +675,6 @@ impl Machine {
         if single_before && !invariant::single_link_per_map(x.k) {
             x.violate(Invariant::SingleLinkPerMap);
         }
-        collect_freed(x.k);
     }
 
     /// Judges a state in which nothing is enabled.

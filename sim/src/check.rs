@@ -38,6 +38,20 @@ pub(crate) fn setup_error(scenario: &Scenario, design: &Design, why: &str) -> In
     InputError::whole(&scenario.file, format!("under design `{design}`: {why}"))
 }
 
+/// Two representatives of one symmetry class are legal but may hide the way from one to the other: then
+/// the violation is found again with every name its own.
+fn without_symmetry(
+    explored: &Explored,
+    options: &Options<'_>,
+    violation: engine::Violation,
+) -> Option<Vec<struct_ops_model::Action>> {
+    let reductions = Reductions { symmetry: false, merge: explored.machine.merge };
+    let machine = &explored.machine;
+    let plain = Explored::new(machine.world.clone(), machine.design.clone(), reductions).ok()?;
+    let outcome = engine::explore(&plain, options, &mut |_| ());
+    outcome.violations.into_iter().find(|f| f.violation == violation)?.trace.ok()
+}
+
 /// Explores all that can happen.
 ///
 /// # Errors
@@ -73,14 +87,20 @@ pub fn check(
             invariant: Invariant::ALL[usize::from(f.violation.invariant)],
             step: Pc::ALL[usize::from(f.violation.label)],
         };
-        let actions = f.trace.map_err(|e| {
-            CheckError::Internal(format!(
-                "{}, {design}: the trace to {} at {}: {e}",
-                scenario.name,
-                violation.invariant.id(),
-                violation.step.name()
-            ))
-        })?;
+        let actions = match f.trace {
+            Ok(actions) => actions,
+            Err(why) => {
+                tracing::warn!(%why, "the trace is looked for again without symmetry");
+                without_symmetry(&explored, &options, f.violation).ok_or_else(|| {
+                    CheckError::Internal(format!(
+                        "{}, {design}: the trace to {} at {}: {why}",
+                        scenario.name,
+                        violation.invariant.id(),
+                        violation.step.name()
+                    ))
+                })?
+            }
+        };
         tracing::debug!(
             invariant = violation.invariant.id(),
             step = violation.step.name(),

@@ -120,6 +120,7 @@ pub(crate) fn prog_release(x: &mut Exec<'_>) -> Step {
     let prog = x.c().arg;
     let bit = 1 << x.world.cpus[usize::from(x.cpu)].proc;
     x.k.progs[usize::from(prog)].fds &= !bit;
+    x.c().arg = 0;
     x.prog_put(prog)?;
     x.goto(Pc::Finish)
 }

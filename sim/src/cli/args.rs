@@ -45,7 +45,9 @@ pub(super) enum Verb {
     Check(Check),
     /// Run one schedule and print it step by step.
     Run(Run),
-    /// Run random schedules; the seed of the first one that breaks something is printed.
+    /// Run random operations and schedules, and shrink what breaks something; the seed is printed.
+    ///
+    /// Exit code 1 if link-owned breaks anything, or a scenario something that it does not expect.
     Random(Random),
     /// Carry out a saved trace again, step by step.
     Replay {
@@ -119,13 +121,13 @@ pub(super) struct Run {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Random {
-    /// Seeds A to B-1, each one schedule.
+    /// Seeds A to B-1, each one world and schedule.
     #[arg(long, value_name = "A..B", default_value = "0..1000", value_parser = seeds)]
     pub seeds: std::ops::Range<u64>,
     /// A preset or a custom design. [default: every preset]
     #[arg(long)]
     pub design: Vec<String>,
-    /// A shipped scenario or a file. [default: every shipped one]
+    /// Only schedules of this scenario, shipped or a file. [default: random operations]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Vec<String>,
 }

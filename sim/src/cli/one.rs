@@ -2,13 +2,15 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use struct_ops_model::Design;
+use struct_ops_model::{Design, Invariant, Machine};
 
 use super::args::{Format, Random, Run};
 use super::output::{json, print};
 use super::{Exit, Failure, STOP};
+use crate::random::{self, Finding};
 use crate::report::json::Replay;
 use crate::report::summary::quote;
+use crate::report::text::plural;
 use crate::report::trace as table;
 use crate::scenario::{InputError, Scenario};
 use crate::schedule::{self, Chooser};
@@ -42,54 +44,117 @@ pub(super) fn replay(path: &str, format: Format) -> Result<Exit, Failure> {
     )
 }
 
-/// Random schedules until one breaks something, for each scenario and design.
+/// Random worlds and schedules, or random schedules of the scenarios named; the first finding under each
+/// design is told in full, those that break something else in one line.
+///
+/// Other presets are known to break something: only what `link-owned` breaks, or what a scenario does not
+/// expect, is a difference.
 pub(super) fn random(args: &Random, format: Format) -> Result<Exit, Failure> {
-    let scenarios = super::check::scenarios(&args.scenario)?;
     let designs = super::designs(&args.design)?;
-    for scenario in &scenarios {
+    let mut exit = Exit::Expected;
+    if args.scenario.is_empty() {
+        for design in &designs {
+            let run = |seed| random::run(seed, design);
+            exit = seeds(args, None, design, &run, format)?.unwrap_or(exit);
+        }
+        return Ok(exit);
+    }
+    for scenario in &super::check::scenarios(&args.scenario)? {
         for design in designs.iter().filter(|d| scenario.runs_under(d)) {
-            let machine = super::machine(scenario, design)?;
-            let mut broken = false;
-            for seed in args.seeds.clone() {
-                if STOP.load(Relaxed) {
-                    return Ok(Exit::Incomplete);
-                }
-                let actions = schedule::run(&machine, &mut Chooser::new(Some(seed)));
-                let trace = trace(&machine, &actions).map_err(|e| {
-                    Failure::Bug(format!("seed {seed}: step {} was not enabled", e.step))
-                })?;
-                let Some((_, violation)) = trace.broken().next() else {
-                    continue;
-                };
-                broken = true;
-                match format {
-                    Format::Json => json(&Replay::new(
-                        &scenario.name,
-                        &design.name,
-                        Some(seed),
-                        &trace,
-                    ))?,
-                    Format::Text => print(&format!(
-                        "{} under {design}: seed {seed} violates {} after {} steps\n  struct-ops-sim run {} --design {} --seed {seed}\n",
-                        scenario.name,
-                        violation.invariant.id(),
-                        trace.steps.len(),
-                        quote(scenario.argument()),
-                        quote(&design.name),
-                    ))?,
-                }
-                break;
-            }
-            if !broken && format == Format::Text {
-                let (from, to) = (args.seeds.start, args.seeds.end);
-                print(&format!(
-                    "{} under {design}: nothing broken with seeds {from}..{to}\n",
-                    scenario.name
-                ))?;
-            }
+            super::machine(scenario, design)?;
+            let run = |seed| random::run_in(seed, &scenario.world, design);
+            exit = seeds(args, Some(scenario), design, &run, format)?.unwrap_or(exit);
         }
     }
-    Ok(Exit::Expected)
+    Ok(exit)
+}
+
+/// All seeds under one design; an exit code if it is not 0.
+fn seeds(
+    args: &Random,
+    scenario: Option<&Scenario>,
+    design: &Design,
+    run: &dyn Fn(u64) -> Option<Finding>,
+    format: Format,
+) -> Result<Option<Exit>, Failure> {
+    let place = scenario.map_or(String::new(), |s| format!("{} ", s.name));
+    let mut known: Vec<Invariant> = Vec::new();
+    let mut exit = None;
+    for seed in args.seeds.clone() {
+        if STOP.load(Relaxed) {
+            return Ok(Some(Exit::Incomplete));
+        }
+        let Some(finding) = run(seed) else { continue };
+        let invariant = finding.violation.invariant;
+        if known.contains(&invariant) {
+            continue;
+        }
+        let expected = match scenario.and_then(|s| s.expectation(&design.name)) {
+            Some(violated) => violated.contains(&invariant),
+            None => *design != Design::link_owned(),
+        };
+        if !expected {
+            exit = Some(Exit::Different);
+        }
+        found(&finding, scenario, known.is_empty(), format)?;
+        known.push(invariant);
+    }
+    if known.is_empty() && format == Format::Text {
+        let (from, to) = (args.seeds.start, args.seeds.end);
+        print(&format!(
+            "{place}under {design}: nothing broken with seeds {from}..{to}\n"
+        ))?;
+    }
+    Ok(exit)
+}
+
+fn found(
+    finding: &Finding,
+    scenario: Option<&Scenario>,
+    full: bool,
+    format: Format,
+) -> Result<(), Failure> {
+    let Finding {
+        seed,
+        design,
+        violation,
+        ..
+    } = finding;
+    let name = scenario.map_or_else(|| finding.name(), |s| s.name.clone());
+    let machine = Machine::new(finding.world.clone(), design.clone()).map_err(Failure::Bug)?;
+    let trace = trace(&machine, &finding.actions)
+        .map_err(|e| Failure::Bug(format!("seed {seed}: step {} was not enabled", e.step)))?;
+    if format == Format::Json {
+        return json(&Replay::new(&name, &design.name, Some(*seed), &trace));
+    }
+    let mut out = format!(
+        "{name} under {design}: seed {seed} violates {} after {} (shrunk from {})\n",
+        violation.invariant.id(),
+        plural(trace.steps.len(), "step"),
+        plural(finding.before.0, "step"),
+    );
+    let chosen = scenario.map_or(String::new(), |s| {
+        format!(" --scenario {}", quote(s.argument()))
+    });
+    out += &format!(
+        "  struct-ops-sim random --seeds {seed}..{} --design {}{chosen}\n",
+        u128::from(*seed) + 1,
+        quote(&design.name)
+    );
+    if full {
+        out += &format!(
+            "\n{}\n{}\n",
+            table::table(&trace),
+            table::broke(&trace, *violation)
+        );
+        if scenario.is_none() {
+            out += &format!(
+                "As a scenario file, for `check --scenario`:\n\n{}\n",
+                finding.scenario()
+            );
+        }
+    }
+    print(&out)
 }
 
 fn show(

@@ -4,6 +4,7 @@
 //! explored here, and no file is opened: `shipped` finds files.
 
 mod build;
+mod emit;
 mod error;
 mod file;
 mod operation;
@@ -13,6 +14,7 @@ mod tests;
 
 use struct_ops_model::{Design, Invariant, World};
 
+pub use emit::{Words, emit};
 pub use error::{InputError, Place, close, unknown};
 pub use operation::syntax;
 

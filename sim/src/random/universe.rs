@@ -1,0 +1,200 @@
+//! A small world made at random: types, programs, maps, and what each CPU does.
+//!
+//! Everything comes from quickcheck's [`Gen`], so the seed decides everything. A world made here is one that
+//! a scenario file can express. Not here: in which order the CPUs move.
+
+use quickcheck::{Arbitrary, Gen};
+use struct_ops_model::World;
+use struct_ops_model::world::{
+    Body, CpuDecl, MAX_MEMBERS, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType,
+    Subsystem,
+};
+
+use super::prune;
+
+/// Members of each subsystem's struct, as the kernel calls them.
+fn members(subsystem: Subsystem) -> [&'static str; MAX_MEMBERS] {
+    match subsystem {
+        Subsystem::TcpCong => ["init", "ssthresh", "cong_avoid"],
+        Subsystem::SchedExt | Subsystem::SchedExt612 => ["enqueue", "dispatch", "init"],
+        Subsystem::Always => ["test_1", "test_2", "test_maybe_null"],
+        Subsystem::Singleton => ["test_prologue", "test_epilogue", "test_pro_epilogue"],
+        Subsystem::KeyedByMap => ["test_1", "test_2", "test_3"],
+        Subsystem::Dummy => ["test_1", "test_2", "test_sleepable"],
+    }
+}
+
+/// A number below `n`.
+fn below(g: &mut Gen, n: usize) -> usize {
+    usize::from(u16::arbitrary(g)) % n
+}
+
+fn one_in(g: &mut Gen, n: usize) -> bool {
+    below(g, n) == 0
+}
+
+/// A world that runs under every design.
+pub(super) fn world(g: &mut Gen) -> World {
+    let subsystem = Subsystem::NAMES[below(g, Subsystem::NAMES.len())].1;
+    let mut world = World {
+        cookies: vec![0, 0x11, 0x22],
+        procs: 1,
+        alloc_failures: u8::from(one_in(g, 3)),
+        max_links: 3,
+        ..World::default()
+    };
+    world.types.push(struct_ops_type(g, subsystem));
+    for number in 0..1 + below(g, 2) {
+        map(g, &mut world, number);
+    }
+    let cpus = 2 + below(g, 2);
+    if one_in(g, 6) {
+        world.procs = 2;
+    }
+    for cpu in 0..cpus {
+        let proc = if cpu > 0 && world.procs == 2 { 1 } else { 0 };
+        let count = 1 + below(g, 4);
+        let operations = (0..count).map(|_| operation(g, &mut world)).collect();
+        world.cpus.push(CpuDecl {
+            proc,
+            plan: Plan::Fixed(operations),
+        });
+    }
+    // Most of what can go wrong needs a map with a value: often it is there from the start.
+    if !one_in(g, 4) {
+        for (i, decl) in world.maps.iter().enumerate() {
+            let map = i as u8;
+            world.setup.push(Operation::MapCreate { map });
+            if decl.link && !decl.owner_set && world.validates(decl) {
+                world.setup.push(Operation::MapUpdate { map });
+            }
+        }
+    }
+    prune::normalised(world)
+}
+
+fn struct_ops_type(g: &mut Gen, subsystem: Subsystem) -> StructOpsType {
+    let count = 1 + below(g, MAX_MEMBERS);
+    let members = members(subsystem).into_iter().take(count).map(|name| {
+        let size = [171, 171, 1400, 4096][below(g, 4)];
+        Member {
+            name: name.to_string(),
+            sleepable: one_in(g, 3),
+            required: one_in(g, 4),
+            size,
+        }
+    });
+    let members = members.collect();
+    StructOpsType {
+        name: "ops".to_string(),
+        subsystem,
+        members,
+        module: one_in(g, 4),
+    }
+}
+
+fn map(g: &mut Gen, world: &mut World, number: usize) {
+    let members = world.types[0].members.clone();
+    let mut progs = [None; MAX_MEMBERS];
+    for (i, member) in members.iter().enumerate() {
+        // A required member is rarely left out, another one more often.
+        if one_in(g, if member.required { 16 } else { 4 }) {
+            continue;
+        }
+        let other = world.maps.first().and_then(|m| m.progs[i]);
+        progs[i] = match other {
+            Some(shared) if one_in(g, 3) => Some(shared),
+            _ => {
+                let body = body(g, world.types[0].subsystem, member.sleepable);
+                let name = format!("p{}", world.progs.len() + 1);
+                world.progs.push(ProgDecl {
+                    name,
+                    ty: 0,
+                    member: i,
+                    body,
+                });
+                Some((world.progs.len() - 1) as u8)
+            }
+        };
+    }
+    let key = if number > 0 && !one_in(g, 3) {
+        world.keys.push(format!("key{}", number + 1));
+        number as u8
+    } else {
+        if number == 0 {
+            world.keys.push("key1".to_string());
+        }
+        0
+    };
+    world.maps.push(MapDecl {
+        name: format!("m{}", number + 1),
+        ty: 0,
+        link: !one_in(g, 6),
+        key,
+        progs,
+        owner_set: one_in(g, 8),
+    });
+}
+
+fn body(g: &mut Gen, subsystem: Subsystem, sleepable: bool) -> Body {
+    match below(g, 6) {
+        0 | 1 if sleepable => Body::Sleep,
+        2 if subsystem == Subsystem::TcpCong => Body::Switch,
+        3 => Body::Fail,
+        _ => Body::ReadCookie,
+    }
+}
+
+/// An operation, which may name a link that nobody creates: [`prune::normalised`] drops it.
+fn operation(g: &mut Gen, world: &mut World) -> Operation {
+    let map = below(g, world.maps.len()) as u8;
+    let cookie = below(g, world.cookies.len()) as u8;
+    let link = below(g, world.links.len().max(1)) as u8;
+    let member = below(g, world.types[0].members.len()) as u8;
+    let subsystem = world.types[0].subsystem;
+    match below(g, 24) {
+        0 => Operation::MapCreate { map },
+        1 => Operation::MapUpdate { map },
+        2 => Operation::MapDelete { map },
+        3 => Operation::MapLookup { map },
+        4 => Operation::MapClose { map },
+        5..=9 => {
+            let link = world.links.len() as u8;
+            world.links.push(format!("l{}", link + 1));
+            if one_in(g, 12) {
+                Operation::SysBpfLinkCreate { map, cookie, link }
+            } else {
+                Operation::LinkCreate { map, cookie, link }
+            }
+        }
+        10 | 11 => Operation::LinkUpdate {
+            link,
+            map,
+            replace: one_in(g, 3).then(|| below(g, world.maps.len()) as u8),
+        },
+        12 => Operation::LinkDetach { link },
+        13 | 14 => Operation::LinkClose { link },
+        15 => Operation::LinkPin { link },
+        16 => Operation::LinkUnpin { link },
+        17 => Operation::LinkInfo { link },
+        18 if world.types[0].module => Operation::Rmmod,
+        _ => match subsystem {
+            Subsystem::TcpCong => match below(g, 5) {
+                0 | 1 => Operation::SockOpen {
+                    key: below(g, world.keys.len()) as u8,
+                },
+                2 | 3 => Operation::SockCall { sock: 0, member },
+                _ => Operation::SockClose { sock: 0 },
+            },
+            Subsystem::Dummy if !world.progs.is_empty() => Operation::TestRun {
+                prog: below(g, world.progs.len()) as u8,
+            },
+            Subsystem::Dummy => Operation::MapCreate { map },
+            Subsystem::SchedExt | Subsystem::SchedExt612 if one_in(g, 5) => Operation::ScxError,
+            _ => Operation::Call {
+                entry: below(g, 2) as u8,
+                member,
+            },
+        },
+    }
+}

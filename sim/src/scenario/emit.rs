@@ -1,0 +1,183 @@
+//! The way back: a [`World`] as a scenario file that the parser reads as the same world.
+//!
+//! Not here: what the file asks and expects beyond what it is given.
+
+use std::fmt::{self, Write};
+
+use struct_ops_model::World;
+use struct_ops_model::world::{Body, Operation, Plan};
+
+/// What a scenario file says in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a> {
+    /// A heading.
+    pub title: &'a str,
+    /// What the scenario asks.
+    pub question: &'a str,
+    /// Where the scenario comes from.
+    pub source: &'a str,
+}
+
+/// The text of a scenario file.
+pub fn emit(words: Words<'_>, world: &World) -> String {
+    let mut out = String::new();
+    write(&mut out, words, world).expect("a String takes everything");
+    out
+}
+
+fn string(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn strings<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let texts: Vec<String> = texts.into_iter().map(string).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
+    writeln!(out, "title = {}", string(words.title))?;
+    writeln!(out, "question = {}", string(words.question))?;
+    writeln!(out, "source = {}", string(words.source))?;
+    for ty in &world.types {
+        writeln!(out, "\n[[type]]\nname = {}", string(&ty.name))?;
+        writeln!(out, "subsystem = {}", string(ty.subsystem.name()))?;
+        if ty.module {
+            writeln!(out, "module = true")?;
+        }
+        writeln!(out, "members = [")?;
+        for member in &ty.members {
+            let required = if member.required {
+                ", required = true"
+            } else {
+                ""
+            };
+            let sleepable = if member.sleepable {
+                ", sleepable = true"
+            } else {
+                ""
+            };
+            let name = string(&member.name);
+            writeln!(
+                out,
+                "  {{ name = {name}{required}{sleepable}, size = {} }},",
+                member.size
+            )?;
+        }
+        writeln!(out, "]")?;
+    }
+    for prog in &world.progs {
+        let ty = &world.types[prog.ty];
+        writeln!(out, "\n[[program]]\nname = {}", string(&prog.name))?;
+        writeln!(out, "type = {}", string(&ty.name))?;
+        writeln!(out, "member = {}", string(&ty.members[prog.member].name))?;
+        let body = Body::NAMES
+            .iter()
+            .find(|b| b.1 == prog.body)
+            .expect("every body is listed");
+        writeln!(out, "body = {}", string(body.0))?;
+    }
+    for map in &world.maps {
+        writeln!(out, "\n[[map]]\nname = {}", string(&map.name))?;
+        writeln!(out, "type = {}", string(&world.types[map.ty].name))?;
+        if !map.link {
+            writeln!(out, "link = false")?;
+        }
+        writeln!(out, "key = {}", string(&world.keys[usize::from(map.key)]))?;
+        let progs = map
+            .progs
+            .iter()
+            .flatten()
+            .map(|p| world.progs[usize::from(*p)].name.as_str());
+        writeln!(out, "programs = {}", strings(progs))?;
+        if map.owner_set {
+            writeln!(out, "owner = true")?;
+        }
+    }
+    writeln!(out, "\n[run]\nprocesses = {}", world.procs)?;
+    writeln!(out, "alloc-failures = {}", world.alloc_failures)?;
+    writeln!(out, "max-links = {}", world.max_links)?;
+    // TOML's numbers end below 2^63; a cookie beyond, and all after it, stand where an operation names them.
+    let cookies = world
+        .cookies
+        .iter()
+        .skip(1)
+        .take_while(|c| i64::try_from(**c).is_ok());
+    let cookies: Vec<String> = cookies.map(|c| format!("{c:#x}")).collect();
+    writeln!(out, "cookies = [{}]", cookies.join(", "))?;
+    writeln!(out, "setup = {}", operations(world, &world.setup))?;
+    for cpu in &world.cpus {
+        writeln!(out, "\n[[cpu]]\nprocess = {}", cpu.proc)?;
+        match &cpu.plan {
+            Plan::Fixed(list) => writeln!(out, "do = {}", operations(world, list))?,
+            Plan::Free { kinds, budget } => {
+                writeln!(out, "choose = {}", strings(kinds.iter().map(|k| k.name())))?;
+                writeln!(out, "times = {budget}")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn operations(world: &World, list: &[Operation]) -> String {
+    let lines = list
+        .iter()
+        .map(|o| format!("\n  {},", string(&operation(world, *o))));
+    let lines: String = lines.collect();
+    if lines.is_empty() {
+        "[]".into()
+    } else {
+        format!("[{lines}\n]")
+    }
+}
+
+/// An operation as the parser reads it.
+fn operation(world: &World, operation: Operation) -> String {
+    let map = |i: u8| world.maps[usize::from(i)].name.as_str();
+    let link = |i: u8| world.links[usize::from(i)].as_str();
+    let member = |i: u8| world.types[0].members[usize::from(i)].name.as_str();
+    let create = |verb: &str, m: u8, cookie: u8, l: u8| {
+        let cookie = match world.cookies[usize::from(cookie)] {
+            0 => String::new(),
+            value => format!(" cookie={value:#x}"),
+        };
+        format!("{verb} {}{cookie} as {}", map(m), link(l))
+    };
+    match operation {
+        Operation::MapCreate { map: m } => format!("map_create {}", map(m)),
+        Operation::MapUpdate { map: m } => format!("map_update {}", map(m)),
+        Operation::MapDelete { map: m } => format!("map_delete {}", map(m)),
+        Operation::MapLookup { map: m } => format!("map_lookup {}", map(m)),
+        Operation::MapClose { map: m } => format!("map_close {}", map(m)),
+        Operation::LinkCreate {
+            map: m,
+            cookie,
+            link: l,
+        } => create("link_create", m, cookie, l),
+        Operation::SysBpfLinkCreate {
+            map: m,
+            cookie,
+            link: l,
+        } => create("sys_bpf_link_create", m, cookie, l),
+        Operation::LinkUpdate {
+            link: l,
+            map: m,
+            replace,
+        } => {
+            let replace = replace.map_or(String::new(), |old| format!(" replace={}", map(old)));
+            format!("link_update {} {}{replace}", link(l), map(m))
+        }
+        Operation::LinkDetach { link: l } => format!("link_detach {}", link(l)),
+        Operation::LinkClose { link: l } => format!("link_close {}", link(l)),
+        Operation::LinkPin { link: l } => format!("link_pin {}", link(l)),
+        Operation::LinkUnpin { link: l } => format!("link_unpin {}", link(l)),
+        Operation::LinkInfo { link: l } => format!("link_info {}", link(l)),
+        Operation::SockOpen { key } => format!("sock_open {}", world.keys[usize::from(key)]),
+        Operation::SockCall { sock, member: m } => format!("sock_call {sock} {}", member(m)),
+        Operation::SockClose { sock } => format!("sock_close {sock}"),
+        Operation::Call { entry, member: m } => format!("call {entry} {}", member(m)),
+        Operation::TestRun { prog } => format!("test_run {}", world.progs[usize::from(prog)].name),
+        Operation::ScxError => "scx_error".into(),
+        Operation::Rmmod => "rmmod".into(),
+        Operation::Exit => "exit".into(),
+    }
+}

@@ -1,0 +1,110 @@
+//! The random engine: a seed decides everything, shrinking keeps what broke, and whatever it finds in a
+//! world the exhaustive engine finds there too.
+
+use std::sync::atomic::AtomicBool;
+
+use struct_ops_model::{Design, Machine};
+use struct_ops_sim::check::{Settings, check};
+use struct_ops_sim::explore::Reductions;
+use struct_ops_sim::random;
+use struct_ops_sim::scenario::{Scenario, Words, emit};
+use struct_ops_sim::trace::trace;
+
+const WORDS: Words<'static> = Words {
+    title: "A \"title\"",
+    question: "A question\nin two lines",
+    source: "-",
+};
+
+#[test]
+fn the_seed_decides_everything() {
+    for seed in 0..40 {
+        assert_eq!(random::world(seed), random::world(seed));
+        assert_eq!(
+            random::run(seed, &Design::rfc()),
+            random::run(seed, &Design::rfc())
+        );
+    }
+}
+
+#[test]
+fn worlds_survive_a_scenario_file() {
+    for seed in 0..2000 {
+        let world = random::world(seed);
+        let text = emit(WORDS, &world);
+        let read = Scenario::parse("emitted", "emitted.toml", &text)
+            .unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
+        assert_eq!(read.world, world, "seed {seed}\n{text}");
+    }
+}
+
+#[test]
+fn worlds_run_under_every_design() {
+    for seed in 0..500 {
+        for design in Design::presets() {
+            if let Err(e) = Machine::new(random::world(seed), design.clone()) {
+                panic!(
+                    "seed {seed}, {design}: {e}\n{}",
+                    emit(WORDS, &random::world(seed))
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn shrinking_keeps_the_violation_and_only_makes_smaller() {
+    for design in Design::presets() {
+        for seed in 0..60 {
+            let Some(finding) = random::run(seed, &design) else {
+                assert_eq!(random::violation(seed, &design), None);
+                continue;
+            };
+            let before = random::violation(seed, &design).expect("it broke before it shrank");
+            assert_eq!(before.invariant, finding.violation.invariant);
+            assert!(random::operations(&finding.world) <= finding.before.1);
+            let machine = Machine::new(finding.world.clone(), design.clone()).unwrap();
+            let shown = trace(&machine, &finding.actions).expect("every action is enabled");
+            assert!(shown.broken().any(|(_, v)| v == finding.violation));
+        }
+    }
+}
+
+#[test]
+fn the_exhaustive_engine_finds_it_too() {
+    let settings = Settings {
+        threads: 1,
+        max_states: None,
+        exact: false,
+        reductions: Reductions::ALL,
+    };
+    for design in Design::presets() {
+        for finding in (0..40).filter_map(|seed| random::run(seed, &design)) {
+            let text = finding.scenario();
+            let scenario = Scenario::parse("found", "found.toml", &text).unwrap();
+            assert_eq!(scenario.world, finding.world, "{text}");
+            let never = AtomicBool::new(false);
+            let run = check(&scenario, &design, &settings, &never, &mut |_| ()).unwrap();
+            let invariant = finding.violation.invariant;
+            assert!(
+                run.shortest(invariant).is_some(),
+                "{design}: {} in\n{text}",
+                invariant.id()
+            );
+        }
+    }
+}
+
+#[test]
+fn link_owned_breaks_nothing() {
+    for seed in 0..1000 {
+        if let Some(f) = random::run(seed, &Design::link_owned()) {
+            panic!(
+                "seed {seed}: {} at {}\n{}",
+                f.violation.invariant.id(),
+                f.violation.step.name(),
+                f.scenario()
+            );
+        }
+    }
+}
