@@ -1,0 +1,161 @@
+//! The README and the book: every command in a `console` block is run, every `toml` block is parsed.
+//!
+//! A block is one `$ cargo run --release -- ARGUMENTS` and lines of its output, in order; `...` stands for any
+//! lines. `<!-- exit: N -->` before a block notes an exit status other than 0.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use struct_ops_sim::scenario::Scenario;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the workspace")
+        .to_path_buf()
+}
+
+/// README.md and every page of the book.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md")];
+    let mut folders = vec![root().join("docs/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("the book") {
+            let path = entry.expect("a page").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+/// A fenced block: where it begins, its text, and the exit status noted before it.
+struct Block {
+    place: String,
+    text: String,
+    exit: i32,
+}
+
+/// The blocks of one language.
+fn blocks(page: &Path, language: &str) -> Vec<Block> {
+    let text = fs::read_to_string(page).expect("a page");
+    let name = page
+        .strip_prefix(root())
+        .expect("inside the workspace")
+        .display()
+        .to_string();
+    let (mut found, mut open, mut exit) = (Vec::new(), None::<(bool, Block)>, 0);
+    for (number, line) in text.lines().enumerate() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(info)) => {
+                let block = Block {
+                    place: format!("{name}:{}", number + 1),
+                    text: String::new(),
+                    exit,
+                };
+                open = Some((info == language, block));
+                exit = 0;
+            }
+            (Some(_), Some(_)) => {
+                found.extend(
+                    open.take()
+                        .filter(|(wanted, _)| *wanted)
+                        .map(|(_, block)| block),
+                );
+            }
+            (Some((_, block)), None) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {
+                let note = line
+                    .strip_prefix("<!-- exit: ")
+                    .and_then(|rest| rest.strip_suffix(" -->"));
+                exit = note.map_or(exit, |n| n.parse().expect("an exit status"));
+            }
+        }
+    }
+    assert!(open.is_none(), "{name}: a block without end");
+    found
+}
+
+/// Whether the lines come in this order; without `...` between them, one right after the other.
+fn shown(expected: &[&str], output: &[&str]) -> Result<(), String> {
+    let (mut at, mut skip) = (0, true);
+    for line in expected {
+        if *line == "..." {
+            skip = true;
+            continue;
+        }
+        let place = output[at..].iter().position(|o| o.trim_end() == *line);
+        match place {
+            Some(0) => at += 1,
+            Some(n) if skip => at += n + 1,
+            _ => {
+                return Err(format!(
+                    "`{line}` is not what comes after `{}`",
+                    output[..at].last().unwrap_or(&"")
+                ));
+            }
+        }
+        skip = false;
+    }
+    Ok(())
+}
+
+#[test]
+fn commands() {
+    let (mut count, mut wrong) = (0, Vec::new());
+    for block in pages().iter().flat_map(|page| blocks(page, "console")) {
+        let mut lines = block.text.lines();
+        let Some(command) = lines
+            .next()
+            .and_then(|l| l.strip_prefix("$ cargo run --release -- "))
+        else {
+            continue;
+        };
+        let expected: Vec<&str> = lines.collect();
+        let output = Command::new(env!("CARGO_BIN_EXE_struct-ops-sim"))
+            .args(command.split_whitespace())
+            .current_dir(root())
+            .env_remove("COLUMNS")
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary starts");
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        count += 1;
+        if output.status.code() != Some(block.exit) {
+            wrong.push(format!(
+                "{}: {command}: {}, expected {}\n{stderr}",
+                block.place, output.status, block.exit
+            ));
+        } else if let Err(e) = shown(&expected, &stdout.lines().collect::<Vec<_>>()) {
+            wrong.push(format!("{}: {command}: {e}", block.place));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} commands:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(count > 20, "only {count} commands were found");
+}
+
+#[test]
+fn scenarios() {
+    let page = root().join("docs/src/scenarios.md");
+    let blocks = blocks(&page, "toml");
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        if let Err(e) = Scenario::parse("book", &block.place, &block.text) {
+            panic!("{e}");
+        }
+    }
+}
