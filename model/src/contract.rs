@@ -5,7 +5,8 @@
 
 use crate::design::{Design, Links, SameMap};
 use crate::exec::errno::{
-    E2BIG, EAGAIN, EBUSY, EEXIST, EINPROGRESS, EINVAL, EIO, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP, EPERM,
+    E2BIG, EAGAIN, EBUSY, EEXIST, EINPROGRESS, EINVAL, EIO, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP,
+    EPERM,
 };
 use crate::kernel::{Cpu, Kernel, MapState, seen};
 use crate::world::{MapDecl, OpKind, Subsystem, World};
@@ -40,7 +41,12 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
         OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
             let Some(decl) = decl else { return true };
             let subsystem = world.types[decl.ty].subsystem;
-            let ready = state(MapState::Ready) | if design.links == Links::One { state(MapState::InUse) } else { 0 };
+            let ready = state(MapState::Ready)
+                | if design.links == Links::One {
+                    state(MapState::InUse)
+                } else {
+                    0
+                };
             match cpu.err {
                 0 => decl.link && met(ready) && world.validates(decl),
                 EINVAL => !decl.link || met(!ready & STATES),
@@ -50,7 +56,12 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
         }
         OpKind::LinkUpdate => {
             let Some(decl) = decl else { return true };
-            let ready = state(MapState::Ready) | if design.links == Links::One { state(MapState::InUse) } else { 0 };
+            let ready = state(MapState::Ready)
+                | if design.links == Links::One {
+                    state(MapState::InUse)
+                } else {
+                    0
+                };
             match cpu.err {
                 0 => decl.link && met(ready) && !met(seen::DETACHED | seen::OTHER_MAP),
                 EINVAL => {

@@ -328,7 +328,11 @@ impl Design {
 
     /// The RFC with the smallest guard against a second link.
     pub fn rfc_one_link() -> Self {
-        Design { name: "rfc-one-link".into(), links: Links::One, ..Self::rfc() }
+        Design {
+            name: "rfc-one-link".into(),
+            links: Links::One,
+            ..Self::rfc()
+        }
     }
 
     /// The repair: everything per attachment.
@@ -355,7 +359,12 @@ impl Design {
 
     /// Every preset, in the order of [`PRESETS`].
     pub fn presets() -> Vec<Self> {
-        vec![Self::mainline(), Self::rfc(), Self::rfc_one_link(), Self::link_owned()]
+        vec![
+            Self::mainline(),
+            Self::rfc(),
+            Self::rfc_one_link(),
+            Self::link_owned(),
+        ]
     }
 
     /// Reads `PRESET[,KEY=VALUE]...`.
@@ -365,12 +374,13 @@ impl Design {
     pub fn parse(text: &str) -> Result<Self, DesignError> {
         let mut parts = text.split(',').map(str::trim);
         let preset = parts.next().unwrap_or_default();
-        let mut design = Self::presets().into_iter().find(|d| d.name == preset).ok_or_else(|| {
-            DesignError::UnknownPreset {
+        let mut design = Self::presets()
+            .into_iter()
+            .find(|d| d.name == preset)
+            .ok_or_else(|| DesignError::UnknownPreset {
                 found: preset.to_string(),
                 expected: PRESETS.iter().map(|p| p.0).collect(),
-            }
-        })?;
+            })?;
         let mut pending: Option<String> = None;
         let mut choices = Vec::new();
         for part in parts {
@@ -385,7 +395,10 @@ impl Design {
                     p.push_str(part);
                 }
                 (None, None) => {
-                    return Err(DesignError::NotAChoice { found: part.into(), expected: Self::keys() });
+                    return Err(DesignError::NotAChoice {
+                        found: part.into(),
+                        expected: Self::keys(),
+                    });
                 }
             }
         }
@@ -409,8 +422,8 @@ impl Design {
             ($($t:ident),+) => { vec![$(($t::KEY, $t::VALUES.iter().map(|v| (v.0, v.2)).collect())),+] };
         }
         all!(
-            Build, Owner, KdataOwner, KsymOwner, KsymTime, Links, Identity, Validate, Free, Count, Grace, Wait,
-            SameMap, OwnerCheck, Twin
+            Build, Owner, KdataOwner, KsymOwner, KsymTime, Links, Identity, Validate, Free, Count,
+            Grace, Wait, SameMap, OwnerCheck, Twin
         )
     }
 
@@ -442,8 +455,16 @@ impl Design {
                 self.owner = Owner::parse(value)?;
                 // What the attachment owns follows its images unless it is said otherwise.
                 let link = self.owner == Owner::Link;
-                self.kdata = if link { KdataOwner::Link } else { KdataOwner::Map };
-                self.ksyms = if link { KsymOwner::Link } else { KsymOwner::Map };
+                self.kdata = if link {
+                    KdataOwner::Link
+                } else {
+                    KdataOwner::Map
+                };
+                self.ksyms = if link {
+                    KsymOwner::Link
+                } else {
+                    KsymOwner::Map
+                };
                 self.count = if link { Count::Attachment } else { Count::Map };
                 self.free = if link { Free::Deferred } else { Free::AtOnce };
             }
@@ -465,7 +486,12 @@ impl Design {
             SameMap::KEY => self.same_map = SameMap::parse(value)?,
             OwnerCheck::KEY => self.owner_check = OwnerCheck::parse(value)?,
             Twin::KEY => self.twin = Twin::parse(value)?,
-            _ => return Err(DesignError::UnknownKey { found: key.into(), expected: Self::keys() }),
+            _ => {
+                return Err(DesignError::UnknownKey {
+                    found: key.into(),
+                    expected: Self::keys(),
+                });
+            }
         }
         Ok(())
     }
@@ -475,7 +501,12 @@ impl Design {
     /// # Errors
     /// [`DesignError::Nonsense`] with the reason.
     pub fn check(&self) -> Result<(), DesignError> {
-        let nonsense = |why| Err(DesignError::Nonsense { mix: self.name.clone(), why });
+        let nonsense = |why| {
+            Err(DesignError::Nonsense {
+                mix: self.name.clone(),
+                why,
+            })
+        };
         let early = self.build == Build::MapUpdate;
         if early && self.identity == Identity::Cookie {
             return nonsense(
@@ -484,37 +515,57 @@ impl Design {
             );
         }
         if early && self.owner == Owner::Link {
-            return nonsense("owner=link needs a link to own the images, and build=map_update runs before there is one");
+            return nonsense(
+                "owner=link needs a link to own the images, and build=map_update runs before there is one",
+            );
         }
         if early && self.validate == Validate::LinkCreate {
-            return nonsense("validate=link_create follows the generation of trampolines, and build=map_update does that in map_update");
+            return nonsense(
+                "validate=link_create follows the generation of trampolines, and build=map_update does that in map_update",
+            );
         }
         if self.owner == Owner::Map {
             if self.kdata == KdataOwner::Link || self.ksyms == KsymOwner::Link {
-                return nonsense("kdata=link and ksyms=link live in the attachment object, which owner=map does not have");
+                return nonsense(
+                    "kdata=link and ksyms=link live in the attachment object, which owner=map does not have",
+                );
             }
             if self.count == Count::Attachment {
-                return nonsense("count=attachment needs the attachment object, which owner=map does not have");
+                return nonsense(
+                    "count=attachment needs the attachment object, which owner=map does not have",
+                );
             }
             if self.free == Free::Deferred {
-                return nonsense("free=deferred waits for the last user of an attachment, and owner=map cannot tell which pages a user calls");
+                return nonsense(
+                    "free=deferred waits for the last user of an attachment, and owner=map cannot tell which pages a user calls",
+                );
             }
             if self.wait == Wait::UpdateMutex {
-                return nonsense("wait=update-mutex says where an attachment's grace periods are waited for, and owner=map has no attachment");
+                return nonsense(
+                    "wait=update-mutex says where an attachment's grace periods are waited for, and owner=map has no attachment",
+                );
             }
         } else {
             if self.free == Free::WithMap {
-                return nonsense("free=with-map keeps pages until the map goes, which is what owner=map means");
+                return nonsense(
+                    "free=with-map keeps pages until the map goes, which is what owner=map means",
+                );
             }
             if self.kdata == KdataOwner::Map && self.count == Count::Attachment {
-                return nonsense("count=attachment finds the attachment by container_of(kdata), and kdata=map hands out the map's kvalue");
+                return nonsense(
+                    "count=attachment finds the attachment by container_of(kdata), and kdata=map hands out the map's kvalue",
+                );
             }
         }
         if early && self.free == Free::AtOnce {
-            return nonsense("free=at-once frees what an attach has generated, and build=map_update generates nothing there");
+            return nonsense(
+                "free=at-once frees what an attach has generated, and build=map_update generates nothing there",
+            );
         }
         if !matches!(self.identity, Identity::None | Identity::Cookie) {
-            return nonsense("this identity needs lookups by schedulers, which the model does not have");
+            return nonsense(
+                "this identity needs lookups by schedulers, which the model does not have",
+            );
         }
         Ok(())
     }
@@ -535,7 +586,11 @@ mod tests {
         for design in Design::presets() {
             assert_eq!(design.check(), Ok(()));
             assert_eq!(Design::parse(&design.name).as_ref(), Ok(&design));
-            let spelled: Vec<String> = design.values().iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let spelled: Vec<String> = design
+                .values()
+                .iter()
+                .map(|(k, v)| format!("{k}={v}"))
+                .collect();
             let parsed = Design::parse(&format!("mainline,{}", spelled.join(","))).unwrap();
             assert_eq!(parsed.values(), design.values());
         }

@@ -7,8 +7,8 @@
 use crate::design::{Count, Design, Free, Identity, KsymTime};
 use crate::invariant::Invariant;
 use crate::kernel::{
-    Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey, Link, LinkKey, Map,
-    MapKey, Mask, Readers, dirty, holds, seen,
+    Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey, Link,
+    LinkKey, Map, MapKey, Mask, Readers, dirty, holds, seen,
 };
 use crate::pc::Pc;
 use crate::table::Full;
@@ -305,7 +305,10 @@ impl Exec<'_> {
         self.counted = true;
         let map = self.map(key)?;
         if map.refs == 0 {
-            return Err(self.broken(Invariant::RefcountsBalance, format_args!("map refcount below 0")));
+            return Err(self.broken(
+                Invariant::RefcountsBalance,
+                format_args!("map refcount below 0"),
+            ));
         }
         map.refs -= 1;
         if map.refs == 0 {
@@ -321,7 +324,10 @@ impl Exec<'_> {
         self.counted = true;
         let kdata = self.kdata(key)?;
         if kdata.refs == 0 {
-            return Err(self.broken(Invariant::RefcountsBalance, format_args!("attachment refcount below 0")));
+            return Err(self.broken(
+                Invariant::RefcountsBalance,
+                format_args!("attachment refcount below 0"),
+            ));
         }
         kdata.refs -= 1;
         if kdata.refs > 0 {
@@ -361,14 +367,25 @@ impl Exec<'_> {
         let trace = self.k.readers(|r| r.trace > 0);
         let p = &mut self.k.progs[usize::from(prog)];
         if p.refs == 0 {
-            return Err(self.broken(Invariant::RefcountsBalance, format_args!("program refcount below 0")));
+            return Err(self.broken(
+                Invariant::RefcountsBalance,
+                format_args!("program refcount below 0"),
+            ));
         }
         p.refs -= 1;
         if p.refs == 0 {
             p.free = if sleepable {
-                Deferred { stage: 2, trace, ..Deferred::default() }
+                Deferred {
+                    stage: 2,
+                    trace,
+                    ..Deferred::default()
+                }
             } else {
-                Deferred { stage: 2, rcu, ..Deferred::default() }
+                Deferred {
+                    stage: 2,
+                    rcu,
+                    ..Deferred::default()
+                }
             };
             p.free_if_elapsed();
         }
@@ -412,10 +429,13 @@ impl Exec<'_> {
     }
 
     pub fn rcu_read_unlock(&mut self) {
-        self.end_reader(|r| {
-            r.rcu -= 1;
-            r.rcu == 0
-        }, |d, m| d.rcu &= m);
+        self.end_reader(
+            |r| {
+                r.rcu -= 1;
+                r.rcu == 0
+            },
+            |d, m| d.rcu &= m,
+        );
     }
 
     pub fn rcu_read_lock_trace(&mut self) {
@@ -423,21 +443,31 @@ impl Exec<'_> {
     }
 
     pub fn rcu_read_unlock_trace(&mut self) {
-        self.end_reader(|r| {
-            r.trace -= 1;
-            r.trace == 0
-        }, |d, m| d.trace &= m);
+        self.end_reader(
+            |r| {
+                r.trace -= 1;
+                r.trace == 0
+            },
+            |d, m| d.trace &= m,
+        );
     }
 
     /// A voluntary context switch: a quiescent state of Tasks RCU.
     pub fn tasks_quiescent(&mut self) {
-        self.end_reader(|r| {
-            r.tasks = false;
-            true
-        }, |d, m| d.tasks &= m);
+        self.end_reader(
+            |r| {
+                r.tasks = false;
+                true
+            },
+            |d, m| d.tasks &= m,
+        );
     }
 
-    fn end_reader(&mut self, leave: impl Fn(&mut Readers) -> bool, clear: impl Fn(&mut Deferred, Mask)) {
+    fn end_reader(
+        &mut self,
+        leave: impl Fn(&mut Readers) -> bool,
+        clear: impl Fn(&mut Deferred, Mask),
+    ) {
         if !leave(&mut self.c().readers) {
             return;
         }
@@ -460,7 +490,11 @@ impl Exec<'_> {
     /// `synchronize_rcu()` begins on this CPU.
     pub fn synchronize_rcu_begin(&mut self) {
         let rcu = self.k.readers(|r| r.rcu > 0);
-        self.c().wait = Deferred { stage: 1, rcu, ..Deferred::default() };
+        self.c().wait = Deferred {
+            stage: 1,
+            rcu,
+            ..Deferred::default()
+        };
     }
 
     // ---- what others can see -----------------------------------------------------------------------
@@ -531,7 +565,12 @@ impl Exec<'_> {
         let mut any = false;
         for page in pages.into_iter().flatten() {
             self.image(page)?;
-            if self.k.ksyms.iter().any(|(_, s)| s.listed && s.func.image == Some(page)) {
+            if self
+                .k
+                .ksyms
+                .iter()
+                .any(|(_, s)| s.listed && s.func.image == Some(page))
+            {
                 event!(self, "kallsyms still names a trampoline in the page");
                 self.violate(Invariant::KsymsMatchImages);
             }
@@ -539,7 +578,7 @@ impl Exec<'_> {
             any = true;
         }
         if any {
-                self.report.witness(Invariant::NoUseAfterFree);
+            self.report.witness(Invariant::NoUseAfterFree);
             event!(self, "image pages freed");
         }
         Ok(())
@@ -594,9 +633,17 @@ impl Exec<'_> {
         if !crate::contract::allows(self.world, self.design, self.k, &cpu) {
             self.violate(Invariant::ErrnoContract);
         }
-        let next = Cpu { position: cpu.position, readers: cpu.readers, ..Cpu::default() };
+        let next = Cpu {
+            position: cpu.position,
+            readers: cpu.readers,
+            ..Cpu::default()
+        };
         *self.c() = if cpu.op == OpKind::Exit {
-            Cpu { op: OpKind::Exit, pc: Pc::ExitNext, ..next }
+            Cpu {
+                op: OpKind::Exit,
+                pc: Pc::ExitNext,
+                ..next
+            }
         } else {
             next
         };

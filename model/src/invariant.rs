@@ -98,7 +98,7 @@ invariants! {
         / "a deferred free completes";
     NoForeignUnreg "no-foreign-unreg" "unreg"
         "Detaching one attachment never takes down another one's registration."
-        / "-"
+        / "What a subsystem does on its own: sched_ext of 6.12 breaks this under every design (scenario stale-scheduler-link, run under mainline only), and the struct_ops core cannot prevent it."
         / "an unreg() takes down its own registration";
 }
 
@@ -121,53 +121,114 @@ pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
         design.count == Count::Attachment && k.kdatas.get(kdata).is_some_and(|d| d.attachment)
     };
     // Whose reference a socket holds whose kdata is gone cannot be told: following the pointer will tell.
-    if k.socks.iter().filter_map(|s| s.kdata).any(|s| k.kdatas.get(s).is_none()) {
+    if k.socks
+        .iter()
+        .filter_map(|s| s.kdata)
+        .any(|s| k.kdatas.get(s).is_none())
+    {
         return true;
     }
     for (key, map) in k.maps.iter() {
-        let links = k.links.iter().filter(|(_, l)| l.attachment.is_none() && l.map == Some(key)).count();
-        let attachments = k.kdatas.iter().filter(|(_, a)| a.attachment && a.map == Some(key)).count();
+        let links = k
+            .links
+            .iter()
+            .filter(|(_, l)| l.attachment.is_none() && l.map == Some(key))
+            .count();
+        let attachments = k
+            .kdatas
+            .iter()
+            .filter(|(_, a)| a.attachment && a.map == Some(key))
+            .count();
         let socks = k.socks.iter().filter_map(|s| s.kdata).filter(|s| {
             !counts_attachment(*s) && k.kdatas.get(*s).is_some_and(|a| a.map == Some(key))
         });
-        let cpus: u32 = k.cpus.iter().map(|c| {
-            u32::from(c.map == Some(key) && c.holds & holds::MAP != 0)
-                + u32::from(c.map == Some(key) && c.holds & holds::REGISTERED != 0)
-                + u32::from(c.old == Some(key) && c.holds & holds::OLD != 0)
-        }).sum();
-        let embedded = map.kdata.is_some_and(|d| k.kdatas.get(d).is_some_and(|d| !d.attachment));
+        let cpus: u32 = k
+            .cpus
+            .iter()
+            .map(|c| {
+                u32::from(c.map == Some(key) && c.holds & holds::MAP != 0)
+                    + u32::from(c.map == Some(key) && c.holds & holds::REGISTERED != 0)
+                    + u32::from(c.old == Some(key) && c.holds & holds::OLD != 0)
+            })
+            .sum();
+        let embedded = map
+            .kdata
+            .is_some_and(|d| k.kdatas.get(d).is_some_and(|d| !d.attachment));
         let plain = !world.maps[usize::from(map.decl)].link;
         let registered = map.state == MapState::InUse && plain && embedded;
         let expected = map.fds.count_ones() as usize
-            + links + attachments + socks.count() + cpus as usize + usize::from(registered);
+            + links
+            + attachments
+            + socks.count()
+            + cpus as usize
+            + usize::from(registered);
         if usize::from(map.refs) != expected {
             return false;
         }
     }
     for (i, prog) in k.progs.iter().enumerate().take(world.progs.len()) {
-        let has = |decl: u8| world.maps[usize::from(decl)].progs.iter().position(|p| *p == Some(i as u8));
-        let maps = k.maps.iter().filter(|(_, m)| has(m.decl).is_some_and(|member| m.filled & (1 << member) != 0));
-        let attachments = k.kdatas.iter().filter(|(_, d)| d.attachment && has(d.decl).is_some());
-        let runs = k.cpus.iter().filter(|c| c.op == OpKind::TestRun && c.image.is_some() && usize::from(c.arg) == i);
-        let holders = prog.fds.count_ones() as usize + maps.count() + attachments.count() + runs.count();
+        let has = |decl: u8| {
+            world.maps[usize::from(decl)]
+                .progs
+                .iter()
+                .position(|p| *p == Some(i as u8))
+        };
+        let maps = k
+            .maps
+            .iter()
+            .filter(|(_, m)| has(m.decl).is_some_and(|member| m.filled & (1 << member) != 0));
+        let attachments = k
+            .kdatas
+            .iter()
+            .filter(|(_, d)| d.attachment && has(d.decl).is_some());
+        let runs = k
+            .cpus
+            .iter()
+            .filter(|c| c.op == OpKind::TestRun && c.image.is_some() && usize::from(c.arg) == i);
+        let holders =
+            prog.fds.count_ones() as usize + maps.count() + attachments.count() + runs.count();
         if usize::from(prog.refs) != holders {
             return false;
         }
     }
     for (key, link) in k.links.iter() {
-        let cpus = k.cpus.iter().filter(|c| c.link == Some(key) && c.holds & holds::LINK != 0).count();
-        if usize::from(link.refs) != link.fds.count_ones() as usize + usize::from(link.pinned) + cpus {
+        let cpus = k
+            .cpus
+            .iter()
+            .filter(|c| c.link == Some(key) && c.holds & holds::LINK != 0)
+            .count();
+        if usize::from(link.refs)
+            != link.fds.count_ones() as usize + usize::from(link.pinned) + cpus
+        {
             return false;
         }
     }
     for (key, kdata) in k.kdatas.iter().filter(|(_, d)| d.attachment) {
-        let links = k.links.iter().filter(|(_, l)| l.attachment == Some(key)).count();
-        let maps = k.maps.iter().filter(|(_, m)| m.kdata == Some(key) && m.state != MapState::ToBeFree).count();
-        let socks = k.socks.iter().filter(|s| s.kdata == Some(key) && counts_attachment(key)).count();
-        let cpus: usize = k.cpus.iter().map(|c| {
-            usize::from(c.attachment == Some(key) && c.holds & holds::ATTACHMENT != 0)
-                + usize::from(c.old_attachment == Some(key) && c.holds & holds::OLD_ATTACHMENT != 0)
-        }).sum();
+        let links = k
+            .links
+            .iter()
+            .filter(|(_, l)| l.attachment == Some(key))
+            .count();
+        let maps = k
+            .maps
+            .iter()
+            .filter(|(_, m)| m.kdata == Some(key) && m.state != MapState::ToBeFree)
+            .count();
+        let socks = k
+            .socks
+            .iter()
+            .filter(|s| s.kdata == Some(key) && counts_attachment(key))
+            .count();
+        let cpus: usize = k
+            .cpus
+            .iter()
+            .map(|c| {
+                usize::from(c.attachment == Some(key) && c.holds & holds::ATTACHMENT != 0)
+                    + usize::from(
+                        c.old_attachment == Some(key) && c.holds & holds::OLD_ATTACHMENT != 0,
+                    )
+            })
+            .sum();
         if usize::from(kdata.refs) != links + maps + socks + cpus {
             return false;
         }
@@ -195,5 +256,8 @@ pub fn no_leak(k: &Kernel, world: &World) -> bool {
 pub fn eventual_release(k: &Kernel, world: &World) -> bool {
     k.maps.iter().all(|(_, m)| m.free.stage == 0)
         && k.kdatas.iter().all(|(_, d)| d.free.stage == 0)
-        && k.progs.iter().take(world.progs.len()).all(|p| p.free.stage == 0)
+        && k.progs
+            .iter()
+            .take(world.progs.len())
+            .all(|p| p.free.stage == 0)
 }

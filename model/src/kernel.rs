@@ -7,8 +7,8 @@
 use crate::pc::Pc;
 use crate::table::{Key, Table};
 use crate::world::{
-    MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS, MAX_MAPS, MAX_MEMBERS, MAX_PROCS, MAX_PROGS,
-    MAX_REGS, MAX_SOCKS, MAX_TRAMP_IMAGE_PAGES, OpKind,
+    MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS, MAX_MAPS, MAX_MEMBERS, MAX_PROCS,
+    MAX_PROGS, MAX_REGS, MAX_SOCKS, MAX_TRAMP_IMAGE_PAGES, OpKind,
 };
 
 /// A `bpf_struct_ops_map`.
@@ -42,7 +42,12 @@ pub enum MapState {
 
 impl MapState {
     /// All states in the order of their values.
-    pub const ALL: [MapState; 4] = [MapState::Init, MapState::InUse, MapState::ToBeFree, MapState::Ready];
+    pub const ALL: [MapState; 4] = [
+        MapState::Init,
+        MapState::InUse,
+        MapState::ToBeFree,
+        MapState::Ready,
+    ];
 
     /// The kernel's name without its prefix.
     pub fn name(self) -> &'static str {
@@ -468,13 +473,21 @@ pub struct Kernel {
 impl Kernel {
     /// Freed objects to which somebody still holds a pointer.
     pub(crate) fn in_quarantine(&self) -> u32 {
-        let tables =
-            [self.maps.freed, self.kdatas.freed, self.links.freed, self.images.freed, self.ksyms.freed];
+        let tables = [
+            self.maps.freed,
+            self.kdatas.freed,
+            self.links.freed,
+            self.images.freed,
+            self.ksyms.freed,
+        ];
         tables.into_iter().map(u32::from).sum()
     }
 
     /// CPUs that are readers of the chosen kind.
     pub(crate) fn readers(&self, kind: impl Fn(&Readers) -> bool) -> Mask {
-        self.cpus.iter().enumerate().fold(0, |m, (i, c)| m | (u8::from(kind(&c.readers)) << i))
+        self.cpus
+            .iter()
+            .enumerate()
+            .fold(0, |m, (i, c)| m | (u8::from(kind(&c.readers)) << i))
     }
 }

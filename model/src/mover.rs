@@ -27,7 +27,9 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         // READY is terminal for link maps, unless a link takes it to INUSE.
         Pc::LcValid | Pc::LuValid => both(
             design.links == Links::Many
-                && map.is_some_and(|m| m.state == MapState::Ready && machine.world.maps[usize::from(m.decl)].link),
+                && map.is_some_and(|m| {
+                    m.state == MapState::Ready && machine.world.maps[usize::from(m.decl)].link
+                }),
         ),
         // Under update_mutex, and a dealloc cannot run while this CPU holds the link.
         Pc::LuCheck | Pc::LdCheck => both(design.links == Links::Many),
@@ -45,11 +47,13 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         Pc::SyncRcu => Mover::Both,
         // The last reference is gone: nobody finds the link.
         Pc::DeallocUnreg => Mover::Both,
-        Pc::DeallocFree => left(link.is_some_and(|l| match (l.map, l.attachment) {
-            (None, _) => true,
-            (Some(_), Some(a)) => k.kdatas.get(a).is_some_and(|a| a.refs > 1),
-            (Some(m), None) => k.maps.get(m).is_some_and(|m| m.refs > 1),
-        }) && design.links == Links::Many),
+        Pc::DeallocFree => left(
+            link.is_some_and(|l| match (l.map, l.attachment) {
+                (None, _) => true,
+                (Some(_), Some(a)) => k.kdatas.get(a).is_some_and(|a| a.refs > 1),
+                (Some(m), None) => k.maps.get(m).is_some_and(|m| m.refs > 1),
+            }) && design.links == Links::Many,
+        ),
         _ => listed,
     }
 }
@@ -57,9 +61,12 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
 fn puts_are_not_last(k: &Kernel, c: &Cpu) -> bool {
     let held = |flag: u8| c.holds & flag != 0;
     let attachment = |key: Option<crate::kernel::KdataKey>| {
-        key.and_then(|a| k.kdatas.get(a)).is_some_and(|a| a.refs > 1)
+        key.and_then(|a| k.kdatas.get(a))
+            .is_some_and(|a| a.refs > 1)
     };
-    let map = |key: Option<crate::kernel::MapKey>| key.and_then(|m| k.maps.get(m)).is_some_and(|m| m.refs > 2);
+    let map = |key: Option<crate::kernel::MapKey>| {
+        key.and_then(|m| k.maps.get(m)).is_some_and(|m| m.refs > 2)
+    };
     (!held(holds::ATTACHMENT) || attachment(c.attachment))
         && (!held(holds::OLD_ATTACHMENT) || attachment(c.old_attachment))
         && (!held(holds::OLD) || map(c.old))

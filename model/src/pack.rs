@@ -10,7 +10,8 @@ use crate::pc::Pc;
 use crate::table::{Key, Slot, Table};
 use crate::visit::{self, Visitor};
 use crate::world::{
-    MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, Plan, World,
+    MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, Plan,
+    World,
 };
 
 const NONE: u8 = u8::MAX;
@@ -71,7 +72,10 @@ pub struct Packing {
 impl Packing {
     /// For states of `world`; with `symmetry`, one representative per symmetry class.
     pub fn new(world: &World, symmetry: bool) -> Self {
-        let free = world.cpus.iter().all(|c| matches!(c.plan, Plan::Free { .. }));
+        let free = world
+            .cpus
+            .iter()
+            .all(|c| matches!(c.plan, Plan::Free { .. }));
         let cpu_class = std::array::from_fn(|i| {
             let class = world.cpus.iter().position(|c| Some(c) == world.cpus.get(i));
             class.unwrap_or(i) as u8
@@ -101,7 +105,8 @@ impl Packing {
             }
             (0..=d).find(|e| alike(*e, d)).unwrap_or(d) as u8
         });
-        let decl_progs = std::array::from_fn(|d| world.maps.get(d).map_or([None; MAX_MEMBERS], |m| m.progs));
+        let decl_progs =
+            std::array::from_fn(|d| world.maps.get(d).map_or([None; MAX_MEMBERS], |m| m.progs));
         Packing {
             cpus: world.cpus.len(),
             progs: world.progs.len(),
@@ -161,7 +166,11 @@ impl Packing {
 
     fn write(&self, k: &Kernel, names: &Names, order: &[u8; MAX_CPUS], out: &mut Vec<u8>) {
         let mut copy = *k;
-        let mut writer = Writer { names, bytes: [0; BUFFER], len: 0 };
+        let mut writer = Writer {
+            names,
+            bytes: [0; BUFFER],
+            len: 0,
+        };
         let w = &mut writer;
         for old in order.iter().take(self.cpus) {
             visit::cpu(w, &mut copy.cpus[usize::from(*old)]);
@@ -173,7 +182,11 @@ impl Packing {
         write_table(w, &mut copy.images, &names.images, visit::image);
         write_table(w, &mut copy.ksyms, &names.ksyms, visit::ksym);
         for new in 0..self.progs {
-            let old = names.progs.iter().position(|n| usize::from(*n) == new).expect("every program has a name");
+            let old = names
+                .progs
+                .iter()
+                .position(|n| usize::from(*n) == new)
+                .expect("every program has a name");
             visit::prog(w, &mut copy.progs[old]);
         }
         writer.squeeze(out);
@@ -181,15 +194,26 @@ impl Packing {
 
     /// CPUs sorted by what they do; groups `(start, length)` of those that the sort cannot tell apart.
     fn cpu_order(&self, k: &Kernel) -> ([u8; MAX_CPUS], Vec<(usize, usize)>) {
-        let mut keys: [(u8, u64, u8); MAX_CPUS] =
-            std::array::from_fn(|i| (self.cpu_class[i], if i < self.cpus { look(k, &k.cpus[i]) } else { 0 }, i as u8));
+        let mut keys: [(u8, u64, u8); MAX_CPUS] = std::array::from_fn(|i| {
+            (
+                self.cpu_class[i],
+                if i < self.cpus {
+                    look(k, &k.cpus[i])
+                } else {
+                    0
+                },
+                i as u8,
+            )
+        });
         // Within a class only: a class's positions are those of its members.
         keys[..self.cpus].sort_unstable();
         let mut order = identity();
         let mut taken = [false; MAX_CPUS];
         for (i, place) in order.iter_mut().enumerate().take(self.cpus) {
             let class = self.cpu_class[i];
-            let next = (0..self.cpus).find(|j| !taken[*j] && keys[*j].0 == class).expect("as many as positions");
+            let next = (0..self.cpus)
+                .find(|j| !taken[*j] && keys[*j].0 == class)
+                .expect("as many as positions");
             taken[next] = true;
             *place = keys[next].2;
         }
@@ -234,7 +258,14 @@ impl Packing {
         if !self.free_cookies {
             names.cookies = identity();
         }
-        let mut walk = Walk { packing: self, names, counts: [0; 5], cookies: 1, queue: [(0, 0); QUEUE], queued: 0 };
+        let mut walk = Walk {
+            packing: self,
+            names,
+            counts: [0; 5],
+            cookies: 1,
+            queue: [(0, 0); QUEUE],
+            queued: 0,
+        };
         let mut copy = *k;
         for old in order.iter().take(self.cpus) {
             visit::cpu(&mut walk, &mut copy.cpus[usize::from(*old)]);
@@ -247,11 +278,31 @@ impl Packing {
                 done += 1;
                 let slot = usize::from(slot);
                 match kind {
-                    0 => if let Slot::Live(o) = &mut copy.maps.slots[slot] { visit::map(&mut walk, o) },
-                    1 => if let Slot::Live(o) = &mut copy.kdatas.slots[slot] { visit::kdata(&mut walk, o) },
-                    2 => if let Slot::Live(o) = &mut copy.links.slots[slot] { visit::link(&mut walk, o) },
-                    3 => if let Slot::Live(o) = &mut copy.images.slots[slot] { visit::image(&mut walk, o) },
-                    _ => if let Slot::Live(o) = &mut copy.ksyms.slots[slot] { visit::ksym(&mut walk, o) },
+                    0 => {
+                        if let Slot::Live(o) = &mut copy.maps.slots[slot] {
+                            visit::map(&mut walk, o)
+                        }
+                    }
+                    1 => {
+                        if let Slot::Live(o) = &mut copy.kdatas.slots[slot] {
+                            visit::kdata(&mut walk, o)
+                        }
+                    }
+                    2 => {
+                        if let Slot::Live(o) = &mut copy.links.slots[slot] {
+                            visit::link(&mut walk, o)
+                        }
+                    }
+                    3 => {
+                        if let Slot::Live(o) = &mut copy.images.slots[slot] {
+                            visit::image(&mut walk, o)
+                        }
+                    }
+                    _ => {
+                        if let Slot::Live(o) = &mut copy.ksyms.slots[slot] {
+                            visit::ksym(&mut walk, o)
+                        }
+                    }
                 }
             }
             if !walk.next_root(k) {
@@ -308,10 +359,15 @@ impl Walk<'_> {
         }
         let class = self.packing.decl_class[d];
         let free = (0..self.names.decls.len())
-            .find(|e| self.packing.decl_class[*e] == class && !self.names.decls.contains(&(*e as u8)))
+            .find(|e| {
+                self.packing.decl_class[*e] == class && !self.names.decls.contains(&(*e as u8))
+            })
             .expect("a class has as many names as members");
         self.names.decls[d] = free as u8;
-        for (old, new) in self.packing.decl_progs[d].iter().zip(self.packing.decl_progs[free]) {
+        for (old, new) in self.packing.decl_progs[d]
+            .iter()
+            .zip(self.packing.decl_progs[free])
+        {
             if let (Some(old), Some(new)) = (old, new) {
                 self.names.progs[usize::from(*old)] = new;
             }
@@ -322,8 +378,14 @@ impl Walk<'_> {
     fn next_root(&mut self, k: &Kernel) -> bool {
         macro_rules! least {
             ($table:ident, $kind:literal, $look:expr) => {{
-                let unmet = k.$table.iter().filter(|(key, _)| self.names.$table[key.slot()] == NONE);
-                if let Some((_, key)) = unmet.map(|(key, o)| ($look(o), key)).min_by_key(|l| (l.0, l.1.slot())) {
+                let unmet = k
+                    .$table
+                    .iter()
+                    .filter(|(key, _)| self.names.$table[key.slot()] == NONE);
+                if let Some((_, key)) = unmet
+                    .map(|(key, o)| ($look(o), key))
+                    .min_by_key(|l| (l.0, l.1.slot()))
+                {
                     self.meet($kind, Some(key));
                     return true;
                 }
@@ -339,8 +401,14 @@ impl Walk<'_> {
                 u64::from(l.refs) | u64::from(l.fds) << 8 | u64::from(l.pinned) << 16,
                 u64::from(self.names.cookies[usize::from(l.cookie)]),
                 map,
-                l.attachment.and_then(|a| k.kdatas.get(a)).map_or(0, |a| look_kdata(k, a)),
-                look_cookies(k, &[l.cookie], l.attachment.or(l.map.and_then(|m| k.maps.get(m)?.kdata))),
+                l.attachment
+                    .and_then(|a| k.kdatas.get(a))
+                    .map_or(0, |a| look_kdata(k, a)),
+                look_cookies(
+                    k,
+                    &[l.cookie],
+                    l.attachment.or(l.map.and_then(|m| k.maps.get(m)?.kdata)),
+                ),
             ])
         });
         least!(maps, 0, |m: &Map| mix(&[
@@ -353,7 +421,9 @@ impl Walk<'_> {
         least!(kdatas, 1, |d: &Kdata| look_kdata(k, d));
         least!(ksyms, 4, |s: &crate::kernel::Ksym| {
             mix(&[
-                s.func.image.map_or(0, |i| u64::from(self.names.images[i.slot()]) + 1),
+                s.func
+                    .image
+                    .map_or(0, |i| u64::from(self.names.images[i.slot()]) + 1),
                 u64::from(s.func.index) | u64::from(s.listed) << 8,
             ])
         });
@@ -434,11 +504,14 @@ fn look_cookies(k: &Kernel, first: &[u8], kdata: Option<KdataKey>) -> u64 {
         let place = if cookie == 0 {
             7
         } else {
-            met[..count].iter().position(|c| *c == cookie).unwrap_or_else(|| {
-                met[count] = cookie;
-                count += 1;
-                count - 1
-            })
+            met[..count]
+                .iter()
+                .position(|c| *c == cookie)
+                .unwrap_or_else(|| {
+                    met[count] = cookie;
+                    count += 1;
+                    count - 1
+                })
         };
         look = look << 3 | place as u64;
     };
@@ -457,26 +530,48 @@ fn look_cookies(k: &Kernel, first: &[u8], kdata: Option<KdataKey>) -> u64 {
 fn look_map(k: &Kernel, m: &Map) -> u64 {
     let free = m.free.rcu.count_ones() + 8 * m.free.tasks.count_ones();
     mix(&[
-        m.state as u64 | u64::from(m.refs) << 8 | u64::from(m.fds) << 16 | u64::from(m.filled) << 24,
+        m.state as u64
+            | u64::from(m.refs) << 8
+            | u64::from(m.fds) << 16
+            | u64::from(m.filled) << 24,
         u64::from(m.lock.is_some()) | u64::from(m.free.stage) << 8 | u64::from(free) << 16,
-        m.kdata.and_then(|d| k.kdatas.get(d)).map_or(0, |d| look_kdata(k, d)),
+        m.kdata
+            .and_then(|d| k.kdatas.get(d))
+            .map_or(0, |d| look_kdata(k, d)),
         look_cookies(k, &m.link_cookies, m.kdata),
     ])
 }
 
 fn look_kdata(k: &Kernel, d: &Kdata) -> u64 {
-    let free = d.free.rcu.count_ones() + 8 * d.free.tasks.count_ones() + 64 * d.free.trace.count_ones();
-    let pages = d.pages.iter().flatten().filter_map(|p| k.images.get(*p)).map(look_image);
-    let functions = d.func.iter().map(|f| u64::from(f.image.is_some())).sum::<u64>();
+    let free =
+        d.free.rcu.count_ones() + 8 * d.free.tasks.count_ones() + 64 * d.free.trace.count_ones();
+    let pages = d
+        .pages
+        .iter()
+        .flatten()
+        .filter_map(|p| k.images.get(*p))
+        .map(look_image);
+    let functions = d
+        .func
+        .iter()
+        .map(|f| u64::from(f.image.is_some()))
+        .sum::<u64>();
     mix(&[
-        u64::from(d.refs) | u64::from(d.registered) << 8 | u64::from(d.attachment) << 16 | functions << 24,
+        u64::from(d.refs)
+            | u64::from(d.registered) << 8
+            | u64::from(d.attachment) << 16
+            | functions << 24,
         u64::from(d.free.stage) | u64::from(free) << 8,
         pages.fold(0, |h, p| mix(&[h, p])),
         d.func.iter().zip(d.ksyms).fold(0, |h, (f, s)| {
             let dangling = f.image.is_some_and(|i| k.images.get(i).is_none());
-            let ksym = s.map_or(0, |s| k.ksyms.get(s).map_or(1, |s| {
-                2 + u64::from(s.listed) + 2 * u64::from(s.func == *f) + 4 * u64::from(s.func.image.is_some())
-            }));
+            let ksym = s.map_or(0, |s| {
+                k.ksyms.get(s).map_or(1, |s| {
+                    2 + u64::from(s.listed)
+                        + 2 * u64::from(s.func == *f)
+                        + 4 * u64::from(s.func.image.is_some())
+                })
+            });
             h << 5 | u64::from(dangling) << 4 | ksym
         }),
     ])
@@ -487,32 +582,58 @@ fn look(k: &Kernel, c: &Cpu) -> u64 {
         return u64::from(c.position);
     }
     let some = [
-        c.map.is_some(), c.old.is_some(), c.link.is_some(), c.kdata.is_some(), c.old_kdata.is_some(),
-        c.attachment.is_some(), c.old_attachment.is_some(), c.func.image.is_some(),
+        c.map.is_some(),
+        c.old.is_some(),
+        c.link.is_some(),
+        c.kdata.is_some(),
+        c.old_kdata.is_some(),
+        c.attachment.is_some(),
+        c.old_attachment.is_some(),
+        c.func.image.is_some(),
     ];
     let some = some.iter().fold(0, |h, b| h << 1 | u64::from(*b));
     mix(&[
-        c.pc as u64 | (c.op as u64) << 8 | (c.ret as u64) << 16 | (c.call_ret as u64) << 24
-            | u64::from(c.position) << 32 | u64::from(c.member) << 40 | u64::from(c.holds) << 48
+        c.pc as u64
+            | (c.op as u64) << 8
+            | (c.ret as u64) << 16
+            | (c.call_ret as u64) << 24
+            | u64::from(c.position) << 32
+            | u64::from(c.member) << 40
+            | u64::from(c.holds) << 48
             | u64::from(c.dirty) << 56,
-        u64::from(c.seen) | u64::from(c.err as u8) << 16 | some << 24
-            | u64::from(c.readers.rcu) << 32 | u64::from(c.readers.trace) << 40
-            | u64::from(c.readers.tasks) << 48 | u64::from(c.wait.stage) << 56,
-        c.map.and_then(|m| k.maps.get(m)).map_or(0, |m| look_map(k, m)),
+        u64::from(c.seen)
+            | u64::from(c.err as u8) << 16
+            | some << 24
+            | u64::from(c.readers.rcu) << 32
+            | u64::from(c.readers.trace) << 40
+            | u64::from(c.readers.tasks) << 48
+            | u64::from(c.wait.stage) << 56,
+        c.map
+            .and_then(|m| k.maps.get(m))
+            .map_or(0, |m| look_map(k, m)),
         c.link.and_then(|l| k.links.get(l)).map_or(0, |l| {
-            u64::from(l.refs) | u64::from(l.fds) << 8 | u64::from(l.pinned) << 16 | u64::from(l.map.is_some()) << 17
+            u64::from(l.refs)
+                | u64::from(l.fds) << 8
+                | u64::from(l.pinned) << 16
+                | u64::from(l.map.is_some()) << 17
         }),
     ])
 }
 
-fn permutations(order: &[u8; MAX_CPUS], groups: &[(usize, usize)], f: &mut impl FnMut(&[u8; MAX_CPUS])) {
+fn permutations(
+    order: &[u8; MAX_CPUS],
+    groups: &[(usize, usize)],
+    f: &mut impl FnMut(&[u8; MAX_CPUS]),
+) {
     fn go(
         order: &mut [u8; MAX_CPUS],
         groups: &[(usize, usize)],
         at: usize,
         f: &mut impl FnMut(&[u8; MAX_CPUS]),
     ) {
-        let Some(((start, len), rest)) = groups.split_first() else { return f(order) };
+        let Some(((start, len), rest)) = groups.split_first() else {
+            return f(order);
+        };
         if at + 1 >= *len {
             return go(order, rest, 0, f);
         }
@@ -597,7 +718,9 @@ impl Visitor for Writer<'_> {
     }
     #[inline]
     fn cpu(&mut self, value: &mut u8) {
-        let new = value.checked_sub(1).map_or(0, |c| self.names.cpus[usize::from(c)] + 1);
+        let new = value
+            .checked_sub(1)
+            .map_or(0, |c| self.names.cpus[usize::from(c)] + 1);
         self.put(new);
     }
     #[inline]
@@ -622,7 +745,9 @@ impl Visitor for Writer<'_> {
     }
     #[inline]
     fn prog(&mut self, value: &mut u8) {
-        let new = value.checked_sub(1).map_or(0, |p| self.names.progs[usize::from(p)] + 1);
+        let new = value
+            .checked_sub(1)
+            .map_or(0, |p| self.names.progs[usize::from(p)] + 1);
         self.put(new);
     }
 }
@@ -668,7 +793,9 @@ impl Reader {
     fn new(mut squeezed: &[u8]) -> Self {
         let mut bytes = [0; BUFFER];
         for block in bytes.chunks_exact_mut(64) {
-            let Some((mask, rest)) = squeezed.split_first() else { break };
+            let Some((mask, rest)) = squeezed.split_first() else {
+                break;
+            };
             squeezed = rest;
             for (i, word) in block.chunks_exact_mut(8).enumerate() {
                 if mask & (1 << i) != 0 {
@@ -690,7 +817,10 @@ impl Reader {
 
     #[inline]
     fn key<T>(&mut self, key: &mut Option<Key<T>>) {
-        *key = self.get().checked_sub(1).map(|slot| Key::new(usize::from(slot)));
+        *key = self
+            .get()
+            .checked_sub(1)
+            .map(|slot| Key::new(usize::from(slot)));
     }
 }
 

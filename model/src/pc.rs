@@ -66,6 +66,8 @@ steps! {
     "kernel/bpf/syscall.c" {
         "bpf_map_put" {
             MapPut No "Drops a map reference; the last one queues bpf_map_free_deferred().";
+        }
+        "__sys_bpf" {
             PutRefs No "Drops what the system call still holds: F_REPLACE's old map, attachments, the link.";
             Finish Both "The system call returns its result.";
         }

@@ -13,7 +13,8 @@ use crate::kernel::{
 use crate::mover;
 use crate::pc::{Mover, Pc};
 use crate::proc::{
-    attachment, call, link, link_create, link_detach, link_update, map, map_free, map_update, prepare, syscall,
+    attachment, call, link, link_create, link_detach, link_update, map, map_free, map_update,
+    prepare, syscall,
 };
 use crate::subsys::{dummy, sched_ext, tcp_cong, testmod};
 use crate::table::Key;
@@ -76,7 +77,10 @@ pub struct Machine {
 
 /// Whether the world's types are sched_ext's (its members are called through its own copy).
 pub(crate) fn scx_types(world: &World) -> bool {
-    world.types.iter().any(|t| matches!(t.subsystem, Subsystem::SchedExt | Subsystem::SchedExt612))
+    world
+        .types
+        .iter()
+        .any(|t| matches!(t.subsystem, Subsystem::SchedExt | Subsystem::SchedExt612))
 }
 
 impl Machine {
@@ -85,7 +89,10 @@ impl Machine {
     /// # Errors
     /// The text of the first set-up operation that did not return 0 or broke an invariant.
     pub fn new(world: World, design: Design) -> Result<Self, String> {
-        let mut k = Kernel { alloc_failures: 0, ..Kernel::default() };
+        let mut k = Kernel {
+            alloc_failures: 0,
+            ..Kernel::default()
+        };
         k.subsys.tcp_next = Node::Head;
         k.subsys.tcp_prev = Node::Head;
         let procs = (1u8 << world.procs) - 1;
@@ -93,9 +100,16 @@ impl Machine {
             prog.refs = world.procs;
             prog.fds = procs;
         }
-        let mut machine = Machine { world, design, merge: false, initial: k };
+        let mut machine = Machine {
+            world,
+            design,
+            merge: false,
+            initial: k,
+        };
         for (i, operation) in machine.world.setup.clone().iter().enumerate() {
-            machine.run_alone(&mut k, *operation).map_err(|e| format!("set-up operation {}: {e}", i + 1))?;
+            machine
+                .run_alone(&mut k, *operation)
+                .map_err(|e| format!("set-up operation {}: {e}", i + 1))?;
         }
         k.cpus[0].position = 0;
         k.alloc_failures = machine.world.alloc_failures;
@@ -113,9 +127,15 @@ impl Machine {
     /// # Errors
     /// Says what the operation returned if not 0, or what it broke.
     pub fn run_alone(&self, k: &mut Kernel, operation: Operation) -> Result<(), String> {
-        let request = self.resolve(k, 0, operation).ok_or("its target does not exist")?;
+        let request = self
+            .resolve(k, 0, operation)
+            .ok_or("its target does not exist")?;
         let err = self.run_request(k, request)?;
-        if err == 0 { Ok(()) } else { Err(format!("it returned {}", crate::exec::errno::name(err))) }
+        if err == 0 {
+            Ok(())
+        } else {
+            Err(format!("it returned {}", crate::exec::errno::name(err)))
+        }
     }
 
     /// Like [`Machine::run_alone`], for a request; gives the operation's result.
@@ -133,7 +153,11 @@ impl Machine {
             report.clear();
             self.apply(k, action, &mut report, None);
             if let Some(v) = report.violations.first().filter(|_| report.fatal) {
-                return Err(format!("it breaks {} at {}", v.invariant.id(), v.step.name()));
+                return Err(format!(
+                    "it breaks {} at {}",
+                    v.invariant.id(),
+                    v.step.name()
+                ));
             }
             let mut work = Vec::new();
             self.enabled_work(k, &mut work);
@@ -143,7 +167,11 @@ impl Machine {
                 work.first().copied()
             };
         }
-        if k.cpus[0].pc == Pc::Idle { Ok(result) } else { Err("it never returns".into()) }
+        if k.cpus[0].pc == Pc::Idle {
+            Ok(result)
+        } else {
+            Err("it never returns".into())
+        }
     }
 
     // ---- what is enabled --------------------------------------------------------------------------
@@ -193,28 +221,41 @@ impl Machine {
             if k.procs[usize::from(proc)].exiting {
                 continue;
             }
-            let mut threads = (0..self.world.cpus.len()).filter(|c| self.world.cpus[*c].proc == proc);
+            let mut threads =
+                (0..self.world.cpus.len()).filter(|c| self.world.cpus[*c].proc == proc);
             let first = threads.clone().next();
             let idle = threads.clone().all(|c| k.cpus[c].pc == Pc::Idle);
             if idle
                 && threads.all(|c| self.done(k, c as CpuId))
                 && let Some(first) = first
             {
-                out.push(Action::Begin(first as CpuId, Request { kind: OpKind::Exit, ..Request::default() }));
+                out.push(Action::Begin(
+                    first as CpuId,
+                    Request {
+                        kind: OpKind::Exit,
+                        ..Request::default()
+                    },
+                ));
             }
         }
-        if all_exited
-            && k.cpus[0].pc == Pc::Idle
-        {
+        if all_exited && k.cpus[0].pc == Pc::Idle {
             // bpffs is unmounted: the remaining pins go, in any order.
             for (link, _) in k.links.iter().filter(|(_, l)| l.pinned) {
-                let request = Request { kind: OpKind::LinkUnpin, link: Some(link), ..Request::default() };
+                let request = Request {
+                    kind: OpKind::LinkUnpin,
+                    link: Some(link),
+                    ..Request::default()
+                };
                 out.push(Action::Begin(0, request));
             }
             // A registered plain map outlives its fds: `bpftool struct_ops unregister` finds it by its id.
             for (map, m) in k.maps.iter() {
                 if m.state == MapState::InUse && !self.world.maps[usize::from(m.decl)].link {
-                    let request = Request { kind: OpKind::MapDelete, map: Some(map), ..Request::default() };
+                    let request = Request {
+                        kind: OpKind::MapDelete,
+                        map: Some(map),
+                        ..Request::default()
+                    };
                     out.push(Action::Begin(0, request));
                 }
             }
@@ -229,7 +270,9 @@ impl Machine {
             Plan::Free { kinds, budget } => {
                 let mut any = false;
                 if position < *budget {
-                    kinds.iter().for_each(|kind| self.requests(k, cpu, *kind, &mut |_| any = true));
+                    kinds
+                        .iter()
+                        .for_each(|kind| self.requests(k, cpu, *kind, &mut |_| any = true));
                 }
                 !any
             }
@@ -240,7 +283,9 @@ impl Machine {
         let state = &k.cpus[usize::from(cpu)];
         match &self.world.cpus[usize::from(cpu)].plan {
             Plan::Fixed(operations) => {
-                let Some(operation) = operations.get(usize::from(state.position)) else { return };
+                let Some(operation) = operations.get(usize::from(state.position)) else {
+                    return;
+                };
                 // An operation without target returns -EBADF at once: the plan goes on.
                 let request = self.resolve(k, cpu, *operation).unwrap_or_default();
                 if self.may_begin(k, cpu, &request) {
@@ -251,7 +296,9 @@ impl Machine {
                 if state.position < *budget {
                     let start = out.len();
                     for kind in kinds {
-                        self.requests(k, cpu, *kind, &mut |request| out.push(Action::Begin(cpu, request)));
+                        self.requests(k, cpu, *kind, &mut |request| {
+                            out.push(Action::Begin(cpu, request))
+                        });
                     }
                     let mut i = start;
                     while i < out.len() {
@@ -273,12 +320,19 @@ impl Machine {
         match request.kind {
             OpKind::SockCall | OpKind::SockClose => {
                 k.socks[usize::from(request.arg)].busy.is_none()
-                    && !k.cpus.iter().any(|c| c.pc == Pc::SockRelease && c.arg == request.arg)
+                    && !k
+                        .cpus
+                        .iter()
+                        .any(|c| c.pc == Pc::SockRelease && c.arg == request.arg)
             }
             OpKind::Call => k.subsys.st_ops_mutex.is_none(),
             OpKind::Exit => {
                 let proc = self.world.cpus[usize::from(cpu)].proc;
-                self.world.cpus.iter().enumerate().all(|(i, c)| c.proc != proc || k.cpus[i].pc == Pc::Idle)
+                self.world
+                    .cpus
+                    .iter()
+                    .enumerate()
+                    .all(|(i, c)| c.proc != proc || k.cpus[i].pc == Pc::Idle)
             }
             OpKind::ScxError => !sched_ext::busy(k.subsys.scx.state),
             OpKind::TestRun => {
@@ -291,54 +345,115 @@ impl Machine {
 
     fn map_of(&self, k: &Kernel, cpu: CpuId, decl: u8) -> Option<MapKey> {
         let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
-        k.maps.iter().find(|(_, m)| m.decl == decl && m.fds & bit != 0).map(|m| m.0)
+        k.maps
+            .iter()
+            .find(|(_, m)| m.decl == decl && m.fds & bit != 0)
+            .map(|m| m.0)
     }
 
     fn link_of(&self, k: &Kernel, cpu: CpuId, name: u8) -> Option<LinkKey> {
         let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
-        k.links.iter().find(|(_, l)| l.name == name && l.fds & bit != 0).map(|l| l.0)
+        k.links
+            .iter()
+            .find(|(_, l)| l.name == name && l.fds & bit != 0)
+            .map(|l| l.0)
     }
 
     /// The request that an operation of a fixed plan means now; `None` if its target does not exist.
     pub fn resolve(&self, k: &Kernel, cpu: CpuId, operation: Operation) -> Option<Request> {
-        let request = |kind| Request { kind, ..Request::default() };
+        let request = |kind| Request {
+            kind,
+            ..Request::default()
+        };
         let map = |decl| self.map_of(k, cpu, decl);
         let link = |name| self.link_of(k, cpu, name);
-        let on_map = |kind, decl| map(decl).map(|m| Request { map: Some(m), ..request(kind) });
-        let on_link = |kind, name| link(name).map(|l| Request { link: Some(l), ..request(kind) });
+        let on_map = |kind, decl| {
+            map(decl).map(|m| Request {
+                map: Some(m),
+                ..request(kind)
+            })
+        };
+        let on_link = |kind, name| {
+            link(name).map(|l| Request {
+                link: Some(l),
+                ..request(kind)
+            })
+        };
         match operation {
-            Operation::MapCreate { map } => Some(Request { arg: map, ..request(OpKind::MapCreate) }),
+            Operation::MapCreate { map } => Some(Request {
+                arg: map,
+                ..request(OpKind::MapCreate)
+            }),
             Operation::MapUpdate { map } => on_map(OpKind::MapUpdate, map),
             Operation::MapDelete { map } => on_map(OpKind::MapDelete, map),
             Operation::MapLookup { map } => on_map(OpKind::MapLookup, map),
             Operation::MapClose { map } => on_map(OpKind::MapClose, map),
-            Operation::LinkCreate { map, cookie, link } => on_map(OpKind::LinkCreate, map)
-                .map(|r| Request { cookie, arg: link, ..r }),
-            Operation::SysBpfLinkCreate { map, cookie, link } => on_map(OpKind::SysBpfLinkCreate, map)
-                .map(|r| Request { cookie, arg: link, ..r }),
-            Operation::LinkUpdate { link: name, map: new, replace } => {
+            Operation::LinkCreate { map, cookie, link } => {
+                on_map(OpKind::LinkCreate, map).map(|r| Request {
+                    cookie,
+                    arg: link,
+                    ..r
+                })
+            }
+            Operation::SysBpfLinkCreate { map, cookie, link } => {
+                on_map(OpKind::SysBpfLinkCreate, map).map(|r| Request {
+                    cookie,
+                    arg: link,
+                    ..r
+                })
+            }
+            Operation::LinkUpdate {
+                link: name,
+                map: new,
+                replace,
+            } => {
                 let old = match replace {
                     Some(old) => Some(map(old)?),
                     None => None,
                 };
-                Some(Request { link: Some(link(name)?), map: Some(map(new)?), old, ..request(OpKind::LinkUpdate) })
+                Some(Request {
+                    link: Some(link(name)?),
+                    map: Some(map(new)?),
+                    old,
+                    ..request(OpKind::LinkUpdate)
+                })
             }
             Operation::LinkDetach { link } => on_link(OpKind::LinkDetach, link),
             Operation::LinkClose { link } => on_link(OpKind::LinkClose, link),
             Operation::LinkPin { link: name } => {
                 on_link(OpKind::LinkPin, name).filter(|r| !r.link.is_some_and(|l| pinned(k, l)))
             }
-            Operation::LinkUnpin { link } => k.links.iter().find(|(_, l)| l.name == link && l.pinned)
-                .map(|(l, _)| Request { link: Some(l), ..request(OpKind::LinkUnpin) }),
+            Operation::LinkUnpin { link } => k
+                .links
+                .iter()
+                .find(|(_, l)| l.name == link && l.pinned)
+                .map(|(l, _)| Request {
+                    link: Some(l),
+                    ..request(OpKind::LinkUnpin)
+                }),
             Operation::LinkInfo { link } => on_link(OpKind::LinkInfo, link),
-            Operation::SockOpen { key } => Some(Request { arg: key, ..request(OpKind::SockOpen) }),
-            Operation::SockCall { sock, member } => self.sock(k, cpu, sock)
-                .map(|_| Request { arg: sock, member, ..request(OpKind::SockCall) }),
-            Operation::SockClose { sock } => {
-                self.sock(k, cpu, sock).map(|_| Request { arg: sock, ..request(OpKind::SockClose) })
-            }
-            Operation::Call { entry, member } => Some(Request { arg: entry, member, ..request(OpKind::Call) }),
-            Operation::TestRun { prog } => Some(Request { arg: prog, ..request(OpKind::TestRun) }),
+            Operation::SockOpen { key } => Some(Request {
+                arg: key,
+                ..request(OpKind::SockOpen)
+            }),
+            Operation::SockCall { sock, member } => self.sock(k, cpu, sock).map(|_| Request {
+                arg: sock,
+                member,
+                ..request(OpKind::SockCall)
+            }),
+            Operation::SockClose { sock } => self.sock(k, cpu, sock).map(|_| Request {
+                arg: sock,
+                ..request(OpKind::SockClose)
+            }),
+            Operation::Call { entry, member } => Some(Request {
+                arg: entry,
+                member,
+                ..request(OpKind::Call)
+            }),
+            Operation::TestRun { prog } => Some(Request {
+                arg: prog,
+                ..request(OpKind::TestRun)
+            }),
             Operation::ScxError => Some(request(OpKind::ScxError)),
             Operation::Rmmod => Some(request(OpKind::Rmmod)),
             Operation::Exit => Some(request(OpKind::Exit)),
@@ -353,7 +468,10 @@ impl Machine {
 
     /// Every request of one kind that has a target now.
     fn requests(&self, k: &Kernel, cpu: CpuId, kind: OpKind, push: &mut dyn FnMut(Request)) {
-        let request = Request { kind, ..Request::default() };
+        let request = Request {
+            kind,
+            ..Request::default()
+        };
         let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
         let maps = || k.maps.iter().filter(move |(_, m)| m.fds & bit != 0);
         let links = || k.links.iter().filter(move |(_, l)| l.fds & bit != 0);
@@ -363,53 +481,89 @@ impl Machine {
             OpKind::MapCreate => {
                 for decl in 0..self.world.maps.len() as u8 {
                     if !k.maps.iter().any(|(_, m)| m.decl == decl) {
-                        push(Request { arg: decl, ..request });
+                        push(Request {
+                            arg: decl,
+                            ..request
+                        });
                     }
                 }
             }
             OpKind::MapUpdate | OpKind::MapDelete | OpKind::MapLookup | OpKind::MapClose => {
                 for (map, _) in maps() {
-                    push(Request { map: Some(map), ..request });
+                    push(Request {
+                        map: Some(map),
+                        ..request
+                    });
                 }
             }
             OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
-                let coming = k.cpus.iter().filter(|c| matches!(c.pc, Pc::LcGet | Pc::LcValid | Pc::LcAlloc)).count();
+                let coming = k
+                    .cpus
+                    .iter()
+                    .filter(|c| matches!(c.pc, Pc::LcGet | Pc::LcValid | Pc::LcAlloc))
+                    .count();
                 if k.links.len() + coming >= usize::from(self.world.max_links) {
                     return;
                 }
                 for (map, _) in maps() {
                     for cookie in 1..self.world.cookies.len().max(2) as u8 {
-                        let cookie = if usize::from(cookie) < self.world.cookies.len() { cookie } else { 0 };
-                        push(Request { map: Some(map), cookie, ..request });
+                        let cookie = if usize::from(cookie) < self.world.cookies.len() {
+                            cookie
+                        } else {
+                            0
+                        };
+                        push(Request {
+                            map: Some(map),
+                            cookie,
+                            ..request
+                        });
                     }
                 }
             }
             OpKind::LinkUpdate => {
                 for (link, _) in links() {
                     for (map, _) in maps() {
-                        push(Request { link: Some(link), map: Some(map), ..request });
+                        push(Request {
+                            link: Some(link),
+                            map: Some(map),
+                            ..request
+                        });
                         for (old, _) in maps() {
-                            push(Request { link: Some(link), map: Some(map), old: Some(old), ..request });
+                            push(Request {
+                                link: Some(link),
+                                map: Some(map),
+                                old: Some(old),
+                                ..request
+                            });
                         }
                     }
                 }
             }
             OpKind::LinkDetach | OpKind::LinkClose | OpKind::LinkInfo => {
                 for (link, _) in links() {
-                    push(Request { link: Some(link), ..request });
+                    push(Request {
+                        link: Some(link),
+                        ..request
+                    });
                 }
             }
             OpKind::LinkPin => {
                 for (link, l) in links() {
                     if !l.pinned {
-                        push(Request { link: Some(link), ..request });
+                        push(Request {
+                            link: Some(link),
+                            ..request
+                        });
                     }
                 }
             }
             OpKind::LinkUnpin => {
                 for (link, l) in k.links.iter() {
                     if l.pinned {
-                        push(Request { link: Some(link), ..request });
+                        push(Request {
+                            link: Some(link),
+                            ..request
+                        });
                     }
                 }
             }
@@ -417,7 +571,10 @@ impl Machine {
                 let coming = k.cpus.iter().filter(|c| c.pc == Pc::SockGet).count();
                 if k.socks.iter().filter(|s| s.kdata.is_none()).count() > coming {
                     for key in 0..self.world.keys.len() as u8 {
-                        push(Request { arg: key, ..request });
+                        push(Request {
+                            arg: key,
+                            ..request
+                        });
                     }
                 }
             }
@@ -426,7 +583,11 @@ impl Machine {
                     if self.sock(k, cpu, sock).is_some() {
                         let members = if kind == OpKind::SockCall { members } else { 1 };
                         for member in 0..members {
-                            push(Request { arg: sock, member, ..request });
+                            push(Request {
+                                arg: sock,
+                                member,
+                                ..request
+                            });
                         }
                     }
                 }
@@ -439,13 +600,20 @@ impl Machine {
                 };
                 for entry in 0..entries {
                     for member in 0..members {
-                        push(Request { arg: entry, member, ..request });
+                        push(Request {
+                            arg: entry,
+                            member,
+                            ..request
+                        });
                     }
                 }
             }
             OpKind::TestRun => {
                 for prog in 0..self.world.progs.len() as u8 {
-                    push(Request { arg: prog, ..request });
+                    push(Request {
+                        arg: prog,
+                        ..request
+                    });
                 }
             }
             OpKind::ScxError => {
@@ -466,7 +634,10 @@ impl Machine {
         let c = &k.cpus[usize::from(cpu)];
         match c.pc {
             Pc::Idle => false,
-            Pc::UpdLock => c.map.and_then(|m| k.maps.get(m)).is_none_or(|m| m.lock.is_none()),
+            Pc::UpdLock => c
+                .map
+                .and_then(|m| k.maps.get(m))
+                .is_none_or(|m| m.lock.is_none()),
             Pc::LcLock | Pc::LuLock | Pc::LdLock => k.update_mutex.is_none(),
             Pc::SyncRcu | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait => c.wait.elapsed(),
             Pc::ScxEnable | Pc::ScxDisable => !sched_ext::busy(k.subsys.scx.state),
@@ -506,7 +677,13 @@ impl Machine {
     // ---- what an action does ------------------------------------------------------------------------
 
     /// Applies an enabled action. `event` gets a sentence about each step.
-    pub fn apply(&self, k: &mut Kernel, action: Action, report: &mut Report, event: Option<&mut String>) {
+    pub fn apply(
+        &self,
+        k: &mut Kernel,
+        action: Action,
+        report: &mut Report,
+        event: Option<&mut String>,
+    ) {
         self.apply_recorded(k, action, report, event, None);
     }
 
@@ -584,7 +761,9 @@ impl Machine {
         loop {
             actions.clear();
             self.enabled_work(k, &mut actions);
-            let Some(action) = actions.iter().find(|a| !self.leaves_stale_keys(k, **a)) else { return };
+            let Some(action) = actions.iter().find(|a| !self.leaves_stale_keys(k, **a)) else {
+                return;
+            };
             record(*action);
             self.take(k, *action, report, event);
         }
@@ -607,7 +786,13 @@ impl Machine {
     }
 
     /// One step. Returns whether it was a right or both mover, so that one more may follow freely.
-    fn take(&self, k: &mut Kernel, action: Action, report: &mut Report, event: &mut Option<&mut String>) -> bool {
+    fn take(
+        &self,
+        k: &mut Kernel,
+        action: Action,
+        report: &mut Report,
+        event: &mut Option<&mut String>,
+    ) -> bool {
         let mut x = Exec {
             k,
             world: &self.world,
@@ -629,7 +814,10 @@ impl Machine {
                     x.c().err = crate::exec::errno::EBADF;
                     crate::exec::event!(x, "no such fd: -EBADF");
                     let position = x.c().position;
-                    *x.c() = Cpu { position, ..Cpu::default() };
+                    *x.c() = Cpu {
+                        position,
+                        ..Cpu::default()
+                    };
                     begun
                 } else {
                     begun.and_then(|()| {
@@ -642,7 +830,9 @@ impl Machine {
             Action::Step(cpu, choice) => {
                 x.pc = x.k.cpus[usize::from(cpu)].pc;
                 x.choice = choice;
-                let mover = x.pc.info().map_or(Mover::No, |i| mover::of(self, x.k, cpu, i.mover));
+                let mover =
+                    x.pc.info()
+                        .map_or(Mover::No, |i| mover::of(self, x.k, cpu, i.mover));
                 early = matches!(mover, Mover::Right | Mover::Both);
                 note(&mut x);
                 cpu_step(&mut x)
@@ -675,7 +865,10 @@ impl Machine {
             return;
         }
         if x.counted && !invariant::refcounts_balance(x.k, &self.world, &self.design) {
-            let _ = x.broken(Invariant::RefcountsBalance, format_args!("a count differs from its holders"));
+            let _ = x.broken(
+                Invariant::RefcountsBalance,
+                format_args!("a count differs from its holders"),
+            );
             x.report.fatal = true;
             return;
         }
@@ -690,7 +883,11 @@ impl Machine {
             return;
         }
         if k.cpus.iter().any(|c| c.pc != Pc::Idle) {
-            let stuck = k.cpus.iter().find(|c| c.pc != Pc::Idle).map_or(Pc::Idle, |c| c.pc);
+            let stuck = k
+                .cpus
+                .iter()
+                .find(|c| c.pc != Pc::Idle)
+                .map_or(Pc::Idle, |c| c.pc);
             report.violate(Invariant::NoDeadlock, stuck);
             return;
         }
@@ -704,7 +901,8 @@ impl Machine {
 
     /// Whether some CPU waits for a lock or a grace period.
     pub fn somebody_waits(&self, k: &Kernel) -> bool {
-        (0..self.world.cpus.len()).any(|c| k.cpus[c].pc != Pc::Idle && !self.can_move(k, c as CpuId))
+        (0..self.world.cpus.len())
+            .any(|c| k.cpus[c].pc != Pc::Idle && !self.can_move(k, c as CpuId))
     }
 
     /// The name of a step about to be taken by `action`, for tables.
@@ -723,7 +921,7 @@ impl Machine {
                     allocs: 0,
                     report: &mut report,
                     event: None,
-                            counted: false,
+                    counted: false,
                 };
                 match syscall::begin(&mut x, request) {
                     Ok(()) => copy.cpus[usize::from(cpu)].pc,
@@ -732,13 +930,19 @@ impl Machine {
             }
             Action::Step(cpu, _) => k.cpus[usize::from(cpu)].pc,
             Action::MapWork(key) => {
-                if k.maps.get(key).is_some_and(|m: &Map| m.free.stage == 1) { Pc::MapFree } else { Pc::MapFreeGp }
+                if k.maps.get(key).is_some_and(|m: &Map| m.free.stage == 1) {
+                    Pc::MapFree
+                } else {
+                    Pc::MapFreeGp
+                }
             }
-            Action::AttachmentWork(key) => match k.kdatas.get(key).map_or(0, |d: &Kdata| d.free.stage) {
-                1 => Pc::AttachmentFree,
-                2 | 3 => Pc::AttachmentFreeGp,
-                _ => Pc::AttachmentFreeEnd,
-            },
+            Action::AttachmentWork(key) => {
+                match k.kdatas.get(key).map_or(0, |d: &Kdata| d.free.stage) {
+                    1 => Pc::AttachmentFree,
+                    2 | 3 => Pc::AttachmentFreeGp,
+                    _ => Pc::AttachmentFreeEnd,
+                }
+            }
         }
     }
 }
@@ -761,7 +965,12 @@ fn note(x: &mut Exec<'_>) {
         let state = 1 << map.state as u16;
         x.saw(state);
     }
-    if x.pc == Pc::LuCheck && cpu.link.and_then(|l| x.k.links.get(l)).is_some_and(|l| l.map.is_none()) {
+    if x.pc == Pc::LuCheck
+        && cpu
+            .link
+            .and_then(|l| x.k.links.get(l))
+            .is_some_and(|l| l.map.is_none())
+    {
         x.saw(seen::DETACHED);
     }
 }
@@ -773,32 +982,103 @@ fn cpu_step(x: &mut Exec<'_>) -> Step {
         Pc::Finish => syscall::finish(x),
         Pc::ExitNext => syscall::exit_next(x),
         Pc::ProgRelease => syscall::prog_release(x),
-        Pc::MapPut | Pc::MapCreate | Pc::MapAlloc | Pc::MapLookup | Pc::MapRelease | Pc::DelCmpxchg
+        Pc::MapPut
+        | Pc::MapCreate
+        | Pc::MapAlloc
+        | Pc::MapLookup
+        | Pc::MapRelease
+        | Pc::DelCmpxchg
         | Pc::DelUnregDone => map::step(x),
-        Pc::PutRefs | Pc::LinkPut | Pc::LinkRelease | Pc::LinkPin | Pc::LinkUnpin | Pc::LinkInfo
+        Pc::PutRefs
+        | Pc::LinkPut
+        | Pc::LinkRelease
+        | Pc::LinkPin
+        | Pc::LinkUnpin
+        | Pc::LinkInfo
         | Pc::LinkInfoRead => link::step(x),
-        Pc::UpdTlinks | Pc::UpdLock | Pc::UpdMembers | Pc::UpdPublish | Pc::UpdKsymsEarly | Pc::UpdRegDone
-        | Pc::UpdUnlock | Pc::UpdKsyms => map_update::step(x),
-        Pc::LcGet | Pc::LcValid | Pc::LcAlloc | Pc::LcBuild | Pc::LcLock | Pc::LcGuard | Pc::LcKsymsEarly
-        | Pc::LcReg | Pc::LcRegDone | Pc::LcUnlock | Pc::LcSettle | Pc::LcCleanup => link_create::step(x),
+        Pc::UpdTlinks
+        | Pc::UpdLock
+        | Pc::UpdMembers
+        | Pc::UpdPublish
+        | Pc::UpdKsymsEarly
+        | Pc::UpdRegDone
+        | Pc::UpdUnlock
+        | Pc::UpdKsyms => map_update::step(x),
+        Pc::LcGet
+        | Pc::LcValid
+        | Pc::LcAlloc
+        | Pc::LcBuild
+        | Pc::LcLock
+        | Pc::LcGuard
+        | Pc::LcKsymsEarly
+        | Pc::LcReg
+        | Pc::LcRegDone
+        | Pc::LcUnlock
+        | Pc::LcSettle
+        | Pc::LcCleanup => link_create::step(x),
         Pc::PrepMember | Pc::PrepSeal => {
-            if x.c().op == OpKind::LinkUpdate { link_update::step(x) } else { link_create::step(x) }
+            if x.c().op == OpKind::LinkUpdate {
+                link_update::step(x)
+            } else {
+                link_create::step(x)
+            }
         }
-        Pc::LuGet | Pc::LuValid | Pc::LuBuild | Pc::LuLock | Pc::LuCheck | Pc::LuKsymsEarly | Pc::LuUpdate
-        | Pc::LuUpdDone | Pc::LuWait | Pc::LuUnlock => link_update::step(x),
-        Pc::LdGet | Pc::LdLock | Pc::LdCheck | Pc::LdUnregDone | Pc::LdWait | Pc::LdUnlock
-        | Pc::DeallocUnreg | Pc::DeallocFree => link_detach::step(x),
-        Pc::CallRead | Pc::CallEnter | Pc::CallBody | Pc::CallSleep | Pc::CallExit | Pc::CallRet => call::step(x),
-        Pc::TcpReg | Pc::TcpUnreg | Pc::TcpUpdate | Pc::SyncRcu | Pc::SockFind | Pc::SockGet | Pc::SockCall
-        | Pc::SockCallDone | Pc::SockRelease => tcp_cong::step(x),
-        Pc::ScxEnable | Pc::ScxInitDone | Pc::ScxDisable | Pc::ScxDisabled | Pc::ScxError | Pc::ScxCall
+        Pc::LuGet
+        | Pc::LuValid
+        | Pc::LuBuild
+        | Pc::LuLock
+        | Pc::LuCheck
+        | Pc::LuKsymsEarly
+        | Pc::LuUpdate
+        | Pc::LuUpdDone
+        | Pc::LuWait
+        | Pc::LuUnlock => link_update::step(x),
+        Pc::LdGet
+        | Pc::LdLock
+        | Pc::LdCheck
+        | Pc::LdUnregDone
+        | Pc::LdWait
+        | Pc::LdUnlock
+        | Pc::DeallocUnreg
+        | Pc::DeallocFree => link_detach::step(x),
+        Pc::CallRead
+        | Pc::CallEnter
+        | Pc::CallBody
+        | Pc::CallSleep
+        | Pc::CallExit
+        | Pc::CallRet => call::step(x),
+        Pc::TcpReg
+        | Pc::TcpUnreg
+        | Pc::TcpUpdate
+        | Pc::SyncRcu
+        | Pc::SockFind
+        | Pc::SockGet
+        | Pc::SockCall
+        | Pc::SockCallDone
+        | Pc::SockRelease => tcp_cong::step(x),
+        Pc::ScxEnable
+        | Pc::ScxInitDone
+        | Pc::ScxDisable
+        | Pc::ScxDisabled
+        | Pc::ScxError
+        | Pc::ScxCall
         | Pc::ScxCallDone => sched_ext::step(x),
-        Pc::AlwaysReg | Pc::AlwaysRegNext | Pc::AlwaysUnreg | Pc::AlwaysUpdate | Pc::SingletonReg
-        | Pc::SingletonUnreg | Pc::KeyedReg | Pc::KeyedUnreg | Pc::RegCall | Pc::RegCallDone | Pc::Rmmod => {
-            testmod::step(x)
-        }
+        Pc::AlwaysReg
+        | Pc::AlwaysRegNext
+        | Pc::AlwaysUnreg
+        | Pc::AlwaysUpdate
+        | Pc::SingletonReg
+        | Pc::SingletonUnreg
+        | Pc::KeyedReg
+        | Pc::KeyedUnreg
+        | Pc::RegCall
+        | Pc::RegCallDone
+        | Pc::Rmmod => testmod::step(x),
         Pc::DummyReg | Pc::TestRun | Pc::TestRunDone => dummy::step(x),
-        Pc::MapFree | Pc::MapFreeGp | Pc::AttachmentFree | Pc::AttachmentFreeGp
+        Pc::MapFree
+        | Pc::MapFreeGp
+        | Pc::AttachmentFree
+        | Pc::AttachmentFreeGp
         | Pc::AttachmentFreeEnd => unreachable!("steps of the worker"),
     }
 }

@@ -74,7 +74,10 @@ pub struct Table<T, const N: usize> {
 
 impl<T: Copy, const N: usize> Default for Table<T, N> {
     fn default() -> Self {
-        Table { slots: [Slot::Vacant; N], freed: 0 }
+        Table {
+            slots: [Slot::Vacant; N],
+            freed: 0,
+        }
     }
 }
 
@@ -89,7 +92,11 @@ impl<T: Copy, const N: usize> Table<T, N> {
     /// [`Full`] when there is none.
     #[inline]
     pub fn insert(&mut self, value: T) -> Result<Key<T>, Full> {
-        let slot = self.slots.iter().position(|s| matches!(s, Slot::Vacant)).ok_or(Full)?;
+        let slot = self
+            .slots
+            .iter()
+            .position(|s| matches!(s, Slot::Vacant))
+            .ok_or(Full)?;
         self.slots[slot] = Slot::Live(value);
         Ok(Key::new(slot))
     }
@@ -149,7 +156,10 @@ impl<T: Copy, const N: usize> Table<T, N> {
 
     /// Number of live objects.
     pub fn len(&self) -> usize {
-        self.slots.iter().filter(|s| matches!(s, Slot::Live(_))).count()
+        self.slots
+            .iter()
+            .filter(|s| matches!(s, Slot::Live(_)))
+            .count()
     }
 }
 

@@ -5,8 +5,8 @@
 //! the explorer; the round-trip property test is there to notice.
 
 use crate::kernel::{
-    Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey, Link, LinkKey,
-    Map, MapKey, MapState, Node, Prog, Readers, Reg, Scx, ScxState, Sock,
+    Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey,
+    Link, LinkKey, Map, MapKey, MapState, Node, Prog, Readers, Reg, Scx, ScxState, Sock,
 };
 use crate::pc::Pc;
 use crate::table::{Key, Slot, Table};
@@ -93,7 +93,11 @@ fn node<V: Visitor>(v: &mut V, n: &mut Node) {
         Node::Of(_) => 2,
     };
     v.byte(&mut tag);
-    let mut key = if let Node::Of(key) = n { Some(*key) } else { None };
+    let mut key = if let Node::Of(key) = n {
+        Some(*key)
+    } else {
+        None
+    };
     if tag == 2 {
         v.kdata(&mut key);
     }
@@ -115,7 +119,11 @@ fn readers<V: Visitor>(v: &mut V, r: &mut Readers) {
 fn op<V: Visitor>(v: &mut V, value: &mut OpKind) {
     let mut byte = *value as u8;
     v.byte(&mut byte);
-    *value = if byte == 0 { OpKind::None } else { OpKind::NAMES[usize::from(byte) - 1].0 };
+    *value = if byte == 0 {
+        OpKind::None
+    } else {
+        OpKind::NAMES[usize::from(byte) - 1].0
+    };
 }
 
 /// A CPU; one in user space has nothing but its position in the plan.
@@ -242,7 +250,13 @@ pub(crate) fn prog<V: Visitor>(v: &mut V, p: &mut Prog) {
 /// Everything but CPUs, tables and programs.
 #[inline]
 pub(crate) fn globals<V: Visitor>(v: &mut V, k: &mut Kernel) {
-    for Sock { kdata, expect, busy, fds } in &mut k.socks {
+    for Sock {
+        kdata,
+        expect,
+        busy,
+        fds,
+    } in &mut k.socks
+    {
         v.kdata(kdata);
         if kdata.is_some() {
             v.cookie(expect);
@@ -252,16 +266,31 @@ pub(crate) fn globals<V: Visitor>(v: &mut V, k: &mut Kernel) {
     }
     node(v, &mut k.subsys.tcp_next);
     node(v, &mut k.subsys.tcp_prev);
-    let Scx { state, ops, kdata, expect } = &mut k.subsys.scx;
+    let Scx {
+        state,
+        ops,
+        kdata,
+        expect,
+    } = &mut k.subsys.scx;
     let mut byte = *state as u8;
     v.byte(&mut byte);
-    *state = [ScxState::Disabled, ScxState::Enabling, ScxState::Enabled, ScxState::Disabling][usize::from(byte)];
+    *state = [
+        ScxState::Disabled,
+        ScxState::Enabling,
+        ScxState::Enabled,
+        ScxState::Disabling,
+    ][usize::from(byte)];
     if *state != ScxState::Disabled {
         ops.iter_mut().for_each(|f| func(v, f));
         v.kdata(kdata);
         v.cookie(expect);
     }
-    for Reg { kdata, expect, link } in &mut k.subsys.regs {
+    for Reg {
+        kdata,
+        expect,
+        link,
+    } in &mut k.subsys.regs
+    {
         v.kdata(kdata);
         if kdata.is_none() {
             break;

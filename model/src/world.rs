@@ -51,18 +51,46 @@ pub enum Subsystem {
 impl Subsystem {
     /// The names in scenario files, with what each stands for.
     pub const NAMES: &'static [(&'static str, Subsystem, &'static str)] = &[
-        ("tcp_congestion_ops", Subsystem::TcpCong, "tcp congestion control: list by name, update(), sockets"),
-        ("sched_ext_ops", Subsystem::SchedExt, "sched_ext from 6.16 on: one scheduler, ops copied at enable"),
-        ("sched_ext_ops-6.12", Subsystem::SchedExt612, "sched_ext of 6.12: unreg disables whatever is enabled"),
-        ("bpf_testmod_ops", Subsystem::Always, "reg always succeeds and calls members"),
+        (
+            "tcp_congestion_ops",
+            Subsystem::TcpCong,
+            "tcp congestion control: list by name, update(), sockets",
+        ),
+        (
+            "sched_ext_ops",
+            Subsystem::SchedExt,
+            "sched_ext from 6.16 on: one scheduler, ops copied at enable",
+        ),
+        (
+            "sched_ext_ops-6.12",
+            Subsystem::SchedExt612,
+            "sched_ext of 6.12: unreg disables whatever is enabled",
+        ),
+        (
+            "bpf_testmod_ops",
+            Subsystem::Always,
+            "reg always succeeds and calls members",
+        ),
         ("st_ops", Subsystem::Singleton, "a singleton under a mutex"),
-        ("bpf_testmod_multi_st_ops", Subsystem::KeyedByMap, "keyed by map id"),
-        ("bpf_dummy_ops", Subsystem::Dummy, "cannot be registered; test_run only"),
+        (
+            "bpf_testmod_multi_st_ops",
+            Subsystem::KeyedByMap,
+            "keyed by map id",
+        ),
+        (
+            "bpf_dummy_ops",
+            Subsystem::Dummy,
+            "cannot be registered; test_run only",
+        ),
     ];
 
     /// The name in scenario files.
     pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|n| n.1 == self).expect("every subsystem is listed").0
+        Self::NAMES
+            .iter()
+            .find(|n| n.1 == self)
+            .expect("every subsystem is listed")
+            .0
     }
 
     /// Whether `st_ops->update` is there.
@@ -114,9 +142,21 @@ impl Body {
     /// The names in scenario files.
     pub const NAMES: &'static [(&'static str, Body, &'static str)] = &[
         ("read-cookie", Body::ReadCookie, "reads its cookie"),
-        ("sleep", Body::Sleep, "reads its cookie, sleeps, reads it again (sleepable members only)"),
-        ("switch", Body::Switch, "moves its socket to another algorithm while it runs"),
-        ("fail", Body::Fail, "returns an error: an attach that calls it fails with -EIO"),
+        (
+            "sleep",
+            Body::Sleep,
+            "reads its cookie, sleeps, reads it again (sleepable members only)",
+        ),
+        (
+            "switch",
+            Body::Switch,
+            "moves its socket to another algorithm while it runs",
+        ),
+        (
+            "fail",
+            Body::Fail,
+            "returns an error: an attach that calls it fails with -EIO",
+        ),
     ];
 }
 
@@ -317,7 +357,11 @@ impl OpKind {
         (OpKind::SockClose, "sock_close", "close(socket)"),
         (OpKind::Call, "call", "the subsystem calls a member"),
         (OpKind::TestRun, "test_run", "BPF_PROG_TEST_RUN"),
-        (OpKind::SysBpfLinkCreate, "sys_bpf_link_create", "bpf_sys_bpf(BPF_LINK_CREATE) in a syscall program"),
+        (
+            OpKind::SysBpfLinkCreate,
+            "sys_bpf_link_create",
+            "bpf_sys_bpf(BPF_LINK_CREATE) in a syscall program",
+        ),
         (OpKind::ScxError, "scx_error", "scx_bpf_error() or sysrq-S"),
         (OpKind::Rmmod, "rmmod", "delete_module()"),
         (OpKind::Exit, "exit", "exit_group()"),
@@ -325,7 +369,10 @@ impl OpKind {
 
     /// The name in scenario files.
     pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|n| n.0 == self).map_or("idle", |n| n.1)
+        Self::NAMES
+            .iter()
+            .find(|n| n.0 == self)
+            .map_or("idle", |n| n.1)
     }
 }
 
@@ -382,11 +429,19 @@ pub struct World {
 impl World {
     /// Whether programs of this map's struct satisfy validate().
     pub fn validates(&self, decl: &MapDecl) -> bool {
-        self.types[decl.ty].members.iter().zip(&decl.progs).all(|(m, p)| !m.required || p.is_some())
+        self.types[decl.ty]
+            .members
+            .iter()
+            .zip(&decl.progs)
+            .all(|(m, p)| !m.required || p.is_some())
     }
 
     /// Whether one of the map's programs may sleep.
     pub fn sleepable(&self, decl: &MapDecl) -> bool {
-        self.types[decl.ty].members.iter().zip(&decl.progs).any(|(m, p)| m.sleepable && p.is_some())
+        self.types[decl.ty]
+            .members
+            .iter()
+            .zip(&decl.progs)
+            .any(|(m, p)| m.sleepable && p.is_some())
     }
 }

@@ -45,11 +45,19 @@ fn without_symmetry(
     options: &Options<'_>,
     violation: engine::Violation,
 ) -> Option<Vec<struct_ops_model::Action>> {
-    let reductions = Reductions { symmetry: false, merge: explored.machine.merge };
+    let reductions = Reductions {
+        symmetry: false,
+        merge: explored.machine.merge,
+    };
     let machine = &explored.machine;
     let plain = Explored::new(machine.world.clone(), machine.design.clone(), reductions).ok()?;
     let outcome = engine::explore(&plain, options, &mut |_| ());
-    outcome.violations.into_iter().find(|f| f.violation == violation)?.trace.ok()
+    outcome
+        .violations
+        .into_iter()
+        .find(|f| f.violation == violation)?
+        .trace
+        .ok()
 }
 
 /// Explores all that can happen.

@@ -20,9 +20,15 @@ pub struct Reductions {
 
 impl Reductions {
     /// Both.
-    pub const ALL: Reductions = Reductions { symmetry: true, merge: true };
+    pub const ALL: Reductions = Reductions {
+        symmetry: true,
+        merge: true,
+    };
     /// None: every step, every name.
-    pub const NONE: Reductions = Reductions { symmetry: false, merge: false };
+    pub const NONE: Reductions = Reductions {
+        symmetry: false,
+        merge: false,
+    };
 }
 
 /// A machine and how its states are packed.
@@ -44,12 +50,19 @@ impl Explored {
         let packing = Packing::new(&world, reductions.symmetry);
         let mut machine = Machine::new(world, design)?;
         machine.merge = reductions.merge;
-        Ok(Explored { machine, packing, taken: Default::default() })
+        Ok(Explored {
+            machine,
+            packing,
+            taken: Default::default(),
+        })
     }
 
     /// The steps that were taken so far, bit `pc as u32`.
     pub fn taken(&self) -> u128 {
-        let [low, high] = self.taken.each_ref().map(|half| u128::from(half.load(Relaxed)));
+        let [low, high] = self
+            .taken
+            .each_ref()
+            .map(|half| u128::from(half.load(Relaxed)));
         low | high << 64
     }
 }
@@ -57,7 +70,10 @@ impl Explored {
 fn step_report(report: &Report) -> StepReport {
     let mut violations = Violations::default();
     for v in &report.violations {
-        violations.push(Violation { invariant: v.invariant as u8, label: v.step as u16 });
+        violations.push(Violation {
+            invariant: v.invariant as u8,
+            label: v.step as u16,
+        });
     }
     StepReport {
         violations,
@@ -84,7 +100,11 @@ impl System for Explored {
     fn apply(&self, state: &mut Kernel, action: Action) -> StepReport {
         let mut report = Report::default();
         self.machine.apply(state, action, &mut report, None);
-        for (half, bits) in self.taken.iter().zip([report.taken as u64, (report.taken >> 64) as u64]) {
+        for (half, bits) in self
+            .taken
+            .iter()
+            .zip([report.taken as u64, (report.taken >> 64) as u64])
+        {
             // Almost always known already: a load is cheaper than a write that all threads contend for.
             if bits & !half.load(Relaxed) != 0 {
                 half.fetch_or(bits, Relaxed);
@@ -111,5 +131,8 @@ impl System for Explored {
 /// The same trace without merging: every step an action of its own.
 pub fn unmerge(machine: &Machine, actions: &[Action]) -> Vec<Action> {
     let mut k = machine.initial();
-    actions.iter().flat_map(|action| machine.expand(&mut k, *action)).collect()
+    actions
+        .iter()
+        .flat_map(|action| machine.expand(&mut k, *action))
+        .collect()
 }

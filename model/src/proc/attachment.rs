@@ -24,7 +24,13 @@ pub(crate) fn build(x: &mut Exec<'_>, map: MapKey, cookie: u8) -> Result<i8, Sto
     if !x.alloc() {
         return Ok(errno::ENOMEM);
     }
-    let object = Kdata { map: Some(map), decl: decl_index, attachment: true, refs: 1, ..Kdata::default() };
+    let object = Kdata {
+        map: Some(map),
+        decl: decl_index,
+        attachment: true,
+        refs: 1,
+        ..Kdata::default()
+    };
     let key = x.k.kdatas.insert(object).map_err(|f| x.full(f))?;
     x.map_inc(map)?;
     // References of its own: a plain map whose reg() failed puts the map's at once.
@@ -48,12 +54,20 @@ pub(crate) fn build(x: &mut Exec<'_>, map: MapKey, cookie: u8) -> Result<i8, Sto
 }
 
 /// What the subsystem gets for this attachment.
-pub(crate) fn published(x: &mut Exec<'_>, map: MapKey, attachment: Option<KdataKey>) -> Result<KdataKey, Stop> {
+pub(crate) fn published(
+    x: &mut Exec<'_>,
+    map: MapKey,
+    attachment: Option<KdataKey>,
+) -> Result<KdataKey, Stop> {
     Ok(prepare::target(x, map, attachment)?.kdata)
 }
 
 /// Where the ksyms of this attachment are.
-pub(crate) fn ksyms(x: &mut Exec<'_>, map: MapKey, attachment: Option<KdataKey>) -> Result<KdataKey, Stop> {
+pub(crate) fn ksyms(
+    x: &mut Exec<'_>,
+    map: MapKey,
+    attachment: Option<KdataKey>,
+) -> Result<KdataKey, Stop> {
     Ok(prepare::target(x, map, attachment)?.ksyms)
 }
 
@@ -74,9 +88,22 @@ pub(crate) fn grace_period(x: &Exec<'_>, stage: u8) -> Deferred {
     let tasks = x.k.readers(|r| r.tasks);
     let trace = x.k.readers(|r| r.trace > 0);
     match stage {
-        2 => Deferred { stage, tasks, ..Deferred::default() },
-        3 => Deferred { stage, trace, ..Deferred::default() },
-        _ => Deferred { stage, rcu, tasks, ..Deferred::default() },
+        2 => Deferred {
+            stage,
+            tasks,
+            ..Deferred::default()
+        },
+        3 => Deferred {
+            stage,
+            trace,
+            ..Deferred::default()
+        },
+        _ => Deferred {
+            stage,
+            rcu,
+            tasks,
+            ..Deferred::default()
+        },
     }
 }
 

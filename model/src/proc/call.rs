@@ -26,6 +26,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             }
             subsys::check_whole(x, key)?;
             x.c().func = func;
+            event!(x, "function pointer loaded");
             x.goto(Pc::CallEnter)
         }
         Pc::CallEnter => {
@@ -33,7 +34,10 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             let func = x.c().func;
             let page = func.image.expect("a pointer that was called");
             if !x.image(page)?.protected {
-                return Err(x.broken(Invariant::NoTornPublish, format_args!("the page is not executable: the call faults")));
+                return Err(x.broken(
+                    Invariant::NoTornPublish,
+                    format_args!("the page is not executable: the call faults"),
+                ));
             }
             if x.c().op != OpKind::TestRun {
                 if x.named(func) {
@@ -51,7 +55,11 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             }
             x.c().run_ctx = code.cookie;
             x.c().prog = code.prog;
-            event!(x, "run_ctx.bpf_cookie = {:#x}", x.world.cookies[usize::from(code.cookie)]);
+            event!(
+                x,
+                "run_ctx.bpf_cookie = {:#x}",
+                x.world.cookies[usize::from(code.cookie)]
+            );
             x.goto(Pc::CallBody)
         }
         Pc::CallBody => {
@@ -144,7 +152,10 @@ fn read_cookie(x: &mut Exec<'_>) {
         x.report.witness(Invariant::CookieFidelity);
     }
     if cookie != expect {
-        event!(x, "WRONG COOKIE: it was called through the attachment with {expect:#x}");
+        event!(
+            x,
+            "WRONG COOKIE: it was called through the attachment with {expect:#x}"
+        );
         x.violate(Invariant::CookieFidelity);
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             let (key, _) = x.my_map()?;
             x.map_inc(key)?;
             x.c().holds |= holds::MAP;
+            event!(x, "the map is held");
             x.goto(Pc::LcValid)
         }
         Pc::LcValid => {
@@ -31,6 +32,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             if !x.decl(&map).link || !ready {
                 return x.fail(errno::EINVAL, Pc::MapPut);
             }
+            event!(x, "a link map, ready");
             x.goto(Pc::LcAlloc)
         }
         Pc::LcAlloc => {
@@ -40,12 +42,22 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             }
             let cookie = x.c().cookie;
             let name = x.c().arg;
-            let link = Link { name, cookie, refs: 1, ..Link::default() };
+            let link = Link {
+                name,
+                cookie,
+                refs: 1,
+                ..Link::default()
+            };
             let link = x.k.links.insert(link).map_err(|f| x.full(f))?;
             x.counted = true;
             x.c().link = Some(link);
             x.c().holds |= holds::LINK;
-            x.goto(if x.design.owner == Owner::Link { Pc::LcBuild } else { Pc::LcLock })
+            event!(x, "link allocated and primed");
+            x.goto(if x.design.owner == Owner::Link {
+                Pc::LcBuild
+            } else {
+                Pc::LcLock
+            })
         }
         Pc::LcBuild => {
             let (key, _) = x.my_map()?;
@@ -58,7 +70,11 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::LcLock => {
             x.k.update_mutex = Some(x.cpu);
-            if x.design.links == Links::One { x.goto(Pc::LcGuard) } else { prepare_or_reg(x) }
+            if x.design.links == Links::One {
+                x.goto(Pc::LcGuard)
+            } else {
+                prepare_or_reg(x)
+            }
         }
         Pc::LcGuard => {
             let (key, map) = x.my_map()?;
@@ -151,7 +167,11 @@ fn prepare_or_reg(x: &mut Exec<'_>) -> Step {
         let world = x.world;
         return prepare::next_member(x, &world.maps[usize::from(map.decl)], 0);
     }
-    x.goto(if x.ksyms_early() && x.design.build == Build::LinkCreate { Pc::LcKsymsEarly } else { Pc::LcReg })
+    x.goto(if x.ksyms_early() && x.design.build == Build::LinkCreate {
+        Pc::LcKsymsEarly
+    } else {
+        Pc::LcReg
+    })
 }
 
 /// After a failing prepare or reg(): what was generated goes, as the design says.

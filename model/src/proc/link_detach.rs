@@ -26,6 +26,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
                 event!(x, "detached already");
                 return x.goto(Pc::LdUnlock);
             };
+            event!(x, "attached: calls unreg()");
             let kdata = attachment::published(x, map, link.attachment)?;
             x.c().kdata = Some(kdata);
             subsys::unreg(x, Pc::LdUnregDone)
@@ -53,7 +54,9 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::DeallocUnreg => {
             let (_, link) = x.my_link()?;
-            let Some(map) = link.map else { return x.goto(Pc::DeallocFree) };
+            let Some(map) = link.map else {
+                return x.goto(Pc::DeallocFree);
+            };
             let kdata = attachment::published(x, map, link.attachment)?;
             x.c().kdata = Some(kdata);
             subsys::unreg(x, Pc::DeallocFree)

@@ -32,7 +32,11 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             if !x.st_ops(map.decl)?.has_update() {
                 return x.fail(errno::EOPNOTSUPP, Pc::PutRefs);
             }
-            x.goto(if x.design.owner == Owner::Link { Pc::LuBuild } else { Pc::LuLock })
+            x.goto(if x.design.owner == Owner::Link {
+                Pc::LuBuild
+            } else {
+                Pc::LuLock
+            })
         }
         Pc::LuBuild => {
             let (key, _) = x.my_map()?;
@@ -106,6 +110,7 @@ fn check(x: &mut Exec<'_>) -> Step {
         x.saw(seen::MISMATCH);
         return x.fail(errno::EINVAL, Pc::LuUnlock);
     }
+    event!(x, "attached, to a map of the same type");
     if x.design.links == Links::One {
         if map.state != MapState::Ready {
             x.saw(seen::HAS_LINK);
@@ -120,7 +125,11 @@ fn check(x: &mut Exec<'_>) -> Step {
         let world = x.world;
         return prepare::next_member(x, &world.maps[usize::from(map.decl)], 0);
     }
-    x.goto(if x.ksyms_early() && x.design.build == Build::LinkCreate { Pc::LuKsymsEarly } else { Pc::LuUpdate })
+    x.goto(if x.ksyms_early() && x.design.build == Build::LinkCreate {
+        Pc::LuKsymsEarly
+    } else {
+        Pc::LuUpdate
+    })
 }
 
 /// After update(): the swap, or the way back.

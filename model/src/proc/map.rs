@@ -41,12 +41,22 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             }
             let fds = 1 << world.cpus[usize::from(x.cpu)].proc;
             x.counted = true;
-            let map = Map { decl: decl_index, refs: 1, fds, ..Map::default() };
+            let map = Map {
+                decl: decl_index,
+                refs: 1,
+                fds,
+                ..Map::default()
+            };
             let key = x.k.maps.insert(map).map_err(|f| x.full(f))?;
             let embedded = x.design.owner == Owner::Map
-                || (decl.link && (x.design.kdata == KdataOwner::Map || x.design.ksyms == KsymOwner::Map));
+                || (decl.link
+                    && (x.design.kdata == KdataOwner::Map || x.design.ksyms == KsymOwner::Map));
             if embedded {
-                let kdata = Kdata { map: Some(key), decl: decl_index, ..Kdata::default() };
+                let kdata = Kdata {
+                    map: Some(key),
+                    decl: decl_index,
+                    ..Kdata::default()
+                };
                 let kdata = x.k.kdatas.insert(kdata).map_err(|f| x.full(f))?;
                 x.map(key)?.kdata = Some(kdata);
             }
@@ -95,7 +105,9 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
                 x.hand_over(holds::REGISTERED);
                 x.map_put(key)?;
             } else {
-                let attachment = map.kdata.expect("a registered plain map has its attachment");
+                let attachment = map
+                    .kdata
+                    .expect("a registered plain map has its attachment");
                 x.map(key)?.kdata = None;
                 x.hand_over(holds::ATTACHMENT);
                 x.attachment_put(attachment)?;

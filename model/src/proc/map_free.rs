@@ -23,7 +23,10 @@ pub(crate) fn work(x: &mut Exec<'_>, key: MapKey) -> Step {
                 begun.rcu = Mask::MAX;
             }
             x.map(key)?.free = begun;
-            event!(x, "ksyms out of kallsyms; RCU and Tasks RCU grace periods begin");
+            event!(
+                x,
+                "ksyms out of kallsyms; RCU and Tasks RCU grace periods begin"
+            );
             Ok(())
         }
         Pc::MapFreeGp => {

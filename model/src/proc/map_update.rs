@@ -12,7 +12,11 @@ use crate::subsys;
 use crate::world::{MapDecl, Subsystem};
 
 /// Allocations of UpdMembers: a bpf_tramp_link per member, and what generating takes.
-pub(crate) fn allocs(world: &crate::world::World, design: &crate::design::Design, decl: &MapDecl) -> u8 {
+pub(crate) fn allocs(
+    world: &crate::world::World,
+    design: &crate::design::Design,
+    decl: &MapDecl,
+) -> u8 {
     let links = decl.progs.iter().flatten().count() as u8;
     if design.build == Build::MapUpdate || !decl.link {
         let object = u8::from(design.owner == Owner::Link);
@@ -46,6 +50,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
                 reset(x, key)?;
                 return x.fail(err, Pc::UpdUnlock);
             }
+            event!(x, "programs in links[] and uvalue");
             x.goto(Pc::UpdPublish)
         }
         Pc::UpdPublish => {
@@ -57,7 +62,11 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
                 return x.goto(Pc::UpdUnlock);
             }
             x.c().kdata = map.kdata;
-            if x.ksyms_early() { x.goto(Pc::UpdKsymsEarly) } else { subsys::reg(x, Pc::UpdRegDone) }
+            if x.ksyms_early() {
+                x.goto(Pc::UpdKsymsEarly)
+            } else {
+                subsys::reg(x, Pc::UpdRegDone)
+            }
         }
         Pc::UpdKsymsEarly => {
             let kdata = x.c().kdata.expect("UpdPublish set it");

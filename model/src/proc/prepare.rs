@@ -25,15 +25,30 @@ pub(crate) struct Target {
 }
 
 /// The parts for an attachment of `map`: all in the map, or in `attachment` as the design says.
-pub(crate) fn target(x: &mut Exec<'_>, map: MapKey, attachment: Option<KdataKey>) -> Result<Target, Stop> {
+pub(crate) fn target(
+    x: &mut Exec<'_>,
+    map: MapKey,
+    attachment: Option<KdataKey>,
+) -> Result<Target, Stop> {
     let (embedded, link_map) = {
         let map = *x.map(map)?;
         (map.kdata, x.decl(&map).link)
     };
-    let pick = |own: bool| if own { attachment.or(embedded) } else { embedded }.expect("a map or an attachment has it");
+    let pick = |own: bool| {
+        if own {
+            attachment.or(embedded)
+        } else {
+            embedded
+        }
+        .expect("a map or an attachment has it")
+    };
     if x.design.owner == Owner::Map {
         let all = pick(false);
-        return Ok(Target { images: all, kdata: all, ksyms: all });
+        return Ok(Target {
+            images: all,
+            kdata: all,
+            ksyms: all,
+        });
     }
     Ok(Target {
         images: pick(true),
@@ -43,15 +58,36 @@ pub(crate) fn target(x: &mut Exec<'_>, map: MapKey, attachment: Option<KdataKey>
 }
 
 /// Whether generating `member` now needs a new page.
-fn needs_page(k: &Kernel, world: &World, decl: &MapDecl, image: Option<crate::kernel::ImageKey>, member: usize) -> bool {
+fn needs_page(
+    k: &Kernel,
+    world: &World,
+    decl: &MapDecl,
+    image: Option<crate::kernel::ImageKey>,
+    member: usize,
+) -> bool {
     let size = world.types[decl.ty].members[member].size;
-    image.and_then(|i| k.images.get(i)).is_none_or(|i| size > PAGE_SIZE - i.fill)
+    image
+        .and_then(|i| k.images.get(i))
+        .is_none_or(|i| size > PAGE_SIZE - i.fill)
 }
 
 /// Allocations that one PrepMember step makes: the ksym and perhaps a page.
-pub(crate) fn member_allocs(k: &Kernel, world: &World, cpu: &crate::kernel::Cpu, decl: &MapDecl) -> u8 {
+pub(crate) fn member_allocs(
+    k: &Kernel,
+    world: &World,
+    cpu: &crate::kernel::Cpu,
+    decl: &MapDecl,
+) -> u8 {
     match decl.progs.get(usize::from(cpu.member)).copied().flatten() {
-        Some(_) => 1 + u8::from(needs_page(k, world, decl, cpu.image, usize::from(cpu.member))),
+        Some(_) => {
+            1 + u8::from(needs_page(
+                k,
+                world,
+                decl,
+                cpu.image,
+                usize::from(cpu.member),
+            ))
+        }
         None => 0,
     }
 }
@@ -74,12 +110,21 @@ pub(crate) fn struct_allocs(world: &World, decl: &MapDecl) -> u8 {
 }
 
 /// One member: ksym, trampoline, pointer. The result is 0 or an errno.
-pub(crate) fn member(x: &mut Exec<'_>, to: Target, decl: &MapDecl, member: usize, cookie: u8) -> Result<i8, Stop> {
+pub(crate) fn member(
+    x: &mut Exec<'_>,
+    to: Target,
+    decl: &MapDecl,
+    member: usize,
+    cookie: u8,
+) -> Result<i8, Stop> {
     let prog = decl.progs[member].expect("a member with a program");
     if !x.alloc() {
         return Ok(errno::ENOMEM);
     }
-    let ksym = x.k.ksyms.insert(Ksym::default()).map_err(|f: Full| x.full(f))?;
+    let ksym =
+        x.k.ksyms
+            .insert(Ksym::default())
+            .map_err(|f: Full| x.full(f))?;
     let place = decl.progs[..member].iter().flatten().count();
     // The entry that was there is overwritten, not freed: kallsyms may still list it.
     x.kdata(to.ksyms)?.ksyms[place] = Some(ksym);
@@ -100,12 +145,23 @@ pub(crate) fn member(x: &mut Exec<'_>, to: Target, decl: &MapDecl, member: usize
     let size = x.world.types[decl.ty].members[member].size;
     let image = x.image(page)?;
     if image.protected {
-        return Err(x.broken(Invariant::TextImmutable, format_args!("an executable page is written")));
+        return Err(x.broken(
+            Invariant::TextImmutable,
+            format_args!("an executable page is written"),
+        ));
     }
-    let Some(index) = image.code.iter().position(|c| c.prog == 0) else { return Err(x.full(Full)) };
+    let Some(index) = image.code.iter().position(|c| c.prog == 0) else {
+        return Err(x.full(Full));
+    };
     image.fill += size;
-    image.code[index] = Code { prog: prog + 1, cookie };
-    let func = Func { image: Some(page), index: index as u8 };
+    image.code[index] = Code {
+        prog: prog + 1,
+        cookie,
+    };
+    let func = Func {
+        image: Some(page),
+        index: index as u8,
+    };
     if x.design.twin == Twin::WriteProtected {
         x.image(page)?.protected = true;
     }
@@ -121,7 +177,12 @@ pub(crate) fn member(x: &mut Exec<'_>, to: Target, decl: &MapDecl, member: usize
 }
 
 /// All members at once, for a kdata that nobody else can see.
-pub(crate) fn members(x: &mut Exec<'_>, to: Target, decl: &MapDecl, cookie: u8) -> Result<i8, Stop> {
+pub(crate) fn members(
+    x: &mut Exec<'_>,
+    to: Target,
+    decl: &MapDecl,
+    cookie: u8,
+) -> Result<i8, Stop> {
     for i in 0..MAX_MEMBERS {
         if decl.progs[i].is_some() {
             let err = member(x, to, decl, i, cookie)?;

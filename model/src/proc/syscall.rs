@@ -40,14 +40,21 @@ pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
         OpKind::SockCall => Pc::SockCall,
         OpKind::SockClose => Pc::SockRelease,
         OpKind::Call => {
-            if crate::step::scx_types(x.world) { Pc::ScxCall } else { Pc::RegCall }
+            if crate::step::scx_types(x.world) {
+                Pc::ScxCall
+            } else {
+                Pc::RegCall
+            }
         }
         OpKind::TestRun => Pc::TestRun,
         OpKind::ScxError => Pc::ScxError,
         OpKind::Rmmod => Pc::Rmmod,
         OpKind::Exit => Pc::ExitNext,
     };
-    if matches!(request.kind, OpKind::MapUpdate | OpKind::MapDelete | OpKind::MapLookup) {
+    if matches!(
+        request.kind,
+        OpKind::MapUpdate | OpKind::MapDelete | OpKind::MapLookup
+    ) {
         // fdget(): the file, and with it the map, stays until the system call is over.
         let map = x.c().map.expect("requests name a map");
         x.map_inc(map)?;
@@ -68,7 +75,11 @@ pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
 pub(crate) fn open_files(k: &Kernel, proc: u8) -> u8 {
     let bit = 1 << proc;
     let links = k.links.iter().filter(|(_, l)| l.fds & bit != 0).count();
-    let socks = k.socks.iter().filter(|s| s.kdata.is_some() && s.fds & bit != 0).count();
+    let socks = k
+        .socks
+        .iter()
+        .filter(|s| s.kdata.is_some() && s.fds & bit != 0)
+        .count();
     let maps = k.maps.iter().filter(|(_, m)| m.fds & bit != 0).count();
     (links + socks + maps) as u8
 }
@@ -78,7 +89,12 @@ pub(crate) fn exit_next(x: &mut Exec<'_>) -> Step {
     let proc = x.world.cpus[usize::from(x.cpu)].proc;
     let bit = 1 << proc;
     let mut nth = usize::from(x.choice);
-    let links: Vec<_> = x.k.links.iter().filter(|(_, l)| l.fds & bit != 0).map(|l| l.0).collect();
+    let links: Vec<_> =
+        x.k.links
+            .iter()
+            .filter(|(_, l)| l.fds & bit != 0)
+            .map(|l| l.0)
+            .collect();
     if let Some(link) = links.get(nth) {
         x.c().link = Some(*link);
         event!(x, "closes a link");
@@ -96,7 +112,12 @@ pub(crate) fn exit_next(x: &mut Exec<'_>) -> Step {
         return x.goto(Pc::SockRelease);
     }
     nth -= open;
-    let map = x.k.maps.iter().filter(|(_, m)| m.fds & bit != 0).nth(nth).map(|m| m.0);
+    let map =
+        x.k.maps
+            .iter()
+            .filter(|(_, m)| m.fds & bit != 0)
+            .nth(nth)
+            .map(|m| m.0);
     if let Some(map) = map {
         x.c().map = Some(map);
         event!(x, "closes a map");
@@ -110,8 +131,14 @@ pub(crate) fn exit_next(x: &mut Exec<'_>) -> Step {
     }
     x.k.procs[usize::from(proc)].exited = true;
     event!(x, "process {proc} is gone");
-    let Cpu { position, readers, .. } = *x.c();
-    *x.c() = Cpu { position, readers, ..Cpu::default() };
+    let Cpu {
+        position, readers, ..
+    } = *x.c();
+    *x.c() = Cpu {
+        position,
+        readers,
+        ..Cpu::default()
+    };
     Ok(())
 }
 

@@ -19,13 +19,23 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             x.counted = true;
             x.k.progs[usize::from(prog)].refs += 1;
             let mut code = [Code::default(); MAX_MEMBERS];
-            code[0] = Code { prog: prog + 1, cookie: 0 };
+            code[0] = Code {
+                prog: prog + 1,
+                cookie: 0,
+            };
             let member = x.world.progs[usize::from(prog)].member as u8;
-            match x.k.images.insert(Image { protected: true, fill: 0, code }) {
+            match x.k.images.insert(Image {
+                protected: true,
+                fill: 0,
+                code,
+            }) {
                 Ok(image) => {
                     let cpu = x.c();
                     cpu.image = Some(image);
-                    cpu.func = Func { image: Some(image), index: 0 };
+                    cpu.func = Func {
+                        image: Some(image),
+                        index: 0,
+                    };
                     cpu.member = member;
                     cpu.call_ret = Pc::TestRunDone;
                     cpu.readers.tasks = true;

@@ -112,7 +112,9 @@ pub(crate) fn check_whole(x: &mut Exec<'_>, key: KdataKey) -> Step {
             continue;
         };
         // A dangling pointer is no torn one: following it is judged where it is followed.
-        let Some(image) = x.k.images.get(page) else { continue };
+        let Some(image) = x.k.images.get(page) else {
+            continue;
+        };
         let code = image.code[usize::from(func.index)];
         if !image.protected {
             crate::exec::event!(x, "TORN: the page of member {member} is not executable yet");

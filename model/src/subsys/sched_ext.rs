@@ -20,12 +20,22 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             let key = x.c().kdata.expect("reg() gets a kdata");
             registered(x, key)?;
             let kdata = *x.kdata(key)?;
-            x.k.subsys.scx =
-                Scx { state: ScxState::Enabling, ops: kdata.func, kdata: Some(key), expect: kdata.expect };
+            x.k.subsys.scx = Scx {
+                state: ScxState::Enabling,
+                ops: kdata.func,
+                kdata: Some(key),
+                expect: kdata.expect,
+            };
             event!(x, "ops copied");
             let ty = &x.world.types[x.world.maps[usize::from(kdata.decl)].ty];
-            let init = ty.members.iter().position(|m| m.name == "init").filter(|i| kdata.func[*i].image.is_some());
-            let Some(init) = init else { return x.goto(Pc::ScxInitDone) };
+            let init = ty
+                .members
+                .iter()
+                .position(|m| m.name == "init")
+                .filter(|i| kdata.func[*i].image.is_some());
+            let Some(init) = init else {
+                return x.goto(Pc::ScxInitDone);
+            };
             let cpu = x.c();
             cpu.member = init as u8;
             cpu.func = kdata.func[init];

@@ -63,11 +63,16 @@ fn find(x: &mut Exec<'_>, name: u8) -> Result<Option<KdataKey>, Stop> {
     for _ in 0..=MAX_KDATAS {
         match node {
             Node::Head => return Ok(None),
-            Node::Of(key) if x.world.maps[usize::from(x.kdata(key)?.decl)].key == name => return Ok(Some(key)),
+            Node::Of(key) if x.world.maps[usize::from(x.kdata(key)?.decl)].key == name => {
+                return Ok(Some(key));
+            }
             other => node = next(x, other)?,
         }
     }
-    Err(x.broken(Invariant::NoDeadlock, format_args!("the list has no end: this CPU walks it for ever")))
+    Err(x.broken(
+        Invariant::NoDeadlock,
+        format_args!("the list has no end: this CPU walks it for ever"),
+    ))
 }
 
 fn name_of(x: &mut Exec<'_>, key: KdataKey) -> Result<u8, Stop> {
@@ -79,7 +84,11 @@ fn name_of(x: &mut Exec<'_>, key: KdataKey) -> Result<u8, Stop> {
 pub(crate) fn validate(x: &mut Exec<'_>, key: KdataKey) -> Result<bool, Stop> {
     let kdata = *x.kdata(key)?;
     let ty = &x.world.types[x.world.maps[usize::from(kdata.decl)].ty];
-    Ok(ty.members.iter().zip(kdata.func).all(|(m, f)| !m.required || f.image.is_some()))
+    Ok(ty
+        .members
+        .iter()
+        .zip(kdata.func)
+        .all(|(m, f)| !m.required || f.image.is_some()))
 }
 
 pub(crate) fn step(x: &mut Exec<'_>) -> Step {
@@ -124,7 +133,10 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             registered(x, new)?;
             unregistered(x, old)?;
             x.synchronize_rcu_begin();
-            event!(x, "new kdata added to tcp_cong_list, old one removed; synchronize_rcu()");
+            event!(
+                x,
+                "new kdata added to tcp_cong_list, old one removed; synchronize_rcu()"
+            );
             x.goto(Pc::SyncRcu)
         }
         Pc::SockFind => {
@@ -148,7 +160,12 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
                 let Some(place) = x.k.socks.iter().position(|s| s.kdata.is_none()) else {
                     return Err(x.full(crate::table::Full));
                 };
-                x.k.socks[place] = Sock { kdata: Some(kdata), expect, busy: None, fds: 1 << proc };
+                x.k.socks[place] = Sock {
+                    kdata: Some(kdata),
+                    expect,
+                    busy: None,
+                    fds: 1 << proc,
+                };
                 event!(x, "socket {place} takes a reference");
             } else {
                 x.c().err = errno::EBUSY;
@@ -189,7 +206,9 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
 
 /// `tcp_cleanup_congestion_control()`: the socket lets go of its algorithm.
 pub(crate) fn release(x: &mut Exec<'_>, place: usize) -> Step {
-    let kdata = x.k.socks[place].kdata.expect("an open socket has an algorithm");
+    let kdata = x.k.socks[place]
+        .kdata
+        .expect("an open socket has an algorithm");
     x.k.socks[place] = Sock::default();
     event!(x, "socket {place} puts its reference");
     x.struct_ops_put(kdata)

@@ -21,7 +21,11 @@ fn push(x: &mut Exec<'_>) -> Step {
     let Some(place) = x.k.subsys.regs.iter().position(|r| r.kdata.is_none()) else {
         return Err(x.full(Full));
     };
-    x.k.subsys.regs[place] = Reg { kdata: Some(kdata), expect, link };
+    x.k.subsys.regs[place] = Reg {
+        kdata: Some(kdata),
+        expect,
+        link,
+    };
     event!(x, "registered as entry {place}");
     Ok(())
 }
@@ -30,7 +34,10 @@ fn remove(x: &mut Exec<'_>) -> Step {
     let (kdata, link) = (x.c().kdata, x.c().link);
     let oldest = x.design.twin == Twin::ForeignUnreg;
     let regs = &mut x.k.subsys.regs;
-    if let Some(place) = regs.iter().position(|r| oldest || (r.kdata == kdata && r.link == link)) {
+    if let Some(place) = regs
+        .iter()
+        .position(|r| oldest || (r.kdata == kdata && r.link == link))
+    {
         let reg = std::mem::take(&mut regs[place]);
         regs[place..].rotate_left(1);
         if (reg.kdata, reg.link) != (kdata, link) {
@@ -74,7 +81,12 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::AlwaysUpdate => {
             let (new, old, link) = (x.c().kdata, x.c().old_kdata, x.c().link);
-            let Some(place) = x.k.subsys.regs.iter().position(|r| r.kdata == old && r.link == link) else {
+            let Some(place) =
+                x.k.subsys
+                    .regs
+                    .iter()
+                    .position(|r| r.kdata == old && r.link == link)
+            else {
                 x.saw(seen::MISMATCH);
                 return leave(x, errno::EINVAL);
             };
@@ -123,7 +135,9 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         Pc::RegCall => {
             let entry = usize::from(x.c().arg);
             let reg = x.k.subsys.regs[entry];
-            let Some(kdata) = reg.kdata else { return x.fail(errno::ENOENT, Pc::Finish) };
+            let Some(kdata) = reg.kdata else {
+                return x.fail(errno::ENOENT, Pc::Finish);
+            };
             let decl = x.kdata(kdata)?.decl;
             let subsystem = x.st_ops(decl)?;
             let ty = &x.world.types[x.world.maps[usize::from(decl)].ty];

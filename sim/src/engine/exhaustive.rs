@@ -41,8 +41,10 @@ const BATCH: usize = 64;
 const RECENT: usize = 16 * 1024;
 const PROGRESS: Duration = Duration::from_millis(200);
 
+/// How to explore.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
+    /// Worker threads.
     pub threads: usize,
     /// Stop after the round that reaches this number of states.
     pub max_states: Option<u64>,
@@ -77,13 +79,17 @@ pub enum Incomplete {
 /// A distinct violation and a shortest way to it.
 #[derive(Clone, Debug)]
 pub struct Found<A> {
+    /// What was broken, and by which step.
     pub violation: Violation,
     /// Actions of the trace.
     pub depth: u32,
+    /// With an action, or in a final state.
     pub end: End,
+    /// From the initial state to the violation.
     pub trace: Result<Vec<A>, TraceError>,
 }
 
+/// What an exploration has found.
 #[derive(Clone, Debug)]
 pub struct Outcome<A> {
     /// Distinct states, the initial one and the fatal ones included.
@@ -94,6 +100,7 @@ pub struct Outcome<A> {
     pub terminals: u64,
     /// Distance of the farthest state.
     pub depth: u32,
+    /// Wall-clock time.
     pub seconds: f64,
     /// Memory of the visited states and their parents, as allocated, per state.
     pub bytes_per_state: f64,
@@ -105,16 +112,20 @@ pub struct Outcome<A> {
     pub coverage: Vec<u64>,
     /// In the order of their first appearance.
     pub violations: Vec<Found<A>>,
+    /// Why not every state was seen, if so.
     pub incomplete: Option<Incomplete>,
 }
 
 /// What is known while exploring.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
+    /// Distinct states so far.
     pub states: u64,
     /// States waiting in this level and found for the next.
     pub frontier: u64,
+    /// Level that is being walked.
     pub depth: u32,
+    /// Since the beginning.
     pub states_per_second: f64,
 }
 

@@ -2,9 +2,12 @@
 
 /// A finite transition system, deterministic once the action is chosen.
 pub trait System: Sync {
+    /// A state, cheap to copy.
     type State: Copy + Send + Sync;
+    /// What leads from one state to another.
     type Action: Copy + Send + Sync + PartialEq + std::fmt::Debug;
 
+    /// Where every run begins.
     fn initial(&self) -> Self::State;
 
     /// Appends the actions of `state`, always in the same order.
@@ -27,6 +30,7 @@ pub trait System: Sync {
 /// What an action did, besides changing the state.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StepReport {
+    /// Broken invariants.
     pub violations: Violations,
     /// One bit per `sometimes` property that this step witnessed.
     pub witnessed: u32,
@@ -45,7 +49,9 @@ pub struct StepReport {
 /// An invariant and the step that broke it: the key by which findings are told apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Violation {
+    /// Index of the invariant.
     pub invariant: u8,
+    /// Index of the step.
     pub label: u16,
 }
 
@@ -57,6 +63,7 @@ pub struct Violations {
 }
 
 impl Violations {
+    /// Most violations that one step may have.
     pub const MAX: usize = 8;
 
     /// # Panics

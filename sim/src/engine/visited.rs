@@ -13,6 +13,7 @@ pub const NO_PARENT: u64 = 0;
 
 /// How packed states are hashed. A parameter, so that a test can plug in a bad one.
 pub trait Fingerprint {
+    /// The fingerprint of a packed state.
     fn hash(bytes: &[u8]) -> u64;
 }
 

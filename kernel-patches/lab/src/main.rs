@@ -1,0 +1,225 @@
+//! kernel-lab: builds, boots and tests the kernel patch series of this folder.
+//!
+//! It is not part of the simulator and needs more than Rust: see `install`. It
+//! never loads anything into the machine's own kernel.
+
+mod build;
+mod check;
+mod console;
+mod cpio;
+mod error;
+mod image;
+mod key;
+mod plan;
+mod run;
+mod series;
+mod testrun;
+mod tools;
+mod vm;
+
+use build::{Built, Flavour, Lab};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use error::{Error, Result};
+use series::Series;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use vm::{Accel, Limits, Machine, probe_accel};
+
+#[derive(Parser)]
+#[command(
+    name = "kernel-lab",
+    version,
+    about = "Build, boot and test the kernel patch series"
+)]
+struct Cli {
+    /// everything lands here and can be deleted [default: ~/.cache/struct-ops-lab]
+    #[arg(long, global = true, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// install what the lab needs (Debian, asks for root)
+    Install,
+    /// say what is missing, if anything
+    Tools,
+    /// fetch the source, patch, configure, build kernel and test programs
+    Build(Which),
+    /// run a shell command in the VM
+    Boot {
+        #[command(flatten)]
+        which: Which,
+        /// boot a ready-made Debian kernel of this version instead
+        #[arg(long, value_name = "VERSION")]
+        image: Option<String>,
+        #[arg(last = true, required = true, value_name = "CMD")]
+        command: Vec<String>,
+    },
+    /// run the test list in the VM: prediction and outcome side by side
+    Test {
+        /// give it twice to see two kernels side by side
+        #[arg(long, value_enum, default_value = "link-owned")]
+        series: Vec<Series>,
+        /// with KASAN, lockdep and RCU checks
+        #[arg(long)]
+        debug: bool,
+        /// test a ready-made Debian kernel of this version (stock only)
+        #[arg(long, value_name = "VERSION")]
+        image: Option<String>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        /// show the console
+        #[arg(long, short)]
+        verbose: bool,
+        /// only these tests
+        #[arg(value_name = "TEST", value_parser = test_name)]
+        only: Vec<String>,
+    },
+    /// every patch applies and builds alone, checkpatch, uapi in step
+    Check {
+        /// both series if none is given
+        #[arg(long, value_enum)]
+        series: Option<Series>,
+    },
+}
+
+#[derive(Args)]
+struct Which {
+    #[arg(long, value_enum, default_value = "link-owned")]
+    series: Series,
+    /// with KASAN, lockdep and RCU checks
+    #[arg(long)]
+    debug: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+fn test_name(name: &str) -> std::result::Result<String, String> {
+    if plan::TESTS.iter().any(|test| test.name == name) {
+        return Ok(name.to_owned());
+    }
+    let names: Vec<_> = plan::TESTS.iter().map(|test| test.name).collect();
+    Err(format!("no such test; there are: {}", names.join(", ")))
+}
+
+impl Which {
+    fn flavour(&self) -> Flavour {
+        Flavour {
+            series: self.series,
+            debug: self.debug,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(err) => {
+            eprintln!("kernel-lab: {err}");
+            ExitCode::from(err.exit_code())
+        }
+    }
+}
+
+/// Whether all is as it should be.
+fn run(cli: Cli) -> Result<bool> {
+    let lab = Lab::new(cli.cache)?;
+    match cli.verb {
+        Verb::Install => tools::install().map(|()| true),
+        Verb::Tools => tools::require_all().map(|()| true),
+        Verb::Build(which) => {
+            let built = lab.build(which.flavour())?;
+            println!("Linux {}: {}", built.version, built.kernel.display());
+            Ok(true)
+        }
+        Verb::Boot {
+            which,
+            image,
+            command,
+        } => {
+            let (built, accel) = ready(&lab, which.flavour(), image.as_deref())?;
+            let machine = machine(&lab, &built, accel, which.debug);
+            let ended = machine.run(&format!("{}\n", command.join(" ")), |line| {
+                println!("{}", line.trim_end_matches('\r'));
+            })?;
+            for line in ended.console.splat() {
+                eprintln!("kernel-lab: {line}");
+            }
+            if let Some(complaint) = ended.console.complaint() {
+                return Err(Error::Other(format!("the kernel complained: {complaint}")));
+            }
+            match ended.status {
+                Some(0) => Ok(true),
+                Some(status) => Err(Error::Other(format!("the command's status is {status}"))),
+                None => Err(Error::Other(ended.why)),
+            }
+        }
+        Verb::Test {
+            series,
+            debug,
+            image,
+            format,
+            verbose,
+            only,
+        } => {
+            if image.is_some() && series != [Series::Stock] {
+                return Err(Error::Other("--image needs --series stock".into()));
+            }
+            let mut reports = Vec::new();
+            for series in series {
+                let flavour = Flavour { series, debug };
+                let (built, accel) = ready(&lab, flavour, image.as_deref())?;
+                let machine = machine(&lab, &built, accel, debug);
+                reports.push(testrun::run_tests(&machine, flavour, &only, verbose)?);
+            }
+            match format {
+                Format::Text => print!("{}", testrun::text(&reports)),
+                Format::Json => println!("{}", testrun::json(&reports)?),
+            }
+            Ok(reports.iter().all(testrun::Report::as_predicted))
+        }
+        Verb::Check { series } => {
+            let all = match series {
+                Some(series) => vec![series],
+                None => vec![Series::Rfc, Series::LinkOwned],
+            };
+            let mut clean = true;
+            for series in all {
+                let findings = check::check(&lab, series)?;
+                for finding in &findings {
+                    println!("{series}: {}: {}", finding.patch, finding.what);
+                }
+                println!("{series}: {} findings", findings.len());
+                clean &= findings.is_empty();
+            }
+            Ok(clean)
+        }
+    }
+}
+
+/// A kernel to boot, and how.
+fn ready(lab: &Lab, flavour: Flavour, image: Option<&str>) -> Result<(Built, Accel)> {
+    tools::require_boot()?;
+    let mut built = lab.build(flavour)?;
+    if let Some(version) = image {
+        built = image::fetch(lab, version, &built.programs)?;
+    }
+    let accel = probe_accel(&lab.cache, &built)?;
+    Ok((built, accel))
+}
+
+fn machine<'a>(lab: &'a Lab, built: &'a Built, accel: Accel, debug: bool) -> Machine<'a> {
+    Machine {
+        cache: &lab.cache,
+        built,
+        accel,
+        limits: Limits::new(debug),
+    }
+}

@@ -1,0 +1,274 @@
+//! Runs the test list on one kernel and puts prediction and outcome side by side.
+
+use crate::build::Flavour;
+use crate::console::{Outcome, TestResult};
+use crate::error::{Error, Result};
+use crate::plan::{Prediction, TESTS, Test, boots, needs_modules};
+use crate::vm::Machine;
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub struct Row {
+    pub question: &'static str,
+    pub predicted: Prediction,
+    pub as_predicted: bool,
+    #[serde(flatten)]
+    pub result: TestResult,
+}
+
+impl Row {
+    /// A skipped test has said nothing, neither for nor against the prediction.
+    fn missed(&self) -> bool {
+        !self.as_predicted && self.result.outcome != Outcome::Skipped
+    }
+}
+
+#[derive(Serialize)]
+pub struct Report {
+    pub series: &'static str,
+    pub debug: bool,
+    pub kernel: String,
+    pub accel: &'static str,
+    pub tests: Vec<Row>,
+}
+
+impl Report {
+    pub fn as_predicted(&self) -> bool {
+        self.tests
+            .iter()
+            .all(|row| row.as_predicted || row.result.outcome == Outcome::Skipped)
+            && self.tests.iter().any(|row| row.as_predicted)
+    }
+}
+
+pub fn run_tests(
+    machine: &Machine,
+    flavour: Flavour,
+    only: &[String],
+    verbose: bool,
+) -> Result<Report> {
+    let mut tests = Vec::new();
+    for boot in boots(flavour.series, only) {
+        let (mut left, cannot): (Vec<_>, Vec<_>) = boot
+            .into_iter()
+            .partition(|test| machine.built.modules || !needs_modules(test));
+        for test in cannot {
+            let result = TestResult {
+                name: test.name.to_owned(),
+                outcome: Outcome::Skipped,
+                detail: "needs a test module built for this kernel".into(),
+                console: Vec::new(),
+            };
+            tests.push(row(test, flavour, result));
+        }
+        // a VM that ends takes the tests after it along: they get another one
+        while !left.is_empty() {
+            let names: Vec<_> = left.iter().map(|test| test.name).collect();
+            let command = format!("exec vmtest {} {}\n", flavour.series, names.join(" "));
+            let ended = machine.run(&command, |line| {
+                if verbose {
+                    eprintln!("{line}");
+                }
+            })?;
+            let done: Vec<_> = ended.console.results;
+            if done.is_empty() {
+                // nothing has run: it will not the next time either
+                for test in left.drain(..) {
+                    tests.push(row(test, flavour, lost(test.name, &ended.why)));
+                }
+                break;
+            }
+            for result in done {
+                if let Some(at) = left.iter().position(|test| test.name == result.name) {
+                    let test = left.remove(at);
+                    eprintln!("{}: {}: {:?}", flavour.title(), test.name, result.outcome);
+                    tests.push(row(test, flavour, result));
+                }
+            }
+        }
+    }
+    Ok(Report {
+        series: flavour.series.name(),
+        debug: flavour.debug,
+        kernel: machine.built.version.clone(),
+        accel: machine.accel.name(),
+        tests,
+    })
+}
+
+fn lost(name: &str, why: &str) -> TestResult {
+    TestResult {
+        name: name.to_owned(),
+        outcome: Outcome::Broken,
+        detail: format!("did not start: {why}"),
+        console: Vec::new(),
+    }
+}
+
+fn row(test: &Test, flavour: Flavour, result: TestResult) -> Row {
+    let predicted = test.prediction(flavour.series).unwrap_or(Prediction::Ok);
+    Row {
+        question: test.question,
+        predicted,
+        as_predicted: predicted.is(result.outcome),
+        result,
+    }
+}
+
+/// All tables, and the kernels side by side if there are several.
+pub fn text(reports: &[Report]) -> String {
+    let mut text = String::new();
+    for report in reports {
+        text += &table(report);
+        text.push('\n');
+    }
+    if reports.len() > 1 {
+        text += &side_by_side(reports);
+    }
+    text
+}
+
+pub fn json(reports: &[Report]) -> Result<String> {
+    let all = serde_json::json!({ "schema": 1, "kernels": reports });
+    serde_json::to_string_pretty(&all).map_err(|err| Error::Other(err.to_string()))
+}
+
+/// "predicted / outcome" of every test, one column for each kernel.
+fn side_by_side(reports: &[Report]) -> String {
+    let mut text = format!("{:<22}", "predicted / outcome");
+    for report in reports {
+        text += &format!(" {:<26}", report.series);
+    }
+    text.push('\n');
+    for test in TESTS {
+        let cells: Vec<_> = reports
+            .iter()
+            .map(|report| report.tests.iter().find(|row| row.result.name == test.name))
+            .collect();
+        if cells.iter().all(Option::is_none) {
+            continue;
+        }
+        text += &format!("{:<22}", test.name);
+        for cell in cells {
+            let cell = cell.map_or("-".to_owned(), |row| {
+                let outcome = outcome_word(row.result.outcome);
+                format!("{} / {outcome}", row.predicted.word())
+            });
+            text += &format!(" {cell:<26}");
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+/// The table: one line for each test, and the kernel's words where they count.
+fn table(report: &Report) -> String {
+    let mut text = format!(
+        "{}{}: Linux {}, {}\n\n",
+        report.series,
+        if report.debug {
+            " (KASAN, lockdep, RCU checks)"
+        } else {
+            ""
+        },
+        report.kernel,
+        report.accel
+    );
+    text += &format!(
+        "{:<22} {:<16} {:<8} {}\n",
+        "test", "predicted", "outcome", "seen"
+    );
+    for row in &report.tests {
+        let outcome = outcome_word(row.result.outcome);
+        text += &format!(
+            "{:<22} {:<16} {:<8} {}{}\n",
+            row.result.name,
+            row.predicted.word(),
+            outcome,
+            if row.missed() {
+                "NOT AS PREDICTED: "
+            } else {
+                ""
+            },
+            row.result.detail
+        );
+        let because = row.predicted.because();
+        if !because.is_empty() {
+            text += &format!("{:<22} because {because}\n", "");
+        }
+    }
+    let missed = report.tests.iter().filter(|row| row.missed()).count();
+    let skipped = report
+        .tests
+        .iter()
+        .filter(|row| row.result.outcome == Outcome::Skipped)
+        .count();
+    text += &format!(
+        "\n{} tests, {} not as predicted, {} skipped\n",
+        report.tests.len(),
+        missed,
+        skipped
+    );
+    for row in report
+        .tests
+        .iter()
+        .filter(|row| row.missed() && !row.result.console.is_empty())
+    {
+        text += &format!("\nconsole of {}:\n", row.result.name);
+        for line in &row.result.console {
+            text += &format!("    {line}\n");
+        }
+    }
+    text
+}
+
+fn outcome_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Wrong => "wrong",
+        Outcome::Broken => "broken",
+        Outcome::Skipped => "skipped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::Series;
+
+    fn result(name: &str, outcome: Outcome) -> TestResult {
+        TestResult {
+            name: name.into(),
+            outcome,
+            detail: "what was seen".into(),
+            console: vec!["BUG: KASAN: use-after-free".into()],
+        }
+    }
+
+    #[test]
+    fn a_missed_prediction_shows_in_table_and_verdict() {
+        let flavour = Flavour {
+            series: Series::LinkOwned,
+            debug: false,
+        };
+        let test = &TESTS[0];
+        let report = Report {
+            series: "link-owned",
+            debug: false,
+            kernel: "6.12.0".into(),
+            accel: "tcg",
+            tests: vec![row(test, flavour, result(test.name, Outcome::Broken))],
+        };
+        assert!(!report.as_predicted());
+        let text = table(&report);
+        assert!(text.contains("NOT AS PREDICTED") && text.contains("KASAN"));
+        let reports = [report];
+        let json: serde_json::Value = serde_json::from_str(&json(&reports).unwrap()).unwrap();
+        let row = &json["kernels"][0]["tests"][0];
+        assert_eq!(row["outcome"], "broken");
+        assert_eq!(row["as_predicted"], false);
+        assert_eq!(row["predicted"]["kind"], "ok");
+        assert!(side_by_side(&reports).contains("ok / broken"));
+    }
+}

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who may still be called when a link, a map or a second attachment goes.
+ * What a kernel does wrong here may end it: each of these runs in its own VM.
+ */
+#include "lab.h"
+#include "../module/lab_ops.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lab_ops.skel.h"
+#include "tcp.skel.h"
+
+#define LOAD(skel_, type_)							\
+	struct type_ *skel_ = type_##__open();					\
+	need(skel_, "open failed");						\
+	skel_->rodata->have_cookie = lab_has_cookie();				\
+	need(!type_##__load(skel_), "load failed")
+
+static __u64 cookie(__u64 c)
+{
+	return lab_has_cookie() ? c : 0;
+}
+
+static bool make_ready(struct bpf_map *map)
+{
+	struct bpf_link *link = bpf_map__attach_struct_ops(map);
+
+	if (!link)
+		return false;
+	bpf_link__destroy(link);
+	return true;
+}
+
+/* Two links of one map, each with its cookie: whom does the first one read? */
+static void two_links_cookie(void)
+{
+	int dev = lab_ops_open(), a, b;
+	__u64 seen_a, seen_b;
+	LOAD(skel, lab_ops);
+
+	need(make_ready(skel->maps.lab_link), "attach is %s", lab_number(-errno));
+	a = raw_link_create(bpf_map__fd(skel->maps.lab_link), 0xa);
+	b = raw_link_create(bpf_map__fd(skel->maps.lab_link), 0xb);
+	need(a >= 0 && b >= 0, "link_create is %s, %s", lab_number(a), lab_number(b));
+	check_eq("call", lab_ops_call(dev, 0, LAB_PLAIN, 0, &seen_a), 0);
+	check_eq("call", lab_ops_call(dev, 1, LAB_PLAIN, 0, &seen_b), 0);
+	note("link A has 0xa and reads 0x%llx, link B has 0xb and reads 0x%llx", seen_a, seen_b);
+	check(seen_a == cookie(0xa) && seen_b == cookie(0xb), "wrong cookie");
+	close(b);
+	check_eq("call", lab_ops_call(dev, 0, LAB_SLEEPABLE, 0, &seen_a), 0);
+	check(seen_a == cookie(0xa), "after B is closed A reads 0x%llx", seen_a);
+	close(a);
+	lab_ops__destroy(skel);
+	close(dev);
+}
+
+/* A is attached and has a socket; attaching the same map again fails. */
+static void failing_attach(void)
+{
+	struct pair pair;
+	int a, b, i;
+	LOAD(skel, tcp);
+
+	need(make_ready(skel->maps.cc_link), "attach is %s", lab_number(-errno));
+	a = raw_link_create(bpf_map__fd(skel->maps.cc_link), 0xa);
+	need(a >= 0, "link_create is %s", lab_number(a));
+	need(!pair_open(&pair) && !pair_cc(&pair, "lab_cc"), "no socket");
+	b = raw_link_create(bpf_map__fd(skel->maps.cc_link), 0xb);
+	check_eq("second link_create", b, -EEXIST);
+	puts("# the socket of link A sends");
+	for (i = 0; i < 3; i++)
+		check_eq("send", pair_send(&pair), 0);
+	check(wait_for(skel->bss->events), "cong_avoid was not called");
+	check_eq("link A's cookie", skel->bss->event_cookie, cookie(0xa));
+	check_eq("kallsyms", kallsyms("bpf__tcp_congestion_ops_"), 4);
+	close(a);
+	pair_close(&pair);
+	tcp__destroy(skel);
+}
+
+/* reg() calls in and then fails: nobody else may notice. */
+static void failing_reg(void)
+{
+	int dev = lab_ops_open(), a, b;
+	__u64 seen;
+	LOAD(skel, lab_ops);
+
+	need(make_ready(skel->maps.lab_link), "attach is %s", lab_number(-errno));
+	a = raw_link_create(bpf_map__fd(skel->maps.lab_link), 0xa);
+	need(a >= 0, "link_create is %s", lab_number(a));
+	ioctl(dev, LAB_OPS_FAIL_NEXT);
+	b = raw_link_create(bpf_map__fd(skel->maps.lab_link), 0xb);
+	check_eq("second link_create", b, -EIO);
+	puts("# link A's member is called");
+	check_eq("call", lab_ops_call(dev, 0, LAB_PLAIN, 0, &seen), 0);
+	check_eq("link A's cookie", seen, cookie(0xa));
+	ioctl(dev, LAB_OPS_FAIL_NEXT);
+	check_eq("failing link_update",
+		 (make_ready(skel->maps.lab_link2),
+		  ioctl(dev, LAB_OPS_FAIL_NEXT),
+		  raw_link_update(a, bpf_map__fd(skel->maps.lab_link2), -1, 0)), -EIO);
+	check_eq("call", lab_ops_call(dev, 0, LAB_PLAIN, 0, &seen), 0);
+	check_eq("link A's cookie", seen, cookie(0xa));
+	check(wait_for(!strcmp(map_state(bpf_map__fd(skel->maps.lab_link)), "READY/1")),
+	      "not READY/1");
+	close(a);
+	lab_ops__destroy(skel);
+	close(dev);
+}
+
+/* The link is updated to another map while a socket uses the old one. */
+static void update_with_socket(void)
+{
+	struct pair pair;
+	int link, i;
+	LOAD(skel, tcp);
+
+	need(make_ready(skel->maps.cc_link) && make_ready(skel->maps.cc_link2),
+	     "attach is %s", lab_number(-errno));
+	link = raw_link_create(bpf_map__fd(skel->maps.cc_link), 0xa);
+	need(link >= 0, "link_create is %s", lab_number(link));
+	need(!pair_open(&pair) && !pair_cc(&pair, "lab_cc"), "no socket");
+	check_eq("link_update", raw_link_update(link, bpf_map__fd(skel->maps.cc_link2), -1, 0), 0);
+	puts("# the socket of the old map sends");
+	for (i = 0; i < 3; i++)
+		check_eq("send", pair_send(&pair), 0);
+	check(wait_for(skel->bss->events), "cong_avoid was not called");
+	check_eq("the cookie", skel->bss->event_cookie, cookie(0xa));
+	close(link);
+	check_eq("send", pair_send(&pair), 0);
+	pair_close(&pair);
+	tcp__destroy(skel);
+}
+
+/* setsockopt() in a process that may never come back */
+static bool lookup_ends(struct pair *pair, const char *name)
+{
+	pid_t pid = fork();
+	int fd;
+
+	if (!pid)
+		_exit(-pair_cc(pair, name));
+	if (wait_for(waitpid(pid, NULL, WNOHANG) == pid))
+		return true;
+	/* says where the CPUs are */
+	fd = open("/proc/sysrq-trigger", O_WRONLY);
+	check(write(fd, "l", 1) == 1, "no sysrq");
+	close(fd);
+	lab_sleep_ms(500);
+	return false;
+}
+
+/* link_update to the map that is attached already */
+static void update_to_same_map(void)
+{
+	struct pair pair;
+	int link, err;
+	LOAD(skel, tcp);
+
+	need(make_ready(skel->maps.cc_link), "attach is %s", lab_number(-errno));
+	link = raw_link_create(bpf_map__fd(skel->maps.cc_link), 0xa);
+	need(link >= 0, "link_create is %s", lab_number(link));
+	need(!pair_open(&pair) && !pair_cc(&pair, "lab_cc"), "no socket");
+	puts("# link_update to the same map");
+	err = raw_link_update(link, bpf_map__fd(skel->maps.cc_link), -1, 0);
+	check_eq("link_update", err, 0);
+	check_eq("send", pair_send(&pair), 0);
+	puts("# lookup of a name that is not on the list");
+	need(lookup_ends(&pair, "lab_none"), "the lookup of an unknown name does not end");
+	check_eq("an unknown name", pair_cc(&pair, "lab_none"), -ENOENT);
+	check_eq("the name", pair_cc(&pair, "lab_cc"), 0);
+	check_eq("the cookie", skel->bss->init_cookie, cookie(0xa));
+	close(link);
+	check_eq("the name after the link is closed", pair_cc(&pair, "lab_cc"), -ENOENT);
+	pair_close(&pair);
+	tcp__destroy(skel);
+}
+
+/* A socket goes on with its programs when link, map and programs are closed. */
+static void socket_outlives_link(void)
+{
+	struct pair pair;
+	int link, i;
+	LOAD(skel, tcp);
+
+	need(make_ready(skel->maps.cc_link), "attach is %s", lab_number(-errno));
+	link = raw_link_create(bpf_map__fd(skel->maps.cc_link), 0xa);
+	need(link >= 0, "link_create is %s", lab_number(link));
+	need(!pair_open(&pair) && !pair_cc(&pair, "lab_cc"), "no socket");
+	close(link);
+	check_eq("send", pair_send(&pair), 0);
+	check(wait_for(skel->bss->events), "cong_avoid was not called");
+	check_eq("the cookie", skel->bss->event_cookie, cookie(0xa));
+	link = raw_link_create(bpf_map__fd(skel->maps.cc_link), 0xb);
+	check(link >= 0, "attach again is %s", lab_number(link));
+	skel->bss->events = 0;
+	check_eq("send", pair_send(&pair), 0);
+	check(wait_for(skel->bss->events), "cong_avoid was not called");
+	check_eq("the old socket's cookie", skel->bss->event_cookie, cookie(0xa));
+	close(link);
+	tcp__destroy(skel);
+	lab_sleep_ms(500);
+	check(kallsyms("bpf__tcp_congestion_ops_") == 4, "%d ksyms while the socket lives",
+	      kallsyms("bpf__tcp_congestion_ops_"));
+	for (i = 0; i < 3; i++)
+		check_eq("send", pair_send(&pair), 0);
+	pair_close(&pair);
+	check(wait_for(!kallsyms("bpf__tcp_congestion_ops_")), "ksyms stay");
+}
+
+struct sleeper {
+	int dev, err;
+	__u64 result;
+};
+
+static void *sleeper(void *arg)
+{
+	struct sleeper *s = arg;
+
+	s->err = lab_ops_call(s->dev, 0, LAB_SLEEPABLE, 1, &s->result);
+	return NULL;
+}
+
+/* A program sleeps while the last reference to everything goes. */
+static void sleeping_program(void)
+{
+	struct sleeper s = { .dev = lab_ops_open() };
+	pthread_t thread;
+	int link;
+	LOAD(skel, lab_ops);
+
+	need(make_ready(skel->maps.lab_link), "attach is %s", lab_number(-errno));
+	link = raw_link_create(bpf_map__fd(skel->maps.lab_link), 0xa);
+	need(link >= 0, "link_create is %s", lab_number(link));
+	pthread_create(&thread, NULL, sleeper, &s);
+	need(wait_for(ioctl(s.dev, LAB_OPS_WAITERS) == 1), "the program does not sleep");
+	close(link);
+	lab_ops__destroy(skel);
+	check(wait_for(!kallsyms("bpf__lab_ops_")), "ksyms stay");
+	/* long enough for RCU and RCU Tasks, which do not wait for a sleeper */
+	lab_sleep_ms(3000);
+	puts("# the program wakes up and returns to its trampoline");
+	ioctl(s.dev, LAB_OPS_WAKE);
+	pthread_join(thread, NULL);
+	check_eq("the call", s.err, 0);
+	check_eq("the cookie", s.result, cookie(0xa));
+	close(s.dev);
+}
+
+#define RACES 200
+
+struct racer {
+	int map, link_errors, unexpected;
+};
+
+static void *racer(void *arg)
+{
+	struct racer *r = arg;
+	int i, link;
+
+	for (i = 0; i < RACES; i++) {
+		link = raw_link_create(r->map, i + 1);
+		if (link >= 0)
+			close(link);
+		else if (link == -EEXIST || link == -ENOSPC)
+			r->link_errors++;
+		else
+			r->unexpected = link;
+	}
+	return NULL;
+}
+
+static void race(int map, const char *ksyms)
+{
+	struct racer r[2] = { { .map = map }, { .map = map } };
+	pthread_t thread[2];
+	int i;
+
+	for (i = 0; i < 2; i++)
+		pthread_create(&thread[i], NULL, racer, &r[i]);
+	for (i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	for (i = 0; i < 2; i++)
+		check(!r[i].unexpected, "link_create is %s", lab_number(r[i].unexpected));
+	check(wait_for(!strcmp(map_state(map), "READY/0")), "the map is left %s", map_state(map));
+	if (lab_has_cookie())
+		check(wait_for(!kallsyms(ksyms)), "%d ksyms stay", kallsyms(ksyms));
+	note("%d of %d were refused", r[0].link_errors + r[1].link_errors, 2 * RACES);
+}
+
+static void race_lab_ops(void)
+{
+	LOAD(skel, lab_ops);
+
+	need(make_ready(skel->maps.lab_link), "attach is %s", lab_number(-errno));
+	race(bpf_map__fd(skel->maps.lab_link), "bpf__lab_ops_");
+	lab_ops__destroy(skel);
+}
+
+static void race_tcp(void)
+{
+	LOAD(skel, tcp);
+
+	need(make_ready(skel->maps.cc_link), "attach is %s", lab_number(-errno));
+	race(bpf_map__fd(skel->maps.cc_link), "bpf__tcp_congestion_ops_");
+	tcp__destroy(skel);
+}
+
+const struct lab_test lifetime_tests[] = {
+	{ "two-links-cookie", two_links_cookie },
+	{ "failing-attach", failing_attach },
+	{ "failing-reg", failing_reg },
+	{ "update-with-socket", update_with_socket },
+	{ "update-to-same-map", update_to_same_map },
+	{ "socket-outlives-link", socket_outlives_link },
+	{ "sleeping-program", sleeping_program },
+	{ "race-lab-ops", race_lab_ops },
+	{ "race-tcp", race_tcp },
+	{}
+};
