@@ -1,0 +1,49 @@
+//! Exact counts of a few scenarios: whoever changes a step, the packing or a reduction sees it here.
+//!
+//! A count says nothing about right or wrong. When the model changes on purpose, so do these numbers.
+
+mod common;
+
+use std::fmt::Write;
+
+use struct_ops_model::Design;
+use struct_ops_sim::engine::{Options, explore};
+use struct_ops_sim::explore::{Explored, Reductions};
+
+/// Scenario, design, then states and transitions unreduced, and states and transitions with all reductions.
+const PINNED: &str = "\
+straight-path mainline 509 960 148 259
+straight-path link-owned 677 1392 148 259
+attach-detach-attach rfc-one-link 441 783 238 406
+two-links-tcp rfc 453 671 246 342
+two-links-always mainline 512 959 246 449
+two-links-sched-ext link-owned 538 1143 96 153
+update-races-detach link-owned 6623 18599 504 982
+process-exit rfc 902 1952 341 637
+";
+
+#[test]
+fn states_and_transitions_are_what_they_were() {
+    let mut now = String::new();
+    for (scenario, design) in [
+        ("straight-path", "mainline"),
+        ("straight-path", "link-owned"),
+        ("attach-detach-attach", "rfc-one-link"),
+        ("two-links-tcp", "rfc"),
+        ("two-links-always", "mainline"),
+        ("two-links-sched-ext", "link-owned"),
+        ("update-races-detach", "link-owned"),
+        ("process-exit", "rfc"),
+    ] {
+        let world = common::scenario(scenario).world;
+        let design = Design::parse(design).unwrap();
+        write!(now, "{scenario} {design}").unwrap();
+        for reductions in [Reductions::NONE, Reductions::ALL] {
+            let explored = Explored::new(world.clone(), design.clone(), reductions).unwrap();
+            let o = explore(&explored, &Options::default(), &mut |_| ());
+            write!(now, " {} {}", o.states, o.transitions).unwrap();
+        }
+        now.push('\n');
+    }
+    assert_eq!(now, PINNED, "the counts of today:\n{now}");
+}
