@@ -19,7 +19,9 @@ const REPEAT: usize = 3;
 
 fn world() -> World {
     let text = include_str!("../sim/scenarios/universe-tcp-2cpu.toml");
-    let mut world = Scenario::parse("universe-tcp-2cpu", "universe-tcp-2cpu.toml", text).expect("shipped").world;
+    let mut world = Scenario::parse("universe-tcp-2cpu", "universe-tcp-2cpu.toml", text)
+        .expect("shipped")
+        .world;
     for cpu in &mut world.cpus {
         if let Plan::Free { budget, .. } = &mut cpu.plan {
             *budget = 2;
@@ -97,7 +99,11 @@ fn run(world: &World, arm: Arm) -> Run {
         None => {
             let machine = Machine::new(world.clone(), design).expect("the set-up works");
             let start = Instant::now();
-            let o = Theirs(machine).checker().threads(arm.threads).spawn_bfs().join();
+            let o = Theirs(machine)
+                .checker()
+                .threads(arm.threads)
+                .spawn_bfs()
+                .join();
             Run {
                 states: o.unique_state_count() as u64,
                 transitions: o.state_count() as u64 - 1,
@@ -106,8 +112,12 @@ fn run(world: &World, arm: Arm) -> Run {
             }
         }
         Some(reductions) => {
-            let explored = Explored::new(world.clone(), design, reductions).expect("the set-up works");
-            let options = Options { threads: arm.threads, ..Options::default() };
+            let explored =
+                Explored::new(world.clone(), design, reductions).expect("the set-up works");
+            let options = Options {
+                threads: arm.threads,
+                ..Options::default()
+            };
             let start = Instant::now();
             let o = explore(&explored, &options, &mut |_| ());
             Run {
@@ -121,18 +131,34 @@ fn run(world: &World, arm: Arm) -> Run {
 }
 
 fn table(world: &World) {
-    let fastest = |arm| (0..REPEAT).map(|_| run(world, arm)).min_by_key(|r| r.elapsed).expect("at least one");
+    let fastest = |arm| {
+        (0..REPEAT)
+            .map(|_| run(world, arm))
+            .min_by_key(|r| r.elapsed)
+            .expect("at least one")
+    };
     let runs = ARMS.map(fastest);
     println!("\n{NAME}; the fastest of {REPEAT}");
     println!(
         "{:<15} {:>7} {:>10} {:>11} {:>11} {:>8} {:>13} {:>11} {:>20}",
-        "engine", "threads", "reductions", "states", "transitions", "seconds", "transitions/s", "bytes/state",
+        "engine",
+        "threads",
+        "reductions",
+        "states",
+        "transitions",
+        "seconds",
+        "transitions/s",
+        "bytes/state",
         "x stateright (time)"
     );
     for (arm, r) in ARMS.iter().zip(&runs) {
         let seconds = r.elapsed.as_secs_f64();
-        let beside = ARMS.iter().position(|a| a.reductions.is_none() && a.threads == arm.threads);
-        let beside = runs[beside.expect("stateright runs with as many threads")].elapsed.as_secs_f64();
+        let beside = ARMS
+            .iter()
+            .position(|a| a.reductions.is_none() && a.threads == arm.threads);
+        let beside = runs[beside.expect("stateright runs with as many threads")]
+            .elapsed
+            .as_secs_f64();
         println!(
             "{:<15} {:>7} {:>10} {:>11} {:>11} {:>8.2} {:>13.0} {:>11} {:>20.2}",
             arm.engine,
@@ -152,12 +178,18 @@ fn main() {
     let world = world();
     let mut criterion = Criterion::default().configure_from_args();
     // `cargo test` and `--test` run every arm once and measure nothing.
-    let measures = std::env::args().any(|a| a == "--bench") && !std::env::args().any(|a| a == "--test");
+    let measures =
+        std::env::args().any(|a| a == "--bench") && !std::env::args().any(|a| a == "--test");
     let mut group = criterion.benchmark_group("engine");
-    group.sample_size(10).sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_millis(1));
+    group
+        .sample_size(10)
+        .sampling_mode(SamplingMode::Flat)
+        .warm_up_time(Duration::from_millis(1));
     for arm in ARMS {
         let name = format!("{}, {} reductions", arm.engine, arm.reductions());
-        group.bench_with_input(BenchmarkId::new(name, arm.threads), &arm, |b, arm| b.iter(|| run(&world, *arm)));
+        group.bench_with_input(BenchmarkId::new(name, arm.threads), &arm, |b, arm| {
+            b.iter(|| run(&world, *arm))
+        });
     }
     group.finish();
     criterion.final_summary();

@@ -101,7 +101,14 @@ struct Seen {
 
 impl Reference {
     fn new(counts: Counts) -> Self {
-        Reference { counts, next: 0, maps: vec![], links: vec![], list: vec![], sockets: [None; SOCKETS] }
+        Reference {
+            counts,
+            next: 0,
+            maps: vec![],
+            links: vec![],
+            list: vec![],
+            sockets: [None; SOCKETS],
+        }
     }
 
     fn id(&mut self) -> u32 {
@@ -110,7 +117,9 @@ impl Reference {
     }
 
     fn open_map(&self, decl: u8) -> Option<usize> {
-        self.maps.iter().position(|m| m.decl == usize::from(decl) && m.fd)
+        self.maps
+            .iter()
+            .position(|m| m.decl == usize::from(decl) && m.fd)
     }
 
     fn open_link(&self, name: u8) -> Option<usize> {
@@ -118,7 +127,11 @@ impl Reference {
     }
 
     fn decl(&self, map: u32) -> usize {
-        self.maps.iter().find(|m| m.id == map).expect("what is attached is alive").decl
+        self.maps
+            .iter()
+            .find(|m| m.id == map)
+            .expect("what is attached is alive")
+            .decl
     }
 
     fn name(&self, map: u32) -> u8 {
@@ -127,7 +140,13 @@ impl Reference {
 
     fn attached(&self, link: usize) -> Option<Attachment> {
         let id = self.links[link].attachment?;
-        Some(*self.list.iter().find(|a| a.id == id).expect("a link's attachment is registered"))
+        Some(
+            *self
+                .list
+                .iter()
+                .find(|a| a.id == id)
+                .expect("a link's attachment is registered"),
+        )
     }
 
     /// tcp_register_congestion_control().
@@ -146,15 +165,23 @@ impl Reference {
         let registered = self.list.iter().filter(|a| a.map == map);
         match self.counts {
             Counts::Map => registered.count() + users.count(),
-            Counts::Attachment => users.chain(registered).map(|a| a.id).collect::<BTreeSet<_>>().len(),
+            Counts::Attachment => users
+                .chain(registered)
+                .map(|a| a.id)
+                .collect::<BTreeSet<_>>()
+                .len(),
         }
     }
 
     /// What the operation returns; `None` if its target is not there, or if the model has no place for it.
     fn run(&mut self, operation: Operation) -> Option<i8> {
         let err = self.operate(operation)?;
-        let gone: Vec<u32> =
-            self.maps.iter().filter(|m| !m.fd && self.refcnt(m.id) == 0).map(|m| m.id).collect();
+        let gone: Vec<u32> = self
+            .maps
+            .iter()
+            .filter(|m| !m.fd && self.refcnt(m.id) == 0)
+            .map(|m| m.id)
+            .collect();
         self.maps.retain(|m| !gone.contains(&m.id));
         Some(err)
     }
@@ -166,7 +193,12 @@ impl Reference {
                     return None;
                 }
                 let id = self.id();
-                self.maps.push(Map { id, decl: usize::from(map), state: State::Init, fd: true });
+                self.maps.push(Map {
+                    id,
+                    decl: usize::from(map),
+                    state: State::Init,
+                    fd: true,
+                });
                 0
             }
             Operation::MapUpdate { map } => {
@@ -224,7 +256,12 @@ impl Reference {
                 }
                 match self.register(self.maps[at].id) {
                     Ok(id) => {
-                        self.links.push(Link { name: link, fd: true, pinned: false, attachment: Some(id) });
+                        self.links.push(Link {
+                            name: link,
+                            fd: true,
+                            pinned: false,
+                            attachment: Some(id),
+                        });
                         0
                     }
                     Err(err) => err,
@@ -254,7 +291,8 @@ impl Reference {
                     return Some(EINVAL);
                 }
                 self.list.retain(|a| a.id != old.id);
-                self.links[at].attachment = Some(self.register(id).expect("the name has just become free"));
+                self.links[at].attachment =
+                    Some(self.register(id).expect("the name has just become free"));
                 0
             }
             Operation::LinkDetach { link } => {
@@ -320,12 +358,20 @@ impl Reference {
     }
 
     fn seen(&self) -> Seen {
-        let mut maps: Vec<_> =
-            self.maps.iter().map(|m| (m.decl, m.state, m.fd, self.refcnt(m.id))).collect();
+        let mut maps: Vec<_> = self
+            .maps
+            .iter()
+            .map(|m| (m.decl, m.state, m.fd, self.refcnt(m.id)))
+            .collect();
         let mut links: Vec<_> = (0..self.links.len())
             .map(|at| {
                 let l = &self.links[at];
-                (l.name, l.fd, l.pinned, self.attached(at).map(|a| self.decl(a.map)))
+                (
+                    l.name,
+                    l.fd,
+                    l.pinned,
+                    self.attached(at).map(|a| self.decl(a.map)),
+                )
             })
             .collect();
         maps.sort();
@@ -334,7 +380,11 @@ impl Reference {
             maps,
             links,
             list: self.list.iter().map(|a| self.decl(a.map)).collect(),
-            sockets: self.sockets.iter().map(|s| s.map(|a| self.decl(a.map))).collect(),
+            sockets: self
+                .sockets
+                .iter()
+                .map(|s| s.map(|a| self.decl(a.map)))
+                .collect(),
         }
     }
 }
@@ -342,7 +392,12 @@ impl Reference {
 // ---- the model, seen from outside -----------------------------------------------------------------
 
 fn seen(k: &Kernel) -> Seen {
-    let decl = |key| k.kdatas.get(key).map(|d| usize::from(d.decl)).expect("kdata in use is alive");
+    let decl = |key| {
+        k.kdatas
+            .get(key)
+            .map(|d| usize::from(d.decl))
+            .expect("kdata in use is alive")
+    };
     let mut maps: Vec<_> = k
         .maps
         .iter()
@@ -353,14 +408,22 @@ fn seen(k: &Kernel) -> Seen {
                 MapState::ToBeFree => State::ToBeFree,
                 MapState::Ready => State::Ready,
             };
-            (usize::from(m.decl), state, m.fds != 0, usize::from(m.refs) - m.fds.count_ones() as usize)
+            (
+                usize::from(m.decl),
+                state,
+                m.fds != 0,
+                usize::from(m.refs) - m.fds.count_ones() as usize,
+            )
         })
         .collect();
     let mut links: Vec<_> = k
         .links
         .iter()
         .map(|(_, l)| {
-            let map = l.map.and_then(|m| k.maps.get(m)).map(|m| usize::from(m.decl));
+            let map = l
+                .map
+                .and_then(|m| k.maps.get(m))
+                .map(|m| usize::from(m.decl));
             (l.name, l.fds != 0, l.pinned, map)
         })
         .collect();
@@ -372,7 +435,12 @@ fn seen(k: &Kernel) -> Seen {
     }
     maps.sort();
     links.sort();
-    Seen { maps, links, list, sockets: k.socks.iter().map(|s| s.kdata.map(decl)).collect() }
+    Seen {
+        maps,
+        links,
+        list,
+        sockets: k.socks.iter().map(|s| s.kdata.map(decl)).collect(),
+    }
 }
 
 // ---- random operations ----------------------------------------------------------------------------
@@ -396,9 +464,21 @@ impl Op {
             2 => Operation::MapDelete { map },
             3 => Operation::MapLookup { map },
             4 => Operation::MapClose { map },
-            5 => Operation::LinkCreate { map, cookie: c % 3, link: b % PLACES as u8 },
-            6 => Operation::LinkUpdate { link, map: new, replace: None },
-            7 => Operation::LinkUpdate { link, map: new, replace: Some(c % MAPS.len() as u8) },
+            5 => Operation::LinkCreate {
+                map,
+                cookie: c % 3,
+                link: b % PLACES as u8,
+            },
+            6 => Operation::LinkUpdate {
+                link,
+                map: new,
+                replace: None,
+            },
+            7 => Operation::LinkUpdate {
+                link,
+                map: new,
+                replace: Some(c % MAPS.len() as u8),
+            },
             8 => Operation::LinkDetach { link },
             9 => Operation::LinkClose { link },
             10 => Operation::LinkPin { link },
@@ -414,8 +494,15 @@ impl Op {
 impl Arbitrary for Op {
     fn arbitrary(g: &mut Gen) -> Self {
         // Maps must exist and be filled before anything else has a target: those operations come more often.
-        let kind = g.choose(&[0, 0, 0, 1, 1, 1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 7, 7, 8, 8, 9, 10, 11, 12, 13, 13, 14, 15]);
-        Op(*kind.expect("not empty"), u8::arbitrary(g) % 12, u8::arbitrary(g) % 12, u8::arbitrary(g) % 12)
+        let kind = g.choose(&[
+            0, 0, 0, 1, 1, 1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 7, 7, 8, 8, 9, 10, 11, 12, 13, 13, 14, 15,
+        ]);
+        Op(
+            *kind.expect("not empty"),
+            u8::arbitrary(g) % 12,
+            u8::arbitrary(g) % 12,
+            u8::arbitrary(g) % 12,
+        )
     }
 
     fn shrink(&self) -> Box<dyn Iterator<Item = Self>> {
@@ -426,7 +513,11 @@ impl Arbitrary for Op {
 
 /// Runs the operations on both. Gives what was met: kind of operation and errno.
 fn agree(design: &Design, ops: &[Op]) -> Result<BTreeSet<(u8, i8)>, String> {
-    let counts = if design.name == "link-owned" { Counts::Attachment } else { Counts::Map };
+    let counts = if design.name == "link-owned" {
+        Counts::Attachment
+    } else {
+        Counts::Map
+    };
     let world = common::world(Subsystem::TcpCong, &MAPS, vec![Plan::Fixed(vec![])]);
     let machine = Machine::new(world, design.clone())?;
     let mut k = machine.initial();
@@ -435,14 +526,24 @@ fn agree(design: &Design, ops: &[Op]) -> Result<BTreeSet<(u8, i8)>, String> {
     for op in ops {
         let operation = op.operation();
         let request = machine.resolve(&k, 0, operation);
-        let Some(expected) = reference.run(operation) else { continue };
+        let Some(expected) = reference.run(operation) else {
+            continue;
+        };
         let request = request.ok_or_else(|| format!("{operation:?}: no target in the model"))?;
-        let found = machine.run_request(&mut k, request).map_err(|e| format!("{operation:?}: {e}"))?;
+        let found = machine
+            .run_request(&mut k, request)
+            .map_err(|e| format!("{operation:?}: {e}"))?;
         if found != expected {
-            return Err(format!("{operation:?} returns {found}, expected {expected}"));
+            return Err(format!(
+                "{operation:?} returns {found}, expected {expected}"
+            ));
         }
         if seen(&k) != reference.seen() {
-            return Err(format!("after {operation:?}: {:?}, expected {:?}", seen(&k), reference.seen()));
+            return Err(format!(
+                "after {operation:?}: {:?}, expected {:?}",
+                seen(&k),
+                reference.seen()
+            ));
         }
         met.insert((op.0 % Op::KINDS, expected));
     }
@@ -460,8 +561,15 @@ fn check(design: Design) {
     fn link_owned(ops: Vec<Op>) -> Result<(), String> {
         property(&Design::link_owned(), &ops)
     }
-    let run: fn(Vec<Op>) -> Result<(), String> = if design.name == "mainline" { mainline } else { link_owned };
-    QuickCheck::new().tests(3000).rng(Gen::new(80)).quickcheck(run);
+    let run: fn(Vec<Op>) -> Result<(), String> = if design.name == "mainline" {
+        mainline
+    } else {
+        link_owned
+    };
+    QuickCheck::new()
+        .tests(3000)
+        .rng(Gen::new(80))
+        .quickcheck(run);
 }
 
 #[test]
@@ -479,16 +587,35 @@ fn link_owned_returns_what_linux_returns() {
 fn every_result_of_the_table_is_met() {
     let wanted: BTreeSet<(u8, i8)> = [
         (0, 0),
-        (1, 0), (1, EBUSY), (1, EINVAL), (1, EEXIST),
-        (2, 0), (2, EOPNOTSUPP), (2, ENOENT), (2, EINPROGRESS),
+        (1, 0),
+        (1, EBUSY),
+        (1, EINVAL),
+        (1, EEXIST),
+        (2, 0),
+        (2, EOPNOTSUPP),
+        (2, ENOENT),
+        (2, EINPROGRESS),
         (3, 0),
         (4, 0),
-        (5, 0), (5, EINVAL), (5, EEXIST),
-        (6, 0), (6, EINVAL), (6, ENOLINK),
-        (7, 0), (7, EINVAL), (7, ENOLINK), (7, EPERM),
-        (8, 0), (9, 0), (10, 0), (11, 0), (12, 0),
-        (13, 0), (13, ENOENT),
-        (14, 0), (15, 0),
+        (5, 0),
+        (5, EINVAL),
+        (5, EEXIST),
+        (6, 0),
+        (6, EINVAL),
+        (6, ENOLINK),
+        (7, 0),
+        (7, EINVAL),
+        (7, ENOLINK),
+        (7, EPERM),
+        (8, 0),
+        (9, 0),
+        (10, 0),
+        (11, 0),
+        (12, 0),
+        (13, 0),
+        (13, ENOENT),
+        (14, 0),
+        (15, 0),
     ]
     .into();
     let mut g = Gen::from_size_and_seed(80, 1);

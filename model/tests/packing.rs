@@ -26,8 +26,15 @@ fn world(subsystem: u8, cpus: usize) -> World {
         OpKind::TestRun | OpKind::Exit => false,
         _ => true,
     });
-    let plan = Plan::Free { kinds: kinds.collect(), budget: 8 };
-    let mut world = common::world(subsystem, &[(true, 0, true), (true, 0, true)], vec![plan; cpus]);
+    let plan = Plan::Free {
+        kinds: kinds.collect(),
+        budget: 8,
+    };
+    let mut world = common::world(
+        subsystem,
+        &[(true, 0, true), (true, 0, true)],
+        vec![plan; cpus],
+    );
     world.alloc_failures = 1;
     world
 }
@@ -50,7 +57,12 @@ fn walk(machine: &Machine, choices: &[u16]) -> Vec<Kernel> {
             break;
         }
         let mut report = Report::default();
-        machine.apply(&mut k, actions[usize::from(*choice) % actions.len()], &mut report, None);
+        machine.apply(
+            &mut k,
+            actions[usize::from(*choice) % actions.len()],
+            &mut report,
+            None,
+        );
         if report.overflow {
             break;
         }
@@ -72,19 +84,62 @@ fn look(k: &Kernel) -> String {
     let mut cpus: Vec<_> = k
         .cpus
         .iter()
-        .map(|c| (c.op, c.pc, c.ret, c.call_ret, position(c), c.err, c.holds, c.dirty, c.seen, c.readers.rcu))
+        .map(|c| {
+            (
+                c.op,
+                c.pc,
+                c.ret,
+                c.call_ret,
+                position(c),
+                c.err,
+                c.holds,
+                c.dirty,
+                c.seen,
+                c.readers.rcu,
+            )
+        })
         .collect();
-    let mut maps: Vec<_> =
-        k.maps.iter().map(|(_, m)| (m.state as u8, m.refs, m.fds, m.filled, m.lock.is_some(), m.free.stage)).collect();
-    let mut kdatas: Vec<_> =
-        k.kdatas.iter().map(|(_, d)| (d.attachment, d.refs, d.registered, d.free.stage)).collect();
-    let mut links: Vec<_> =
-        k.links.iter().map(|(_, l)| (l.refs, l.fds, l.pinned, l.map.is_some(), l.attachment.is_some())).collect();
+    let mut maps: Vec<_> = k
+        .maps
+        .iter()
+        .map(|(_, m)| {
+            (
+                m.state as u8,
+                m.refs,
+                m.fds,
+                m.filled,
+                m.lock.is_some(),
+                m.free.stage,
+            )
+        })
+        .collect();
+    let mut kdatas: Vec<_> = k
+        .kdatas
+        .iter()
+        .map(|(_, d)| (d.attachment, d.refs, d.registered, d.free.stage))
+        .collect();
+    let mut links: Vec<_> = k
+        .links
+        .iter()
+        .map(|(_, l)| {
+            (
+                l.refs,
+                l.fds,
+                l.pinned,
+                l.map.is_some(),
+                l.attachment.is_some(),
+            )
+        })
+        .collect();
     cpus.sort();
     maps.sort();
     kdatas.sort();
     links.sort();
-    format!("{cpus:?} {maps:?} {kdatas:?} {links:?} {} {}", k.images.len(), k.ksyms.len())
+    format!(
+        "{cpus:?} {maps:?} {kdatas:?} {links:?} {} {}",
+        k.images.len(),
+        k.ksyms.len()
+    )
 }
 
 /// What each action breaks and leads to, sorted. Looks, not bytes: where the walk of the packing cannot tell
@@ -98,7 +153,12 @@ fn successors(machine: &Machine, k: &Kernel) -> Vec<String> {
             let mut next = *k;
             let mut report = Report::default();
             machine.apply(&mut next, action, &mut report, None);
-            format!("{:?} {} {}", report.violations, report.overflow, look(&next))
+            format!(
+                "{:?} {} {}",
+                report.violations,
+                report.overflow,
+                look(&next)
+            )
         })
         .collect();
     all.sort();
@@ -109,7 +169,13 @@ fn successors(machine: &Machine, k: &Kernel) -> Vec<String> {
 fn swapped(k: &Kernel, a: CpuId, b: CpuId) -> Kernel {
     let cpu = |id: &mut Option<CpuId>| {
         if let Some(id) = id {
-            *id = if *id == a { b } else if *id == b { a } else { *id };
+            *id = if *id == a {
+                b
+            } else if *id == b {
+                a
+            } else {
+                *id
+            };
         }
     };
     let mask = |mask: &mut Mask| {
@@ -138,7 +204,10 @@ fn swapped(k: &Kernel, a: CpuId, b: CpuId) -> Kernel {
 
 /// Walks are long enough to fill maps, attach, call and take down.
 fn check(property: fn(u8, u8, Vec<u16>) -> TestResult) {
-    QuickCheck::new().tests(600).rng(quickcheck::Gen::new(300)).quickcheck(property);
+    QuickCheck::new()
+        .tests(600)
+        .rng(quickcheck::Gen::new(300))
+        .quickcheck(property);
 }
 
 fn all(states: &[Kernel], property: impl Fn(&Kernel) -> bool) -> TestResult {
@@ -150,7 +219,9 @@ fn without_symmetry_a_state_comes_back_as_it_was() {
     check(|design, subsystem, choices| {
         let machine = machine(design, subsystem, 2);
         let packing = Packing::new(&machine.world, false);
-        all(&walk(&machine, &choices), |k| packing.unpack(&pack(&packing, k)) == *k)
+        all(&walk(&machine, &choices), |k| {
+            packing.unpack(&pack(&packing, k)) == *k
+        })
     });
 }
 
@@ -173,7 +244,9 @@ fn cpus_that_do_the_same_have_no_order() {
         let packing = Packing::new(&machine.world, true);
         all(&walk(&machine, &choices), |k| {
             let bytes = pack(&packing, k);
-            [(0, 1), (1, 2), (0, 2)].iter().all(|(a, b)| pack(&packing, &swapped(k, *a, *b)) == bytes)
+            [(0, 1), (1, 2), (0, 2)]
+                .iter()
+                .all(|(a, b)| pack(&packing, &swapped(k, *a, *b)) == bytes)
         })
     });
 }

@@ -13,15 +13,26 @@ use struct_ops_sim::explore::{Explored, Reductions};
 
 const ALL: [Reductions; 4] = [
     Reductions::NONE,
-    Reductions { symmetry: true, merge: false },
-    Reductions { symmetry: false, merge: true },
+    Reductions {
+        symmetry: true,
+        merge: false,
+    },
+    Reductions {
+        symmetry: false,
+        merge: true,
+    },
     Reductions::ALL,
 ];
 
 /// Unreduced spaces beyond this are the universes' work, not a test's.
 const BOUND: u64 = 60_000;
 
-fn run(world: &World, design: &Design, reductions: Reductions, options: &Options) -> Option<Outcome<Action>> {
+fn run(
+    world: &World,
+    design: &Design,
+    reductions: Reductions,
+    options: &Options,
+) -> Option<Outcome<Action>> {
     let explored = Explored::new(world.clone(), design.clone(), reductions).ok()?;
     Some(explore(&explored, options, &mut |_| ()))
 }
@@ -32,15 +43,25 @@ fn found(outcome: &Outcome<Action>) -> BTreeSet<Violation> {
 
 /// Whether the space was small enough to compare.
 fn agree(name: &str, world: &World, design: &Design) -> bool {
-    let bound = Options { threads: 2, max_states: Some(BOUND), ..Options::default() };
-    let Some(whole) = run(world, design, Reductions::NONE, &bound) else { return false };
+    let bound = Options {
+        threads: 2,
+        max_states: Some(BOUND),
+        ..Options::default()
+    };
+    let Some(whole) = run(world, design, Reductions::NONE, &bound) else {
+        return false;
+    };
     if whole.incomplete.is_some() {
         return false;
     }
     for reductions in &ALL[1..] {
         // A representative may have more names than the states that it stands for: only the whole is bounded.
-        let unbound = Options { threads: 2, ..Options::default() };
-        let reduced = run(world, design, *reductions, &unbound).expect("the set-up has worked before");
+        let unbound = Options {
+            threads: 2,
+            ..Options::default()
+        };
+        let reduced =
+            run(world, design, *reductions, &unbound).expect("the set-up has worked before");
         let what = format!("{name} under {design} with {reductions:?}");
         assert_eq!(found(&reduced), found(&whole), "{what}");
         assert_eq!(reduced.incomplete, None, "{what}");
@@ -51,7 +72,10 @@ fn agree(name: &str, world: &World, design: &Design) -> bool {
 #[test]
 fn scenarios_find_the_same_with_every_reduction() {
     let mut compared = 0;
-    for scenario in common::all().iter().filter(|s| !s.name.starts_with("universe")) {
+    for scenario in common::all()
+        .iter()
+        .filter(|s| !s.name.starts_with("universe"))
+    {
         for design in Design::presets().iter().filter(|d| scenario.runs_under(d)) {
             compared += usize::from(agree(&scenario.name, &scenario.world, design));
         }
@@ -66,15 +90,26 @@ fn free_choice_finds_the_same_with_every_reduction() {
         &[OpKind::LinkCreate, OpKind::LinkClose],
         &[OpKind::LinkCreate, OpKind::LinkUpdate],
         &[OpKind::LinkCreate, OpKind::LinkDetach, OpKind::MapClose],
-        &[OpKind::LinkCreate, OpKind::SockOpen, OpKind::SockCall, OpKind::Call],
+        &[
+            OpKind::LinkCreate,
+            OpKind::SockOpen,
+            OpKind::SockCall,
+            OpKind::Call,
+        ],
     ];
     let mut compared = 0;
-    for scenario in common::all().iter().filter(|s| s.name.starts_with("universe") && s.name.ends_with("2cpu")) {
+    for scenario in common::all()
+        .iter()
+        .filter(|s| s.name.starts_with("universe") && s.name.ends_with("2cpu"))
+    {
         for kinds in KINDS {
             let mut world = scenario.world.clone();
             world.alloc_failures = 0;
             for cpu in &mut world.cpus {
-                cpu.plan = Plan::Free { kinds: kinds.to_vec(), budget: 2 };
+                cpu.plan = Plan::Free {
+                    kinds: kinds.to_vec(),
+                    budget: 2,
+                };
             }
             for design in Design::presets() {
                 compared += usize::from(agree(&scenario.name, &world, &design));
@@ -86,14 +121,38 @@ fn free_choice_finds_the_same_with_every_reduction() {
 
 #[test]
 fn threads_change_no_count() {
-    for (scenario, design) in [("two-links-tcp", "rfc"), ("update-races-close", "link-owned"), ("plain-map", "mainline")] {
+    for (scenario, design) in [
+        ("two-links-tcp", "rfc"),
+        ("update-races-close", "link-owned"),
+        ("plain-map", "mainline"),
+    ] {
         let world = common::scenario(scenario).world;
         let design = Design::parse(design).unwrap();
         for reductions in [Reductions::NONE, Reductions::ALL] {
             let counts = [1, 2, 4].map(|threads| {
-                let o = run(&world, &design, reductions, &Options { threads, ..Options::default() }).unwrap();
-                let traces: Vec<_> = o.violations.iter().map(|f| (f.violation, f.depth)).collect();
-                (o.states, o.transitions, o.terminals, o.depth, o.witnesses, traces)
+                let o = run(
+                    &world,
+                    &design,
+                    reductions,
+                    &Options {
+                        threads,
+                        ..Options::default()
+                    },
+                )
+                .unwrap();
+                let traces: Vec<_> = o
+                    .violations
+                    .iter()
+                    .map(|f| (f.violation, f.depth))
+                    .collect();
+                (
+                    o.states,
+                    o.transitions,
+                    o.terminals,
+                    o.depth,
+                    o.witnesses,
+                    traces,
+                )
             });
             assert_eq!(counts[0], counts[1], "{scenario}: 2 threads");
             assert_eq!(counts[0], counts[2], "{scenario}: 4 threads");
@@ -106,14 +165,27 @@ fn threads_change_no_count() {
 fn fingerprints_lose_no_state() {
     let mut world = common::scenario("universe-tcp-2cpu").world;
     for (cpu, times) in world.cpus.iter_mut().zip([1, 2]) {
-        let Plan::Free { budget, .. } = &mut cpu.plan else { panic!("a universe is free") };
+        let Plan::Free { budget, .. } = &mut cpu.plan else {
+            panic!("a universe is free")
+        };
         *budget = times;
     }
     let design = Design::link_owned();
     let of = |exact| {
-        let options = Options { threads: 2, exact, ..Options::default() };
+        let options = Options {
+            threads: 2,
+            exact,
+            ..Options::default()
+        };
         let o = run(&world, &design, Reductions::NONE, &options).unwrap();
-        (o.states, o.transitions, o.terminals, o.depth, o.witnesses, found(&o))
+        (
+            o.states,
+            o.transitions,
+            o.terminals,
+            o.depth,
+            o.witnesses,
+            found(&o),
+        )
     };
     let exact = of(true);
     assert!(exact.0 > 50_000, "only {} states", exact.0);

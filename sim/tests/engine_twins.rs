@@ -14,15 +14,31 @@ const TWINS: [(Invariant, &str, &str); 13] = [
     (Invariant::CookieFidelity, "rfc", "two-links-tcp"),
     (Invariant::NoUseAfterFree, "rfc", "two-links-tcp"),
     (Invariant::NoLeak, "rfc", "two-links-always"),
-    (Invariant::TextImmutable, "mainline,twin=write-protected", "straight-path"),
+    (
+        Invariant::TextImmutable,
+        "mainline,twin=write-protected",
+        "straight-path",
+    ),
     (Invariant::NoTornPublish, "rfc", "two-links-tcp"),
     (Invariant::FailureAtomic, "rfc", "two-links-tcp"),
-    (Invariant::RefcountsBalance, "link-owned,twin=extra-put", "straight-path"),
+    (
+        Invariant::RefcountsBalance,
+        "link-owned,twin=extra-put",
+        "straight-path",
+    ),
     (Invariant::ErrnoContract, "rfc", "failing-validate"),
     (Invariant::KsymsMatchImages, "rfc", "two-links-tcp"),
     (Invariant::NoDeadlock, "mainline", "update-to-same-map"),
-    (Invariant::EventualRelease, "mainline,twin=lost-callback", "straight-path"),
-    (Invariant::NoForeignUnreg, "link-owned,twin=foreign-unreg", "two-links-always"),
+    (
+        Invariant::EventualRelease,
+        "mainline,twin=lost-callback",
+        "straight-path",
+    ),
+    (
+        Invariant::NoForeignUnreg,
+        "link-owned,twin=foreign-unreg",
+        "two-links-always",
+    ),
 ];
 
 #[test]
@@ -32,11 +48,24 @@ fn every_invariant_catches_its_broken_twin() {
         let world = common::scenario(scenario).world;
         let design_parsed = Design::parse(design).unwrap();
         let explored = Explored::new(world, design_parsed, Reductions::ALL).unwrap();
-        let outcome = explore(&explored, &Options { threads: 2, ..Options::default() }, &mut |_| ());
-        let found: Vec<_> =
-            outcome.violations.iter().map(|f| Invariant::ALL[usize::from(f.violation.invariant)].id()).collect();
+        let outcome = explore(
+            &explored,
+            &Options {
+                threads: 2,
+                ..Options::default()
+            },
+            &mut |_| (),
+        );
+        let found: Vec<_> = outcome
+            .violations
+            .iter()
+            .map(|f| Invariant::ALL[usize::from(f.violation.invariant)].id())
+            .collect();
         if !found.contains(&invariant.id()) {
-            missed += &format!("{} under {design} in {scenario}: found only {found:?}\n", invariant.id());
+            missed += &format!(
+                "{} under {design} in {scenario}: found only {found:?}\n",
+                invariant.id()
+            );
         }
     }
     assert!(missed.is_empty(), "{missed}");
@@ -45,6 +74,10 @@ fn every_invariant_catches_its_broken_twin() {
 #[test]
 fn no_invariant_is_without_twin() {
     for invariant in Invariant::ALL {
-        assert!(TWINS.iter().any(|t| t.0 == *invariant), "{} has no twin", invariant.id());
+        assert!(
+            TWINS.iter().any(|t| t.0 == *invariant),
+            "{} has no twin",
+            invariant.id()
+        );
     }
 }

@@ -39,12 +39,36 @@ impl Model for Theirs {
 
 fn compare(scenario: &str, design: &str) {
     let world = common::scenario(scenario).world;
-    let explored = Explored::new(world.clone(), Design::parse(design).unwrap(), Reductions::NONE).unwrap();
-    let ours = explore(&explored, &Options { threads: 2, ..Options::default() }, &mut |_| ());
-    let theirs = Theirs(explored.machine).checker().threads(2).spawn_bfs().join();
-    assert_eq!(ours.states, theirs.unique_state_count() as u64, "{scenario} under {design}: states");
+    let explored = Explored::new(
+        world.clone(),
+        Design::parse(design).unwrap(),
+        Reductions::NONE,
+    )
+    .unwrap();
+    let ours = explore(
+        &explored,
+        &Options {
+            threads: 2,
+            ..Options::default()
+        },
+        &mut |_| (),
+    );
+    let theirs = Theirs(explored.machine)
+        .checker()
+        .threads(2)
+        .spawn_bfs()
+        .join();
+    assert_eq!(
+        ours.states,
+        theirs.unique_state_count() as u64,
+        "{scenario} under {design}: states"
+    );
     // The initial state counts as generated in stateright.
-    assert_eq!(ours.transitions + 1, theirs.state_count() as u64, "{scenario} under {design}: transitions");
+    assert_eq!(
+        ours.transitions + 1,
+        theirs.state_count() as u64,
+        "{scenario} under {design}: transitions"
+    );
 }
 
 #[test]

@@ -23,7 +23,12 @@ pub fn all() -> Vec<Scenario> {
         .expect("the scenarios are there")
         .map(|entry| entry.expect("readable").path())
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-        .map(|path| path.file_stem().expect("a file").to_string_lossy().into_owned())
+        .map(|path| {
+            path.file_stem()
+                .expect("a file")
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     names.sort();
     names.iter().map(|name| scenario(name)).collect()
