@@ -13,7 +13,7 @@ use struct_ops_sim::engine::{Options, explore};
 use struct_ops_sim::explore::{Explored, Reductions};
 use struct_ops_sim::scenario::Scenario;
 
-const NAME: &str = "universe-tcp-2cpu, 2 operations each, link-owned";
+const NAME: &str = "universe-tcp-2cpu, 2 operations each, mainline";
 /// Explorations of each arm for the table; the fastest counts.
 const REPEAT: usize = 3;
 
@@ -94,7 +94,7 @@ struct Run {
 }
 
 fn run(world: &World, arm: Arm) -> Run {
-    let design = Design::link_owned();
+    let design = Design::mainline();
     match arm.reductions {
         None => {
             let machine = Machine::new(world.clone(), design).expect("the set-up works");

@@ -1,6 +1,6 @@
 //! A design as data: a few orthogonal choices, and the named presets.
 //!
-//! Nothing here acts. The procedures in [`crate::proc`] ask a [`Design`] wherever the
+//! Nothing here acts. The procedures in `proc` ask a [`Design`] wherever the
 //! proposals differ; the explorer knows none of them. Stands for the differences between
 //! `kernel/bpf/bpf_struct_ops.c` of Linux 6.12, the bpf cookie RFC of July 2025, and the
 //! repair that this project proposes.

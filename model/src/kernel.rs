@@ -1,6 +1,6 @@
 //! The whole state: objects, locks, CPUs, deferred frees.
 //!
-//! Nothing here acts; the steps are in [`crate::proc`] and [`crate::subsys`]. Stands for the structs of
+//! Nothing here acts; the steps are in `proc` and `subsys`. Stands for the structs of
 //! kernel/bpf/bpf_struct_ops.c (`bpf_struct_ops_map`, `bpf_struct_ops_link`), include/linux/bpf.h
 //! (`bpf_map`, `bpf_link`, `bpf_tramp_link`, `bpf_ksym`) and the subsystems' own.
 

@@ -1,7 +1,7 @@
 //! The steps: every label that a CPU's program counter can have, with the kernel function it stands for.
 //!
-//! One row, one atomic step. The code of a step is in the file of its function, in [`crate::proc`] or
-//! [`crate::subsys`]; this table is what `explain` prints and what the reductions know of a step.
+//! One row, one atomic step. The code of a step is in the file of its function, in `proc` or
+//! `subsys`; this table is what `explain` prints and what the reductions know of a step.
 
 /// What a step commutes with, after Lipton: it decides which steps may be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

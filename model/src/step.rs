@@ -2,7 +2,7 @@
 //!
 //! [`Machine::enabled`] lists, [`Machine::apply`] takes one and says what happened. One action is one step
 //! (or, with merging on, one step and those that nobody can tell apart from it). Not here: what a step does
-//! (in [`crate::proc`] and [`crate::subsys`]) and how states are explored.
+//! (in `proc` and `subsys`) and how states are explored.
 
 use crate::design::Design;
 use crate::exec::{Exec, Report, Step};

@@ -45,7 +45,7 @@ fn write_request(request: &Request) -> String {
     text
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 /// What was found and what was expected.
