@@ -166,9 +166,10 @@ impl Packing {
 
     fn write(&self, k: &Kernel, names: &Names, order: &[u8; MAX_CPUS], out: &mut Vec<u8>) {
         let mut copy = *k;
+        let mut bytes = [0; BUFFER];
         let mut writer = Writer {
             names,
-            bytes: [0; BUFFER],
+            bytes: &mut bytes,
             len: 0,
         };
         let w = &mut writer;
@@ -654,12 +655,13 @@ const BUFFER: usize = 1024;
 /// Collects a state's bytes.
 struct Writer<'a> {
     names: &'a Names,
-    bytes: [u8; BUFFER],
+    bytes: &'a mut [u8; BUFFER],
+    /// In a register, if everything that moves it is inlined: it is on the way of every byte.
     len: usize,
 }
 
 impl Writer<'_> {
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, value: u8) {
         self.bytes[self.len] = value;
         self.len += 1;
@@ -684,7 +686,7 @@ impl Writer<'_> {
         out.extend_from_slice(&squeezed[..at]);
     }
 
-    #[inline]
+    #[inline(always)]
     fn key<T>(&mut self, key: &Option<Key<T>>, names: impl Fn(&Names) -> &[u8]) {
         let value = key.map_or(0, |k| names(self.names)[k.slot()] + 1);
         self.put(value);
@@ -692,38 +694,38 @@ impl Writer<'_> {
 }
 
 impl Visitor for Writer<'_> {
-    #[inline]
+    #[inline(always)]
     fn byte(&mut self, value: &mut u8) {
         self.put(*value);
     }
-    #[inline]
+    #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {
         self.key(key, |n| &n.maps);
     }
-    #[inline]
+    #[inline(always)]
     fn kdata(&mut self, key: &mut Option<KdataKey>) {
         self.key(key, |n| &n.kdatas);
     }
-    #[inline]
+    #[inline(always)]
     fn link(&mut self, key: &mut Option<LinkKey>) {
         self.key(key, |n| &n.links);
     }
-    #[inline]
+    #[inline(always)]
     fn image(&mut self, key: &mut Option<ImageKey>) {
         self.key(key, |n| &n.images);
     }
-    #[inline]
+    #[inline(always)]
     fn ksym(&mut self, key: &mut Option<KsymKey>) {
         self.key(key, |n| &n.ksyms);
     }
-    #[inline]
+    #[inline(always)]
     fn cpu(&mut self, value: &mut u8) {
         let new = value
             .checked_sub(1)
             .map_or(0, |c| self.names.cpus[usize::from(c)] + 1);
         self.put(new);
     }
-    #[inline]
+    #[inline(always)]
     fn cpus(&mut self, mask: &mut u8) {
         let mut new = 0;
         if *mask != 0 {
@@ -733,17 +735,17 @@ impl Visitor for Writer<'_> {
         }
         self.put(new);
     }
-    #[inline]
+    #[inline(always)]
     fn cookie(&mut self, value: &mut u8) {
         let new = self.names.cookies[usize::from(*value)];
         self.put(new);
     }
-    #[inline]
+    #[inline(always)]
     fn decl(&mut self, value: &mut u8) {
         let new = self.names.decls[usize::from(*value)];
         self.put(new);
     }
-    #[inline]
+    #[inline(always)]
     fn prog(&mut self, value: &mut u8) {
         let new = value
             .checked_sub(1)
@@ -753,6 +755,7 @@ impl Visitor for Writer<'_> {
 }
 
 /// Which slots are live and which are freed, then the live objects in the order of their names.
+#[inline(always)]
 fn write_table<'a, T: Copy, const N: usize>(
     w: &mut Writer<'a>,
     table: &mut Table<T, N>,
@@ -808,14 +811,14 @@ impl Reader {
         Reader { bytes, at: 0 }
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&mut self) -> u8 {
         let byte = self.bytes[self.at];
         self.at += 1;
         byte
     }
 
-    #[inline]
+    #[inline(always)]
     fn key<T>(&mut self, key: &mut Option<Key<T>>) {
         *key = self
             .get()
@@ -825,47 +828,47 @@ impl Reader {
 }
 
 impl Visitor for Reader {
-    #[inline]
+    #[inline(always)]
     fn byte(&mut self, value: &mut u8) {
         *value = self.get();
     }
-    #[inline]
+    #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {
         self.key(key);
     }
-    #[inline]
+    #[inline(always)]
     fn kdata(&mut self, key: &mut Option<KdataKey>) {
         self.key(key);
     }
-    #[inline]
+    #[inline(always)]
     fn link(&mut self, key: &mut Option<LinkKey>) {
         self.key(key);
     }
-    #[inline]
+    #[inline(always)]
     fn image(&mut self, key: &mut Option<ImageKey>) {
         self.key(key);
     }
-    #[inline]
+    #[inline(always)]
     fn ksym(&mut self, key: &mut Option<KsymKey>) {
         self.key(key);
     }
-    #[inline]
+    #[inline(always)]
     fn cpu(&mut self, value: &mut u8) {
         *value = self.get();
     }
-    #[inline]
+    #[inline(always)]
     fn cpus(&mut self, mask: &mut u8) {
         *mask = self.get();
     }
-    #[inline]
+    #[inline(always)]
     fn cookie(&mut self, value: &mut u8) {
         *value = self.get();
     }
-    #[inline]
+    #[inline(always)]
     fn decl(&mut self, value: &mut u8) {
         *value = self.get();
     }
-    #[inline]
+    #[inline(always)]
     fn prog(&mut self, value: &mut u8) {
         *value = self.get();
     }

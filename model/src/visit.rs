@@ -38,14 +38,14 @@ pub(crate) trait Visitor {
     fn prog(&mut self, value: &mut u8);
 }
 
-#[inline]
+#[inline(always)]
 fn flag<V: Visitor>(v: &mut V, value: &mut bool) {
     let mut byte = u8::from(*value);
     v.byte(&mut byte);
     *value = byte != 0;
 }
 
-#[inline]
+#[inline(always)]
 fn wide<V: Visitor>(v: &mut V, value: &mut u16) {
     let [mut low, mut high] = value.to_le_bytes();
     v.byte(&mut low);
@@ -53,21 +53,21 @@ fn wide<V: Visitor>(v: &mut V, value: &mut u16) {
     *value = u16::from_le_bytes([low, high]);
 }
 
-#[inline]
+#[inline(always)]
 fn some_cpu<V: Visitor>(v: &mut V, value: &mut Option<CpuId>) {
     let mut byte = value.map_or(0, |c| c + 1);
     v.cpu(&mut byte);
     *value = byte.checked_sub(1);
 }
 
-#[inline]
+#[inline(always)]
 fn pc<V: Visitor>(v: &mut V, value: &mut Pc) {
     let mut byte = *value as u8;
     v.byte(&mut byte);
     *value = Pc::ALL[usize::from(byte)];
 }
 
-#[inline]
+#[inline(always)]
 fn deferred<V: Visitor>(v: &mut V, d: &mut Deferred) {
     v.byte(&mut d.stage);
     if d.stage > 0 {
@@ -77,7 +77,7 @@ fn deferred<V: Visitor>(v: &mut V, d: &mut Deferred) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn func<V: Visitor>(v: &mut V, f: &mut Func) {
     v.image(&mut f.image);
     if f.image.is_some() {
@@ -85,7 +85,7 @@ fn func<V: Visitor>(v: &mut V, f: &mut Func) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn node<V: Visitor>(v: &mut V, n: &mut Node) {
     let mut tag = match n {
         Node::Poison => 0,
@@ -108,14 +108,14 @@ fn node<V: Visitor>(v: &mut V, n: &mut Node) {
     };
 }
 
-#[inline]
+#[inline(always)]
 fn readers<V: Visitor>(v: &mut V, r: &mut Readers) {
     v.byte(&mut r.rcu);
     v.byte(&mut r.trace);
     flag(v, &mut r.tasks);
 }
 
-#[inline]
+#[inline(always)]
 fn op<V: Visitor>(v: &mut V, value: &mut OpKind) {
     let mut byte = *value as u8;
     v.byte(&mut byte);
@@ -127,7 +127,7 @@ fn op<V: Visitor>(v: &mut V, value: &mut OpKind) {
 }
 
 /// A CPU; one in user space has nothing but its position in the plan.
-#[inline]
+#[inline(always)]
 pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     v.byte(&mut c.position);
     pc(v, &mut c.pc);
@@ -170,7 +170,7 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     deferred(v, &mut c.wait);
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn map<V: Visitor>(v: &mut V, m: &mut Map) {
     v.decl(&mut m.decl);
     let mut state = m.state as u8;
@@ -187,7 +187,7 @@ pub(crate) fn map<V: Visitor>(v: &mut V, m: &mut Map) {
     deferred(v, &mut m.free);
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn kdata<V: Visitor>(v: &mut V, d: &mut Kdata) {
     v.map(&mut d.map);
     v.decl(&mut d.decl);
@@ -212,7 +212,7 @@ pub(crate) fn kdata<V: Visitor>(v: &mut V, d: &mut Kdata) {
     deferred(v, &mut d.free);
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn link<V: Visitor>(v: &mut V, l: &mut Link) {
     v.byte(&mut l.name);
     v.cookie(&mut l.cookie);
@@ -223,7 +223,7 @@ pub(crate) fn link<V: Visitor>(v: &mut V, l: &mut Link) {
     flag(v, &mut l.pinned);
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn image<V: Visitor>(v: &mut V, i: &mut Image) {
     flag(v, &mut i.protected);
     wide(v, &mut i.fill);
@@ -233,13 +233,13 @@ pub(crate) fn image<V: Visitor>(v: &mut V, i: &mut Image) {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn ksym<V: Visitor>(v: &mut V, k: &mut Ksym) {
     func(v, &mut k.func);
     flag(v, &mut k.listed);
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn prog<V: Visitor>(v: &mut V, p: &mut Prog) {
     v.byte(&mut p.refs);
     v.byte(&mut p.fds);
@@ -248,7 +248,7 @@ pub(crate) fn prog<V: Visitor>(v: &mut V, p: &mut Prog) {
 }
 
 /// Everything but CPUs, tables and programs.
-#[inline]
+#[inline(always)]
 pub(crate) fn globals<V: Visitor>(v: &mut V, k: &mut Kernel) {
     for Sock {
         kdata,
