@@ -238,7 +238,7 @@ impl Machine {
                 ));
             }
         }
-        if all_exited && k.cpus[0].pc == Pc::Idle {
+        if all_exited && k.cpus.iter().all(|c| c.pc == Pc::Idle) {
             // bpffs is unmounted: the remaining pins go, in any order.
             for (link, _) in k.links.iter().filter(|(_, l)| l.pinned) {
                 let request = Request {
