@@ -115,6 +115,13 @@ choice!(
     }
 );
 choice!(
+    /// Who holds references on the programs of an attachment.
+    ProgOwner, "progs", {
+        Map = "map": "the map alone",
+        Attachment = "attachment": "the map, and each attachment too",
+    }
+);
+choice!(
     /// Which grace periods precede the freeing of images.
     Grace, "grace", {
         RcuTasks = "rcu+tasks": "RCU and Tasks RCU at the same time",
@@ -180,6 +187,8 @@ pub struct Design {
     pub free: Free,
     /// What bpf_struct_ops_get/put count.
     pub count: Count,
+    /// Who holds the programs of an attachment.
+    pub progs: ProgOwner,
     /// Grace periods before images are freed.
     pub grace: Grace,
     /// Where grace periods are waited for.
@@ -306,6 +315,7 @@ impl Design {
             validate: Validate::MapUpdate,
             free: Free::WithMap,
             count: Count::Map,
+            progs: ProgOwner::Map,
             grace: Grace::RcuTasks,
             wait: Wait::Worker,
             same_map: SameMap::Update,
@@ -349,6 +359,7 @@ impl Design {
             validate: Validate::MapUpdate,
             free: Free::Deferred,
             count: Count::Attachment,
+            progs: ProgOwner::Attachment,
             grace: Grace::TasksTraceTasks,
             wait: Wait::Worker,
             same_map: SameMap::Update,
@@ -423,7 +434,7 @@ impl Design {
         }
         all!(
             Build, Owner, KdataOwner, KsymOwner, KsymTime, Links, Identity, Validate, Free, Count,
-            Grace, Wait, SameMap, OwnerCheck, Twin
+            ProgOwner, Grace, Wait, SameMap, OwnerCheck, Twin
         )
     }
 
@@ -440,6 +451,7 @@ impl Design {
             (Validate::KEY, self.validate.as_str()),
             (Free::KEY, self.free.as_str()),
             (Count::KEY, self.count.as_str()),
+            (ProgOwner::KEY, self.progs.as_str()),
             (Grace::KEY, self.grace.as_str()),
             (Wait::KEY, self.wait.as_str()),
             (SameMap::KEY, self.same_map.as_str()),
@@ -481,6 +493,7 @@ impl Design {
             Validate::KEY => self.validate = Validate::parse(value)?,
             Free::KEY => self.free = Free::parse(value)?,
             Count::KEY => self.count = Count::parse(value)?,
+            ProgOwner::KEY => self.progs = ProgOwner::parse(value)?,
             Grace::KEY => self.grace = Grace::parse(value)?,
             Wait::KEY => self.wait = Wait::parse(value)?,
             SameMap::KEY => self.same_map = SameMap::parse(value)?,
@@ -533,6 +546,11 @@ impl Design {
             if self.count == Count::Attachment {
                 return nonsense(
                     "count=attachment needs the attachment object, which owner=map does not have",
+                );
+            }
+            if self.progs == ProgOwner::Attachment {
+                return nonsense(
+                    "progs=attachment needs the attachment object, which owner=map does not have",
                 );
             }
             if self.free == Free::Deferred {

@@ -186,13 +186,15 @@ impl Packing {
     pub fn unpack(&self, bytes: &[u8]) -> Kernel {
         let mut reader = Reader::new(bytes);
         let r = &mut reader;
-        let mut k = Kernel::default();
-        k.maps = read_slots(r);
-        k.kdatas = read_slots(r);
-        k.links = read_slots(r);
-        k.images = read_slots(r);
-        k.ksyms = read_slots(r);
-        visit::Visitor::end(r);
+        let mut k = Kernel {
+            maps: read_slots(r),
+            kdatas: read_slots(r),
+            links: read_slots(r),
+            images: read_slots(r),
+            ksyms: read_slots(r),
+            ..Kernel::default()
+        };
+        r.end();
         for cpu in k.cpus.iter_mut().take(self.cpus) {
             visit::cpu(r, cpu);
         }
@@ -859,7 +861,9 @@ fn write_objects<'a, M: Naming, T: Copy + Default, const N: usize>(
     object: impl Fn(&mut Writer<'a, M>, &mut T),
 ) {
     if M::AS_IS {
-        return table.iter().for_each(|(_, value)| object(w, &mut { *value }));
+        return table
+            .iter()
+            .for_each(|(_, value)| object(w, &mut { *value }));
     }
     let mut objects = [None; N];
     let mut names: Slots = 0;

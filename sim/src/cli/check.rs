@@ -27,7 +27,10 @@ pub(super) fn check(
     quiet: bool,
     verbose: bool,
 ) -> Result<Exit, Failure> {
-    let scenarios = scenarios(&args.scenario)?;
+    let mut scenarios = scenarios(&args.scenario)?;
+    if args.scenario.is_empty() && !args.extended {
+        scenarios.retain(|s| !s.extended);
+    }
     let designs = super::designs(&args.design)?;
     let invariants = super::invariants(&args.invariant)?;
     if let Some(directory) = &args.save_traces {

@@ -46,6 +46,8 @@ pub struct Scenario {
     pub source: String,
     /// The real bug that it pins, and which kernel has it.
     pub find: Option<String>,
+    /// Too large for the run without arguments: explored when it is named, or with `--extended`.
+    pub extended: bool,
     /// The only designs under which it is run, and why.
     pub only: Option<(Vec<String>, String)>,
     /// What runs.
