@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lab_ops.skel.h"
+#include "scx.skel.h"
 #include "tcp.skel.h"
 
 #define LOAD(skel_, type_)							\
@@ -345,10 +346,12 @@ static void *racer(void *arg)
 		link = raw_link_create(r->map, i + 1);
 		if (link >= 0)
 			close(link);
-		else if (link == -EEXIST || link == -ENOSPC)
+		else if (link == -EEXIST || link == -EBUSY || link == -ENOSPC)
 			r->link_errors++;
 		else
 			r->unexpected = link;
+		if (i % 50 == 49)
+			printf("# %d of %d\n", i + 1, RACES);
 	}
 	return NULL;
 }
@@ -357,7 +360,7 @@ static void race(int map, const char *ksyms)
 {
 	struct racer r[2] = { { .map = map }, { .map = map } };
 	pthread_t thread[2];
-	int i;
+	int i, link;
 
 	for (i = 0; i < 2; i++)
 		pthread_create(&thread[i], NULL, racer, &r[i]);
@@ -365,6 +368,9 @@ static void race(int map, const char *ksyms)
 		pthread_join(thread[i], NULL);
 	for (i = 0; i < 2; i++)
 		check(!r[i].unexpected, "link_create is %s", lab_number(r[i].unexpected));
+	link = raw_link_create(map, 1);
+	check(link >= 0, "link_create after the race is %s", lab_number(link));
+	close(link);
 	check(wait_for(!strcmp(map_state(map), "READY/0")), "the map is left %s", map_state(map));
 	if (lab_has_cookie())
 		check(wait_for(!kallsyms(ksyms)), "%d ksyms stay", kallsyms(ksyms));
@@ -389,6 +395,15 @@ static void race_tcp(void)
 	tcp__destroy(skel);
 }
 
+static void race_scx(void)
+{
+	LOAD(skel, scx);
+
+	need(make_ready(skel->maps.scx_a), "attach is %s", lab_number(-errno));
+	race(bpf_map__fd(skel->maps.scx_a), "bpf__sched_ext_ops_");
+	scx__destroy(skel);
+}
+
 const struct lab_test lifetime_tests[] = {
 	{ "kallsyms-live", kallsyms_live },
 	{ "two-links-cookie", two_links_cookie },
@@ -400,5 +415,6 @@ const struct lab_test lifetime_tests[] = {
 	{ "sleeping-program", sleeping_program },
 	{ "race-lab-ops", race_lab_ops },
 	{ "race-tcp", race_tcp },
+	{ "race-scx", race_scx },
 	{}
 };
