@@ -96,6 +96,8 @@ impl Lab {
             .env("CCACHE_DIR", self.cache.join("ccache"))
             .env("CCACHE_BASEDIR", &self.cache)
             .env("CCACHE_NOHASHDIR", "1")
+            // dependencies from the compiler: no second run of the preprocessor
+            .env("CCACHE_DEPEND", "1")
             .env("CCACHE_MAXSIZE", "6G")
             .env("CCACHE_SLOPPINESS", "time_macros")
             .env("KBUILD_BUILD_TIMESTAMP", "1970-01-01")
