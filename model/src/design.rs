@@ -273,6 +273,46 @@ pub struct Lookup {
 }
 
 impl Lookup {
+    /// The keys of the choices here.
+    const KEYS: [&str; 12] = [
+        MapIdIn::KEY,
+        CookieRead::KEY,
+        SameKey::KEY,
+        AssocShare::KEY,
+        AssocFree::KEY,
+        AssocRef::KEY,
+        AssocGet::KEY,
+        AssocAgain::KEY,
+        AssocUndo::KEY,
+        AssocClear::KEY,
+        ThisClear::KEY,
+        Fallback::KEY,
+    ];
+
+    /// Whether the choice with this key makes a difference under an identity.
+    pub fn matters(key: &str, identity: Identity) -> bool {
+        if !Self::KEYS.contains(&key) {
+            return true;
+        }
+        match identity {
+            Identity::None => false,
+            Identity::Cookie | Identity::MapExtra => {
+                [CookieRead::KEY, SameKey::KEY, Fallback::KEY].contains(&key)
+            }
+            Identity::MapId => [MapIdIn::KEY, CookieRead::KEY, Fallback::KEY].contains(&key),
+            Identity::ThisPointer => [
+                AssocShare::KEY,
+                AssocFree::KEY,
+                AssocUndo::KEY,
+                AssocClear::KEY,
+                ThisClear::KEY,
+                Fallback::KEY,
+            ]
+            .contains(&key),
+            Identity::Association => key == Fallback::KEY || key.starts_with("assoc-"),
+        }
+    }
+
     /// What the proposal behind an identity chose.
     pub const fn of(identity: Identity) -> Self {
         let plain = Lookup {

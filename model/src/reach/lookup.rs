@@ -179,7 +179,7 @@ impl Reach {
     }
 
     /// From a map to the scheduler that its `ops->priv` points to.
-    fn by_map(&self, s: &State, map: u8) -> Answer {
+    pub(super) fn by_map(&self, s: &State, map: u8) -> Answer {
         let sched = &s.scheds[usize::from(map)];
         match (sched.map, sched.life) {
             (MapLife::Freed, _) => Answer::Gone("the map", map),

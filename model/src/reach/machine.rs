@@ -1003,15 +1003,43 @@ impl Step<'_> {
     fn ask(&mut self, cpu: u8) {
         let reach = self.reach;
         let frame = *self.frame(cpu);
-        let own = frame.sched;
         self.asked(&frame);
-        let answer = reach.lookup(self.s, cpu, &frame);
+        let pointed = self.pointed(frame.prog).filter(|_| reach.has_pointer());
         self.count_getter(&frame);
+        // The pointer may be followed later only while its map is there.
+        let live = |map: &u8| self.s.scheds[usize::from(*map)].map != MapLife::Freed;
+        if let Some(map) = pointed.filter(live).filter(|_| reach.world.split) {
+            say!(
+                self,
+                "{} is handed the map of {}",
+                reach.prog_name(frame.prog),
+                reach.sched_name(map)
+            );
+            let frame = self.frame(cpu);
+            (frame.stage, frame.map) = (Stage::Holding, map + 1);
+            return;
+        }
+        let answer = reach.lookup(self.s, cpu, &frame);
+        let held = self.answer(&frame, answer);
+        let split = reach.world.split && held != 0;
+        let frame = self.frame(cpu);
+        (frame.stage, frame.held) = if split {
+            (Stage::Holding, held)
+        } else {
+            (Stage::Asked, 0)
+        };
+        if !split {
+            self.put_getter(cpu);
+        }
+    }
+
+    /// Judges what a program has found; 1 + the scheduler, or 0.
+    fn answer(&mut self, frame: &Frame, answer: Answer) -> u8 {
+        let reach = self.reach;
+        let own = frame.sched;
         let name = reach.prog_name(frame.prog);
-        let mut held = 0;
         match answer {
             Answer::Sched(found) => {
-                held = found + 1;
                 say!(self, "{name} finds scheduler {}", reach.sched_name(found));
                 if found == own {
                     self.report.witness(Invariant::CookieReachability);
@@ -1031,6 +1059,7 @@ impl Step<'_> {
                         self.report.violate(Invariant::NoDeadScheduler);
                     }
                 }
+                found + 1
             }
             Answer::Nothing(why) => {
                 say!(self, "{name} finds nothing: {why}");
@@ -1039,6 +1068,7 @@ impl Step<'_> {
                     self.report.violate(Invariant::CookieReachability);
                     self.report.found = Some(Found::Nothing(own));
                 }
+                0
             }
             Answer::Gone(what, whose) => {
                 say!(
@@ -1048,17 +1078,8 @@ impl Step<'_> {
                 );
                 self.report.violate(Invariant::NoFreedScheduler);
                 self.report.fatal = true;
+                0
             }
-        }
-        let split = reach.world.split && held != 0;
-        let frame = self.frame(cpu);
-        (frame.stage, frame.held) = if split {
-            (Stage::Holding, held)
-        } else {
-            (Stage::Asked, 0)
-        };
-        if !split {
-            self.put_getter(cpu);
         }
     }
 
@@ -1122,15 +1143,24 @@ impl Step<'_> {
     fn use_it(&mut self, cpu: u8) {
         let reach = self.reach;
         let frame = *self.frame(cpu);
-        let found = frame.held - 1;
-        say!(self, "the kfunc uses scheduler {}", reach.sched_name(found));
-        if self.s.scheds[usize::from(found)].life == Life::Freed {
-            say!(self, "FREED: its memory is gone");
-            self.report.violate(Invariant::NoFreedScheduler);
-            self.report.fatal = true;
+        if let Some(map) = frame.map.checked_sub(1) {
+            say!(
+                self,
+                "the kfunc reads ops->priv in the map of {}",
+                reach.sched_name(map)
+            );
+            let answer = reach.by_map(self.s, map);
+            self.answer(&frame, answer);
+        } else if let Some(found) = frame.held.checked_sub(1) {
+            say!(self, "the kfunc uses scheduler {}", reach.sched_name(found));
+            if self.s.scheds[usize::from(found)].life == Life::Freed {
+                say!(self, "FREED: its memory is gone");
+                self.report.violate(Invariant::NoFreedScheduler);
+                self.report.fatal = true;
+            }
         }
         let frame = self.frame(cpu);
-        (frame.stage, frame.held) = (Stage::Asked, 0);
+        (frame.stage, frame.held, frame.map) = (Stage::Asked, 0, 0);
         self.put_getter(cpu);
         self.quiescent(cpu);
     }

@@ -15,17 +15,17 @@ pub const GARBAGE: u8 = u8::MAX;
 
 /// Visits every byte of a state in one order: packs and unpacks.
 pub(super) trait Bytes {
-    fn bytes(&mut self, visit: &mut dyn FnMut(&mut u8));
+    fn bytes<F: FnMut(&mut u8)>(&mut self, visit: &mut F);
 }
 
 impl Bytes for u8 {
-    fn bytes(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+    fn bytes<F: FnMut(&mut u8)>(&mut self, visit: &mut F) {
         visit(self);
     }
 }
 
 impl Bytes for bool {
-    fn bytes(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+    fn bytes<F: FnMut(&mut u8)>(&mut self, visit: &mut F) {
         let mut byte = u8::from(*self);
         visit(&mut byte);
         *self = byte != 0;
@@ -33,7 +33,7 @@ impl Bytes for bool {
 }
 
 impl<T: Bytes, const N: usize> Bytes for [T; N] {
-    fn bytes(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+    fn bytes<F: FnMut(&mut u8)>(&mut self, visit: &mut F) {
         for item in self {
             item.bytes(visit);
         }
@@ -48,7 +48,7 @@ macro_rules! record {
         pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
 
         impl Bytes for $name {
-            fn bytes(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+            fn bytes<F: FnMut(&mut u8)>(&mut self, visit: &mut F) {
                 $(self.$field.bytes(visit);)+
             }
         }
@@ -63,7 +63,7 @@ macro_rules! byte {
         pub enum $name { #[default] $($(#[$vdoc])* $variant),+ }
 
         impl Bytes for $name {
-            fn bytes(&mut self, visit: &mut dyn FnMut(&mut u8)) {
+            fn bytes<F: FnMut(&mut u8)>(&mut self, visit: &mut F) {
                 let mut byte = *self as u8;
                 visit(&mut byte);
                 *self = [$(Self::$variant),+][usize::from(byte)];
@@ -189,6 +189,8 @@ record!(
         stage: Stage,
         /// The scheduler that the kfunc holds: 0, or 1 + scheduler.
         held: u8,
+        /// The map whose pointer the kfunc holds and has not followed yet: 0, or 1 + map.
+        map: u8,
         /// What `current->bpf_ctx` was: 0 is NULL, 1 + frame its run context.
         saved: u8,
     }

@@ -7,7 +7,7 @@ use struct_ops_model::reach::Kind;
 use super::args::{Format, Reach};
 use super::output::{json, print};
 use super::{Exit, Failure, STOP};
-use crate::reach::{Cell, cell, programs};
+use crate::reach::{Cell, cells, programs};
 use crate::report::reach as report;
 use crate::report::text::{count, plural};
 use crate::scenario::{InputError, unknown};
@@ -17,15 +17,11 @@ use crate::tracefile::{self, Subject};
 pub(super) fn reach(args: &Reach, format: Format) -> Result<Exit, Failure> {
     let designs = super::designs(&args.design)?;
     let kinds = kinds(&args.program)?;
-    let mut cells = Vec::new();
-    for design in &designs {
-        for kind in &kinds {
-            if STOP.load(Relaxed) {
-                return Ok(Exit::Incomplete);
-            }
-            cells.push(cell(design, *kind, args.shared, &STOP).map_err(Failure::Bug)?);
-        }
-    }
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let cells = match cells(&designs, &kinds, args.shared, threads, &STOP) {
+        Err(_) if STOP.load(Relaxed) => return Ok(Exit::Incomplete),
+        cells => cells.map_err(Failure::Bug)?,
+    };
     if let Some(file) = &args.save {
         let [cell] = cells.as_slice() else {
             let message = format!(

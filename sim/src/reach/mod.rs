@@ -12,5 +12,5 @@ mod universe;
 pub use check::check;
 pub use explored::{Event, Explored, Outcome, Step, Trace, explore, replay};
 pub use struct_ops_model::reach::World as ModelWorld;
-pub use table::{Cell, Verdict, cell, programs};
+pub use table::{Cell, Verdict, cell, cells, programs};
 pub use universe::{Help, universe};

@@ -2,7 +2,8 @@
 //!
 //! No verdict is written down anywhere: each follows from what programs found in the explored universes.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use struct_ops_model::reach::context::{CONTEXTS, Kind, Way};
 use struct_ops_model::reach::{Action, Found, Reach};
@@ -134,6 +135,67 @@ pub fn cell(design: &Design, kind: Kind, shared: bool, stop: &AtomicBool) -> Res
     stray
         .or(none)
         .ok_or_else(|| "a design without any help, not even none".into())
+}
+
+/// Judges every design with every kind of program, in that order, on several threads. Designs that differ in their
+/// attach path alone look schedulers up in the same way: they share an exploration.
+///
+/// # Errors
+/// A bug of ours, or Ctrl-C.
+pub fn cells(
+    designs: &[Design],
+    kinds: &[Kind],
+    shared: bool,
+    threads: usize,
+    stop: &AtomicBool,
+) -> Result<Vec<Cell>, String> {
+    let same =
+        |a: &Design, b: &Design| (a.identity, a.lookup, a.twin) == (b.identity, b.lookup, b.twin);
+    let first = |design: &Design| {
+        designs
+            .iter()
+            .position(|d| same(d, design))
+            .unwrap_or_default()
+    };
+    let jobs: Vec<(usize, Kind)> = designs
+        .iter()
+        .enumerate()
+        .filter(|(i, design)| first(design) == *i)
+        .flat_map(|(i, _)| kinds.iter().map(move |kind| (i, *kind)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((design, kind)) = jobs.get(next.fetch_add(1, Relaxed)) {
+            done.push(cell(&designs[*design], *kind, shared, stop)?);
+        }
+        Ok(done)
+    };
+    let explored: Vec<Cell> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        let join = |w: std::thread::ScopedJoinHandle<'_, Result<Vec<Cell>, String>>| {
+            w.join()
+                .unwrap_or_else(|_| Err("a thread of the table panicked".into()))
+        };
+        workers.into_iter().map(join).collect::<Result<Vec<_>, _>>()
+    })?
+    .into_iter()
+    .flatten()
+    .collect();
+    let mut cells = Vec::new();
+    for design in designs {
+        for kind in kinds {
+            let found = explored
+                .iter()
+                .find(|c| same(&c.design, design) && c.kind == *kind);
+            let found = found.ok_or("a cell was not explored")?;
+            cells.push(Cell {
+                design: design.clone(),
+                ..found.clone()
+            });
+        }
+    }
+    Ok(cells)
 }
 
 /// The rows of the table: every context by itself, and every way from a struct_ops and a tracing program.

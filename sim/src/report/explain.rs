@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use struct_ops_model::design::PRESETS;
+use struct_ops_model::design::{Lookup, PRESETS};
 use struct_ops_model::pc::{Mover, STEPS};
 use struct_ops_model::reach::Kind;
 use struct_ops_model::reach::context::{NO_HELPER, RunCtx, Slot, Way};
@@ -76,10 +76,15 @@ pub fn design(design: &Design, text: Option<&str>) -> String {
     let width = design
         .values()
         .iter()
+        .filter(|(k, _)| Lookup::matters(k, design.identity))
         .map(|(k, v)| label(k, v).len())
         .max()
         .unwrap_or(0);
-    for (key, value) in design.values() {
+    let values = design.values();
+    let values = values
+        .into_iter()
+        .filter(|(key, _)| Lookup::matters(key, design.identity));
+    for (key, value) in values {
         let meaning = choices
             .iter()
             .find(|c| c.0 == key)
