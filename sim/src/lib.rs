@@ -7,6 +7,7 @@ pub mod cli;
 pub mod engine;
 pub mod explore;
 pub mod random;
+pub mod reach;
 pub mod report;
 pub mod scenario;
 pub mod schedule;

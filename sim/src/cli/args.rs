@@ -54,6 +54,8 @@ pub(super) enum Verb {
         /// A file that `check --save-traces` or `run --save` wrote.
         trace: String,
     },
+    /// The table of who can know its scheduler: kinds of programs and designs; with both chosen, the run behind a cell.
+    Reach(Reach),
     /// List designs, invariants, scenarios, operations, steps.
     List {
         /// Only these.
@@ -133,6 +135,22 @@ pub(super) struct Random {
     /// Only schedules of this scenario, shipped or a file. [default: random operations]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Reach {
+    /// A preset or a custom design. [default: every preset]
+    #[arg(long)]
+    pub design: Vec<String>,
+    /// A kind of program, such as fentry or struct_ops+timer (`list programs`). [default: those of the table]
+    #[arg(long)]
+    pub program: Vec<String>,
+    /// One object file serves both schedulers: each program is loaded once.
+    #[arg(long)]
+    pub shared: bool,
+    /// Write the run behind a cell into a file, for `replay`; with one design and one program.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
 }
 
 fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {

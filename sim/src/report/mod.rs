@@ -6,6 +6,7 @@ pub mod json;
 pub mod list;
 pub mod matrix;
 pub mod names;
+pub mod reach;
 pub mod summary;
 pub mod text;
 pub mod trace;
