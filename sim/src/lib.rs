@@ -6,6 +6,7 @@ pub mod check;
 pub mod cli;
 pub mod engine;
 pub mod explore;
+pub mod live;
 pub mod random;
 pub mod report;
 pub mod scenario;

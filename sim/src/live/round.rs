@@ -1,0 +1,281 @@
+//! One run of a small world on real threads, from its set-up to the last close, recorded.
+//!
+//! Every CPU of the world is a thread; a process ends when its threads have carried out their plans, and what
+//! outlives it is removed, as in the model. Plans must be fixed: [`concrete`] makes one of a free choice. Not here:
+//! whether the model agrees (`validate`).
+
+use std::collections::BTreeMap;
+
+use struct_ops_model::world::{CpuDecl, OpKind, Operation, Plan, Subsystem};
+use struct_ops_model::{Design, World, errno};
+
+use super::Unavailable;
+use super::decl::Declared;
+use super::event::{Actor, Event, Object, Recorded};
+use super::runtime::{Machine, Settings};
+use super::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use super::sync::{relax, thread};
+use super::task::Task;
+use std::sync::Arc;
+
+/// Why there is no record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoundError {
+    /// The set-up does not work under the design.
+    #[error("set-up operation {number}: {why}")]
+    SetUp {
+        /// From 1.
+        number: usize,
+        /// What went wrong.
+        why: String,
+    },
+    /// No executable memory.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Runs `world` once. `machine` code, or the same calls without; `seed` decides where threads let others run.
+///
+/// # Errors
+/// The set-up, or the memory that cannot be had.
+pub fn run(
+    world: &World,
+    design: &Design,
+    machine: bool,
+    seed: u64,
+) -> Result<Recorded, RoundError> {
+    let settings = Settings {
+        machine,
+        jitter: true,
+        alloc_failures: world.alloc_failures,
+    };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let machine = Machine::boot(Declared::from(world), design.clone(), settings, rng.u64(..));
+    let rt = machine.runtime().clone();
+    let available = || match rt.unavailable.lock().clone() {
+        Some(why) => Err(RoundError::Unavailable(why)),
+        None => Ok(()),
+    };
+    let start = {
+        let task = Task::new(&rt, Actor::Cpu(0), world.cpus[0].proc, rng.u64(..));
+        for (i, operation) in world.setup.iter().enumerate() {
+            let result = task.carry_out(*operation);
+            available()?;
+            let why = match result {
+                Some(0) => None,
+                Some(err) => Some(format!("it returned {}", errno::name(err))),
+                None => Some("it met a fault".into()),
+            };
+            if let Some(why) = why {
+                return Err(RoundError::SetUp { number: i + 1, why });
+            }
+            rt.quiesce();
+        }
+        open_objects(&rt)
+    };
+    rt.findings.lock().clear();
+    rt.record();
+    let mut events = threads(&rt, world, &mut rng);
+    {
+        // The last one to leave tidies up.
+        let task = Task::new(&rt, Actor::Cpu(0), world.cpus[0].proc, rng.u64(..));
+        let _ = task.remove_rest();
+        events.extend(task.take_log());
+    }
+    events.extend(machine.halt());
+    available()?;
+    let findings = std::mem::take(&mut *rt.findings.lock());
+    let recorded = Recorded {
+        events,
+        start,
+        findings,
+        left: rt.left(),
+    };
+    Ok(recorded.sorted())
+}
+
+/// Maps, links and attachments that the set-up left, oldest first.
+fn open_objects(rt: &super::runtime::Runtime) -> Vec<Object> {
+    let maps = rt.maps.all().into_iter().map(|m| Object::Map(m.id));
+    let links = rt.links.all().into_iter().map(|l| Object::Link(l.id));
+    let attachments = rt.kdatas.all().into_iter().filter(|k| k.attachment);
+    maps.chain(links)
+        .chain(attachments.map(|k| Object::Attachment(k.id)))
+        .collect()
+}
+
+/// All CPUs carry out their plans; the first thread of each process then ends it.
+fn threads(
+    rt: &Arc<super::runtime::Runtime>,
+    world: &World,
+    rng: &mut fastrand::Rng,
+) -> Vec<Event> {
+    let waiting = Arc::new(AtomicUsize::new(world.cpus.len()));
+    let mut left: BTreeMap<u8, Arc<AtomicUsize>> = BTreeMap::new();
+    for cpu in &world.cpus {
+        let count = left.entry(cpu.proc).or_insert_with(|| Arc::new(AtomicUsize::new(0)));
+        count.fetch_add(1, SeqCst);
+    }
+    let mut seen = Vec::new();
+    let running: Vec<_> = world
+        .cpus
+        .iter()
+        .enumerate()
+        .map(|(cpu, decl)| {
+            let Plan::Fixed(plan) = decl.plan.clone() else {
+                unreachable!("plans are fixed");
+            };
+            let ends = !seen.contains(&decl.proc);
+            seen.push(decl.proc);
+            let (rt, waiting, left) = (rt.clone(), waiting.clone(), left[&decl.proc].clone());
+            let (proc, seed) = (decl.proc, rng.u64(..));
+            thread::spawn(move || {
+                let task = Task::new(&rt, Actor::Cpu(cpu as u8), proc, seed);
+                wait_for(&waiting, 0, true);
+                let done = plan.iter().all(|operation| task.carry_out(*operation).is_some());
+                left.fetch_sub(1, SeqCst);
+                if ends && done {
+                    wait_for(&left, 0, false);
+                    let _ = task.exit_group();
+                }
+                task.take_log()
+            })
+        })
+        .collect();
+    running
+        .into_iter()
+        .flat_map(|thread| thread.join().expect("threads of the runtime do not panic"))
+        .collect()
+}
+
+/// Waits until the count is there; `own` is one of those counted.
+fn wait_for(count: &AtomicUsize, until: usize, own: bool) {
+    if own {
+        count.fetch_sub(1, SeqCst);
+    }
+    let mut tries = 0;
+    while count.load(SeqCst) > until {
+        relax(&mut tries);
+    }
+}
+
+// ---- free choice --------------------------------------------------------------------------------------
+
+/// Most kdata objects that the plans of a world may make: the model's table has 8.
+const MOST_BUILT: usize = 6;
+
+/// The world with a fixed plan, chosen at random, in the place of every free one.
+pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
+    let mut world = world.clone();
+    let plans: Vec<Plan> = world.cpus.iter().map(|c| c.plan.clone()).collect();
+    // Attachments, and links by name, that there may be at the same time.
+    let mut built = world.setup.iter().filter(|o| builds(o)).count();
+    let mut links = world.setup.iter().filter(|o| creates(o)).count();
+    for (cpu, plan) in plans.into_iter().enumerate() {
+        let Plan::Free { kinds, budget } = plan else { continue };
+        let mut operations = Vec::new();
+        for _ in 0..budget {
+            let chosen = (0..8).find_map(|_| {
+                let kind = kinds[rng.usize(..kinds.len())];
+                let builds = matches!(
+                    kind,
+                    OpKind::LinkCreate | OpKind::SysBpfLinkCreate | OpKind::LinkUpdate
+                );
+                let creates = builds && kind != OpKind::LinkUpdate;
+                if (builds && built >= MOST_BUILT)
+                    || (creates && links >= usize::from(world.max_links))
+                {
+                    return None;
+                }
+                let operation = operation(&mut world, kind, rng)?;
+                built += usize::from(builds);
+                links += usize::from(creates);
+                Some(operation)
+            });
+            operations.extend(chosen);
+        }
+        world.cpus[cpu].plan = Plan::Fixed(operations);
+    }
+    world
+}
+
+fn creates(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::LinkCreate { .. } | Operation::SysBpfLinkCreate { .. }
+    )
+}
+
+fn builds(operation: &Operation) -> bool {
+    creates(operation) || matches!(operation, Operation::LinkUpdate { .. })
+}
+
+/// An operation of this kind on targets that the world names.
+fn operation(world: &mut World, kind: OpKind, rng: &mut fastrand::Rng) -> Option<Operation> {
+    let mut below = |n: usize| (n > 0).then(|| rng.usize(..n) as u8);
+    let maps = world.maps.len();
+    let links = world.links.len();
+    let members = world.types[0].members.len();
+    Some(match kind {
+        OpKind::MapCreate => Operation::MapCreate { map: below(maps)? },
+        OpKind::MapUpdate => Operation::MapUpdate { map: below(maps)? },
+        OpKind::MapDelete => Operation::MapDelete { map: below(maps)? },
+        OpKind::MapLookup => Operation::MapLookup { map: below(maps)? },
+        OpKind::MapClose => Operation::MapClose { map: below(maps)? },
+        OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
+            let map = below(maps)?;
+            let cookie = 1 + below(world.cookies.len() - 1).unwrap_or(u8::MAX);
+            let link = links as u8;
+            world.links.push(format!("l{}", links + 1));
+            if kind == OpKind::LinkCreate {
+                Operation::LinkCreate { map, cookie, link }
+            } else {
+                Operation::SysBpfLinkCreate { map, cookie, link }
+            }
+        }
+        OpKind::LinkUpdate => Operation::LinkUpdate {
+            link: below(links)?,
+            map: below(maps)?,
+            replace: if below(2)? == 0 { None } else { below(maps) },
+        },
+        OpKind::LinkDetach => Operation::LinkDetach { link: below(links)? },
+        OpKind::LinkClose => Operation::LinkClose { link: below(links)? },
+        OpKind::LinkPin => Operation::LinkPin { link: below(links)? },
+        OpKind::LinkUnpin => Operation::LinkUnpin { link: below(links)? },
+        OpKind::LinkInfo => Operation::LinkInfo { link: below(links)? },
+        OpKind::SockOpen => Operation::SockOpen {
+            key: below(world.keys.len())?,
+        },
+        OpKind::SockCall => Operation::SockCall {
+            sock: below(2)?,
+            member: below(members)?,
+        },
+        OpKind::SockClose => Operation::SockClose { sock: below(2)? },
+        OpKind::Call => Operation::Call {
+            entry: match world.types[0].subsystem {
+                Subsystem::SchedExt | Subsystem::SchedExt612 => 0,
+                _ => below(2)?,
+            },
+            member: below(members)?,
+        },
+        OpKind::TestRun => Operation::TestRun {
+            prog: below(world.progs.len())?,
+        },
+        OpKind::ScxError => Operation::ScxError,
+        OpKind::Rmmod => Operation::Rmmod,
+        OpKind::None | OpKind::Exit => return None,
+    })
+}
+
+/// A world with this plan on each CPU of one process.
+pub fn with_plans(world: &World, plans: Vec<Vec<Operation>>) -> World {
+    let mut world = world.clone();
+    world.cpus = plans
+        .into_iter()
+        .map(|plan| CpuDecl {
+            proc: 0,
+            plan: Plan::Fixed(plan),
+        })
+        .collect();
+    world
+}
