@@ -14,4 +14,5 @@ pub mod schedule;
 pub mod shipped;
 pub mod trace;
 pub mod tracefile;
+pub mod tramp;
 pub mod verdict;
