@@ -17,22 +17,10 @@ use struct_ops_model::{Invariant, Pc};
 
 use super::object::Prog;
 use super::subsys::tcp_cong;
-use super::sync::atomic::{
-    AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-};
+use super::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::sync::{thread, thread_local};
 use super::task::{Step, Task};
-
-/// `struct bpf_tramp_run_ctx`.
-#[repr(C)]
-#[derive(Debug)]
-pub struct RunCtx {
-    /// Written by the trampoline.
-    pub bpf_cookie: u64,
-    /// What `current->bpf_ctx` was.
-    pub saved_run_ctx: *mut RunCtx,
-}
+pub(crate) use crate::tramp::RunCtx;
 
 /// `struct bpf_prog_stats`.
 #[derive(Debug)]
@@ -49,6 +37,15 @@ impl Stats {
             nanoseconds: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
+    }
+
+    /// Runs, nanoseconds in them, and runs refused by the recursion counter.
+    pub(crate) fn get(&self) -> (u64, u64, u64) {
+        (
+            self.runs.load(Relaxed),
+            self.nanoseconds.load(Relaxed),
+            self.misses.load(Relaxed),
+        )
     }
 }
 
@@ -100,7 +97,7 @@ static STATS_ENABLED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicB
 /// Returned by enter when statistics are off.
 const NO_START_TIME: u64 = 1;
 
-/// `sysctl kernel.bpf_stats_enabled`.
+/// `sysctl kernel.bpf_stats_enabled`, for all runtimes.
 pub fn set_stats(on: bool) {
     STATS_ENABLED.store(on, Relaxed);
 }
@@ -383,14 +380,4 @@ pub(crate) fn plain(prog: &Prog, cookie: u64, arg: u64) -> u64 {
     };
     exit(address, start, &mut run_ctx);
     result
-}
-
-/// Runs and misses of a program so far.
-pub fn stats(prog: &Prog) -> (u64, u64, u64) {
-    let s = &prog.stats;
-    (
-        s.runs.load(SeqCst),
-        s.nanoseconds.load(SeqCst),
-        s.misses.load(SeqCst),
-    )
 }

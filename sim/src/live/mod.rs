@@ -12,7 +12,7 @@
 mod attachment;
 mod call;
 pub mod decl;
-pub mod enter;
+mod enter;
 pub mod event;
 mod link;
 mod link_create;
@@ -21,13 +21,16 @@ mod link_update;
 mod map;
 mod map_free;
 mod map_update;
-pub mod object;
+mod object;
 mod page;
 mod prepare;
-pub mod rcu;
+mod rcu;
 mod refs;
 pub mod round;
 pub mod runtime;
+pub mod shrink;
+pub mod side;
+pub mod stress;
 mod subsys;
 mod sync;
 mod syscall;
@@ -35,6 +38,7 @@ mod task;
 mod text;
 pub mod validate;
 
+pub use enter::set_stats;
 pub use task::Task;
 
 /// Executable memory cannot be had, and why.

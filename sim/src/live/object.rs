@@ -77,6 +77,16 @@ impl<T: Allocated> Table<T> {
         self.live.load(SeqCst)
     }
 
+    /// The first live object, in the order of the table, that is looked for.
+    pub(crate) fn find(&self, wanted: impl Fn(&T) -> bool) -> Option<Arc<T>> {
+        let slots = self.slots.lock();
+        let mut live = slots
+            .iter()
+            .map(|s| s.1)
+            .filter(|o| !o.freed().load(SeqCst));
+        live.find(|o| wanted(o)).cloned()
+    }
+
     /// Live objects, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<T>> {
         let slots = self.slots.lock();

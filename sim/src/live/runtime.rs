@@ -263,6 +263,11 @@ impl Runtime {
         self.text.lock().freed_inside
     }
 
+    /// `struct bpf_prog_stats`: runs, nanoseconds in them, and runs refused by the recursion counter.
+    pub fn stats(&self, prog: usize) -> (u64, u64, u64) {
+        self.progs[prog].stats.get()
+    }
+
     /// Ends the quarantine of what was freed; only where nobody can hold a pointer to it.
     pub fn empty_quarantine(&self) {
         self.maps.empty_quarantine();

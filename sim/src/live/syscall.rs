@@ -119,15 +119,12 @@ fn not_open<T>(t: &Task) -> Step<Option<T>> {
 }
 
 fn find_map(t: &Task, decl: u8) -> Option<Arc<StMap>> {
-    t.rt.maps.all().into_iter().find(|m| {
-        m.decl == usize::from(decl) && m.fds.load(SeqCst) & t.bit() != 0
-    })
+    t.rt.maps
+        .find(|m| m.decl == usize::from(decl) && m.fds.load(SeqCst) & t.bit() != 0)
 }
 
 fn find_link(t: &Task, name: u8) -> Option<Arc<Link>> {
     t.rt.links
-        .all()
-        .into_iter()
         .find(|l| l.name == name && l.fds.load(SeqCst) & t.bit() != 0)
 }
 
@@ -168,13 +165,10 @@ pub(crate) fn begin_on_link<R>(
 ) -> Step<Option<(Arc<Link>, R)>> {
     t.begin(pc)?;
     let _files = t.rt.files.lock();
-    let pinned = |link: &Arc<Link>| link.pinned.load(SeqCst);
+    let pinned = |link: &Link| link.pinned.load(SeqCst);
     let found = match kind {
         OpKind::LinkPin => find_link(t, name).filter(|l| !pinned(l)),
-        OpKind::LinkUnpin => {
-            let mut all = t.rt.links.all().into_iter();
-            all.find(|l| l.name == name && pinned(l))
-        }
+        OpKind::LinkUnpin => t.rt.links.find(|l| l.name == name && pinned(l)),
         _ => find_link(t, name),
     };
     let Some(link) = found else {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use struct_ops_model::{Invariant, Pc};
 
 use super::event::{Actor, Ask, Event, Fault, Finding, Object};
-use super::object::{Kdata, Link, StMap};
+use super::object::{Kdata, StMap};
 use super::rcu::Reader;
 use super::runtime::Runtime;
 use super::sync::atomic::Ordering::SeqCst;
@@ -266,14 +266,5 @@ impl Task {
             return Err(self.gone("USE AFTER FREE: the kdata is gone"));
         }
         Ok(kdata)
-    }
-
-    /// Follows a pointer to a link.
-    pub(crate) fn link(&self, id: usize) -> Step<Arc<Link>> {
-        let link = self.rt.links.get(id);
-        if link.freed.load(SeqCst) {
-            return Err(self.gone("USE AFTER FREE: the link is gone"));
-        }
-        Ok(link)
     }
 }
