@@ -89,7 +89,10 @@ fn text(options: &Options<'_>, outcome: &Outcome, unexpected: &[Invariant]) -> S
         count(outcome.rejected)
     );
     for (why, rounds) in &outcome.beyond {
-        out += &format!("of {} nothing is said: {why}\n", plural(*rounds as usize, "round"));
+        out += &format!(
+            "of {} nothing is said: {why}\n",
+            plural(*rounds as usize, "round")
+        );
     }
     if outcome.broken.is_empty() && outcome.rejected == 0 {
         out += "nothing is broken\n";
@@ -118,7 +121,7 @@ fn text(options: &Options<'_>, outcome: &Outcome, unexpected: &[Invariant]) -> S
         out += &example_text(options, example);
     }
     if let Some(rejection) = &outcome.rejection {
-        let machine = Machine::new(rejection.world.clone(), options.design.clone());
+        let machine = Machine::new(rejection.recorded.world.clone(), options.design.clone());
         out += "\nThe first round that the model does not explain, shrunk:\n\n";
         if let Ok(machine) = machine {
             let rows = side::rows(&machine, &rejection.recorded, &rejection.verdict);
@@ -149,7 +152,7 @@ fn example_text(options: &Options<'_>, example: &Example) -> String {
     for line in &finding.history {
         out += &format!("    the page was {line}\n");
     }
-    if let Ok(machine) = Machine::new(example.world.clone(), options.design.clone()) {
+    if let Ok(machine) = Machine::new(example.recorded.world.clone(), options.design.clone()) {
         let rows = side::rows(&machine, &example.recorded, &example.verdict);
         out += &format!("\n{}", side::table(&rows));
     }
@@ -179,7 +182,7 @@ fn as_json(
         })
     });
     let rejection = outcome.rejection.as_ref().and_then(|r| {
-        let machine = Machine::new(r.world.clone(), options.design.clone()).ok()?;
+        let machine = Machine::new(r.recorded.world.clone(), options.design.clone()).ok()?;
         Some(side::rows(&machine, &r.recorded, &r.verdict))
     });
     serde_json::json!({

@@ -25,10 +25,9 @@ pub(crate) fn build(t: &Task, map: &Arc<StMap>, cookie: u64) -> Step<Result<Arc<
         return Ok(Err(errno::ENOMEM));
     }
     let members = t.rt.decl.type_of(map.decl).members.len();
-    let attachment = t
-        .rt
-        .kdatas
-        .insert(|id| Kdata::new(id, map.id, map.decl, members, true));
+    let attachment =
+        t.rt.kdatas
+            .insert(|id| Kdata::new(id, map.id, map.decl, members, true));
     t.object(Object::Attachment(attachment.id));
     map_inc(map);
     // References of its own: a plain map whose reg() failed puts the map's at once.

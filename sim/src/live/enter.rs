@@ -227,7 +227,11 @@ pub(crate) extern "C" fn __bpf_prog_enter_sleepable_recur(prog: u64, run_ctx: *m
 }
 
 /// `__bpf_prog_exit_sleepable_recur()`.
-pub(crate) extern "C" fn __bpf_prog_exit_sleepable_recur(prog: u64, start: u64, run_ctx: *mut RunCtx) {
+pub(crate) extern "C" fn __bpf_prog_exit_sleepable_recur(
+    prog: u64,
+    start: u64,
+    run_ctx: *mut RunCtx,
+) {
     recursion_done();
     __bpf_prog_exit_sleepable(prog, start, run_ctx);
 }

@@ -8,7 +8,7 @@ use std::fmt;
 
 use struct_ops_model::kernel::CpuId;
 use struct_ops_model::world::OpKind;
-use struct_ops_model::{Invariant, Pc, errno};
+use struct_ops_model::{Invariant, Pc, World, errno};
 
 /// Who acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -181,6 +181,8 @@ fn ask_text(ask: &Ask) -> String {
 /// What a run of a world left behind.
 #[derive(Clone, Debug, Default)]
 pub struct Recorded {
+    /// What ran: every plan is fixed.
+    pub world: World,
     /// Events of each actor, in its own order.
     pub events: Vec<Event>,
     /// What was open when recording began: kind and number.

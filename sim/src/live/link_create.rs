@@ -51,8 +51,8 @@ fn link_create(t: &Task, map: &Arc<StMap>, cookie: u8, name: u8) -> Step {
     let design = &t.rt.design;
     t.begin(Pc::LcValid)?;
     let state = map.state();
-    let ready = state == MapState::Ready
-        || (design.links == Links::One && state == MapState::InUse);
+    let ready =
+        state == MapState::Ready || (design.links == Links::One && state == MapState::InUse);
     if !map.link || !ready {
         t.end_with(errno::EINVAL);
         return map_put_step(t, map);

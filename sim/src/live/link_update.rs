@@ -50,8 +50,8 @@ fn link_update(t: &Task, link: &Link, map: &Arc<StMap>, held: &mut Held) -> Step
     let design = &t.rt.design;
     t.begin(Pc::LuValid)?;
     let state = map.state();
-    let ready = state == MapState::Ready
-        || (design.links == Links::One && state == MapState::InUse);
+    let ready =
+        state == MapState::Ready || (design.links == Links::One && state == MapState::InUse);
     if !map.link || !ready {
         t.end_with(errno::EINVAL);
         return Ok(());

@@ -54,18 +54,16 @@ fn bpf_struct_ops_map_alloc(t: &Task, decl: usize) -> Step {
     let _files = t.rt.files.lock();
     let link = t.rt.decl.maps[decl].link;
     let members = ty.members.len();
-    let map = t
-        .rt
-        .maps
-        .insert(|id| StMap::new(id, decl, link, members, t.bit()));
+    let map =
+        t.rt.maps
+            .insert(|id| StMap::new(id, decl, link, members, t.bit()));
     let design = &t.rt.design;
     let embedded = design.owner == Owner::Map
         || (link && (design.kdata == KdataOwner::Map || design.ksyms == KsymOwner::Map));
     if embedded {
-        let kdata = t
-            .rt
-            .kdatas
-            .insert(|id| Kdata::new(id, map.id, decl, members, false));
+        let kdata =
+            t.rt.kdatas
+                .insert(|id| Kdata::new(id, map.id, decl, members, false));
         map.kdata.store(Some(kdata.id));
     }
     t.object(Object::Map(map.id));
@@ -135,7 +133,10 @@ fn cmpxchg(t: &Task, map: &StMap) -> i8 {
 
 fn after_cmpxchg(t: &Task, map: &Arc<StMap>, err: i8) -> Step<i8> {
     if err == 0 {
-        let kdata = map.kdata.load().expect("a registered plain map has a kdata");
+        let kdata = map
+            .kdata
+            .load()
+            .expect("a registered plain map has a kdata");
         subsys::unreg(t, kdata, None)?;
         t.begin(Pc::DelUnregDone)?;
         if t.rt.design.owner == Owner::Map {

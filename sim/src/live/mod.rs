@@ -35,6 +35,8 @@ mod subsys;
 mod sync;
 mod syscall;
 mod task;
+#[cfg(test)]
+mod tests;
 mod text;
 pub mod validate;
 

@@ -87,6 +87,11 @@ impl<T: Allocated> Table<T> {
         live.find(|o| wanted(o)).cloned()
     }
 
+    /// Some object has been freed: the model may have used its place again.
+    pub(crate) fn reused(&self) -> bool {
+        self.slots.lock().len() > self.live()
+    }
+
     /// Live objects, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<T>> {
         let slots = self.slots.lock();

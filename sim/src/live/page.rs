@@ -12,7 +12,7 @@ use super::object::Prog;
 use super::text::PAGE_SIZE;
 use super::{Unavailable, enter};
 use crate::tramp::image::{Freed, Image};
-use crate::tramp::{Error, Flags, FuncModel, Jit, TrampLink, Targets, Trampoline};
+use crate::tramp::{Error, Flags, FuncModel, Jit, Targets, TrampLink, Trampoline};
 
 /// What a trampoline is made for.
 pub(crate) struct Link<'a> {

@@ -83,11 +83,19 @@ pub(crate) fn member(
     let ksym = t.rt.text.lock().ksym_alloc();
     to.ksyms.built.lock().ksyms[place] = Some(ksym);
     let size = usize::from(t.rt.decl.type_of(decl).members[member].size);
-    let full = filling.pages.last().map_or(PAGE_SIZE, |page| {
-        t.rt.text.lock().fill(page.addr())
-    });
+    let full = filling
+        .pages
+        .last()
+        .map_or(PAGE_SIZE, |page| t.rt.text.lock().fill(page.addr()));
     if size > PAGE_SIZE - full {
-        let Some(slot) = to.images.built.lock().pages.iter().position(Option::is_none) else {
+        let Some(slot) = to
+            .images
+            .built
+            .lock()
+            .pages
+            .iter()
+            .position(Option::is_none)
+        else {
             return Ok(errno::E2BIG);
         };
         if !t.alloc() {
@@ -148,17 +156,17 @@ pub(crate) fn with_program(t: &Task, decl: usize) -> impl Iterator<Item = (usize
     progs.filter_map(|(i, p)| p.map(|p| (i, p)))
 }
 
-/// `arch_protect_bpf_trampoline()` for every page.
-pub(crate) fn protect(t: &Task, to: &Target, filling: Filling) -> Step {
-    for mut page in filling.pages {
+/// `arch_protect_bpf_trampoline()` for every page: a caller finds all of them executable, or none.
+pub(crate) fn protect(t: &Task, to: &Target, mut filling: Filling) -> Step {
+    for page in &mut filling.pages {
         page.protect().map_err(|e| t.unavailable(e))?;
-        let base = page.addr();
-        t.rt.text.lock().protect(base, Some(page));
     }
-    let pages = to.images.built.lock().pages;
     let mut text = t.rt.text.lock();
-    for base in pages.into_iter().flatten() {
-        text.protect(base, None);
+    for page in filling.pages {
+        text.keep(page.addr(), page);
+    }
+    for base in to.images.built.lock().pages.into_iter().flatten() {
+        text.protect(base);
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! One run of a small world on real threads, from its set-up to the last close, recorded.
 //!
 //! Every CPU of the world is a thread; a process ends when its threads have carried out their plans, and what
-//! outlives it is removed, as in the model. Plans must be fixed: [`concrete`] makes one of a free choice. Not here:
-//! whether the model agrees (`validate`).
+//! outlives it is removed, as in the model. A free choice becomes a fixed plan, made at random. Not here: whether
+//! the model agrees (`validate`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use struct_ops_model::world::{CpuDecl, OpKind, Operation, Plan, Subsystem};
+use struct_ops_model::world::{OpKind, Operation, Plan, Subsystem};
 use struct_ops_model::{Design, World, errno};
 
 use super::Unavailable;
@@ -14,9 +15,8 @@ use super::decl::Declared;
 use super::event::{Actor, Event, Object, Recorded};
 use super::runtime::{Machine, Settings};
 use super::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use super::sync::{relax, thread};
+use super::sync::{Mutex, relax, thread};
 use super::task::Task;
-use std::sync::Arc;
 
 /// Why there is no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +34,7 @@ pub enum RoundError {
     Unavailable(#[from] Unavailable),
 }
 
-/// Runs `world` once. `machine` code, or the same calls without; `seed` decides where threads let others run.
+/// Runs `world`, with a plan at random for every free choice, once. `machine` code, or the same calls without; `seed` decides the plans and where threads let others run.
 ///
 /// # Errors
 /// The set-up, or the memory that cannot be had.
@@ -50,7 +50,13 @@ pub fn run(
         alloc_failures: world.alloc_failures,
     };
     let mut rng = fastrand::Rng::with_seed(seed);
-    let machine = Machine::boot(Declared::from(world), design.clone(), settings, rng.u64(..));
+    let mut world = concrete(world, &mut rng);
+    let machine = Machine::boot(
+        Declared::from(&world),
+        design.clone(),
+        settings,
+        rng.u64(..),
+    );
     let rt = machine.runtime().clone();
     let available = || match rt.unavailable.lock().clone() {
         Some(why) => Err(RoundError::Unavailable(why)),
@@ -75,7 +81,7 @@ pub fn run(
     };
     rt.findings.lock().clear();
     rt.record();
-    let mut events = threads(&rt, world, &mut rng);
+    let mut events = threads(&rt, &mut world, &mut rng);
     {
         // The last one to leave tidies up.
         let task = Task::new(&rt, Actor::Cpu(0), world.cpus[0].proc, rng.u64(..));
@@ -86,6 +92,7 @@ pub fn run(
     available()?;
     let findings = std::mem::take(&mut *rt.findings.lock());
     let recorded = Recorded {
+        world,
         events,
         start,
         findings,
@@ -104,17 +111,78 @@ fn open_objects(rt: &super::runtime::Runtime) -> Vec<Object> {
         .collect()
 }
 
-/// All CPUs carry out their plans; the first thread of each process then ends it.
+/// A process: how many of its threads are in the kernel, and whether it ends.
+#[derive(Debug, Default)]
+struct Process {
+    inside: usize,
+    exiting: bool,
+}
+
+/// What all threads of a process share.
+#[derive(Debug)]
+struct Shared {
+    process: Mutex<Process>,
+    /// Threads that are not done.
+    left: AtomicUsize,
+}
+
+impl Shared {
+    /// Carries out an operation, unless the process ends. Whether the thread goes on.
+    fn carry_out(&self, task: &Task, operation: Operation) -> bool {
+        if operation == Operation::Exit {
+            self.exit(task);
+            return false;
+        }
+        {
+            let mut process = self.process.lock();
+            if process.exiting {
+                return false;
+            }
+            process.inside += 1;
+        }
+        let result = task.carry_out(operation);
+        self.process.lock().inside -= 1;
+        result.is_some()
+    }
+
+    /// exit_group(2): once no thread of the process is in the kernel.
+    fn exit(&self, task: &Task) {
+        let mut tries = 0;
+        loop {
+            {
+                let mut process = self.process.lock();
+                if process.exiting {
+                    return;
+                }
+                if process.inside == 0 {
+                    process.exiting = true;
+                    break;
+                }
+            }
+            relax(&mut tries);
+        }
+        // After a fault there is nothing to close.
+        let _ = task.exit_group();
+    }
+}
+
+/// All CPUs carry out their plans; the first thread of each process then ends it. Plans grow by what had to be
+/// closed by name.
 fn threads(
     rt: &Arc<super::runtime::Runtime>,
-    world: &World,
+    world: &mut World,
     rng: &mut fastrand::Rng,
 ) -> Vec<Event> {
     let waiting = Arc::new(AtomicUsize::new(world.cpus.len()));
-    let mut left: BTreeMap<u8, Arc<AtomicUsize>> = BTreeMap::new();
+    let mut processes: BTreeMap<u8, Arc<Shared>> = BTreeMap::new();
     for cpu in &world.cpus {
-        let count = left.entry(cpu.proc).or_insert_with(|| Arc::new(AtomicUsize::new(0)));
-        count.fetch_add(1, SeqCst);
+        let process = processes.entry(cpu.proc).or_insert_with(|| {
+            Arc::new(Shared {
+                process: Mutex::new(Process::default()),
+                left: AtomicUsize::new(0),
+            })
+        });
+        process.left.fetch_add(1, SeqCst);
     }
     let mut seen = Vec::new();
     let running: Vec<_> = world
@@ -127,25 +195,35 @@ fn threads(
             };
             let ends = !seen.contains(&decl.proc);
             seen.push(decl.proc);
-            let (rt, waiting, left) = (rt.clone(), waiting.clone(), left[&decl.proc].clone());
+            let (rt, waiting) = (rt.clone(), waiting.clone());
+            let shared = processes[&decl.proc].clone();
             let (proc, seed) = (decl.proc, rng.u64(..));
             thread::spawn(move || {
                 let task = Task::new(&rt, Actor::Cpu(cpu as u8), proc, seed);
                 wait_for(&waiting, 0, true);
-                let done = plan.iter().all(|operation| task.carry_out(*operation).is_some());
-                left.fetch_sub(1, SeqCst);
+                let mut closed = Vec::new();
+                let done = plan.iter().all(|o| shared.carry_out(&task, *o));
+                shared.left.fetch_sub(1, SeqCst);
                 if ends && done {
-                    wait_for(&left, 0, false);
-                    let _ = task.exit_group();
+                    wait_for(&shared.left, 0, false);
+                    closed = task.ambiguous();
+                    if closed.iter().all(|o| shared.carry_out(&task, *o)) {
+                        shared.exit(&task);
+                    }
                 }
-                task.take_log()
+                (task.take_log(), closed)
             })
         })
         .collect();
-    running
-        .into_iter()
-        .flat_map(|thread| thread.join().expect("threads of the runtime do not panic"))
-        .collect()
+    let mut events = Vec::new();
+    for (thread, decl) in running.into_iter().zip(&mut world.cpus) {
+        let (log, closed) = thread.join().expect("threads of the runtime do not panic");
+        events.extend(log);
+        if let Plan::Fixed(plan) = &mut decl.plan {
+            plan.extend(closed);
+        }
+    }
+    events
 }
 
 /// Waits until the count is there; `own` is one of those counted.
@@ -163,6 +241,8 @@ fn wait_for(count: &AtomicUsize, until: usize, own: bool) {
 
 /// Most kdata objects that the plans of a world may make: the model's table has 8.
 const MOST_BUILT: usize = 6;
+/// Most sockets that they may open.
+const MOST_SOCKS: usize = struct_ops_model::world::MAX_SOCKS;
 
 /// The world with a fixed plan, chosen at random, in the place of every free one.
 pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
@@ -171,8 +251,12 @@ pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
     // Attachments, and links by name, that there may be at the same time.
     let mut built = world.setup.iter().filter(|o| builds(o)).count();
     let mut links = world.setup.iter().filter(|o| creates(o)).count();
+    let opens = |o: &&Operation| matches!(o, Operation::SockOpen { .. });
+    let mut socks = world.setup.iter().filter(opens).count();
     for (cpu, plan) in plans.into_iter().enumerate() {
-        let Plan::Free { kinds, budget } = plan else { continue };
+        let Plan::Free { kinds, budget } = plan else {
+            continue;
+        };
         let mut operations = Vec::new();
         for _ in 0..budget {
             let chosen = (0..8).find_map(|_| {
@@ -182,7 +266,9 @@ pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
                     OpKind::LinkCreate | OpKind::SysBpfLinkCreate | OpKind::LinkUpdate
                 );
                 let creates = builds && kind != OpKind::LinkUpdate;
+                let opens = kind == OpKind::SockOpen;
                 if (builds && built >= MOST_BUILT)
+                    || (opens && socks >= MOST_SOCKS)
                     || (creates && links >= usize::from(world.max_links))
                 {
                     return None;
@@ -190,6 +276,7 @@ pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
                 let operation = operation(&mut world, kind, rng)?;
                 built += usize::from(builds);
                 links += usize::from(creates);
+                socks += usize::from(opens);
                 Some(operation)
             });
             operations.extend(chosen);
@@ -238,11 +325,21 @@ fn operation(world: &mut World, kind: OpKind, rng: &mut fastrand::Rng) -> Option
             map: below(maps)?,
             replace: if below(2)? == 0 { None } else { below(maps) },
         },
-        OpKind::LinkDetach => Operation::LinkDetach { link: below(links)? },
-        OpKind::LinkClose => Operation::LinkClose { link: below(links)? },
-        OpKind::LinkPin => Operation::LinkPin { link: below(links)? },
-        OpKind::LinkUnpin => Operation::LinkUnpin { link: below(links)? },
-        OpKind::LinkInfo => Operation::LinkInfo { link: below(links)? },
+        OpKind::LinkDetach => Operation::LinkDetach {
+            link: below(links)?,
+        },
+        OpKind::LinkClose => Operation::LinkClose {
+            link: below(links)?,
+        },
+        OpKind::LinkPin => Operation::LinkPin {
+            link: below(links)?,
+        },
+        OpKind::LinkUnpin => Operation::LinkUnpin {
+            link: below(links)?,
+        },
+        OpKind::LinkInfo => Operation::LinkInfo {
+            link: below(links)?,
+        },
         OpKind::SockOpen => Operation::SockOpen {
             key: below(world.keys.len())?,
         },
@@ -265,17 +362,4 @@ fn operation(world: &mut World, kind: OpKind, rng: &mut fastrand::Rng) -> Option
         OpKind::Rmmod => Operation::Rmmod,
         OpKind::None | OpKind::Exit => return None,
     })
-}
-
-/// A world with this plan on each CPU of one process.
-pub fn with_plans(world: &World, plans: Vec<Vec<Operation>>) -> World {
-    let mut world = world.clone();
-    world.cpus = plans
-        .into_iter()
-        .map(|plan| CpuDecl {
-            proc: 0,
-            plan: Plan::Fixed(plan),
-        })
-        .collect();
-    world
 }

@@ -198,6 +198,7 @@ impl Machine {
         let Some(worker) = self.worker.take() else {
             return Vec::new();
         };
+        self.rt.quiesce();
         self.rt.queue(Work::End);
         worker.join().unwrap_or_default()
     }
@@ -238,11 +239,7 @@ impl Runtime {
     /// Objects that are still there: what kind and how many.
     pub fn left(&self) -> Vec<String> {
         let (images, ksyms) = self.text.lock().live();
-        let progs = self
-            .progs
-            .iter()
-            .filter(|p| !p.freed.load(SeqCst))
-            .count();
+        let progs = self.progs.iter().filter(|p| !p.freed.load(SeqCst)).count();
         [
             ("map", self.maps.live()),
             ("kdata", self.kdatas.live()),
@@ -256,6 +253,11 @@ impl Runtime {
         .filter(|(_, n)| *n > 0)
         .map(|(what, n)| crate::report::text::plural(n, what))
         .collect()
+    }
+
+    /// What the runtime found broken.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.findings.lock().clone()
     }
 
     /// Pages that were freed while a thread was inside.

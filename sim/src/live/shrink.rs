@@ -3,17 +3,15 @@
 //! First everything after the point of rejection goes, then whole operations, one after the other, with their place
 //! in the plan. The runtime is not run again: threads would not meet in the same way.
 
+use struct_ops_model::Design;
 use struct_ops_model::world::{OpKind, Plan};
-use struct_ops_model::{Design, World};
 
 use super::event::{Actor, Event, Recorded};
 use super::validate::{Validator, Verdict};
 
-/// A rejected record of a world.
+/// A rejected record.
 #[derive(Clone, Debug)]
 pub struct Rejected {
-    /// What ran.
-    pub world: World,
     /// What was recorded.
     pub recorded: Recorded,
     /// Why not.
@@ -48,21 +46,13 @@ pub fn shrink(rejected: Rejected, design: &Design) -> Rejected {
 }
 
 /// The candidate, if it is rejected at some of the same steps.
-fn still(
-    of: &Rejected,
-    (world, recorded): (World, Recorded),
-    design: &Design,
-) -> Option<Rejected> {
-    let validator = Validator::new(&world, design).ok()?;
+fn still(of: &Rejected, recorded: Recorded, design: &Design) -> Option<Rejected> {
+    let validator = Validator::new(&recorded.world, design).ok()?;
     let verdict = validator.validate(&recorded);
     let before = at(&of.recorded.events, &of.verdict);
     let now = at(&recorded.events, &verdict);
     let same = !now.is_empty() && now.iter().all(|stuck| before.contains(stuck));
-    same.then_some(Rejected {
-        world,
-        recorded,
-        verdict,
-    })
+    same.then_some(Rejected { recorded, verdict })
 }
 
 /// Without what comes after the point of rejection.
@@ -70,23 +60,21 @@ fn cut(rejected: Rejected, design: &Design) -> Rejected {
     let Verdict::Rejected { order, refused } = &rejected.verdict else {
         return rejected;
     };
-    let kept = |i: usize| {
-        order.iter().any(|e| e.event == i) || refused.iter().any(|r| r.event == Some(i))
-    };
+    let kept =
+        |i: usize| order.iter().any(|e| e.event == i) || refused.iter().any(|r| r.event == Some(i));
     let mut recorded = rejected.recorded.clone();
     let mut i = 0;
     recorded.events.retain(|_| {
         i += 1;
         kept(i - 1)
     });
-    let candidate = (rejected.world.clone(), recorded);
-    still(&rejected, candidate, design).unwrap_or(rejected)
+    still(&rejected, recorded, design).unwrap_or(rejected)
 }
 
 /// Operations of plans, later ones first.
 fn operations(of: &Rejected) -> Vec<(Actor, usize)> {
     let mut list = Vec::new();
-    for (cpu, decl) in of.world.cpus.iter().enumerate() {
+    for (cpu, decl) in of.recorded.world.cpus.iter().enumerate() {
         if let Plan::Fixed(plan) = &decl.plan {
             list.extend((0..plan.len()).map(|n| (Actor::Cpu(cpu as u8), n)));
         }
@@ -95,11 +83,11 @@ fn operations(of: &Rejected) -> Vec<(Actor, usize)> {
     list
 }
 
-/// The record and its world without one operation of a plan.
-fn without(of: &Rejected, actor: Actor, number: usize) -> Option<(World, Recorded)> {
+/// The record without one operation of a plan.
+fn without(of: &Rejected, actor: Actor, number: usize) -> Option<Recorded> {
     let Actor::Cpu(cpu) = actor else { return None };
-    let (mut world, mut recorded) = (of.world.clone(), of.recorded.clone());
-    let Plan::Fixed(plan) = &mut world.cpus[usize::from(cpu)].plan else {
+    let mut recorded = of.recorded.clone();
+    let Plan::Fixed(plan) = &mut recorded.world.cpus[usize::from(cpu)].plan else {
         return None;
     };
     plan.remove(number);
@@ -111,5 +99,5 @@ fn without(of: &Rejected, actor: Actor, number: usize) -> Option<(World, Recorde
         begun += usize::from(e.ask.is_some_and(|a| a.kind != OpKind::Exit));
         begun != number + 1 || e.ask.is_some_and(|a| a.kind == OpKind::Exit)
     });
-    Some((world, recorded))
+    Some(recorded)
 }

@@ -82,9 +82,8 @@ fn left(recorded: &Recorded) -> String {
 
 /// The rows as a table.
 pub fn table(rows: &[Row]) -> String {
-    let width = |f: &dyn Fn(&Row) -> usize, most: usize| {
-        rows.iter().map(f).max().unwrap_or(0).min(most)
-    };
+    let width =
+        |f: &dyn Fn(&Row) -> usize, most: usize| rows.iter().map(f).max().unwrap_or(0).min(most);
     let step = width(&|r| r.step.len(), 16);
     let seen = width(&|r| r.recorded.len(), 44);
     let mut out = format!(
@@ -95,7 +94,8 @@ pub fn table(rows: &[Row]) -> String {
     for row in rows {
         if !row.explained && !parted {
             parted = true;
-            out += "  ---- from here on the model has no explanation; the next step of each task:\n";
+            out +=
+                "  ---- from here on the model has no explanation; the next step of each task:\n";
         }
         let stamps = if row.stamps.0 == row.stamps.1 {
             row.stamps.0.to_string()

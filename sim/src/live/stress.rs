@@ -50,8 +50,6 @@ pub struct Broken {
 /// A round that shows something.
 #[derive(Clone, Debug)]
 pub struct Example {
-    /// What ran.
-    pub world: World,
     /// What was recorded.
     pub recorded: Recorded,
     /// What the model says.
@@ -85,7 +83,10 @@ pub struct Outcome {
 ///
 /// # Errors
 /// The first round that could not be set up.
-pub fn stress(options: &Options<'_>, stop: &(dyn Fn() -> bool + Sync)) -> Result<Outcome, RoundError> {
+pub fn stress(
+    options: &Options<'_>,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<Outcome, RoundError> {
     let outcome = Mutex::new(Outcome::default());
     let error = Mutex::new(None);
     let end = Instant::now() + options.time;
@@ -132,11 +133,11 @@ fn one(
     outcome: &Mutex<Outcome>,
 ) -> Result<(), RoundError> {
     let world = match options.scenario {
-        Some(scenario) => round::concrete(&scenario.world, rng),
+        Some(scenario) => scenario.world.clone(),
         None => world(threads, rng),
     };
     let recorded = round::run(&world, &options.design, options.machine, rng.u64(..))?;
-    let validator = Validator::new(&world, &options.design)
+    let validator = Validator::new(&recorded.world, &options.design)
         .map_err(|why| RoundError::SetUp { number: 0, why })?;
     let verdict = validator.validate(&recorded);
     tracing::debug!(events = recorded.events.len(), ?verdict, "round");
@@ -148,17 +149,13 @@ fn one(
         Verdict::Accepted { broke, .. } => {
             out.accepted += 1;
             let broke: Vec<Invariant> = broke.iter().map(|v| v.invariant).collect();
-            note(&mut out, options, &world, &recorded, &verdict, &broke);
+            note(&mut out, options, &recorded, &verdict, &broke);
         }
         Verdict::Beyond(why) => *out.beyond.entry(why).or_default() += 1,
         Verdict::Rejected { .. } => {
             out.rejected += 1;
             if out.rejection.is_none() {
-                let rejected = Rejected {
-                    world,
-                    recorded,
-                    verdict,
-                };
+                let rejected = Rejected { recorded, verdict };
                 out.rejection = Some(shrink(rejected, &options.design));
             }
         }
@@ -170,16 +167,14 @@ fn one(
 fn note(
     out: &mut Outcome,
     options: &Options<'_>,
-    world: &World,
     recorded: &Recorded,
     verdict: &Verdict,
     broke: &[Invariant],
 ) {
     for invariant in Invariant::ALL {
         let seen = recorded.findings.iter().find(|f| f.invariant == *invariant);
-        let leak = *invariant == Invariant::NoLeak
-            && !recorded.left.is_empty()
-            && !recorded.faulted();
+        let leak =
+            *invariant == Invariant::NoLeak && !recorded.left.is_empty() && !recorded.faulted();
         let model = broke.contains(invariant) && invariant.applies(&options.design);
         if seen.is_none() && !leak && !model {
             continue;
@@ -193,7 +188,6 @@ fn note(
             .is_none_or(|e| recorded.events.len() < e.recorded.events.len());
         if let Some(finding) = seen.filter(|_| shorter) {
             broken.example = Some(Example {
-                world: world.clone(),
                 recorded: recorded.clone(),
                 verdict: verdict.clone(),
                 finding: finding.clone(),
@@ -229,13 +223,14 @@ pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
     world.types.push(StructOpsType {
         name: "ops".into(),
         subsystem,
-        members: names.map(|name| Member {
-            name: name.into(),
-            sleepable: false,
-            required: subsystem == Subsystem::TcpCong,
-            size: 171,
-        })
-        .into(),
+        members: names
+            .map(|name| Member {
+                name: name.into(),
+                sleepable: false,
+                required: subsystem == Subsystem::TcpCong,
+                size: 171,
+            })
+            .into(),
         module: false,
     });
     for map in 0..2u8 {

@@ -9,8 +9,8 @@ use struct_ops_model::world::{OpKind, Operation, Subsystem};
 use struct_ops_model::{Pc, errno};
 
 use super::event::{Ask, Object};
-use super::link::{bpf_link_get_info_by_fd, bpf_link_pin, bpf_link_put, bpf_link_release};
 use super::link::bpf_link_unpin;
+use super::link::{bpf_link_get_info_by_fd, bpf_link_pin, bpf_link_put, bpf_link_release};
 use super::link_create::bpf_struct_ops_link_create;
 use super::link_detach::bpf_struct_ops_map_link_detach;
 use super::link_update::bpf_struct_ops_map_link_update;
@@ -32,6 +32,24 @@ impl Task {
             self.forget();
         }
         result.ok()
+    }
+
+    /// What the process has to close by name before it ends, because numbers alone do not say in which order the
+    /// model would close it: open links and maps, if there are several and some have gone before.
+    pub(crate) fn ambiguous(&self) -> Vec<Operation> {
+        let open = |fds: u8| fds & self.bit() != 0;
+        let links = self.rt.links.all();
+        let maps = self.rt.maps.all();
+        let links = links.iter().filter(|l| open(l.fds.load(SeqCst)));
+        let maps = maps.iter().filter(|m| open(m.fds.load(SeqCst)));
+        let mut close: Vec<Operation> = Vec::new();
+        if self.rt.links.reused() && links.clone().count() > 1 {
+            close.extend(links.map(|l| Operation::LinkClose { link: l.name }));
+        }
+        if self.rt.maps.reused() && maps.clone().count() > 1 {
+            close.extend(maps.map(|m| Operation::MapClose { map: m.decl as u8 }));
+        }
+        close
     }
 
     /// exit_group(2).

@@ -86,13 +86,13 @@ impl Task {
     /// Opens a step.
     pub(crate) fn begin(&self, pc: Pc) -> Step {
         self.allocs.set(0);
+        self.let_others_run();
         if !self.rt.recording.load(SeqCst) {
             return Ok(());
         }
         if self.rt.dead.load(SeqCst) {
             return Err(Stop);
         }
-        self.let_others_run();
         debug_assert!(self.open.borrow().is_none(), "{pc:?} inside another step");
         let first = self.rt.stamp();
         *self.open.borrow_mut() = Some(Event {

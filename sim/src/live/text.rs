@@ -24,7 +24,7 @@ pub(crate) struct Code {
 /// One page of `image_pages[]`.
 #[derive(Debug)]
 pub(crate) struct Image {
-    /// The memory, once the page is complete.
+    /// The memory, once nobody writes it any more.
     page: Option<Page>,
     pub live: bool,
     pub protected: bool,
@@ -165,16 +165,13 @@ impl Text {
     }
 
     /// `arch_protect_bpf_trampoline()` was there.
-    pub(crate) fn protect(&mut self, base: usize, page: Option<Page>) {
+    pub(crate) fn protect(&mut self, base: usize) {
         if let Some(image) = self.images.get_mut(&base) {
             image.protected = true;
-            if page.is_some() {
-                image.page = page;
-            }
         }
     }
 
-    /// Keeps the memory of a page that was not completed: its addresses are not to be used again.
+    /// Keeps the memory of a page that nobody writes any more.
     pub(crate) fn keep(&mut self, base: usize, page: Page) {
         if let Some(image) = self.images.get_mut(&base) {
             image.page = Some(page);

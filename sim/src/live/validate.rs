@@ -127,7 +127,8 @@ impl Validator {
         let mut path: Vec<(Place, Explained, Vec<Violation>)> = Vec::new();
         let mut frames = vec![(start.clone(), self.candidates(events, &tasks, &start))];
         let mut best: (Vec<Explained>, Place) = (Vec::new(), start);
-        let order = |path: &[(Place, Explained, Vec<Violation>)]| path.iter().map(|p| p.1).collect();
+        let order =
+            |path: &[(Place, Explained, Vec<Violation>)]| path.iter().map(|p| p.1).collect();
         while let Some((place, candidates)) = frames.last_mut() {
             let Some((task, event)) = candidates.pop() else {
                 frames.pop();
@@ -137,7 +138,9 @@ impl Validator {
             let place = place.clone();
             for action in self.actions(&place, &events[event]) {
                 match self.take(&place, task, &events[event], action) {
-                    Err(Refusal::Overflow) => return Verdict::Beyond("a table of the model is full"),
+                    Err(Refusal::Overflow) => {
+                        return Verdict::Beyond("a table of the model is full");
+                    }
                     Err(Refusal::Why(_)) => {}
                     Ok(Taken::Fault(violations)) => {
                         let mut order: Vec<Explained> = order(&path);
@@ -191,7 +194,12 @@ impl Validator {
     }
 
     /// The next steps that no other one must precede, the earliest last.
-    fn candidates(&self, events: &[Event], tasks: &[Vec<usize>], at: &Place) -> Vec<(usize, usize)> {
+    fn candidates(
+        &self,
+        events: &[Event],
+        tasks: &[Vec<usize>],
+        at: &Place,
+    ) -> Vec<(usize, usize)> {
         let next: Vec<(usize, usize)> = tasks
             .iter()
             .enumerate()
@@ -217,9 +225,10 @@ impl Validator {
             (Actor::Cpu(cpu), Some(ask), _) => request(&at.bound, &ask)
                 .map(|request| vec![Action::Begin(cpu, request)])
                 .unwrap_or_default(),
-            (Actor::Cpu(cpu), None, _) if event.pc == Pc::ExitNext => {
-                (0..=u8::MAX).map(|c| Action::Step(cpu, c)).take(16).collect()
-            }
+            (Actor::Cpu(cpu), None, _) if event.pc == Pc::ExitNext => (0..=u8::MAX)
+                .map(|c| Action::Step(cpu, c))
+                .take(16)
+                .collect(),
             (Actor::Cpu(cpu), None, _) => vec![Action::Step(cpu, event.choice)],
             (Actor::Worker, _, Some(object @ Object::Map(_))) => key(object)
                 .map(|slot| vec![Action::MapWork(Key::new(slot))])
@@ -232,7 +241,13 @@ impl Validator {
     }
 
     /// Takes the model's step, if it is possible and has the recorded result.
-    fn take(&self, at: &Place, task: usize, event: &Event, action: Action) -> Result<Taken, Refusal> {
+    fn take(
+        &self,
+        at: &Place,
+        task: usize,
+        event: &Event,
+        action: Action,
+    ) -> Result<Taken, Refusal> {
         // First choice of an exit is checked with the Begin that it is part of.
         let mut actions = Vec::new();
         self.machine.enabled(&at.k, &mut actions);
@@ -294,7 +309,13 @@ impl Validator {
     }
 
     /// Whether the step left in the model what was seen.
-    fn same_result(&self, at: &Place, k: &Kernel, cpu: CpuId, event: &Event) -> Result<(), Refusal> {
+    fn same_result(
+        &self,
+        at: &Place,
+        k: &Kernel,
+        cpu: CpuId,
+        event: &Event,
+    ) -> Result<(), Refusal> {
         let (before, after) = (&at.k.cpus[usize::from(cpu)], &k.cpus[usize::from(cpu)]);
         let err = if event.pc == Pc::Finish {
             Some(before.err)
@@ -326,12 +347,10 @@ impl Validator {
         }
         let mut report = Report::default();
         self.machine.terminal(&at.k, &mut report);
-        let leaks = report.violations.iter().any(|v| {
-            matches!(
-                v.invariant,
-                Invariant::NoLeak | Invariant::EventualRelease
-            )
-        });
+        let leaks = report
+            .violations
+            .iter()
+            .any(|v| matches!(v.invariant, Invariant::NoLeak | Invariant::EventualRelease));
         match (leaks, recorded.left.is_empty()) {
             (true, true) => Err("the model has something left".into()),
             (false, false) => Err("the model has nothing left".into()),
@@ -341,10 +360,9 @@ impl Validator {
 
     fn not_enabled(&self, k: &Kernel, event: &Event, action: Action) -> String {
         match action {
-            Action::Begin(cpu, _) if k.cpus[usize::from(cpu)].pc != Pc::Idle => format!(
-                "the model is at {}",
-                k.cpus[usize::from(cpu)].pc.name()
-            ),
+            Action::Begin(cpu, _) if k.cpus[usize::from(cpu)].pc != Pc::Idle => {
+                format!("the model is at {}", k.cpus[usize::from(cpu)].pc.name())
+            }
             Action::Begin(cpu, _) => {
                 let mut actions = Vec::new();
                 self.machine.enabled(k, &mut actions);
@@ -393,7 +411,11 @@ impl Validator {
                         Err(Refusal::Why(why)) => why,
                         _ => "possible here, but what follows is not".to_string(),
                     };
-                    let first = self.actions(at, &events[*event]).into_iter().map(why).next();
+                    let first = self
+                        .actions(at, &events[*event])
+                        .into_iter()
+                        .map(why)
+                        .next();
                     first.unwrap_or_else(|| "the model does not know its objects".into())
                 }
             };
@@ -448,7 +470,9 @@ fn bind_start(k: &Kernel, start: &[Object]) -> BTreeMap<Object, usize> {
 
 /// Remembers what a step made, and checks what it closed.
 fn bind(place: &mut Place, before: &Kernel, event: &Event, action: Action) -> Result<(), Refusal> {
-    let Some(cpu) = action.cpu() else { return Ok(()) };
+    let Some(cpu) = action.cpu() else {
+        return Ok(());
+    };
     let c = place.k.cpus[usize::from(cpu)];
     if event.pc == Pc::ExitNext {
         let slot = |object| place.bound.get(&object).copied();

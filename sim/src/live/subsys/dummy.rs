@@ -52,7 +52,8 @@ pub(crate) fn bpf_struct_ops_test_run(t: &Task, prog: u8) -> Step<i8> {
             cookie: 0,
         };
         text.push(at, code, PAGE_SIZE);
-        text.protect(at, Some(page));
+        text.protect(at);
+        text.keep(at, page);
     }
     t.reader.tasks_enter();
     t.end();

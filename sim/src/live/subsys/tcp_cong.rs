@@ -164,6 +164,7 @@ pub(crate) fn tcp_set_congestion_control(t: &Task, name: u8) -> Step<i8> {
     };
     t.end();
     t.begin(Pc::SockGet)?;
+    let mut socks = t.rt.socks.lock();
     if bpf_struct_ops_get(t, kdata)? {
         let sock = Sock {
             kdata: Some(kdata),
@@ -171,7 +172,6 @@ pub(crate) fn tcp_set_congestion_control(t: &Task, name: u8) -> Step<i8> {
             busy: None,
             fds: t.bit(),
         };
-        let mut socks = t.rt.socks.lock();
         let place = socks
             .iter()
             .position(|s| s.kdata.is_none())
@@ -188,6 +188,7 @@ pub(crate) fn tcp_set_congestion_control(t: &Task, name: u8) -> Step<i8> {
         t.reader.rcu_read_unlock();
         t.end_with(errno::EBUSY);
     }
+    drop(socks);
     finish(t)
 }
 

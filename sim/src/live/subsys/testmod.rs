@@ -28,10 +28,7 @@ fn push(t: &Task, regs: &mut Vec<Reg>, kdata: usize, link: Option<&Link>) -> Ste
 fn remove(t: &Task, kdata: usize, link: Option<&Link>) {
     let link = link.map(|l| l.id);
     let mut regs = t.rt.regs.lock();
-    if let Some(place) = regs
-        .iter()
-        .position(|r| r.kdata == kdata && r.link == link)
-    {
+    if let Some(place) = regs.iter().position(|r| r.kdata == kdata && r.link == link) {
         regs.remove(place);
     }
 }
@@ -51,7 +48,9 @@ pub(crate) fn bpf_dummy_reg(t: &Task, kdata: usize, link: Option<&Link>) -> Step
         t.reader.tasks_enter();
         t.end();
         let call = Call {
-            expect: data.expect.load(crate::live::sync::atomic::Ordering::SeqCst),
+            expect: data
+                .expect
+                .load(crate::live::sync::atomic::Ordering::SeqCst),
             ..Call::default()
         };
         call::through_pointer(t, address, call)?;
