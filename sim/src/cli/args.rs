@@ -54,6 +54,8 @@ pub(super) enum Verb {
         /// A file that `check --save-traces` or `run --save` wrote.
         trace: String,
     },
+    /// Trampoline sizes, pages and memory per map and link, per design and struct_ops type.
+    Cost(super::cost::Cost),
     /// List designs, invariants, scenarios, operations, steps.
     List {
         /// Only these.

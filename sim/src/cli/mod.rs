@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod cost;
 mod one;
 mod output;
 mod show;
@@ -85,6 +86,7 @@ fn run(args: Args) -> Exit {
         Verb::Run(run) => one::run(&run, args.format),
         Verb::Random(random) => one::random(&random, args.format),
         Verb::Replay { trace } => one::replay(&trace, args.format),
+        Verb::Cost(cost) => cost::cost(&cost, args.format),
         Verb::List { kind } => show::list(kind.as_deref(), args.format),
         Verb::Explain { name } => show::explain(&name, args.format),
     });

@@ -35,7 +35,7 @@ macro_rules! trampoline_target {
         #[allow(unused_imports)]
         mod $name {
             use super::*;
-            pub(super) extern "C" fn body($($arg: $ty),*) $(-> $ret)? $body
+            pub(super) extern "C" fn trampoline_target($($arg: $ty),*) $(-> $ret)? $body
         }
 
         $(#[$meta])*
@@ -48,7 +48,7 @@ macro_rules! trampoline_target {
                 "call {body}",
                 "leave",
                 "ret",
-                body = sym $name::body,
+                body = sym $name::trampoline_target,
             )
         }
     )+};
