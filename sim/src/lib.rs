@@ -2,8 +2,10 @@
 //! reports and the command line around the model of `struct_ops_model`.
 
 pub mod action;
+pub mod btf;
 pub mod check;
 pub mod cli;
+pub mod cost;
 pub mod engine;
 pub mod explore;
 pub mod live;

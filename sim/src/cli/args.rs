@@ -61,6 +61,8 @@ pub(super) enum Verb {
     },
     /// The table of who can know its scheduler: kinds of programs and designs; with both chosen, the run behind a cell.
     Reach(Reach),
+    /// Trampoline sizes, pages and memory per map and link, per design and struct_ops type.
+    Cost(super::cost::Cost),
     /// List designs, invariants, scenarios, operations, steps.
     List {
         /// Only these.

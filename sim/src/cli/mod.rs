@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod cost;
 mod one;
 mod output;
 mod reach;
@@ -89,6 +90,7 @@ fn run(args: Args) -> Exit {
         Verb::Stress(stress) => stress::stress(&stress, args.format),
         Verb::Replay { trace } => one::replay(&trace, args.format),
         Verb::Reach(reach) => reach::reach(&reach, args.format),
+        Verb::Cost(cost) => cost::cost(&cost, args.format),
         Verb::List { kind } => show::list(kind.as_deref(), args.format),
         Verb::Explain { name } => show::explain(&name, args.format),
     });

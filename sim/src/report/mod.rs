@@ -1,5 +1,6 @@
 //! What people and programs read: tables, traces, JSON, listings. No engine is known here.
 
+pub mod cost;
 pub mod describe;
 pub mod explain;
 pub mod json;

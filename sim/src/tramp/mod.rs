@@ -55,6 +55,8 @@ mod disassemble;
 mod generate;
 pub mod image;
 mod model;
+#[cfg(target_arch = "x86_64")]
+mod target;
 
 pub use disassemble::Line;
 pub use generate::{Code, Flags, Func, Jit, Kind, Return, Targets, TrampLink, Trampoline, Version};
