@@ -207,13 +207,19 @@ pub fn universe(design: &Design, kind: Kind, help: Help, shared: bool) -> World 
         if !member {
             ops.push(Op::Detach(0));
         }
-        ops.extend([Op::Exit(0), Op::MapClose(0)]);
+        ops.push(Op::MapClose(0));
         ops
     };
+    // A process that serves both does not exit before both are there.
+    let exits = u8::from(shared);
     // Who goes first, and whose things go, makes no difference but in the names: A's do.
     let loader = |i: u8| Loader {
         first: first(i, if shared { 0 } else { i }, i == 0 || !shared),
-        later: if i == 0 { later() } else { Vec::new() },
+        later: {
+            let mut ops = if i == 0 { later() } else { Vec::new() };
+            ops.extend((i == exits).then_some(Op::Exit(0)));
+            ops
+        },
         after: i.checked_sub(1),
     };
     world.loaders = vec![loader(0), loader(1)];
