@@ -9,7 +9,7 @@ use struct_ops_model::{Action, Design, Machine};
 use crate::action;
 use crate::check::setup_error;
 use crate::reach::{self, Help};
-use crate::scenario::{InputError, ReachScenario, Scenario, unknown};
+use crate::scenario::{InputError, ReachScenario, Scenario, unknown, unknown_program};
 use crate::trace::{NotEnabled, Trace, trace};
 
 /// The version of the file format.
@@ -101,13 +101,8 @@ impl Subject {
                 help,
                 shared,
             } => {
-                let kinds = Kind::names();
-                let kind = Kind::parse(program).ok_or_else(|| {
-                    InputError::whole(
-                        path,
-                        unknown("program", program, kinds.iter().map(String::as_str)),
-                    )
-                })?;
+                let kind = Kind::parse(program)
+                    .ok_or_else(|| InputError::whole(path, unknown_program(program)))?;
                 let helps = Help::of(design, kind);
                 let words = || helps.iter().map(|h| h.word());
                 let found = helps.iter().find(|h| h.word() == help);

@@ -188,11 +188,11 @@ fn scenarios_say_what_they_expect() {
 /// Design, program, verdict, help, steps of the witness or counterexample.
 const CELLS: &str = "\
 mainline struct_ops self none 6
-mainline fentry wrong none 13
+mainline fentry wrong none 11
 rfc struct_ops with-help cookie 6
 rfc struct_ops+timer with-help stash 8
 rfc syscall with-help global 8
-rfc,cookie-read=current struct_ops+timer wrong cookie 13
+rfc,cookie-read=current struct_ops+timer wrong cookie 14
 map-id fentry with-help global 8
 this-pointer fentry none none 7
 association fentry with-help assoc 8

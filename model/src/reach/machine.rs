@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::context::{Hook, NO_HELPER, Recursion, RunCtx, Way};
+use super::context::{Hook, Recursion, RunCtx, Way};
 use super::label::Label;
 use super::lookup::Answer;
 use super::state::{Action, Async, Frame, Life, MapLife, POISON, ProgLife, Stage, State};
@@ -722,7 +722,7 @@ impl Step<'_> {
             .iter()
             .any(|p| self.s.progs[usize::from(*p)].life != ProgLife::Loaded)
         {
-            return Err((NO_HELPER, i));
+            return Err(("a program of it is not loaded", i));
         }
         let mut taken = 0;
         let mut failure = fails.then_some("the subsystem refuses the struct: map_update fails");

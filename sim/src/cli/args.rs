@@ -136,7 +136,7 @@ pub(super) struct Random {
     /// Seeds A to B-1, each one world and schedule.
     #[arg(long, value_name = "A..B", default_value = "0..1000", value_parser = seeds)]
     pub seeds: std::ops::Range<u64>,
-    /// A preset or a custom design. [default: every preset]
+    /// A preset or a custom design. [default: every preset with an attach path of its own]
     #[arg(long)]
     pub design: Vec<String>,
     /// Only schedules of this scenario, shipped or a file. [default: random operations]

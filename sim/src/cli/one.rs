@@ -81,7 +81,11 @@ fn show_reach(replayed: &tracefile::ReachReplayed, format: Format) -> Result<Exi
 /// Other presets are known to break something: only what `link-owned` breaks, or what a scenario does not
 /// expect, is a difference.
 pub(super) fn random(args: &Random, format: Format) -> Result<Exit, Failure> {
-    let designs = super::designs(&args.design)?;
+    // The others attach as mainline does.
+    let designs = match args.design.as_slice() {
+        [] => Design::attach_paths(),
+        names => super::designs(names)?,
+    };
     let mut exit = Exit::Expected;
     if args.scenario.is_empty() {
         for design in &designs {

@@ -10,7 +10,7 @@ use super::{Exit, Failure, STOP};
 use crate::reach::{Cell, cells, programs};
 use crate::report::reach as report;
 use crate::report::text::{count, plural};
-use crate::scenario::{InputError, unknown};
+use crate::scenario::{InputError, unknown_program};
 use crate::tracefile::{self, Subject};
 
 /// Explores every chosen cell.
@@ -50,11 +50,8 @@ fn kinds(names: &[String]) -> Result<Vec<Kind>, Failure> {
         return Ok(programs());
     }
     let kind = |name: &String| {
-        Kind::parse(name).ok_or_else(|| {
-            let known = Kind::names();
-            let message = unknown("program", name, known.iter().map(String::as_str));
-            InputError::whole("--program", message).into()
-        })
+        let error = || InputError::whole("--program", unknown_program(name)).into();
+        Kind::parse(name).ok_or_else(error)
     };
     names.iter().map(kind).collect()
 }

@@ -202,35 +202,26 @@ pub fn universe(design: &Design, kind: Kind, help: Help, shared: bool) -> World 
         ops.push(Op::LinkCreate(i));
         ops
     };
-    let later = |i: u8, object: Option<u8>| {
-        let mut ops = vec![Op::Error(i), Op::LinkClose(i)];
+    let later = || {
+        let mut ops = vec![Op::Error(0), Op::LinkClose(0)];
         if !member {
-            ops.push(Op::Detach(i));
+            ops.push(Op::Detach(0));
         }
-        ops.extend(object.map(Op::Exit));
-        ops.extend(object.map(|_| Op::MapClose(i)));
+        ops.push(Op::MapClose(0));
         ops
     };
+    // A process that serves both does not exit before both are there.
+    let exits = u8::from(shared);
     // Who goes first, and whose things go, makes no difference but in the names: A's do.
-    world.loaders = if shared {
-        let mut loader = Loader {
-            first: first(0, 0, true),
-            later: later(0, Some(0)),
-            after: None,
-        };
-        loader.first.extend(first(1, 0, false));
-        vec![loader]
-    } else {
-        let loader = |i| Loader {
-            first: first(i, i, true),
-            later: if i == 0 {
-                later(0, Some(0))
-            } else {
-                Vec::new()
-            },
-            after: i.checked_sub(1),
-        };
-        vec![loader(0), loader(1)]
+    let loader = |i: u8| Loader {
+        first: first(i, if shared { 0 } else { i }, i == 0 || !shared),
+        later: {
+            let mut ops = if i == 0 { later() } else { Vec::new() };
+            ops.extend((i == exits).then_some(Op::Exit(0)));
+            ops
+        },
+        after: i.checked_sub(1),
     };
+    world.loaders = vec![loader(0), loader(1)];
     world
 }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use struct_ops_model::design::{Lookup, PRESETS};
 use struct_ops_model::pc::{Mover, STEPS};
-use struct_ops_model::reach::Kind;
 use struct_ops_model::reach::context::{NO_HELPER, RunCtx, Slot, Way};
+use struct_ops_model::reach::{Kind, Label};
 use struct_ops_model::world::{OpKind, Plan, Subsystem};
 use struct_ops_model::{Design, Invariant};
 
@@ -31,6 +31,13 @@ pub fn explain(name: &str, scenarios: &[Case]) -> Option<String> {
     }
     if let Some(kind) = Kind::parse(name) {
         return Some(program(kind));
+    }
+    if let Some(label) = Label::ALL.iter().find(|l| l.name() == name) {
+        return Some(format!(
+            "step {name}, where schedulers are looked up\n\n{}\n{}",
+            paragraph(label.why(), 2),
+            entry("function", 9, label.function())
+        ));
     }
     if let Some(found) = STEPS.iter().position(|s| s.name == name) {
         return Some(step(found));
@@ -59,6 +66,7 @@ pub fn known(scenarios: &[Case]) -> Vec<String> {
     names.extend(STEPS.iter().map(|s| s.name.to_string()));
     names.extend(Design::choices().iter().map(|c| c.0.to_string()));
     names.extend(Kind::names());
+    names.extend(Label::ALL.iter().map(|l| l.name().to_string()));
     names.extend(OpKind::NAMES.iter().map(|n| n.1.to_string()));
     names.extend(Subsystem::NAMES.iter().map(|n| n.0.to_string()));
     names

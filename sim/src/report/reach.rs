@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use struct_ops_model::Invariant;
 use struct_ops_model::reach::state::{GARBAGE, Life, MapLife, POISON, ProgLife, State};
-use struct_ops_model::reach::{Found, World};
+use struct_ops_model::reach::{Found, Label, World};
 
 use super::describe::Object;
 use super::text::{WIDTH, wrap};
@@ -189,7 +189,10 @@ pub fn run(cell: &Cell, trace: &Trace) -> String {
     let end = match (cell.verdict, cell.end) {
         (Verdict::Own | Verdict::WithHelp, _) => "It finds its own scheduler, and in every other run that was explored it finds its own or nothing that it could miss.".into(),
         (_, Some(Event::Broken(invariant, _))) => format!("This breaks {}: {}", invariant.id(), invariant.sentence()),
-        (_, Some(Event::Found(Found::Refused(_)))) => "So it never asks, or never has anything to ask with.".into(),
+        (_, Some(Event::Found(Found::Refused(_)))) => match trace.last().map(|s| s.label) {
+            Some(Label::Load) => "The verifier refuses the program, so it never asks.".into(),
+            _ => "The loader is told, and goes no further.".into(),
+        },
         _ => format!("This breaks {}: {}", Invariant::CookieReachability.id(), Invariant::CookieReachability.sentence()),
     };
     out += &wrap(&end, 100).join("\n");

@@ -18,7 +18,7 @@ use struct_ops_model::{Design, Invariant, World};
 pub use emit::{Words, emit};
 pub use error::{InputError, Place, close, unknown};
 pub use operation::syntax;
-pub use reach::ReachScenario;
+pub use reach::{ReachScenario, unknown_program};
 
 /// The invariants that a scenario expects to be broken under one design; all others must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use struct_ops_model::design::{CookieRead, Identity, MapIdIn};
 use struct_ops_model::reach::World;
-use struct_ops_model::reach::context::{Hook, Kind, Slot};
+use struct_ops_model::reach::context::{CONTEXTS, Hook, Kind, Slot, Way};
 use struct_ops_model::reach::state::{MAX_CPUS, MAX_DEPTH};
 use struct_ops_model::reach::world::{
     Attachment, Loader, MAX_ATTACHMENTS, MAX_PROGS, MAX_SCHEDS, Op, Prog, Sched, Source as From,
@@ -16,7 +16,7 @@ use struct_ops_model::reach::world::{
 use struct_ops_model::{Design, Invariant};
 
 use super::build::{Source, expectations, toml_error};
-use super::error::{InputError, unknown};
+use super::error::{InputError, close, unknown};
 use super::file::{Number, Text};
 use super::{Expectation, first_word};
 
@@ -210,6 +210,23 @@ fn usual(design: &Design, kind: Kind) -> From {
     }
 }
 
+/// What to say of a kind of program that does not exist; all of them with all ways would be a page.
+pub fn unknown_program(found: &str) -> String {
+    let contexts: Vec<&str> = CONTEXTS.iter().map(|c| c.name).collect();
+    let ways: Vec<&str> = Way::ALL
+        .iter()
+        .map(|w| w.0)
+        .filter(|w| !w.is_empty())
+        .collect();
+    let names = Kind::names();
+    format!(
+        "unknown program `{found}`: expected one of {}, and one of {} after it or nothing{}",
+        contexts.join(", "),
+        ways.join(", "),
+        close(found, names.iter().map(String::as_str))
+    )
+}
+
 /// The index of a name.
 fn find(s: &Source<'_>, kind: &str, name: &Text, names: &[String]) -> Result<u8, InputError> {
     let known = names.iter().map(String::as_str);
@@ -233,12 +250,7 @@ fn programs(
             world.progs.iter().map(|p| p.name.as_str()),
         )?;
         let Some(kind) = Kind::parse(table.kind.get_ref()) else {
-            let known = Kind::names();
-            let known = known.iter().map(String::as_str);
-            return s.error(
-                table.kind.span(),
-                unknown("kind of program", table.kind.get_ref(), known),
-            );
+            return s.error(table.kind.span(), unknown_program(table.kind.get_ref()));
         };
         let object = s.name("object", &table.object, std::iter::empty())?;
         let object = world
