@@ -10,7 +10,8 @@ use iced_x86::code_asm::CodeAssembler;
 use quickcheck::{Arbitrary, Gen, QuickCheck};
 use struct_ops_sim::tramp::image::{Image, MAX_TRAMP_IMAGE_PAGES, PAGE_SIZE, Pages, pack::Packs};
 use struct_ops_sim::tramp::{
-    Error, Flags, Func, FuncModel, Jit, Kind, Return, RunCtx, TrampLink, Trampoline, Targets, Version,
+    Error, Flags, Func, FuncModel, Jit, Kind, Return, RunCtx, Targets, TrampLink, Trampoline,
+    Version,
 };
 
 /// What happened, in order.
@@ -18,7 +19,11 @@ use struct_ops_sim::tramp::{
 enum Event {
     TrampEnter(u64),
     /// A program with its cookie, its arguments, and the return value that it sees (fexit, fmod_ret).
-    Program { cookie: u64, args: Vec<u64>, ret: Option<u64> },
+    Program {
+        cookie: u64,
+        args: Vec<u64>,
+        ret: Option<u64>,
+    },
     /// The original function with the arguments that it has.
     Body(Vec<u64>),
     TrampExit(u64),
@@ -81,7 +86,20 @@ struct_ops_sim::trampoline_target! {
 /// An original function with arguments on the stack: for these the kernel aligns it.
 #[allow(clippy::too_many_arguments)]
 extern "C" fn body_stack(
-    a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64, h: u64, i: u64, j: u64, k: u64, l: u64, m: u64, n: u64,
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    e: u64,
+    f: u64,
+    g: u64,
+    h: u64,
+    i: u64,
+    j: u64,
+    k: u64,
+    l: u64,
+    m: u64,
+    n: u64,
 ) -> u64 {
     body(&[a, b, c, d, e, f], &[g, h, i, j, k, l, m, n])
 }
@@ -138,11 +156,19 @@ impl Arbitrary for Case {
         let mut sizes = Vec::new();
         let mut regs = usize::arbitrary(g) % 13;
         while regs > 0 {
-            let size = if u8::arbitrary(g) % 4 == 0 && regs > 1 { 9 + usize::arbitrary(g) % 8 } else { 1 + usize::arbitrary(g) % 8 };
+            let size = if u8::arbitrary(g) % 4 == 0 && regs > 1 {
+                9 + usize::arbitrary(g) % 8
+            } else {
+                1 + usize::arbitrary(g) % 8
+            };
             regs -= size.div_ceil(8);
             sizes.push(size);
         }
-        let version = if bool::arbitrary(g) { Version::V6_12 } else { Version::V7_3 };
+        let version = if bool::arbitrary(g) {
+            Version::V6_12
+        } else {
+            Version::V7_3
+        };
         let traced = bool::arbitrary(g);
         let count = if traced { 1 + u64::arbitrary(g) % 5 } else { 1 };
         let mut links: Vec<Link> = (0..count)
@@ -154,10 +180,18 @@ impl Arbitrary for Case {
                 },
                 cookie: cookie(g, index),
                 skipped: u8::arbitrary(g) % 8 == 0,
-                ret: if bool::arbitrary(g) { 0 } else { u64::arbitrary(g) },
+                ret: if bool::arbitrary(g) {
+                    0
+                } else {
+                    u64::arbitrary(g)
+                },
             })
             .collect();
-        links.sort_by_key(|link| [Kind::Fentry, Kind::ModifyReturn, Kind::Fexit].iter().position(|k| *k == link.kind));
+        links.sort_by_key(|link| {
+            [Kind::Fentry, Kind::ModifyReturn, Kind::Fexit]
+                .iter()
+                .position(|k| *k == link.kind)
+        });
         Case {
             version,
             ibt: bool::arbitrary(g),
@@ -181,12 +215,19 @@ impl Arbitrary for Case {
             case
         });
         let case = self.clone();
-        let fewer_links = (0..self.links.len()).filter(|_| self.links.len() > 1).map(move |i| {
-            let mut case = case.clone();
-            case.links.remove(i);
-            case
-        });
-        Box::new(fewer_args.chain(fewer_links).collect::<Vec<_>>().into_iter())
+        let fewer_links = (0..self.links.len())
+            .filter(|_| self.links.len() > 1)
+            .map(move |i| {
+                let mut case = case.clone();
+                case.links.remove(i);
+                case
+            });
+        Box::new(
+            fewer_args
+                .chain(fewer_links)
+                .collect::<Vec<_>>()
+                .into_iter(),
+        )
     }
 }
 
@@ -232,7 +273,11 @@ impl Case {
 
     /// The original function gets its arguments again from the trampoline, or as they were.
     fn body_args(&self, called_by_trampoline: bool) -> Vec<u64> {
-        if called_by_trampoline { self.ctx() } else { self.args_of(&self.regs, &self.stack) }
+        if called_by_trampoline {
+            self.ctx()
+        } else {
+            self.args_of(&self.regs, &self.stack)
+        }
     }
 
     /// The log and the return value that the kernel's documentation promises.
@@ -297,7 +342,11 @@ impl Case {
             .links
             .iter()
             .map(|link| TrampLink {
-                prog: if link.skipped { SKIPPED } else { 0xffff_c900_0000_1000 },
+                prog: if link.skipped {
+                    SKIPPED
+                } else {
+                    0xffff_c900_0000_1000
+                },
                 bpf_func: program as *const () as u64,
                 cookie: link.cookie,
                 kind: link.kind,
@@ -310,35 +359,79 @@ impl Case {
             None => Image::alloc(PAGE_SIZE, enter),
         };
         let mut function = alloc().unwrap();
-        let func = Func { addr: function.addr(), endbr: self.ibt, im: 0xffff_8880_0000_2000 };
+        let func = Func {
+            addr: function.addr(),
+            endbr: self.ibt,
+            im: 0xffff_8880_0000_2000,
+        };
         let flags = match self.traced {
             false => Flags::struct_ops(&model),
             true if self.ip_arg => Flags::tracing(&links, self.jmp) | Flags::IP_ARG,
             true => Flags::tracing(&links, self.jmp),
         };
-        let jit = Jit { version: self.version, ibt: self.ibt, ret: Return::RetInt3 };
-        let trampoline = Trampoline { jit, model: &model, flags, links: &links, targets: &targets, func };
+        let jit = Jit {
+            version: self.version,
+            ibt: self.ibt,
+            ret: Return::RetInt3,
+        };
+        let trampoline = Trampoline {
+            jit,
+            model: &model,
+            flags,
+            links: &links,
+            targets: &targets,
+            func,
+        };
         let mut pages = Pages::default();
         let code = pages.prepare_trampoline(&trampoline, alloc).unwrap();
         pages.protect().unwrap();
 
         // the traced function: its entry calls the trampoline (or jumps to it), then comes its body
-        let body = if self.slots() == 0 { body_regs as *const () as u64 } else { body_stack as *const () as u64 };
+        let body = if self.slots() == 0 {
+            body_regs as *const () as u64
+        } else {
+            body_stack as *const () as u64
+        };
         let mut asm = CodeAssembler::new(64).unwrap();
         if self.ibt {
             asm.endbr64().unwrap();
         }
         let call_orig = self.links.iter().any(|link| link.kind != Kind::Fentry);
-        if self.jmp && call_orig { asm.jmp(code.at()).unwrap() } else { asm.call(code.at()).unwrap() }
+        if self.jmp && call_orig {
+            asm.jmp(code.at()).unwrap()
+        } else {
+            asm.call(code.at()).unwrap()
+        }
         asm.jmp(body).unwrap();
-        function.write(0, &asm.assemble(function.addr()).unwrap()).unwrap();
+        function
+            .write(0, &asm.assemble(function.addr()).unwrap())
+            .unwrap();
         function.protect().unwrap();
 
-        let entry = if self.traced { function.addr() } else { code.at() };
+        let entry = if self.traced {
+            function.addr()
+        } else {
+            code.at()
+        };
         LOG.take();
         CASE.set(Some(self.clone()));
         let ([a, b, c, d, e, f], [g, h, i, j, k, l, m, n]) = (self.regs, self.stack);
-        type Called = extern "C" fn(u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64, u64) -> u64;
+        type Called = extern "C" fn(
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+            u64,
+        ) -> u64;
         // SAFETY: the image holds a function of the C ABI that reads at most these arguments; it lives until the end of
         // this function.
         let called: Called = unsafe { std::mem::transmute(entry as usize) };
@@ -358,7 +451,9 @@ fn programs_receive_what_the_caller_passed() {
             assert_eq!(ret, returned);
         }
     }
-    QuickCheck::new().tests(3000).quickcheck(property as fn(Case));
+    QuickCheck::new()
+        .tests(3000)
+        .quickcheck(property as fn(Case));
 }
 
 #[test]
@@ -381,7 +476,9 @@ fn permissions(addr: u64) -> Option<String> {
         let (range, rest) = line.split_once(' ')?;
         let (from, to) = range.split_once('-')?;
         let number = |text| u64::from_str_radix(text, 16).unwrap();
-        (number(from)..number(to)).contains(&addr).then(|| rest[..4].to_owned())
+        (number(from)..number(to))
+            .contains(&addr)
+            .then(|| rest[..4].to_owned())
     })
 }
 
@@ -409,27 +506,55 @@ fn never_writable_and_executable() {
     image.write(0, &[0xc3]).unwrap();
     assert_eq!(permissions(image.addr()).as_deref(), Some("r-xs"));
     image.protect().unwrap();
-    assert_eq!(image.write(0, &[0xcc]), Err(Error::Protected { at: image.addr() }));
+    assert_eq!(
+        image.write(0, &[0xcc]),
+        Err(Error::Protected { at: image.addr() })
+    );
 
     // nothing in this process is both
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    assert!(!maps.lines().any(|line| line.split(' ').nth(1).is_some_and(|p| p.contains('w') && p.contains('x'))));
+    assert!(!maps.lines().any(|line| {
+        line.split(' ')
+            .nth(1)
+            .is_some_and(|p| p.contains('w') && p.contains('x'))
+    }));
 }
 
 #[test]
 fn writes_stay_inside() {
     let mut image = Image::alloc(PAGE_SIZE, enter as *const () as u64).unwrap();
     let size = image.size();
-    assert_eq!(image.write(size - 1, &[0, 0]), Err(Error::OutOfBounds { offset: size - 1, len: 2, size }));
-    assert_eq!(image.write(usize::MAX, &[0, 0]), Err(Error::OutOfBounds { offset: usize::MAX, len: 2, size }));
+    assert_eq!(
+        image.write(size - 1, &[0, 0]),
+        Err(Error::OutOfBounds {
+            offset: size - 1,
+            len: 2,
+            size
+        })
+    );
+    assert_eq!(
+        image.write(usize::MAX, &[0, 0]),
+        Err(Error::OutOfBounds {
+            offset: usize::MAX,
+            len: 2,
+            size
+        })
+    );
 }
 
 #[test]
 fn pages_fill_one_after_the_other() {
     let near = enter as *const () as u64;
     let model = FuncModel::new(&[8], 4).unwrap();
-    let targets = Targets { enter: near, exit: exit as *const () as u64, ..Targets::default() };
-    let links = [TrampLink { bpf_func: program as *const () as u64, ..TrampLink::default() }];
+    let targets = Targets {
+        enter: near,
+        exit: exit as *const () as u64,
+        ..Targets::default()
+    };
+    let links = [TrampLink {
+        bpf_func: program as *const () as u64,
+        ..TrampLink::default()
+    }];
     let trampoline = Trampoline {
         jit: Jit::V6_12,
         model: &model,
@@ -445,13 +570,20 @@ fn pages_fill_one_after_the_other() {
             Ok(code) => {
                 // none lies across a page
                 let page = pages.images().last().unwrap();
-                assert!(page.contains(code.at()) && page.contains(code.at() + code.size() as u64 - 1));
+                assert!(
+                    page.contains(code.at()) && page.contains(code.at() + code.size() as u64 - 1)
+                );
                 count += 1;
             }
             Err(error) => break error,
         }
     };
-    assert_eq!(full, Error::Full { pages: MAX_TRAMP_IMAGE_PAGES });
+    assert_eq!(
+        full,
+        Error::Full {
+            pages: MAX_TRAMP_IMAGE_PAGES
+        }
+    );
     let size = trampoline.generate(near).unwrap().size();
     assert_eq!(count, MAX_TRAMP_IMAGE_PAGES * (PAGE_SIZE / size));
 }
@@ -459,7 +591,11 @@ fn pages_fill_one_after_the_other() {
 #[test]
 fn targets_out_of_reach_are_refused() {
     let model = FuncModel::new(&[], 0).unwrap();
-    let targets = Targets { enter: 0x7fff_0000_0000, exit: 0x7fff_0000_0000, ..Targets::default() };
+    let targets = Targets {
+        enter: 0x7fff_0000_0000,
+        exit: 0x7fff_0000_0000,
+        ..Targets::default()
+    };
     let trampoline = Trampoline {
         jit: Jit::V7_3,
         model: &model,
@@ -468,15 +604,30 @@ fn targets_out_of_reach_are_refused() {
         targets: &targets,
         func: Func::default(),
     };
-    assert!(matches!(trampoline.generate(0x1000), Err(Error::OutOfRange { at: 0x1000, .. })));
-    let trampoline = Trampoline { flags: Flags::INDIRECT | Flags::CALL_ORIG, ..trampoline };
+    assert!(matches!(
+        trampoline.generate(0x1000),
+        Err(Error::OutOfRange { at: 0x1000, .. })
+    ));
+    let trampoline = Trampoline {
+        flags: Flags::INDIRECT | Flags::CALL_ORIG,
+        ..trampoline
+    };
     assert!(matches!(trampoline.generate(0x1000), Err(Error::Flags(_))));
 }
 
 #[test]
 fn models_are_checked() {
-    assert_eq!(FuncModel::new(&[8; 13], 0), Err(Error::TooManyArgs { found: 13 }));
-    assert_eq!(FuncModel::new(&[8, 17], 0), Err(Error::ArgSize { index: 1, size: 17 }));
-    assert_eq!(FuncModel::new(&[0], 0), Err(Error::ArgSize { index: 0, size: 0 }));
+    assert_eq!(
+        FuncModel::new(&[8; 13], 0),
+        Err(Error::TooManyArgs { found: 13 })
+    );
+    assert_eq!(
+        FuncModel::new(&[8, 17], 0),
+        Err(Error::ArgSize { index: 1, size: 17 })
+    );
+    assert_eq!(
+        FuncModel::new(&[0], 0),
+        Err(Error::ArgSize { index: 0, size: 0 })
+    );
     assert_eq!(FuncModel::new(&[], 16), Err(Error::RetSize(16)));
 }
