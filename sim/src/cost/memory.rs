@@ -16,7 +16,7 @@ use struct_ops_model::design::{Build, Identity, Owner};
 
 use super::{DesignCost, LinksCost};
 use crate::btf::{Btf, BtfError};
-use crate::tramp::image::{MAX_TRAMP_IMAGE_PAGES, PAGE_SIZE};
+use crate::tramp::image::PAGE_SIZE;
 
 /// Pages, and bytes of other memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -233,11 +233,6 @@ impl Layout {
                 .collect(),
         }
     }
-}
-
-/// Attaches of one map until -E2BIG, where each appends its pages to the map's.
-pub fn attaches_until_full(pages: usize) -> usize {
-    MAX_TRAMP_IMAGE_PAGES.checked_div(pages).unwrap_or(0)
 }
 
 /// What a kmalloc() of a size takes.
