@@ -3,15 +3,19 @@
 //! Both walk the same states with the same steps, so what differs is the engine. Not here: verdicts and
 //! counts, which tests compare. Ends with a table; a time is never asserted.
 
+#[path = "../sim/tests/common/theirs.rs"]
+mod theirs;
+
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, SamplingMode};
-use stateright::{Checker, Model, Property};
+use stateright::{Checker, Model};
 use struct_ops_model::world::{Plan, World};
-use struct_ops_model::{Action, Design, Kernel, Machine, Report};
+use struct_ops_model::{Design, Machine};
 use struct_ops_sim::engine::{Options, explore};
 use struct_ops_sim::explore::{Explored, Reductions};
 use struct_ops_sim::scenario::Scenario;
+use theirs::Theirs;
 
 const NAME: &str = "universe-tcp-2cpu, 2 operations each, mainline";
 /// Explorations of each arm for the table; the fastest counts.
@@ -28,33 +32,6 @@ fn world() -> World {
         }
     }
     world
-}
-
-struct Theirs(Machine);
-
-impl Model for Theirs {
-    type State = Kernel;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<Kernel> {
-        vec![self.0.initial()]
-    }
-
-    fn actions(&self, state: &Kernel, actions: &mut Vec<Action>) {
-        self.0.enabled(state, actions);
-    }
-
-    fn next_state(&self, last: &Kernel, action: Action) -> Option<Kernel> {
-        let mut next = *last;
-        let mut report = Report::default();
-        self.0.apply(&mut next, action, &mut report, None);
-        (!report.overflow).then_some(next)
-    }
-
-    /// The search stops when nothing is left to discover: this is never discovered.
-    fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always("everything is seen", |_, _| true)]
-    }
 }
 
 /// One way to explore.

@@ -6,7 +6,7 @@
 use crate::design::{Design, Links, SameMap};
 use crate::exec::errno::{
     E2BIG, EAGAIN, EBUSY, EEXIST, EINPROGRESS, EINVAL, EIO, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP,
-    EPERM,
+    EPERM, NAMES,
 };
 use crate::kernel::{Cpu, Kernel, MapState, seen};
 use crate::world::{MapDecl, OpKind, Subsystem, World};
@@ -83,6 +83,16 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
         OpKind::Rmmod => matches!(cpu.err, 0 | EAGAIN),
         _ => cpu.err == 0,
     }
+}
+
+/// The results that the contract allows where `cpu` has another one, for people.
+pub fn allowed(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> String {
+    let results = std::iter::once((0, "0")).chain(NAMES);
+    let allowed: Vec<&str> = results
+        .filter(|(err, _)| allows(world, design, k, &Cpu { err: *err, ..*cpu }))
+        .map(|(_, name)| name)
+        .collect();
+    allowed.join(", ")
 }
 
 const STATES: u16 = 15;

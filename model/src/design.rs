@@ -201,6 +201,13 @@ choice!(
     }
 );
 choice!(
+    /// Who holds references on the programs of an attachment.
+    ProgOwner, "progs", {
+        Map = "map": "the map alone",
+        Attachment = "attachment": "the map, and each attachment too",
+    }
+);
+choice!(
     /// Which grace periods precede the freeing of images.
     Grace, "grace", {
         RcuTasks = "rcu+tasks": "RCU and Tasks RCU at the same time",
@@ -370,6 +377,8 @@ pub struct Design {
     pub free: Free,
     /// What bpf_struct_ops_get/put count.
     pub count: Count,
+    /// Who holds the programs of an attachment.
+    pub progs: ProgOwner,
     /// Grace periods before images are freed.
     pub grace: Grace,
     /// Where grace periods are waited for.
@@ -520,6 +529,7 @@ impl Design {
             validate: Validate::MapUpdate,
             free: Free::WithMap,
             count: Count::Map,
+            progs: ProgOwner::Map,
             grace: Grace::RcuTasks,
             wait: Wait::Worker,
             same_map: SameMap::Update,
@@ -565,6 +575,7 @@ impl Design {
             validate: Validate::MapUpdate,
             free: Free::Deferred,
             count: Count::Attachment,
+            progs: ProgOwner::Attachment,
             grace: Grace::TasksTraceTasks,
             wait: Wait::Worker,
             same_map: SameMap::Update,
@@ -675,7 +686,8 @@ impl Design {
         all!(
             Build, Owner, KdataOwner, KsymOwner, KsymTime, Links, Identity, MapIdIn, CookieRead,
             SameKey, AssocShare, AssocFree, AssocRef, AssocGet, AssocAgain, AssocUndo, AssocClear,
-            ThisClear, Fallback, Validate, Free, Count, Grace, Wait, SameMap, OwnerCheck, Twin
+            ThisClear, Fallback, Validate, Free, Count, ProgOwner, Grace, Wait, SameMap,
+            OwnerCheck, Twin
         )
     }
 
@@ -704,6 +716,7 @@ impl Design {
             (Validate::KEY, self.validate.as_str()),
             (Free::KEY, self.free.as_str()),
             (Count::KEY, self.count.as_str()),
+            (ProgOwner::KEY, self.progs.as_str()),
             (Grace::KEY, self.grace.as_str()),
             (Wait::KEY, self.wait.as_str()),
             (SameMap::KEY, self.same_map.as_str()),
@@ -760,6 +773,7 @@ impl Design {
             Validate::KEY => self.validate = Validate::parse(value)?,
             Free::KEY => self.free = Free::parse(value)?,
             Count::KEY => self.count = Count::parse(value)?,
+            ProgOwner::KEY => self.progs = ProgOwner::parse(value)?,
             Grace::KEY => self.grace = Grace::parse(value)?,
             Wait::KEY => self.wait = Wait::parse(value)?,
             SameMap::KEY => self.same_map = SameMap::parse(value)?,
@@ -812,6 +826,11 @@ impl Design {
             if self.count == Count::Attachment {
                 return nonsense(
                     "count=attachment needs the attachment object, which owner=map does not have",
+                );
+            }
+            if self.progs == ProgOwner::Attachment {
+                return nonsense(
+                    "progs=attachment needs the attachment object, which owner=map does not have",
                 );
             }
             if self.free == Free::Deferred {

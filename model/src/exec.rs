@@ -4,7 +4,7 @@
 //! Not a step itself. Stands for kmalloc/kfree, the mutex and RCU primitives, and the accessors that the
 //! kernel writes as plain loads and stores.
 
-use crate::design::{Count, Design, Free, Identity, KsymTime};
+use crate::design::{Count, Design, Free, Identity, KsymTime, ProgOwner};
 use crate::invariant::Invariant;
 use crate::kernel::{
     Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey, Link,
@@ -39,25 +39,27 @@ pub mod errno {
     pub const EOPNOTSUPP: i8 = -95;
     pub const EINPROGRESS: i8 = -115;
 
+    /// Every errno that the model knows, by name.
+    pub const NAMES: [(i8, &str); 13] = [
+        (EPERM, "-EPERM"),
+        (ENOENT, "-ENOENT"),
+        (EIO, "-EIO"),
+        (E2BIG, "-E2BIG"),
+        (EBADF, "-EBADF"),
+        (EAGAIN, "-EAGAIN"),
+        (ENOMEM, "-ENOMEM"),
+        (EBUSY, "-EBUSY"),
+        (EEXIST, "-EEXIST"),
+        (EINVAL, "-EINVAL"),
+        (ENOLINK, "-ENOLINK"),
+        (EOPNOTSUPP, "-EOPNOTSUPP"),
+        (EINPROGRESS, "-EINPROGRESS"),
+    ];
+
     /// The name of a result: `0`, `-EBUSY`, or the number.
     pub fn name(err: i8) -> String {
-        let known = match err {
-            EPERM => "-EPERM",
-            ENOENT => "-ENOENT",
-            EIO => "-EIO",
-            E2BIG => "-E2BIG",
-            EBADF => "-EBADF",
-            EAGAIN => "-EAGAIN",
-            ENOMEM => "-ENOMEM",
-            EBUSY => "-EBUSY",
-            EEXIST => "-EEXIST",
-            EINVAL => "-EINVAL",
-            ENOLINK => "-ENOLINK",
-            EOPNOTSUPP => "-EOPNOTSUPP",
-            EINPROGRESS => "-EINPROGRESS",
-            other => return other.to_string(),
-        };
-        known.to_string()
+        let known = NAMES.iter().find(|n| n.0 == err);
+        known.map_or_else(|| err.to_string(), |n| n.1.to_string())
     }
 }
 
@@ -350,9 +352,11 @@ impl Exec<'_> {
         self.free_ksyms(key)?;
         self.free_images(key)?;
         self.k.kdatas.remove(key);
-        let world = self.world;
-        for prog in world.maps[usize::from(kdata.decl)].progs.iter().flatten() {
-            self.prog_put(*prog)?;
+        if self.design.progs == ProgOwner::Attachment {
+            let world = self.world;
+            for prog in world.maps[usize::from(kdata.decl)].progs.iter().flatten() {
+                self.prog_put(*prog)?;
+            }
         }
         self.map_put(kdata.map.expect("an attachment has a map"))
     }
@@ -632,6 +636,11 @@ impl Exec<'_> {
         }
         if !crate::contract::allows(self.world, self.design, self.k, &cpu) {
             self.violate(Invariant::ErrnoContract);
+            event!(
+                self,
+                "the contract allows {}",
+                crate::contract::allowed(self.world, self.design, self.k, &cpu)
+            );
         }
         let next = Cpu {
             position: cpu.position,

@@ -4,7 +4,7 @@
 //! reached for "holds" to mean anything. The checks that need only a state are here; those that belong to
 //! one step (a load through a pointer, a result) are in the step.
 
-use crate::design::{Count, Design, Identity};
+use crate::design::{Count, Design, Identity, ProgOwner};
 use crate::kernel::{KdataKey, Kernel, MapState, holds};
 use crate::world::{OpKind, World};
 
@@ -209,10 +209,9 @@ pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
             .maps
             .iter()
             .filter(|(_, m)| has(m.decl).is_some_and(|member| m.filled & (1 << member) != 0));
-        let attachments = k
-            .kdatas
-            .iter()
-            .filter(|(_, d)| d.attachment && has(d.decl).is_some());
+        let attachments = k.kdatas.iter().filter(|(_, d)| {
+            d.attachment && design.progs == ProgOwner::Attachment && has(d.decl).is_some()
+        });
         let runs = k
             .cpus
             .iter()

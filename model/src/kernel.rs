@@ -473,14 +473,16 @@ pub struct Kernel {
 impl Kernel {
     /// Freed objects to which somebody still holds a pointer.
     pub(crate) fn in_quarantine(&self) -> u32 {
-        let tables = [
-            self.maps.freed,
-            self.kdatas.freed,
-            self.links.freed,
-            self.images.freed,
-            self.ksyms.freed,
-        ];
-        tables.into_iter().map(u32::from).sum()
+        [
+            self.maps.freed(),
+            self.kdatas.freed(),
+            self.links.freed(),
+            self.images.freed(),
+            self.ksyms.freed(),
+        ]
+        .into_iter()
+        .map(u32::count_ones)
+        .sum()
     }
 
     /// CPUs that are readers of the chosen kind.

@@ -30,5 +30,5 @@ pub use exec::{Report, Violation, errno};
 pub use invariant::Invariant;
 pub use kernel::Kernel;
 pub use pc::Pc;
-pub use step::{Action, Machine, Request};
+pub use step::{Action, Machine, Request, Wait};
 pub use world::World;

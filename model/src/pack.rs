@@ -7,7 +7,7 @@
 
 use crate::kernel::{Cpu, ImageKey, Kdata, KdataKey, Kernel, KsymKey, LinkKey, Map, MapKey};
 use crate::pc::Pc;
-use crate::table::{Key, Slot, Table};
+use crate::table::{Key, Slots, Table, members};
 use crate::visit::{self, Visitor};
 use crate::world::{
     MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, Plan,
@@ -35,18 +35,56 @@ fn identity<const N: usize>() -> [u8; N] {
     std::array::from_fn(|i| i as u8)
 }
 
-impl Names {
-    fn identity() -> Self {
-        Names {
-            cpus: identity(),
-            maps: identity(),
-            kdatas: identity(),
-            links: identity(),
-            images: identity(),
-            ksyms: identity(),
-            cookies: identity(),
-            decls: identity(),
-            progs: identity(),
+/// What has a name.
+#[derive(Clone, Copy)]
+enum Kind {
+    Cpu,
+    Map,
+    Kdata,
+    Link,
+    Image,
+    Ksym,
+    Cookie,
+    Decl,
+    Prog,
+}
+
+/// The name under which something is written.
+trait Naming {
+    /// Nothing is renamed.
+    const AS_IS: bool;
+
+    fn name(&self, kind: Kind, old: u8) -> u8;
+}
+
+/// Everything keeps its name.
+struct AsIs;
+
+impl Naming for AsIs {
+    const AS_IS: bool = true;
+
+    #[inline(always)]
+    fn name(&self, _: Kind, old: u8) -> u8 {
+        old
+    }
+}
+
+impl Naming for Names {
+    const AS_IS: bool = false;
+
+    #[inline(always)]
+    fn name(&self, kind: Kind, old: u8) -> u8 {
+        let old = usize::from(old);
+        match kind {
+            Kind::Cpu => self.cpus[old],
+            Kind::Map => self.maps[old],
+            Kind::Kdata => self.kdatas[old],
+            Kind::Link => self.links[old],
+            Kind::Image => self.images[old],
+            Kind::Ksym => self.ksyms[old],
+            Kind::Cookie => self.cookies[old],
+            Kind::Decl => self.decls[old],
+            Kind::Prog => self.progs[old],
         }
     }
 }
@@ -123,7 +161,7 @@ impl Packing {
     pub fn pack(&self, k: &Kernel, out: &mut Vec<u8>) {
         let start = out.len();
         if !self.symmetry {
-            self.write(k, &Names::identity(), &identity(), out);
+            self.write(k, &AsIs, &identity(), out);
             return;
         }
         let (order, groups) = self.cpu_order(k);
@@ -148,49 +186,64 @@ impl Packing {
     pub fn unpack(&self, bytes: &[u8]) -> Kernel {
         let mut reader = Reader::new(bytes);
         let r = &mut reader;
-        let mut k = Kernel::default();
+        let mut k = Kernel {
+            maps: read_slots(r),
+            kdatas: read_slots(r),
+            links: read_slots(r),
+            images: read_slots(r),
+            ksyms: read_slots(r),
+            ..Kernel::default()
+        };
+        r.end();
         for cpu in k.cpus.iter_mut().take(self.cpus) {
             visit::cpu(r, cpu);
         }
         visit::globals(r, &mut k);
-        read_table(r, &mut k.maps, visit::map);
-        read_table(r, &mut k.kdatas, visit::kdata);
-        read_table(r, &mut k.links, visit::link);
-        read_table(r, &mut k.images, visit::image);
-        read_table(r, &mut k.ksyms, visit::ksym);
+        read_objects(r, &mut k.maps, visit::map);
+        read_objects(r, &mut k.kdatas, visit::kdata);
+        read_objects(r, &mut k.links, visit::link);
+        read_objects(r, &mut k.images, visit::image);
+        read_objects(r, &mut k.ksyms, visit::ksym);
         for prog in k.progs.iter_mut().take(self.progs) {
             visit::prog(r, prog);
         }
         k
     }
 
-    fn write(&self, k: &Kernel, names: &Names, order: &[u8; MAX_CPUS], out: &mut Vec<u8>) {
-        let mut copy = *k;
-        let mut bytes = [0; BUFFER];
-        let mut writer = Writer {
+    fn write(&self, k: &Kernel, names: &impl Naming, order: &[u8; MAX_CPUS], out: &mut Vec<u8>) {
+        let mut words = [0; WORDS];
+        let mut w = Writer {
             names,
-            bytes: &mut bytes,
+            words: &mut words,
             len: 0,
+            word: 0,
+            used: 0,
+            lost: 0,
         };
-        let w = &mut writer;
+        write_slots(&mut w, &k.maps, Kind::Map);
+        write_slots(&mut w, &k.kdatas, Kind::Kdata);
+        write_slots(&mut w, &k.links, Kind::Link);
+        write_slots(&mut w, &k.images, Kind::Image);
+        write_slots(&mut w, &k.ksyms, Kind::Ksym);
+        w.flush();
         for old in order.iter().take(self.cpus) {
-            visit::cpu(w, &mut copy.cpus[usize::from(*old)]);
+            visit::cpu(&mut w, &mut { k.cpus[usize::from(*old)] });
         }
-        visit::globals(w, &mut copy);
-        write_table(w, &mut copy.maps, &names.maps, visit::map);
-        write_table(w, &mut copy.kdatas, &names.kdatas, visit::kdata);
-        write_table(w, &mut copy.links, &names.links, visit::link);
-        write_table(w, &mut copy.images, &names.images, visit::image);
-        write_table(w, &mut copy.ksyms, &names.ksyms, visit::ksym);
-        for new in 0..self.progs {
-            let old = names
-                .progs
-                .iter()
-                .position(|n| usize::from(*n) == new)
-                .expect("every program has a name");
-            visit::prog(w, &mut copy.progs[old]);
+        visit::read_globals(&mut w, k);
+        write_objects(&mut w, &k.maps, Kind::Map, visit::map);
+        write_objects(&mut w, &k.kdatas, Kind::Kdata, visit::kdata);
+        write_objects(&mut w, &k.links, Kind::Link, visit::link);
+        write_objects(&mut w, &k.images, Kind::Image, visit::image);
+        write_objects(&mut w, &k.ksyms, Kind::Ksym, visit::ksym);
+        let mut progs = [0; MAX_PROGS];
+        for old in 0..self.progs {
+            progs[usize::from(names.name(Kind::Prog, old as u8))] = old;
         }
-        writer.squeeze(out);
+        for old in progs.into_iter().take(self.progs) {
+            visit::prog(&mut w, &mut { k.progs[old] });
+        }
+        w.flush();
+        w.append_to(out);
     }
 
     /// CPUs sorted by what they do; groups `(start, length)` of those that the sort cannot tell apart.
@@ -267,44 +320,16 @@ impl Packing {
             queue: [(0, 0); QUEUE],
             queued: 0,
         };
-        let mut copy = *k;
         for old in order.iter().take(self.cpus) {
-            visit::cpu(&mut walk, &mut copy.cpus[usize::from(*old)]);
+            visit::cpu(&mut walk, &mut { k.cpus[usize::from(*old)] });
         }
-        visit::globals(&mut walk, &mut copy);
+        visit::read_globals(&mut walk, k);
         let mut done = 0;
         loop {
             while done < walk.queued {
                 let (kind, slot) = walk.queue[done];
                 done += 1;
-                let slot = usize::from(slot);
-                match kind {
-                    0 => {
-                        if let Slot::Live(o) = &mut copy.maps.slots[slot] {
-                            visit::map(&mut walk, o)
-                        }
-                    }
-                    1 => {
-                        if let Slot::Live(o) = &mut copy.kdatas.slots[slot] {
-                            visit::kdata(&mut walk, o)
-                        }
-                    }
-                    2 => {
-                        if let Slot::Live(o) = &mut copy.links.slots[slot] {
-                            visit::link(&mut walk, o)
-                        }
-                    }
-                    3 => {
-                        if let Slot::Live(o) = &mut copy.images.slots[slot] {
-                            visit::image(&mut walk, o)
-                        }
-                    }
-                    _ => {
-                        if let Slot::Live(o) = &mut copy.ksyms.slots[slot] {
-                            visit::ksym(&mut walk, o)
-                        }
-                    }
-                }
+                walk.visit(k, kind, usize::from(slot));
             }
             if !walk.next_root(k) {
                 break;
@@ -351,6 +376,27 @@ impl Walk<'_> {
             *count += 1;
             self.queue[self.queued] = (kind, slot as u8);
             self.queued += 1;
+        }
+    }
+
+    /// Meets what an object points to.
+    fn visit(&mut self, k: &Kernel, kind: u8, slot: usize) {
+        fn object<'a, T: Copy + Default, const N: usize>(
+            walk: &mut Walk<'a>,
+            table: &Table<T, N>,
+            slot: usize,
+            visit: impl Fn(&mut Walk<'a>, &mut T),
+        ) {
+            if let Some(value) = table.get(Key::new(slot)) {
+                visit(walk, &mut { *value });
+            }
+        }
+        match kind {
+            0 => object(self, &k.maps, slot, visit::map),
+            1 => object(self, &k.kdatas, slot, visit::kdata),
+            2 => object(self, &k.links, slot, visit::link),
+            3 => object(self, &k.images, slot, visit::image),
+            _ => object(self, &k.ksyms, slot, visit::ksym),
         }
     }
 
@@ -434,7 +480,7 @@ impl Walk<'_> {
 }
 
 impl Visitor for Walk<'_> {
-    fn byte(&mut self, _: &mut u8) {}
+    fn bits(&mut self, _: u32, _: &mut u16) {}
     #[inline]
     fn map(&mut self, key: &mut Option<MapKey>) {
         self.meet(0, *key);
@@ -647,253 +693,300 @@ fn permutations(
     go(&mut order.clone(), groups, 0, f);
 }
 
-// ---- bytes ---------------------------------------------------------------------------------------
+// ---- bits ----------------------------------------------------------------------------------------
 
-/// More than the bytes of any state.
-const BUFFER: usize = 1024;
+/// Bits of a pointer into a table of `slots`; 0 is NULL.
+const fn key_bits(slots: usize) -> u32 {
+    usize::BITS - slots.leading_zeros()
+}
 
-/// Collects a state's bytes.
-struct Writer<'a> {
-    names: &'a Names,
-    bytes: &'a mut [u8; BUFFER],
-    /// In a register, if everything that moves it is inlined: it is on the way of every byte.
+const MAP: u32 = key_bits(MAX_MAPS);
+const KDATA: u32 = key_bits(MAX_KDATAS);
+const LINK: u32 = key_bits(MAX_LINKS);
+const IMAGE: u32 = key_bits(MAX_IMAGES);
+const KSYM: u32 = key_bits(MAX_KSYMS);
+const CPU: u32 = key_bits(MAX_CPUS);
+const CPUS: u32 = MAX_CPUS as u32;
+const COOKIE: u32 = key_bits(MAX_COOKIES - 1);
+const DECL: u32 = visit::ARG;
+const PROG: u32 = visit::ARG;
+
+/// More words than any state has: three for a CPU and for a kdata, one for every other object.
+const WORDS: usize =
+    3 * MAX_CPUS + MAX_MAPS + 3 * MAX_KDATAS + MAX_LINKS + MAX_IMAGES + MAX_KSYMS + MAX_PROGS + 8;
+
+/// Collects a state's fields in words. A field never crosses from one word into the next.
+///
+/// The words are borrowed, so that everything else is in registers, and where a field lies in its word is
+/// known to the compiler, if everything that moves them is inlined: they are on the way of every field.
+struct Writer<'a, N> {
+    names: &'a N,
+    words: &'a mut [u64; WORDS],
     len: usize,
+    word: u64,
+    used: u32,
+    /// What did not fit into its field.
+    lost: u16,
 }
 
-impl Writer<'_> {
+impl<N: Naming> Writer<'_, N> {
     #[inline(always)]
-    fn put(&mut self, value: u8) {
-        self.bytes[self.len] = value;
-        self.len += 1;
-    }
-
-    /// Most bytes are 0: words of eight are left out if they are, behind a mask for eight words.
-    fn squeeze(&self, out: &mut Vec<u8>) {
-        let mut squeezed = [0; BUFFER + BUFFER / 64];
-        let mut at = 0;
-        for block in self.bytes[..self.len.next_multiple_of(64)].chunks_exact(64) {
-            let mask_at = at;
-            at += 1;
-            let mut mask = 0;
-            for (i, word) in block.chunks_exact(8).enumerate() {
-                squeezed[at..at + 8].copy_from_slice(word);
-                let present = u8::from(word != [0; 8]);
-                mask |= present << i;
-                at += 8 * usize::from(present);
-            }
-            squeezed[mask_at] = mask;
+    fn put(&mut self, width: u32, value: u64) {
+        if self.used + width > u64::BITS {
+            self.flush();
         }
-        out.extend_from_slice(&squeezed[..at]);
+        self.word |= value << self.used;
+        self.used += width;
     }
 
     #[inline(always)]
-    fn key<T>(&mut self, key: &Option<Key<T>>, names: impl Fn(&Names) -> &[u8]) {
-        let value = key.map_or(0, |k| names(self.names)[k.slot()] + 1);
-        self.put(value);
+    fn flush(&mut self) {
+        self.words[self.len] = self.word;
+        self.len += 1;
+        self.word = 0;
+        self.used = 0;
+    }
+
+    /// # Panics
+    /// If a field is too narrow for its value: to lose a bit would merge two states silently.
+    fn append_to(self, out: &mut Vec<u8>) {
+        assert_eq!(self.lost, 0, "a field of the packed state is too narrow");
+        let start = out.len();
+        out.resize(start + 8 * self.len, 0);
+        for (bytes, word) in out[start..].chunks_exact_mut(8).zip(self.words.iter()) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+    }
+
+    #[inline(always)]
+    fn name(&mut self, width: u32, kind: Kind, old: u8) {
+        self.put(width, u64::from(self.names.name(kind, old)));
+    }
+
+    /// A name, or 0 for none.
+    #[inline(always)]
+    fn some(&mut self, width: u32, kind: Kind, old: Option<u8>) {
+        let name = old.map_or(0, |old| self.names.name(kind, old) + 1);
+        self.put(width, u64::from(name));
+    }
+
+    #[inline(always)]
+    fn key<T>(&mut self, width: u32, kind: Kind, key: &Option<Key<T>>) {
+        self.some(width, kind, key.map(|k| k.slot() as u8));
     }
 }
 
-impl Visitor for Writer<'_> {
+impl<N: Naming> Visitor for Writer<'_, N> {
     #[inline(always)]
-    fn byte(&mut self, value: &mut u8) {
-        self.put(*value);
+    fn bits(&mut self, width: u32, value: &mut u16) {
+        self.lost |= *value >> width;
+        self.put(width, u64::from(*value));
+    }
+    #[inline(always)]
+    fn end(&mut self) {
+        self.flush();
     }
     #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {
-        self.key(key, |n| &n.maps);
+        self.key(MAP, Kind::Map, key);
     }
     #[inline(always)]
     fn kdata(&mut self, key: &mut Option<KdataKey>) {
-        self.key(key, |n| &n.kdatas);
+        self.key(KDATA, Kind::Kdata, key);
     }
     #[inline(always)]
     fn link(&mut self, key: &mut Option<LinkKey>) {
-        self.key(key, |n| &n.links);
+        self.key(LINK, Kind::Link, key);
     }
     #[inline(always)]
     fn image(&mut self, key: &mut Option<ImageKey>) {
-        self.key(key, |n| &n.images);
+        self.key(IMAGE, Kind::Image, key);
     }
     #[inline(always)]
     fn ksym(&mut self, key: &mut Option<KsymKey>) {
-        self.key(key, |n| &n.ksyms);
+        self.key(KSYM, Kind::Ksym, key);
     }
     #[inline(always)]
     fn cpu(&mut self, value: &mut u8) {
-        let new = value
-            .checked_sub(1)
-            .map_or(0, |c| self.names.cpus[usize::from(c)] + 1);
-        self.put(new);
+        self.some(CPU, Kind::Cpu, value.checked_sub(1));
     }
     #[inline(always)]
     fn cpus(&mut self, mask: &mut u8) {
         let mut new = 0;
         if *mask != 0 {
-            for cpu in (0..MAX_CPUS).filter(|c| *mask & (1 << c) != 0) {
-                new |= 1 << self.names.cpus[cpu];
+            for cpu in (0..MAX_CPUS as u8).filter(|c| *mask & (1 << c) != 0) {
+                new |= 1 << self.names.name(Kind::Cpu, cpu);
             }
         }
-        self.put(new);
+        self.put(CPUS, new);
     }
     #[inline(always)]
     fn cookie(&mut self, value: &mut u8) {
-        let new = self.names.cookies[usize::from(*value)];
-        self.put(new);
+        self.name(COOKIE, Kind::Cookie, *value);
     }
     #[inline(always)]
     fn decl(&mut self, value: &mut u8) {
-        let new = self.names.decls[usize::from(*value)];
-        self.put(new);
+        self.name(DECL, Kind::Decl, *value);
     }
     #[inline(always)]
     fn prog(&mut self, value: &mut u8) {
-        let new = value
-            .checked_sub(1)
-            .map_or(0, |p| self.names.progs[usize::from(p)] + 1);
-        self.put(new);
+        self.some(PROG, Kind::Prog, value.checked_sub(1));
     }
 }
 
-/// Which slots are live and which are freed, then the live objects in the order of their names.
+/// Which slots are live and which are freed, by their names.
 #[inline(always)]
-fn write_table<'a, T: Copy, const N: usize>(
-    w: &mut Writer<'a>,
-    table: &mut Table<T, N>,
-    names: &[u8; N],
-    object: impl Fn(&mut Writer<'a>, &mut T),
+fn write_slots<M: Naming, T: Copy + Default, const N: usize>(
+    w: &mut Writer<'_, M>,
+    table: &Table<T, N>,
+    kind: Kind,
 ) {
-    let (mut live, mut freed) = (0u32, 0u32);
-    let mut old = [NONE; N];
-    for (slot, value) in table.slots.iter().enumerate() {
-        match value {
-            Slot::Vacant => {}
-            Slot::Freed => freed |= 1 << names[slot],
-            Slot::Live(_) => {
-                live |= 1 << names[slot];
-                old[usize::from(names[slot])] = slot as u8;
-            }
+    let named = |set: Slots| {
+        if M::AS_IS {
+            return u64::from(set);
         }
+        members(set).fold(0, |new, slot| new | 1 << w.names.name(kind, slot as u8))
+    };
+    let (live, freed) = (named(table.live()), named(table.freed()));
+    w.put(N as u32, live);
+    w.put(N as u32, freed);
+}
+
+/// The live objects in the order of their names.
+#[inline(always)]
+fn write_objects<'a, M: Naming, T: Copy + Default, const N: usize>(
+    w: &mut Writer<'a, M>,
+    table: &Table<T, N>,
+    kind: Kind,
+    object: impl Fn(&mut Writer<'a, M>, &mut T),
+) {
+    if M::AS_IS {
+        return table
+            .iter()
+            .for_each(|(_, value)| object(w, &mut { *value }));
     }
-    for set in [live, freed] {
-        for byte in set.to_le_bytes().into_iter().take(N.div_ceil(8)) {
-            w.put(byte);
-        }
+    let mut objects = [None; N];
+    let mut names: Slots = 0;
+    for (key, value) in table.iter() {
+        let name = w.names.name(kind, key.slot() as u8);
+        objects[usize::from(name)] = Some(value);
+        names |= 1 << name;
     }
-    for slot in old.into_iter().filter(|s| *s != NONE) {
-        if let Slot::Live(value) = &mut table.slots[usize::from(slot)] {
-            object(w, value);
-        }
+    for value in members(names).filter_map(|name| objects[name]) {
+        object(w, &mut { *value });
     }
 }
 
-/// Gives the bytes back.
-struct Reader {
-    bytes: [u8; BUFFER],
-    at: usize,
+/// Gives the fields back.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    word: u64,
+    used: u32,
 }
 
-impl Reader {
-    fn new(mut squeezed: &[u8]) -> Self {
-        let mut bytes = [0; BUFFER];
-        for block in bytes.chunks_exact_mut(64) {
-            let Some((mask, rest)) = squeezed.split_first() else {
-                break;
-            };
-            squeezed = rest;
-            for (i, word) in block.chunks_exact_mut(8).enumerate() {
-                if mask & (1 << i) != 0 {
-                    let (first, rest) = squeezed.split_at(8);
-                    word.copy_from_slice(first);
-                    squeezed = rest;
-                }
-            }
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        let mut reader = Reader {
+            bytes,
+            word: 0,
+            used: 0,
+        };
+        reader.load();
+        reader
+    }
+
+    #[inline(always)]
+    fn load(&mut self) {
+        // The word after the last one is never read from.
+        let (word, rest) = self.bytes.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        self.word = u64::from_le_bytes(*word);
+        self.bytes = rest;
+        self.used = 0;
+    }
+
+    #[inline(always)]
+    fn take(&mut self, width: u32) -> u64 {
+        if self.used + width > u64::BITS {
+            self.load();
         }
-        Reader { bytes, at: 0 }
+        let value = self.word >> self.used & ((1 << width) - 1);
+        self.used += width;
+        value
     }
 
     #[inline(always)]
-    fn get(&mut self) -> u8 {
-        let byte = self.bytes[self.at];
-        self.at += 1;
-        byte
-    }
-
-    #[inline(always)]
-    fn key<T>(&mut self, key: &mut Option<Key<T>>) {
+    fn key<T>(&mut self, width: u32, key: &mut Option<Key<T>>) {
         *key = self
-            .get()
+            .take(width)
             .checked_sub(1)
-            .map(|slot| Key::new(usize::from(slot)));
+            .map(|slot| Key::new(slot as usize));
     }
 }
 
-impl Visitor for Reader {
+impl Visitor for Reader<'_> {
     #[inline(always)]
-    fn byte(&mut self, value: &mut u8) {
-        *value = self.get();
+    fn bits(&mut self, width: u32, value: &mut u16) {
+        *value = self.take(width) as u16;
+    }
+    #[inline(always)]
+    fn end(&mut self) {
+        self.load();
     }
     #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {
-        self.key(key);
+        self.key(MAP, key);
     }
     #[inline(always)]
     fn kdata(&mut self, key: &mut Option<KdataKey>) {
-        self.key(key);
+        self.key(KDATA, key);
     }
     #[inline(always)]
     fn link(&mut self, key: &mut Option<LinkKey>) {
-        self.key(key);
+        self.key(LINK, key);
     }
     #[inline(always)]
     fn image(&mut self, key: &mut Option<ImageKey>) {
-        self.key(key);
+        self.key(IMAGE, key);
     }
     #[inline(always)]
     fn ksym(&mut self, key: &mut Option<KsymKey>) {
-        self.key(key);
+        self.key(KSYM, key);
     }
     #[inline(always)]
     fn cpu(&mut self, value: &mut u8) {
-        *value = self.get();
+        *value = self.take(CPU) as u8;
     }
     #[inline(always)]
     fn cpus(&mut self, mask: &mut u8) {
-        *mask = self.get();
+        *mask = self.take(CPUS) as u8;
     }
     #[inline(always)]
     fn cookie(&mut self, value: &mut u8) {
-        *value = self.get();
+        *value = self.take(COOKIE) as u8;
     }
     #[inline(always)]
     fn decl(&mut self, value: &mut u8) {
-        *value = self.get();
+        *value = self.take(DECL) as u8;
     }
     #[inline(always)]
     fn prog(&mut self, value: &mut u8) {
-        *value = self.get();
+        *value = self.take(PROG) as u8;
     }
 }
 
-fn read_table<T: Copy + Default, const N: usize>(
-    r: &mut Reader,
+/// Vacant, freed or live with nothing in it yet.
+#[inline(always)]
+fn read_slots<T: Copy + Default, const N: usize>(r: &mut Reader<'_>) -> Table<T, N> {
+    let live = r.take(N as u32);
+    let freed = r.take(N as u32);
+    Table::with_slots(live as Slots, freed as Slots)
+}
+
+#[inline(always)]
+fn read_objects<'a, T: Copy + Default, const N: usize>(
+    r: &mut Reader<'a>,
     table: &mut Table<T, N>,
-    object: impl Fn(&mut Reader, &mut T),
+    object: impl Fn(&mut Reader<'a>, &mut T),
 ) {
-    let mut sets = [0u32; 2];
-    for set in &mut sets {
-        for i in 0..N.div_ceil(8) {
-            *set |= u32::from(r.get()) << (8 * i);
-        }
-    }
-    for slot in 0..N {
-        if sets[1] & (1 << slot) != 0 {
-            table.slots[slot] = Slot::Freed;
-            table.freed += 1;
-        }
-        if sets[0] & (1 << slot) != 0 {
-            let mut value = T::default();
-            object(r, &mut value);
-            table.slots[slot] = Slot::Live(value);
-        }
-    }
+    table.values_mut().for_each(|value| object(r, value));
 }

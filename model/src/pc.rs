@@ -216,7 +216,7 @@ steps! {
             ScxDisabled No "Nobody runs the scheduler any more: the copy is cleared.";
             ScxError No "An error disables the scheduler; its link stays.";
         }
-        "scx_call_op" {
+        "SCX_CALL_OP" {
             ScxCall No "With preemption off: is a scheduler enabled? Loads the pointer from the copy.";
             ScxCallDone Left "Preemption is on again.";
         }
@@ -228,9 +228,6 @@ steps! {
         }
         "bpf_dummy_unreg" {
             AlwaysUnreg No "Forgets the registration, waits for nobody.";
-        }
-        "bpf_testmod_update" {
-            AlwaysUpdate No "The registration points to the new kdata.";
         }
         "st_ops_reg" {
             SingletonReg No "Under st_ops_mutex: -EEXIST if there is one.";
@@ -244,12 +241,17 @@ steps! {
         "multi_st_ops_unreg" {
             KeyedUnreg No "Under its lock: removes the map's id, then synchronize_rcu() begins.";
         }
-        "bpf_testmod_ops_call" {
+        "bpf_kfunc_st_ops_test_prologue" {
             RegCall No "Finds the registration; rcu_read_lock() for members that do not sleep, st_ops_mutex for the singleton.";
             RegCallDone Left "Ends what RegCall began.";
         }
         "bpf_testmod_exit" {
             Rmmod No "delete_module(): refused while the module is in use.";
+        }
+    }
+    "include/linux/bpf.h" {
+        "bpf_struct_ops.update" {
+            AlwaysUpdate No "The registration points to the new kdata.";
         }
     }
     "net/bpf/bpf_dummy_struct_ops.c" {

@@ -8,7 +8,8 @@ use crate::design::Design;
 use crate::exec::{Exec, Report, Step};
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
-    Cpu, CpuId, Kdata, KdataKey, Kernel, LinkKey, Map, MapKey, MapState, Node, ScxState, seen,
+    Cpu, CpuId, Deferred, Kdata, KdataKey, Kernel, LinkKey, Map, MapKey, MapState, Node, ScxState,
+    seen,
 };
 use crate::mover;
 use crate::pc::{Mover, Pc};
@@ -61,6 +62,17 @@ impl Action {
             _ => None,
         }
     }
+}
+
+/// What a CPU waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// A lock, and the CPU that holds it.
+    Lock(&'static str, CpuId),
+    /// Readers of a grace period.
+    GracePeriod(Deferred),
+    /// sched_ext to be enabled or disabled by another CPU.
+    SchedExt,
 }
 
 /// A design in a world: the state machine.
@@ -238,7 +250,7 @@ impl Machine {
                 ));
             }
         }
-        if all_exited && k.cpus[0].pc == Pc::Idle {
+        if all_exited && k.cpus.iter().all(|c| c.pc == Pc::Idle) {
             // bpffs is unmounted: the remaining pins go, in any order.
             for (link, _) in k.links.iter().filter(|(_, l)| l.pinned) {
                 let request = Request {
@@ -631,18 +643,27 @@ impl Machine {
 
     /// Whether the CPU's next step can be taken now: its lock is free, its grace period over.
     pub fn can_move(&self, k: &Kernel, cpu: CpuId) -> bool {
+        k.cpus[usize::from(cpu)].pc != Pc::Idle && self.waits_for(k, cpu).is_none()
+    }
+
+    /// What keeps the CPU from its next step.
+    pub fn waits_for(&self, k: &Kernel, cpu: CpuId) -> Option<Wait> {
         let c = &k.cpus[usize::from(cpu)];
+        let lock = |name, holder: Option<CpuId>| holder.map(|h| Wait::Lock(name, h));
         match c.pc {
-            Pc::Idle => false,
-            Pc::UpdLock => c
-                .map
-                .and_then(|m| k.maps.get(m))
-                .is_none_or(|m| m.lock.is_none()),
-            Pc::LcLock | Pc::LuLock | Pc::LdLock => k.update_mutex.is_none(),
-            Pc::SyncRcu | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait => c.wait.elapsed(),
-            Pc::ScxEnable | Pc::ScxDisable => !sched_ext::busy(k.subsys.scx.state),
-            Pc::SingletonReg | Pc::SingletonUnreg => k.subsys.st_ops_mutex.is_none(),
-            _ => true,
+            Pc::UpdLock => {
+                let map = c.map.and_then(|m| k.maps.get(m))?;
+                lock("st_map->lock", map.lock)
+            }
+            Pc::LcLock | Pc::LuLock | Pc::LdLock => lock("update_mutex", k.update_mutex),
+            Pc::SingletonReg | Pc::SingletonUnreg => lock("st_ops_mutex", k.subsys.st_ops_mutex),
+            Pc::SyncRcu | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait => {
+                (!c.wait.elapsed()).then_some(Wait::GracePeriod(c.wait))
+            }
+            Pc::ScxEnable | Pc::ScxDisable => {
+                sched_ext::busy(k.subsys.scx.state).then_some(Wait::SchedExt)
+            }
+            _ => None,
         }
     }
 

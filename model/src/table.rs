@@ -51,33 +51,34 @@ impl<T> fmt::Debug for Key<T> {
     }
 }
 
-/// A slot of a [`Table`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum Slot<T> {
-    /// Nobody holds its key.
-    #[default]
-    Vacant,
-    /// Freed, but a stale key is still around.
-    Freed,
-    /// Allocated.
-    Live(T),
-}
+/// A set of slots, one bit each.
+pub(crate) type Slots = u32;
 
-/// At most `N` objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// At most `N` objects. A slot without one holds the default value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table<T, const N: usize> {
-    /// The slots; the encoder walks them.
-    pub(crate) slots: [Slot<T>; N],
-    /// How many are in quarantine.
-    pub(crate) freed: u8,
+    slots: [T; N],
+    /// Slots with an object.
+    live: Slots,
+    /// Slots in quarantine: freed, but a stale key is still around.
+    freed: Slots,
 }
 
-impl<T: Copy, const N: usize> Default for Table<T, N> {
+impl<T: Copy + Default, const N: usize> Default for Table<T, N> {
     fn default() -> Self {
         Table {
-            slots: [Slot::Vacant; N],
+            slots: [T::default(); N],
+            live: 0,
             freed: 0,
         }
+    }
+}
+
+/// Slots without an object are equal in equal tables: they need no hashing.
+impl<T: std::hash::Hash + Copy + Default, const N: usize> std::hash::Hash for Table<T, N> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.live, self.freed).hash(state);
+        self.iter().for_each(|(_, value)| value.hash(state));
     }
 }
 
@@ -85,81 +86,108 @@ impl<T: Copy, const N: usize> Default for Table<T, N> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-impl<T: Copy, const N: usize> Table<T, N> {
+/// The members of a set, lowest first.
+#[inline]
+pub(crate) fn members(mut set: Slots) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let slot = set.trailing_zeros() as usize;
+        (set != 0).then(|| {
+            set &= set - 1;
+            slot
+        })
+    })
+}
+
+impl<T: Copy + Default, const N: usize> Table<T, N> {
+    /// A table with these live and freed slots; the objects are still to be filled in.
+    pub(crate) fn with_slots(live: Slots, freed: Slots) -> Self {
+        Table {
+            live,
+            freed,
+            ..Table::default()
+        }
+    }
+
     /// Puts `value` into the lowest vacant slot.
     ///
     /// # Errors
     /// [`Full`] when there is none.
     #[inline]
     pub fn insert(&mut self, value: T) -> Result<Key<T>, Full> {
-        let slot = self
-            .slots
-            .iter()
-            .position(|s| matches!(s, Slot::Vacant))
-            .ok_or(Full)?;
-        self.slots[slot] = Slot::Live(value);
+        let slot = (self.live | self.freed).trailing_ones() as usize;
+        *self.slots.get_mut(slot).ok_or(Full)? = value;
+        self.live |= 1 << slot;
         Ok(Key::new(slot))
     }
 
     /// Frees the object; its slot is reused once [`Table::release`] says that no key is left.
     pub fn remove(&mut self, key: Key<T>) {
-        self.slots[key.slot()] = Slot::Freed;
-        self.freed += 1;
+        self.slots[key.slot()] = T::default();
+        self.live &= !(1 << key.slot());
+        self.freed |= 1 << key.slot();
     }
 
     /// Ends the quarantine of a freed slot.
     pub fn release(&mut self, key: Key<T>) {
-        if let Slot::Freed = self.slots[key.slot()] {
-            self.slots[key.slot()] = Slot::Vacant;
-            self.freed -= 1;
-        }
+        self.freed &= !(1 << key.slot());
+    }
+
+    /// Ends the quarantine of every slot but these.
+    #[inline]
+    pub(crate) fn release_but(&mut self, held: Slots) {
+        self.freed &= held;
+    }
+
+    /// Slots with an object.
+    #[inline]
+    pub(crate) fn live(&self) -> Slots {
+        self.live
+    }
+
+    /// Slots in quarantine.
+    #[inline]
+    pub(crate) fn freed(&self) -> Slots {
+        self.freed
     }
 
     /// The object, unless the key is stale.
     #[inline]
     pub fn get(&self, key: Key<T>) -> Option<&T> {
-        match &self.slots[key.slot()] {
-            Slot::Live(value) => Some(value),
-            _ => None,
-        }
+        let live = self.live >> key.slot() & 1 != 0;
+        self.slots.get(key.slot()).filter(|_| live)
     }
 
     /// The object, unless the key is stale.
     #[inline]
     pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
-        match &mut self.slots[key.slot()] {
-            Slot::Live(value) => Some(value),
-            _ => None,
-        }
+        let live = self.live >> key.slot() & 1 != 0;
+        self.slots.get_mut(key.slot()).filter(|_| live)
     }
 
     /// Live objects with their keys.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {
-        self.slots.iter().enumerate().filter_map(|(i, s)| match s {
-            Slot::Live(value) => Some((Key::new(i), value)),
-            _ => None,
-        })
+        members(self.live).map(|slot| (Key::new(slot), &self.slots[slot]))
     }
 
     /// Live objects, to be changed.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().filter_map(|s| match s {
-            Slot::Live(value) => Some(value),
-            _ => None,
-        })
+        let live = self.live;
+        self.slots
+            .iter_mut()
+            .enumerate()
+            .filter(move |(slot, _)| live >> slot & 1 != 0)
+            .map(|(_, value)| value)
     }
 
     /// No live object.
     pub fn is_empty(&self) -> bool {
-        !self.slots.iter().any(|s| matches!(s, Slot::Live(_)))
+        self.live == 0
     }
 
     /// Number of live objects.
     pub fn len(&self) -> usize {
-        self.slots
-            .iter()
-            .filter(|s| matches!(s, Slot::Live(_)))
-            .count()
+        self.live.count_ones() as usize
     }
 }
 

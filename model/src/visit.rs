@@ -1,21 +1,25 @@
 //! One walk over a state's fields, shared by everything that needs all of them: packing, unpacking,
 //! renaming, and the search for stale keys.
 //!
-//! The order here *is* the layout of a packed state. A field that is forgotten here would be forgotten by
-//! the explorer; the round-trip property test is there to notice.
+//! The order and the widths here *are* the layout of a packed state. A field that is forgotten here would be
+//! forgotten by the explorer; the round-trip property test is there to notice. What may be left out comes
+//! last in its words, so that the compiler knows where each field lies.
 
 use crate::kernel::{
     Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey,
-    Link, LinkKey, Map, MapKey, MapState, Node, Prog, Readers, Reg, Scx, ScxState, Sock,
+    Link, LinkKey, Map, MapKey, MapState, Module, Node, Proc, Prog, Readers, ScxState, Sock,
+    Subsys,
 };
 use crate::pc::Pc;
-use crate::table::{Key, Slot, Table};
-use crate::world::OpKind;
+use crate::table::{Key, Table};
+use crate::world::{MAX_MEMBERS, MAX_PROCS, OpKind};
 
 /// What is done with each field. Every method may also change the field (unpacking, renaming).
 pub(crate) trait Visitor {
-    /// A plain value.
-    fn byte(&mut self, value: &mut u8);
+    /// A plain value of at most so many bits.
+    fn bits(&mut self, width: u32, value: &mut u16);
+    /// An object of its own words ends.
+    fn end(&mut self) {}
     /// A pointer to a map.
     fn map(&mut self, key: &mut Option<MapKey>);
     /// A pointer to a kdata.
@@ -38,19 +42,34 @@ pub(crate) trait Visitor {
     fn prog(&mut self, value: &mut u8);
 }
 
+/// Bits of what a CPU's request names: a declaration, a program, a socket, ...
+pub(crate) const ARG: u32 = 4;
+
+/// A plain value of at most so many bits.
 #[inline(always)]
-fn flag<V: Visitor>(v: &mut V, value: &mut bool) {
-    let mut byte = u8::from(*value);
-    v.byte(&mut byte);
-    *value = byte != 0;
+fn byte<V: Visitor>(v: &mut V, width: u32, value: &mut u8) {
+    let mut wide = u16::from(*value);
+    v.bits(width, &mut wide);
+    *value = wide as u8;
 }
 
 #[inline(always)]
-fn wide<V: Visitor>(v: &mut V, value: &mut u16) {
-    let [mut low, mut high] = value.to_le_bytes();
-    v.byte(&mut low);
-    v.byte(&mut high);
-    *value = u16::from_le_bytes([low, high]);
+fn flag<V: Visitor>(v: &mut V, value: &mut bool) {
+    let mut bit = u16::from(*value);
+    v.bits(1, &mut bit);
+    *value = bit != 0;
+}
+
+/// A reference count.
+#[inline(always)]
+fn refs<V: Visitor>(v: &mut V, value: &mut u8) {
+    byte(v, 6, value);
+}
+
+/// A set of processes.
+#[inline(always)]
+fn procs<V: Visitor>(v: &mut V, value: &mut u8) {
+    byte(v, MAX_PROCS as u32, value);
 }
 
 #[inline(always)]
@@ -62,27 +81,23 @@ fn some_cpu<V: Visitor>(v: &mut V, value: &mut Option<CpuId>) {
 
 #[inline(always)]
 fn pc<V: Visitor>(v: &mut V, value: &mut Pc) {
-    let mut byte = *value as u8;
-    v.byte(&mut byte);
-    *value = Pc::ALL[usize::from(byte)];
+    let mut number = *value as u8;
+    byte(v, 7, &mut number);
+    *value = Pc::ALL[usize::from(number)];
 }
 
 #[inline(always)]
 fn deferred<V: Visitor>(v: &mut V, d: &mut Deferred) {
-    v.byte(&mut d.stage);
-    if d.stage > 0 {
-        v.cpus(&mut d.rcu);
-        v.cpus(&mut d.tasks);
-        v.cpus(&mut d.trace);
-    }
+    byte(v, 3, &mut d.stage);
+    v.cpus(&mut d.rcu);
+    v.cpus(&mut d.tasks);
+    v.cpus(&mut d.trace);
 }
 
 #[inline(always)]
 fn func<V: Visitor>(v: &mut V, f: &mut Func) {
     v.image(&mut f.image);
-    if f.image.is_some() {
-        v.byte(&mut f.index);
-    }
+    byte(v, 2, &mut f.index);
 }
 
 #[inline(always)]
@@ -92,15 +107,13 @@ fn node<V: Visitor>(v: &mut V, n: &mut Node) {
         Node::Head => 1,
         Node::Of(_) => 2,
     };
-    v.byte(&mut tag);
+    v.bits(2, &mut tag);
     let mut key = if let Node::Of(key) = n {
         Some(*key)
     } else {
         None
     };
-    if tag == 2 {
-        v.kdata(&mut key);
-    }
+    v.kdata(&mut key);
     *n = match (tag, key) {
         (1, _) => Node::Head,
         (2, Some(key)) => Node::Of(key),
@@ -110,29 +123,29 @@ fn node<V: Visitor>(v: &mut V, n: &mut Node) {
 
 #[inline(always)]
 fn readers<V: Visitor>(v: &mut V, r: &mut Readers) {
-    v.byte(&mut r.rcu);
-    v.byte(&mut r.trace);
+    byte(v, 3, &mut r.rcu);
+    byte(v, 3, &mut r.trace);
     flag(v, &mut r.tasks);
 }
 
 #[inline(always)]
 fn op<V: Visitor>(v: &mut V, value: &mut OpKind) {
-    let mut byte = *value as u8;
-    v.byte(&mut byte);
-    *value = if byte == 0 {
+    let mut number = *value as u8;
+    byte(v, 5, &mut number);
+    *value = if number == 0 {
         OpKind::None
     } else {
-        OpKind::NAMES[usize::from(byte) - 1].0
+        OpKind::NAMES[usize::from(number) - 1].0
     };
 }
 
 /// A CPU; one in user space has nothing but its position in the plan.
 #[inline(always)]
 pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
-    v.byte(&mut c.position);
+    byte(v, 8, &mut c.position);
     pc(v, &mut c.pc);
     if c.pc == Pc::Idle {
-        return;
+        return v.end();
     }
     op(v, &mut c.op);
     pc(v, &mut c.ret);
@@ -146,6 +159,7 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     v.kdata(&mut c.old_attachment);
     v.image(&mut c.image);
     func(v, &mut c.func);
+    // Equally wide whatever it is.
     if c.op == OpKind::MapCreate {
         v.decl(&mut c.arg);
     } else if c.op == OpKind::TestRun || c.pc == Pc::ProgRelease {
@@ -153,38 +167,40 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
         v.prog(&mut prog);
         c.arg = prog - 1;
     } else {
-        v.byte(&mut c.arg);
+        byte(v, ARG, &mut c.arg);
     }
-    v.byte(&mut c.member);
+    byte(v, 2, &mut c.member);
     let mut err = c.err as u8;
-    v.byte(&mut err);
+    byte(v, 8, &mut err);
     c.err = err as i8;
     v.cookie(&mut c.cookie);
     v.cookie(&mut c.expect);
     v.cookie(&mut c.run_ctx);
     v.prog(&mut c.prog);
-    v.byte(&mut c.holds);
-    v.byte(&mut c.dirty);
-    wide(v, &mut c.seen);
+    byte(v, 7, &mut c.holds);
+    byte(v, 5, &mut c.dirty);
+    v.bits(12, &mut c.seen);
     readers(v, &mut c.readers);
     deferred(v, &mut c.wait);
+    v.end();
 }
 
 #[inline(always)]
 pub(crate) fn map<V: Visitor>(v: &mut V, m: &mut Map) {
     v.decl(&mut m.decl);
     let mut state = m.state as u8;
-    v.byte(&mut state);
+    byte(v, 2, &mut state);
     m.state = MapState::ALL[usize::from(state)];
     some_cpu(v, &mut m.lock);
-    v.byte(&mut m.refs);
-    v.byte(&mut m.fds);
-    v.byte(&mut m.filled);
+    refs(v, &mut m.refs);
+    procs(v, &mut m.fds);
+    byte(v, MAX_MEMBERS as u32, &mut m.filled);
     for cookie in &mut m.link_cookies {
         v.cookie(cookie);
     }
     v.kdata(&mut m.kdata);
     deferred(v, &mut m.free);
+    v.end();
 }
 
 #[inline(always)]
@@ -192,122 +208,156 @@ pub(crate) fn kdata<V: Visitor>(v: &mut V, d: &mut Kdata) {
     v.map(&mut d.map);
     v.decl(&mut d.decl);
     flag(v, &mut d.attachment);
-    v.byte(&mut d.refs);
+    refs(v, &mut d.refs);
     for f in &mut d.func {
         func(v, f);
     }
     for k in &mut d.ksyms {
         v.ksym(k);
     }
+    node(v, &mut d.next);
+    node(v, &mut d.prev);
+    v.cookie(&mut d.expect);
+    refs(v, &mut d.registered);
+    deferred(v, &mut d.free);
     for page in &mut d.pages {
         v.image(page);
         if page.is_none() {
             break;
         }
     }
-    node(v, &mut d.next);
-    node(v, &mut d.prev);
-    v.cookie(&mut d.expect);
-    v.byte(&mut d.registered);
-    deferred(v, &mut d.free);
+    v.end();
 }
 
 #[inline(always)]
 pub(crate) fn link<V: Visitor>(v: &mut V, l: &mut Link) {
-    v.byte(&mut l.name);
+    byte(v, 8, &mut l.name);
     v.cookie(&mut l.cookie);
     v.map(&mut l.map);
     v.kdata(&mut l.attachment);
-    v.byte(&mut l.refs);
-    v.byte(&mut l.fds);
+    refs(v, &mut l.refs);
+    procs(v, &mut l.fds);
     flag(v, &mut l.pinned);
+    v.end();
 }
 
 #[inline(always)]
 pub(crate) fn image<V: Visitor>(v: &mut V, i: &mut Image) {
     flag(v, &mut i.protected);
-    wide(v, &mut i.fill);
+    v.bits(13, &mut i.fill);
     for Code { prog, cookie } in &mut i.code {
         v.prog(prog);
         v.cookie(cookie);
     }
+    v.end();
 }
 
+/// Shares its word with others.
 #[inline(always)]
 pub(crate) fn ksym<V: Visitor>(v: &mut V, k: &mut Ksym) {
     func(v, &mut k.func);
     flag(v, &mut k.listed);
 }
 
+/// Shares its word with others.
 #[inline(always)]
 pub(crate) fn prog<V: Visitor>(v: &mut V, p: &mut Prog) {
-    v.byte(&mut p.refs);
-    v.byte(&mut p.fds);
+    refs(v, &mut p.refs);
+    procs(v, &mut p.fds);
     flag(v, &mut p.freed);
     deferred(v, &mut p.free);
 }
 
-/// Everything but CPUs, tables and programs.
 #[inline(always)]
-pub(crate) fn globals<V: Visitor>(v: &mut V, k: &mut Kernel) {
-    for Sock {
-        kdata,
-        expect,
-        busy,
-        fds,
-    } in &mut k.socks
-    {
-        v.kdata(kdata);
-        if kdata.is_some() {
-            v.cookie(expect);
-            some_cpu(v, busy);
-            v.byte(fds);
-        }
-    }
-    node(v, &mut k.subsys.tcp_next);
-    node(v, &mut k.subsys.tcp_prev);
-    let Scx {
-        state,
-        ops,
-        kdata,
-        expect,
-    } = &mut k.subsys.scx;
-    let mut byte = *state as u8;
-    v.byte(&mut byte);
-    *state = [
+pub(crate) fn sock<V: Visitor>(v: &mut V, s: &mut Sock) {
+    v.kdata(&mut s.kdata);
+    v.cookie(&mut s.expect);
+    some_cpu(v, &mut s.busy);
+    procs(v, &mut s.fds);
+}
+
+#[inline(always)]
+pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
+    node(v, &mut s.tcp_next);
+    node(v, &mut s.tcp_prev);
+    let mut state = s.scx.state as u8;
+    byte(v, 2, &mut state);
+    s.scx.state = [
         ScxState::Disabled,
         ScxState::Enabling,
         ScxState::Enabled,
         ScxState::Disabling,
-    ][usize::from(byte)];
-    if *state != ScxState::Disabled {
-        ops.iter_mut().for_each(|f| func(v, f));
-        v.kdata(kdata);
-        v.cookie(expect);
+    ][usize::from(state)];
+    some_cpu(v, &mut s.st_ops_mutex);
+    if s.scx.state != ScxState::Disabled {
+        for f in &mut s.scx.ops {
+            func(v, f);
+        }
+        v.kdata(&mut s.scx.kdata);
+        v.cookie(&mut s.scx.expect);
     }
-    for Reg {
-        kdata,
-        expect,
-        link,
-    } in &mut k.subsys.regs
-    {
-        v.kdata(kdata);
-        if kdata.is_none() {
+    v.end();
+    for reg in &mut s.regs {
+        v.kdata(&mut reg.kdata);
+        if reg.kdata.is_none() {
             break;
         }
-        v.cookie(expect);
-        v.link(link);
+        v.cookie(&mut reg.expect);
+        v.link(&mut reg.link);
     }
-    some_cpu(v, &mut k.subsys.st_ops_mutex);
-    v.byte(&mut k.module.refs);
-    flag(v, &mut k.module.unloaded);
-    some_cpu(v, &mut k.update_mutex);
-    for proc in &mut k.procs {
+    v.end();
+}
+
+/// What is left: everything but CPUs, tables, programs, sockets and subsystems.
+#[inline(always)]
+pub(crate) fn rest<V: Visitor>(
+    v: &mut V,
+    module: &mut Module,
+    update_mutex: &mut Option<CpuId>,
+    procs: &mut [Proc; MAX_PROCS],
+    alloc_failures: &mut u8,
+    dead: &mut bool,
+) {
+    refs(v, &mut module.refs);
+    flag(v, &mut module.unloaded);
+    some_cpu(v, update_mutex);
+    for proc in procs {
         flag(v, &mut proc.exiting);
         flag(v, &mut proc.exited);
     }
-    v.byte(&mut k.alloc_failures);
-    flag(v, &mut k.dead);
+    byte(v, 8, alloc_failures);
+    flag(v, dead);
+    v.end();
+}
+
+/// Sockets, subsystems and what is left.
+#[inline(always)]
+pub(crate) fn globals<V: Visitor>(v: &mut V, k: &mut Kernel) {
+    k.socks.iter_mut().for_each(|s| sock(v, s));
+    subsys(v, &mut k.subsys);
+    rest(
+        v,
+        &mut k.module,
+        &mut k.update_mutex,
+        &mut k.procs,
+        &mut k.alloc_failures,
+        &mut k.dead,
+    );
+}
+
+/// [`globals`] for those that change nothing: copies of these fields, not of the whole state.
+#[inline(always)]
+pub(crate) fn read_globals<V: Visitor>(v: &mut V, k: &Kernel) {
+    k.socks.iter().for_each(|s| sock(v, &mut { *s }));
+    subsys(v, &mut { k.subsys });
+    rest(
+        v,
+        &mut { k.module },
+        &mut { k.update_mutex },
+        &mut { k.procs },
+        &mut { k.alloc_failures },
+        &mut { k.dead },
+    );
 }
 
 /// Which slots somebody holds a key to.
@@ -327,7 +377,7 @@ fn mark<T>(set: &mut u32, key: Option<Key<T>>) {
 }
 
 impl Visitor for Held {
-    fn byte(&mut self, _: &mut u8) {}
+    fn bits(&mut self, _: u32, _: &mut u16) {}
     fn map(&mut self, key: &mut Option<MapKey>) {
         mark(&mut self.maps, *key);
     }
@@ -350,51 +400,27 @@ impl Visitor for Held {
     fn prog(&mut self, _: &mut u8) {}
 }
 
-fn live<T: Copy, const N: usize>(table: &mut Table<T, N>, mut f: impl FnMut(&mut T)) {
-    for slot in &mut table.slots {
-        if let Slot::Live(value) = slot {
-            f(value);
-        }
-    }
-}
-
-fn has_freed<T, const N: usize>(table: &Table<T, N>) -> bool {
-    table.freed > 0
-}
-
-fn release<T: Copy, const N: usize>(table: &mut Table<T, N>, held: u32) {
-    if !has_freed(table) {
-        return;
-    }
-    for slot in 0..N {
-        if held & (1 << slot) == 0 {
-            table.release(Key::new(slot));
-        }
-    }
+fn live<T: Copy + Default, const N: usize>(table: &Table<T, N>, mut f: impl FnMut(&mut T)) {
+    table.iter().for_each(|(_, value)| f(&mut { *value }));
 }
 
 /// Ends the quarantine of every freed slot whose key nobody holds any more.
 pub(crate) fn collect_freed(k: &mut Kernel) {
-    let any = has_freed(&k.maps)
-        || has_freed(&k.kdatas)
-        || has_freed(&k.links)
-        || has_freed(&k.images)
-        || has_freed(&k.ksyms);
-    if !any {
+    if k.in_quarantine() == 0 {
         return;
     }
     let mut held = Held::default();
     let v = &mut held;
-    k.cpus.iter_mut().for_each(|c| cpu(v, c));
-    globals(v, k);
-    live(&mut k.maps, |m| map(v, m));
-    live(&mut k.kdatas, |d| kdata(v, d));
-    live(&mut k.links, |l| link(v, l));
-    live(&mut k.images, |i| image(v, i));
-    live(&mut k.ksyms, |s| ksym(v, s));
-    release(&mut k.maps, held.maps);
-    release(&mut k.kdatas, held.kdatas);
-    release(&mut k.links, held.links);
-    release(&mut k.images, held.images);
-    release(&mut k.ksyms, held.ksyms);
+    k.cpus.iter().for_each(|c| cpu(v, &mut { *c }));
+    read_globals(v, k);
+    live(&k.maps, |m| map(v, m));
+    live(&k.kdatas, |d| kdata(v, d));
+    live(&k.links, |l| link(v, l));
+    live(&k.images, |i| image(v, i));
+    live(&k.ksyms, |s| ksym(v, s));
+    k.maps.release_but(held.maps);
+    k.kdatas.release_but(held.kdatas);
+    k.links.release_but(held.links);
+    k.images.release_but(held.images);
+    k.ksyms.release_but(held.ksyms);
 }

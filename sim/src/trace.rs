@@ -3,7 +3,7 @@
 //! Not a table for people: `report::trace` prints it.
 
 use struct_ops_model::kernel::CpuId;
-use struct_ops_model::{Action, Kernel, Machine, Pc, Report, Violation};
+use struct_ops_model::{Action, Kernel, Machine, Pc, Report, Violation, Wait};
 
 use crate::report::describe::{changes, describe};
 use crate::report::names::Names;
@@ -47,6 +47,8 @@ pub struct Trace {
     pub end: Vec<Violation>,
     /// Nothing can happen any more.
     pub ended: bool,
+    /// CPUs that nothing can move any more: where they are, and what each waits for.
+    pub stuck: Vec<(CpuId, Pc, Wait)>,
 }
 
 impl Trace {
@@ -114,6 +116,12 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
         let mut report = Report::default();
         machine.terminal(&k, &mut report);
         trace.end = report.violations;
+        trace.stuck = (0..machine.world.cpus.len() as CpuId)
+            .filter_map(|cpu| {
+                let wait = machine.waits_for(&k, cpu)?;
+                Some((cpu, k.cpus[usize::from(cpu)].pc, wait))
+            })
+            .collect();
     }
     Ok(trace)
 }

@@ -3,39 +3,14 @@
 //! packed encoding, stateright's by `Hash` of the state itself.
 
 mod common;
+#[path = "common/theirs.rs"]
+mod theirs;
 
-use stateright::{Checker, Model, Property};
-use struct_ops_model::{Action, Design, Kernel, Machine, Report};
+use stateright::{Checker, Model};
+use struct_ops_model::Design;
 use struct_ops_sim::engine::{Options, explore};
 use struct_ops_sim::explore::{Explored, Reductions};
-
-struct Theirs(Machine);
-
-impl Model for Theirs {
-    type State = Kernel;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<Kernel> {
-        vec![self.0.initial()]
-    }
-
-    fn actions(&self, state: &Kernel, actions: &mut Vec<Action>) {
-        self.0.enabled(state, actions);
-    }
-
-    fn next_state(&self, last: &Kernel, action: Action) -> Option<Kernel> {
-        let mut next = *last;
-        let mut report = Report::default();
-        self.0.apply(&mut next, action, &mut report, None);
-        // A bound of the model: our engine drops the successor too.
-        (!report.overflow).then_some(next)
-    }
-
-    /// The search stops when nothing is left to discover: this is never discovered.
-    fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always("everything is seen", |_, _| true)]
-    }
-}
+use theirs::Theirs;
 
 fn compare(scenario: &str, design: &str) {
     let world = common::scenario(scenario).world;

@@ -96,12 +96,22 @@ impl Lab {
             .env("CCACHE_DIR", self.cache.join("ccache"))
             .env("CCACHE_BASEDIR", &self.cache)
             .env("CCACHE_NOHASHDIR", "1")
+            // dependencies from the compiler: no second run of the preprocessor
+            .env("CCACHE_DEPEND", "1")
             .env("CCACHE_MAXSIZE", "6G")
             .env("CCACHE_SLOPPINESS", "time_macros")
             .env("KBUILD_BUILD_TIMESTAMP", "1970-01-01")
             .env("KBUILD_BUILD_USER", "lab")
             .env("KBUILD_BUILD_HOST", "lab")
             .env_remove("MAKEFLAGS");
+        make
+    }
+
+    /// `make` of libbpf or bpftool; no libraries of LLVM for the latter.
+    pub fn make_tool(&self, dir: &Path, output: &Path) -> Command {
+        let mut make = self.make(dir);
+        make.arg(format!("OUTPUT={}/", output.display()))
+            .args([format!("CLANG={CLANG}"), "LLVM_CONFIG=/bin/false".into()]);
         make
     }
 
@@ -120,7 +130,7 @@ impl Lab {
             .ok()
             .and_then(|mut entries| entries.find_map(|entry| entry.ok()?.file_name().into_string().ok()))
             .ok_or_else(|| {
-                Error::Other(format!(
+                Error::Unavailable(format!(
                     "apt offers no {SOURCE_PACKAGE}: run `apt-get update`, or add a Debian suite that has it"
                 ))
             })
@@ -133,38 +143,7 @@ impl Lab {
         if dir.exists() {
             return Ok((version, dir));
         }
-        let download = self.cache.join("download");
-        fs::create_dir_all(&download).at(&download)?;
-        let deb = |download: &Path| -> Option<PathBuf> {
-            fs::read_dir(download)
-                .ok()?
-                .flatten()
-                .map(|entry| entry.path())
-                .find(|path| {
-                    let name = path
-                        .file_name()
-                        .unwrap_or_default()
-                        .to_string_lossy()
-                        .replace("%3a", ":");
-                    name.starts_with(&format!("{SOURCE_PACKAGE}_{version}_"))
-                        && name.ends_with(".deb")
-                })
-        };
-        if deb(&download).is_none() {
-            run(
-                "download the source",
-                Command::new("apt-get")
-                    .args(["download", &format!("{SOURCE_PACKAGE}={version}")])
-                    .current_dir(&download),
-                &self.log("download"),
-            )?;
-        }
-        let deb = deb(&download).ok_or_else(|| {
-            Error::Other(format!(
-                "apt-get download left no package in {}",
-                download.display()
-            ))
-        })?;
+        let deb = self.download(&version)?;
         let unpacked = self.cache.join("source.new");
         let script = "rm -rf \"$2\" && mkdir -p \"$2\" && \
              dpkg-deb --fsys-tarfile \"$1\" | tar -xO ./usr/src/linux-source-6.12.tar.xz | \
@@ -181,6 +160,36 @@ impl Lab {
         fs::rename(unpacked.join("linux-source-6.12"), &dir).at(&dir)?;
         fs::remove_dir_all(&unpacked).at(&unpacked)?;
         Ok((version, dir))
+    }
+
+    /// The source package. A file with its final name is complete.
+    fn download(&self, version: &str) -> Result<PathBuf> {
+        let dir = self.cache.join("download");
+        let deb = dir.join(format!("{SOURCE_PACKAGE}_{version}.deb"));
+        if deb.exists() {
+            return Ok(deb);
+        }
+        let new = dir.join("new");
+        if new.exists() {
+            fs::remove_dir_all(&new).at(&new)?;
+        }
+        fs::create_dir_all(&new).at(&new)?;
+        run(
+            "download the source",
+            Command::new("apt-get")
+                .args(["-q", "download", &format!("{SOURCE_PACKAGE}={version}")])
+                .current_dir(&new),
+            &self.log("download"),
+        )
+        .map_err(|err| Error::Unavailable(err.to_string()))?;
+        let file = fs::read_dir(&new)
+            .at(&new)?
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.extension().is_some_and(|end| end == "deb"))
+            .ok_or_else(|| Error::Other(format!("apt-get left no package in {}", new.display())))?;
+        fs::rename(&file, &deb).at(&file)?;
+        Ok(deb)
     }
 
     /// A tree with the given patches: hard links, so the source costs no space.
@@ -343,20 +352,16 @@ impl Lab {
         }
         run(
             &format!("{series}: libbpf"),
-            self.make(&tree.join("tools/lib/bpf"))
-                .arg(format!("OUTPUT={}/", libbpf.display()))
+            self.make_tool(&tree.join("tools/lib/bpf"), &libbpf)
                 .arg(format!("DESTDIR={}", libbpf.display()))
                 .args(["prefix=", "libdir=/lib", "all", "install_headers"]),
             &self.log(&format!("{series}.libbpf")),
         )?;
-        let target = bpftool.join("bpftool");
         run(
             &format!("{series}: bpftool"),
-            self.make(&tree.join("tools/bpf/bpftool"))
-                .arg(format!("OUTPUT={}/", bpftool.display()))
-                .args(["EXTRA_LDFLAGS=-static", "LLVM_CONFIG=/bin/false"])
-                .arg(format!("CLANG={CLANG}"))
-                .arg(&target),
+            self.make_tool(&tree.join("tools/bpf/bpftool"), &bpftool)
+                .arg("EXTRA_LDFLAGS=-static")
+                .arg(bpftool.join("bpftool")),
             &self.log(&format!("{series}.bpftool")),
         )?;
         set_current(&stamp, tree_key)
@@ -367,7 +372,6 @@ impl Lab {
         let title = flavour.title();
         let tree = self.tree(flavour.series);
         let output = self.output(flavour);
-        let dir = self.cache.join("vm").join(flavour.series.name());
         let sources = lab_root().join("vm");
         fs::create_dir_all(programs).at(programs)?;
 
@@ -393,30 +397,10 @@ impl Lab {
             fs::copy(work.join(&module), programs.join(&module)).at(&module)?;
         }
 
-        let make = |makefile: &str, folder: &Path| {
-            let mut make = Command::new("make");
-            make.arg("-f")
-                .arg(sources.join(makefile))
-                .arg("-C")
-                .arg(folder)
-                .arg(format!("SOURCES={}", sources.display()))
-                .arg(format!("TREE={}", tree.display()))
-                .arg(format!("VMLINUX={}", output.join("vmlinux").display()))
-                .arg(format!("LIBBPF={}", dir.join("libbpf").display()))
-                .arg(format!("BPFTOOL={}", dir.join("bpftool/bpftool").display()))
-                .arg(format!(
-                    "UAPI={}",
-                    tree.join("tools/include/uapi").display()
-                ))
-                .arg(format!("CLANG={CLANG}"));
-            if flavour.series != Series::Stock {
-                make.arg("DEFINES=-DLAB_HAS_COOKIE");
-            }
-            make
-        };
+        let vmlinux = output.join("vmlinux");
         run(
             &format!("{title}: test programs"),
-            &mut make("Makefile", programs),
+            &mut self.vm_make(flavour.series, "Makefile", &vmlinux, programs),
             &self.log(&format!("{title}.programs")),
         )?;
 
@@ -425,11 +409,83 @@ impl Lab {
         fs::copy(programs.join("vmlinux.h"), selftests.join("vmlinux.h")).at(&selftests)?;
         run(
             &format!("{title}: selftests"),
-            &mut make("selftests.mk", &selftests),
+            &mut self.vm_make(flavour.series, "selftests.mk", &vmlinux, &selftests),
             &self.log(&format!("{title}.selftests")),
         )?;
         fs::copy(selftests.join("test_progs"), programs.join("test_progs")).at(&selftests)?;
         Ok(())
+    }
+
+    /// What runs in the VM with a kernel that was not built here: made from the
+    /// kernel's own BTF and the stock tree's libbpf. Test modules cannot be built.
+    pub fn build_for_image(&self, package: &str, kernel: PathBuf) -> Result<Built> {
+        tools::require_build()?;
+        let tree_key = self.prepare_tree(Series::Stock)?;
+        let programs = self
+            .cache
+            .join("vm")
+            .join(Series::Stock.name())
+            .join(format!("programs-{package}"));
+        let key = Key::default()
+            .text("kernel", package)
+            .text("tree", &tree_key)
+            .text("clang", &tools::version(CLANG))
+            .dir(&lab_root().join("vm"))?
+            .finish();
+        let stamp = programs.join("lab.stamp");
+        if !is_current(&stamp, &key) {
+            self.build_tools(Series::Stock, &tree_key)?;
+            fs::create_dir_all(&programs).at(&programs)?;
+            let vmlinux = programs.join("vmlinux");
+            run(
+                &format!("{package}: extract vmlinux"),
+                Command::new("sh")
+                    .args(["-ec", "sh \"$1\" \"$2\" > \"$3\"", "extract"])
+                    .arg(self.tree(Series::Stock).join("scripts/extract-vmlinux"))
+                    .arg(&kernel)
+                    .arg(&vmlinux),
+                &self.log("image.vmlinux"),
+            )?;
+            run(
+                &format!("{package}: test programs"),
+                &mut self.vm_make(Series::Stock, "Makefile", &vmlinux, &programs),
+                &self.log("image.programs"),
+            )?;
+            set_current(&stamp, &key)?;
+        }
+        Ok(Built {
+            kernel,
+            version: package.to_owned(),
+            programs,
+            modules: false,
+        })
+    }
+
+    /// `make` of one of the makefiles in `vm/`, for the kernel that vmlinux is of.
+    fn vm_make(&self, series: Series, makefile: &str, vmlinux: &Path, folder: &Path) -> Command {
+        let sources = lab_root().join("vm");
+        let tree = self.tree(series);
+        let dir = self.cache.join("vm").join(series.name());
+        let mut make = Command::new("make");
+        make.arg("-f")
+            .arg(sources.join(makefile))
+            .arg("-C")
+            .arg(folder);
+        for (name, path) in [
+            ("SOURCES", sources),
+            ("VMLINUX", vmlinux.to_owned()),
+            ("LIBBPF", dir.join("libbpf")),
+            ("BPFTOOL", dir.join("bpftool/bpftool")),
+            ("UAPI", tree.join("tools/include/uapi")),
+            ("TREE", tree),
+        ] {
+            make.arg(format!("{name}={}", path.display()));
+        }
+        make.arg(format!("CLANG={CLANG}"));
+        if series != Series::Stock {
+            make.arg("DEFINES=-DLAB_HAS_COOKIE");
+        }
+        make
     }
 }
 

@@ -9,7 +9,7 @@ use crate::series::{Series, patches_root};
 use crate::tools;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const UAPI: [&str; 2] = ["include/uapi/linux/bpf.h", "tools/include/uapi/linux/bpf.h"];
@@ -25,7 +25,7 @@ pub fn check(lab: &Lab, series: Series) -> Result<Vec<Finding>> {
     let (_, source) = lab.source()?;
     let patches = series.patches()?;
     let accepted = accepted_exceptions()?;
-    let mut findings = Vec::new();
+    let mut findings = subjects(series, &patches)?;
 
     let tree = lab.cache.join("trees").join(format!("check-{series}"));
     lab.patched_tree(&source, &[], &tree)?;
@@ -72,7 +72,8 @@ pub fn check(lab: &Lab, series: Series) -> Result<Vec<Finding>> {
 }
 
 /// Builds the kernel's objects of the touched files with W=1, all of the kernel's
-/// BPF code without, and libbpf; the warnings without their line numbers.
+/// BPF code without, libbpf and bpftool; the warnings without their line numbers.
+/// Selftests are a series' last patch: `build` builds them.
 fn warnings(lab: &Lab, tree: &Path, output: &Path, touched: &[String]) -> Result<BTreeSet<String>> {
     let log = lab.cache.join("log").join("check.build");
     let objects: Vec<_> = touched
@@ -111,19 +112,19 @@ fn warnings(lab: &Lab, tree: &Path, output: &Path, touched: &[String]) -> Result
         )?;
         warnings.extend(read_warnings(&log)?);
     }
-    if touched
-        .iter()
-        .any(|file| file.starts_with("tools/lib/bpf") || file.starts_with("tools/include"))
-    {
-        let out = lab.cache.join("vm/check-libbpf");
+    for (what, dir) in [
+        ("libbpf", "tools/lib/bpf"),
+        ("bpftool", "tools/bpf/bpftool"),
+    ] {
+        if !touched
+            .iter()
+            .any(|file| file.starts_with(dir) || file.starts_with("tools/include/"))
+        {
+            continue;
+        }
+        let out = lab.cache.join("vm").join(format!("check-{what}"));
         fs::create_dir_all(&out).at(&out)?;
-        run(
-            "libbpf",
-            lab.make(&tree.join("tools/lib/bpf"))
-                .arg(format!("OUTPUT={}/", out.display()))
-                .arg("all"),
-            &log,
-        )?;
+        run(what, lab.make_tool(&tree.join(dir), &out).arg("all"), &log)?;
         warnings.extend(read_warnings(&log)?);
     }
     Ok(warnings)
@@ -235,10 +236,43 @@ fn header_problems(patch: &str) -> Vec<String> {
             signed.unwrap_or("none")
         )),
     }
-    if value("Subject: ").is_none_or(|subject| !subject.starts_with("[PATCH")) {
-        problems.push("no \"Subject: [PATCH ...]\"".into());
-    }
     problems
+}
+
+/// Every patch has the cover letter's prefix and its number of the total.
+fn subjects(series: Series, patches: &[PathBuf]) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut expected_prefix = None;
+    for (number, file) in std::iter::once(&series.cover_letter())
+        .chain(patches)
+        .enumerate()
+    {
+        let text = fs::read_to_string(file).at(file)?;
+        let found = tag(&text).unwrap_or_default();
+        let (prefix, place) = found.rsplit_once(' ').unwrap_or_default();
+        let prefix = prefix.to_owned();
+        let expected = expected_prefix.get_or_insert_with(|| prefix.clone());
+        let expected_place = format!("{number}/{}", patches.len());
+        if prefix != *expected || !prefix.contains("PATCH") || place != expected_place {
+            findings.push(Finding {
+                patch: file
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
+                what: format!("subject has [{found}], expected [{expected} {expected_place}]"),
+            });
+        }
+    }
+    Ok(findings)
+}
+
+/// "PATCH bpf-next 1/9" of "Subject: [PATCH bpf-next 1/9] bpf: ..."
+fn tag(patch: &str) -> Option<&str> {
+    let subject = patch
+        .lines()
+        .find_map(|line| line.strip_prefix("Subject: ["))?;
+    subject.split_once(']').map(|(tag, _)| tag)
 }
 
 #[cfg(test)]
@@ -266,6 +300,20 @@ mod tests {
         assert!(header_problems(PATCH).is_empty());
         let other = PATCH.replace("Signed-off-by: A", "Signed-off-by: B");
         assert_eq!(header_problems(&other).len(), 1);
+    }
+
+    #[test]
+    fn the_tag_of_a_subject() {
+        assert_eq!(tag(PATCH), Some("PATCH 1/2"));
+        assert_eq!(tag("Subject: no tag\n"), None);
+    }
+
+    #[test]
+    fn the_subjects_of_both_series() {
+        for series in [Series::Rfc, Series::LinkOwned] {
+            let findings = subjects(series, &series.patches().unwrap()).unwrap();
+            assert_eq!(findings.len(), 0);
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub enum Error {
         tools: Vec<String>,
         packages: Vec<String>,
     },
+    #[error("{0}")]
+    Unavailable(String),
     #[error("`{command}` failed with {status}; its last lines:\n{tail}\nall of it: {}", log.display())]
     Command {
         command: String,
@@ -33,7 +35,7 @@ impl Error {
     /// 69: something outside is missing. 1: what was asked for failed.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::MissingTools { .. } => 69,
+            Error::MissingTools { .. } | Error::Unavailable(_) => 69,
             _ => 1,
         }
     }

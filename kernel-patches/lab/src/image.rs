@@ -1,5 +1,5 @@
-//! Ready-made Debian kernels: unpacked from their package, nothing is built. The
-//! stock test programs run on them; the test modules do not fit them.
+//! Ready-made Debian kernels: unpacked from their package, no kernel is built. The
+//! tests that need no test module run on them.
 //!
 //! Other suites than the machine's own are read with a private apt state below
 //! the cache folder, from the archive that the machine already trusts: no root,
@@ -11,12 +11,16 @@ use crate::run::{output, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// Where newer kernels than the machine's own suite has are found.
 const SUITES: [&str; 3] = ["trixie", "trixie-backports", "sid"];
 
+/// The archive's packages change; lists that are older are read again.
+const LISTS_LAST: Duration = Duration::from_secs(24 * 3600);
+
 /// The newest cloud kernel of a version ("7.3") that the archive has.
-pub fn fetch(lab: &Lab, version: &str, programs: &Path) -> Result<Built> {
+pub fn fetch(lab: &Lab, version: &str) -> Result<Built> {
     if version.is_empty() || !version.chars().all(|c| c.is_ascii_digit() || c == '.') {
         return Err(Error::Other(format!(
             "--image {version}: expected a version like 6.12 or 7.3"
@@ -24,7 +28,7 @@ pub fn fetch(lab: &Lab, version: &str, programs: &Path) -> Result<Built> {
     }
     let apt = Apt::new(lab)?;
     let image = newest(&apt.names("linux-image-")?, version).ok_or_else(|| {
-        Error::Other(format!(
+        Error::Unavailable(format!(
             "no linux-image-{version}*-cloud-amd64 in {}",
             SUITES.join(", ")
         ))
@@ -46,7 +50,8 @@ pub fn fetch(lab: &Lab, version: &str, programs: &Path) -> Result<Built> {
                 .args(["download", &package])
                 .current_dir(&dir),
             &lab.cache.join("log/image"),
-        )?;
+        )
+        .map_err(|err| Error::Unavailable(err.to_string()))?;
         run(
             &format!("unpack {package}"),
             Command::new("sh")
@@ -58,12 +63,7 @@ pub fn fetch(lab: &Lab, version: &str, programs: &Path) -> Result<Built> {
     }
     let kernel =
         find_kernel(&dir)?.ok_or_else(|| Error::Other(format!("{package} has no vmlinuz")))?;
-    Ok(Built {
-        version: package,
-        kernel,
-        programs: programs.to_owned(),
-        modules: false,
-    })
+    lab.build_for_image(&package, kernel)
 }
 
 /// vmlinuz*, wherever the package puts it.
@@ -95,7 +95,8 @@ impl Apt {
             dir: lab.cache.join("apt"),
         };
         let list = apt.dir.join("sources.list");
-        if list.exists() {
+        let age = list.metadata().and_then(|data| data.modified()).ok();
+        if age.is_some_and(|time| time.elapsed().is_ok_and(|age| age < LISTS_LAST)) {
             return Ok(apt);
         }
         for dir in ["lists/partial", "archives/partial"] {
@@ -103,7 +104,7 @@ impl Apt {
             fs::create_dir_all(&dir).at(&dir)?;
         }
         let (uri, key) = machine_archive().ok_or_else(|| {
-            Error::Other("no Debian archive in the machine's apt configuration".into())
+            Error::Unavailable("no Debian archive in the machine's apt configuration".into())
         })?;
         let new = apt.dir.join("sources.list.new");
         let text: String = SUITES
@@ -118,7 +119,8 @@ impl Apt {
                 .arg(format!("Dir::Etc::SourceList={}", new.display()))
                 .arg("update"),
             &lab.cache.join("log/apt"),
-        )?;
+        )
+        .map_err(|err| Error::Unavailable(err.to_string()))?;
         fs::rename(&new, &list).at(&list)?;
         Ok(apt)
     }

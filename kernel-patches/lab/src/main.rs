@@ -169,9 +169,6 @@ fn run(cli: Cli) -> Result<bool> {
             verbose,
             only,
         } => {
-            if image.is_some() && series != [Series::Stock] {
-                return Err(Error::Other("--image needs --series stock".into()));
-            }
             let mut reports = Vec::new();
             for series in series {
                 let flavour = Flavour { series, debug };
@@ -207,10 +204,18 @@ fn run(cli: Cli) -> Result<bool> {
 /// A kernel to boot, and how.
 fn ready(lab: &Lab, flavour: Flavour, image: Option<&str>) -> Result<(Built, Accel)> {
     tools::require_boot()?;
-    let mut built = lab.build(flavour)?;
-    if let Some(version) = image {
-        built = image::fetch(lab, version, &built.programs)?;
-    }
+    let built = match image {
+        None => lab.build(flavour)?,
+        Some(version) if flavour.series == Series::Stock && !flavour.debug => {
+            image::fetch(lab, version)?
+        }
+        Some(_) => {
+            return Err(Error::Other(
+                "--image is a kernel as Debian ships it: expected --series stock, and no --debug"
+                    .into(),
+            ));
+        }
+    };
     let accel = probe_accel(&lab.cache, &built)?;
     Ok((built, accel))
 }

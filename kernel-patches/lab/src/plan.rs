@@ -207,6 +207,12 @@ pub const TESTS: &[Test] = &[
         Ok,
         Harmed("the failing attach frees the other's images and ksyms"),
     ),
+    differs(
+        "race-scx",
+        "the same with a sched_ext scheduler",
+        Ok,
+        Harmed("as race-tcp"),
+    ),
     same("bpftool-link", "what bpftool shows of a struct_ops link"),
     same(
         "selftests",

@@ -26,6 +26,12 @@ impl Series {
         }
     }
 
+    pub fn cover_letter(self) -> PathBuf {
+        patches_root()
+            .join(self.name())
+            .join("0000-cover-letter.patch")
+    }
+
     /// The patches in the order in which they apply.
     pub fn patches(self) -> Result<Vec<PathBuf>> {
         if self == Series::Stock {

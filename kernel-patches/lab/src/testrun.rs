@@ -56,7 +56,7 @@ pub fn run_tests(
             let result = TestResult {
                 name: test.name.to_owned(),
                 outcome: Outcome::Skipped,
-                detail: "needs a test module built for this kernel".into(),
+                detail: "needs a kernel that the lab has built".into(),
                 console: Vec::new(),
             };
             tests.push(row(test, flavour, result));

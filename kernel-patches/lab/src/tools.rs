@@ -10,6 +10,7 @@ const BUILD: &[(&str, &str)] = &[
     ("dpkg-deb", "dpkg"),
     ("tar", "tar"),
     ("xz", "xz-utils"),
+    ("zstd", "zstd"),
     ("patch", "patch"),
     ("rsync", "rsync"),
     ("make", "make"),
@@ -102,32 +103,34 @@ pub fn version(tool: &str) -> String {
 
 /// Installs every package of the list: the one step that wants root.
 pub fn install() -> Result<()> {
-    let sudo = Command::new("id")
+    // one archive of several may be out of reach: what counts is what can be installed
+    if let Err(err) = apt_get(&["update"]) {
+        eprintln!("kernel-lab: {err}");
+    }
+    let mut args = vec!["install", "-y", "--no-install-recommends"];
+    args.extend(packages());
+    apt_get(&args)
+}
+
+fn apt_get(args: &[&str]) -> Result<()> {
+    let root = Command::new("id")
         .arg("-u")
         .output()
-        .is_ok_and(|out| String::from_utf8_lossy(&out.stdout).trim() != "0");
-    for args in [vec!["update"], {
-        let mut args = vec!["install", "-y", "--no-install-recommends"];
-        args.extend(packages());
-        args
-    }] {
-        let mut command = if sudo {
-            let mut command = Command::new("sudo");
-            command.arg("apt-get");
-            command
-        } else {
-            Command::new("apt-get")
-        };
-        let status = command
-            .args(&args)
-            .status()
-            .map_err(|source| Error::Spawn {
-                command: "apt-get".into(),
-                source,
-            })?;
-        if !status.success() {
-            return Err(Error::Other(format!("apt-get {}: {status}", args[0])));
-        }
+        .is_ok_and(|out| String::from_utf8_lossy(&out.stdout).trim() == "0");
+    let mut command = Command::new(if root { "env" } else { "sudo" });
+    if !root {
+        command.arg("env");
+    }
+    let status = command
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get"])
+        .args(args)
+        .status()
+        .map_err(|source| Error::Spawn {
+            command: "apt-get".into(),
+            source,
+        })?;
+    if !status.success() {
+        return Err(Error::Unavailable(format!("apt-get {}: {status}", args[0])));
     }
     Ok(())
 }

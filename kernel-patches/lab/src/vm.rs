@@ -82,7 +82,8 @@ pub fn initramfs(built: &Built, command: &str) -> Result<Vec<u8>> {
         "bpf_testmod.ko",
         "lab_ops.ko",
     ] {
-        if name.ends_with(".ko") && !built.modules {
+        // the selftests need the test module, too
+        if (name.ends_with(".ko") || name == "test_progs") && !built.modules {
             continue;
         }
         let path = built.programs.join(name);

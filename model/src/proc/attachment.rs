@@ -3,7 +3,7 @@
 //! Stands for no Linux source but for the link-owned series: `struct bpf_struct_ops_attachment`, its
 //! build and its deferred free.
 
-use crate::design::Grace;
+use crate::design::{Grace, ProgOwner};
 use crate::exec::{Exec, Step, Stop, errno, event};
 use crate::invariant::Invariant;
 use crate::kernel::{Deferred, Kdata, KdataKey, MapKey, holds};
@@ -34,8 +34,10 @@ pub(crate) fn build(x: &mut Exec<'_>, map: MapKey, cookie: u8) -> Result<i8, Sto
     let key = x.k.kdatas.insert(object).map_err(|f| x.full(f))?;
     x.map_inc(map)?;
     // References of its own: a plain map whose reg() failed puts the map's at once.
-    for prog in decl.progs.iter().flatten() {
-        x.k.progs[usize::from(*prog)].refs += 1;
+    if x.design.progs == ProgOwner::Attachment {
+        for prog in decl.progs.iter().flatten() {
+            x.k.progs[usize::from(*prog)].refs += 1;
+        }
     }
     x.c().attachment = Some(key);
     x.c().holds |= holds::ATTACHMENT;

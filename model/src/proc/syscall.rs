@@ -19,9 +19,7 @@ pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
     cpu.cookie = request.cookie;
     cpu.arg = request.arg;
     cpu.member = request.member;
-    if !matches!(request.kind, OpKind::Exit) {
-        cpu.position += 1;
-    }
+    cpu.position += 1;
     let first = match request.kind {
         OpKind::None => Pc::Finish,
         OpKind::MapCreate => Pc::MapCreate,
@@ -67,6 +65,12 @@ pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
     if request.kind == OpKind::Exit {
         let proc = usize::from(x.world.cpus[usize::from(x.cpu)].proc);
         x.k.procs[proc].exiting = true;
+        // How far the threads' plans had come means nothing any more.
+        for (cpu, decl) in x.k.cpus.iter_mut().zip(&x.world.cpus) {
+            if usize::from(decl.proc) == proc {
+                cpu.position = 0;
+            }
+        }
     }
     x.goto(first)
 }

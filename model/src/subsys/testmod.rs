@@ -2,7 +2,9 @@
 //!
 //! Stands for tools/testing/selftests/bpf/bpf_testmod/bpf_testmod.c (the keyed one: 7.x). Beyond the
 //! source, the always-succeeding type remembers what was registered, as hid_bpf's per-device list does, so
-//! that its members can be called after reg() as well.
+//! that its members can be called after reg() as well, and it has an update(), so that two links of one map
+//! meet link_update (6.12's has none; -EOPNOTSUPP is explored on the other types). Members of all three are
+//! called as `bpf_kfunc_st_ops_test_prologue()` calls the singleton's.
 
 use crate::design::Twin;
 use crate::exec::{Exec, Gone, Step, errno, event};

@@ -83,6 +83,9 @@ pub(super) struct Check {
     /// A shipped scenario or a file. [default: every shipped one]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Vec<String>,
+    /// The large universes too: minutes each, and gigabytes of memory for the largest.
+    #[arg(long, conflicts_with = "scenario")]
+    pub extended: bool,
     /// Look at these invariants only. [default: all]
     #[arg(long)]
     pub invariant: Vec<String>,

@@ -30,7 +30,10 @@ pub(super) fn check(
     quiet: bool,
     verbose: bool,
 ) -> Result<Exit, Failure> {
-    let scenarios = cases(&args.scenario)?;
+    let mut scenarios = cases(&args.scenario)?;
+    if args.scenario.is_empty() && !args.extended {
+        scenarios.retain(|s| !s.extended());
+    }
     let designs = super::designs(&args.design)?;
     let mut invariants = super::invariants(&args.invariant)?;
     if args.invariant.is_empty() {

@@ -52,7 +52,10 @@ pub fn section(kind: &'static str, scenarios: &[Case]) -> Section {
             .collect(),
         "scenarios" => scenarios
             .iter()
-            .map(|s| pair(s.name(), s.question()))
+            .map(|s| {
+                let extended = if s.extended() { " (extended)" } else { "" };
+                pair(s.name(), &format!("{}{extended}", s.question()))
+            })
             .collect(),
         "subsystems" => Subsystem::NAMES.iter().map(|n| pair(n.0, n.2)).collect(),
         "operations" => OpKind::NAMES

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use struct_ops_model::{Pc, Violation};
+use struct_ops_model::{Pc, Violation, Wait};
 
 use super::text::{plural, wrap};
 use crate::trace::{Step, Trace};
@@ -97,6 +97,43 @@ fn why(step: &Step) -> &'static str {
     step.pc.info().map_or("", |i| i.why)
 }
 
+/// Who waits for what, and for whom.
+fn stuck(trace: &Trace) -> String {
+    let cpus = |mask: u8| {
+        let cpus: Vec<String> = (0..8)
+            .filter(|c| mask & (1 << c) != 0)
+            .map(|c| format!("cpu{c}"))
+            .collect();
+        cpus.join(" and ")
+    };
+    let waits: Vec<String> = trace
+        .stuck
+        .iter()
+        .map(|(cpu, pc, wait)| {
+            let what = match wait {
+                Wait::Lock(name, holder) => format!("{name}, which cpu{holder} holds"),
+                Wait::GracePeriod(gp) => {
+                    let kinds = [
+                        ("RCU", gp.rcu),
+                        ("Tasks RCU", gp.tasks),
+                        ("Tasks Trace RCU", gp.trace),
+                    ];
+                    let kinds: Vec<String> = kinds
+                        .iter()
+                        .filter(|k| k.1 != 0)
+                        .map(|(kind, mask)| format!("{} to leave {kind}", cpus(*mask)))
+                        .collect();
+                    kinds.join(" and ")
+                }
+                Wait::SchedExt => "sched_ext to be idle".to_string(),
+            };
+            let function = pc.info().map_or("-", |i| i.function);
+            format!("cpu{cpu} waits in {function} for {what}")
+        })
+        .collect();
+    waits.join("; ")
+}
+
 /// One sentence on what broke.
 pub fn broke(trace: &Trace, violation: Violation) -> String {
     let invariant = violation.invariant;
@@ -110,8 +147,8 @@ pub fn broke(trace: &Trace, violation: Violation) -> String {
             invariant.sentence()
         ),
         None if violation.step != Pc::Idle => format!(
-            "Nothing can happen any more, with a CPU at {}; this breaks {}: {}",
-            violation.step.name(),
+            "Nothing can happen any more: {}. This breaks {}: {}",
+            stuck(trace),
             invariant.id(),
             invariant.sentence()
         ),

@@ -177,6 +177,7 @@ pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, I
             .as_ref()
             .map(|f| source.sentence("find", f))
             .transpose()?,
+        extended: tables.extended,
         only,
         world,
         expect: Vec::new(),

@@ -20,6 +20,8 @@ pub(super) struct File {
     pub question: Text,
     pub source: Text,
     pub find: Option<Text>,
+    #[serde(default)]
+    pub extended: bool,
     pub designs: Option<Spanned<Vec<Text>>>,
     pub designs_why: Option<Text>,
     #[serde(rename = "type", default)]

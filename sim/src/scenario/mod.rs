@@ -72,6 +72,14 @@ impl Case {
         }
     }
 
+    /// Too large for a run without `--extended`.
+    pub fn extended(&self) -> bool {
+        match self {
+            Case::Attach(s) => s.extended,
+            Case::Reach(_) => false,
+        }
+    }
+
     /// Where it was read from.
     pub fn file(&self) -> &str {
         match self {
@@ -117,6 +125,8 @@ pub struct Scenario {
     pub source: String,
     /// The real bug that it pins, and which kernel has it.
     pub find: Option<String>,
+    /// Too large for the run without arguments: explored when it is named, or with `--extended`.
+    pub extended: bool,
     /// The only designs under which it is run, and why.
     pub only: Option<(Vec<String>, String)>,
     /// What runs.

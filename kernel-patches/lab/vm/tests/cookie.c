@@ -206,28 +206,6 @@ static void reattach_20(void)
 	close(dev);
 }
 
-static void kallsyms_live(void)
-{
-	int link[3], i;
-	LOAD(skel, lab_ops);
-
-	need(make_ready(skel->maps.lab_link), "attach is %s", lab_number(-errno));
-	check(wait_for(!kallsyms("bpf__lab_ops_")), "%d ksyms without a link",
-	      kallsyms("bpf__lab_ops_"));
-	for (i = 0; i < 3; i++) {
-		link[i] = raw_link_create(bpf_map__fd(skel->maps.lab_link), i);
-		need(link[i] >= 0, "link_create is %s", lab_number(link[i]));
-		check(kallsyms("bpf__lab_ops_") == 3 * (i + 1), "%d ksyms with %d links",
-		      kallsyms("bpf__lab_ops_"), i + 1);
-	}
-	for (i = 0; i < 3; i++) {
-		close(link[i]);
-		check(wait_for(kallsyms("bpf__lab_ops_") == 3 * (2 - i)), "%d ksyms with %d links",
-		      kallsyms("bpf__lab_ops_"), 2 - i);
-	}
-	lab_ops__destroy(skel);
-}
-
 static void set_fault(const char *knob, const char *value)
 {
 	char path[128];
@@ -299,7 +277,6 @@ const struct lab_test cookie_tests[] = {
 	{ "cookie-tcp", cookie_tcp },
 	{ "cookie-update", cookie_update },
 	{ "reattach-20", reattach_20 },
-	{ "kallsyms-live", kallsyms_live },
 	{ "allocation-failures", allocation_failures },
 	{}
 };

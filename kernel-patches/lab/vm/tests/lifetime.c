@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "lab_ops.skel.h"
+#include "scx.skel.h"
 #include "tcp.skel.h"
 
 #define LOAD(skel_, type_)							\
@@ -216,8 +217,11 @@ static void socket_outlives_link(void)
 	check(wait_for(!kallsyms("bpf__tcp_congestion_ops_")), "ksyms stay");
 }
 
+/* A thread whose program sleeps until LAB_OPS_WAKE. */
 struct sleeper {
 	int dev, err;
+	pid_t tid;
+	pthread_t thread;
 	__u64 result;
 };
 
@@ -225,33 +229,105 @@ static void *sleeper(void *arg)
 {
 	struct sleeper *s = arg;
 
+	s->tid = gettid();
 	s->err = lab_ops_call(s->dev, 0, LAB_SLEEPABLE, 1, &s->result);
 	return NULL;
+}
+
+static bool sleeper_start(struct sleeper *s)
+{
+	pthread_create(&s->thread, NULL, sleeper, s);
+	return wait_for(ioctl(s->dev, LAB_OPS_WAITERS) == 1);
+}
+
+static void sleeper_wake(struct sleeper *s)
+{
+	puts("# the program wakes up and returns to its trampoline");
+	ioctl(s->dev, LAB_OPS_WAKE);
+	pthread_join(s->thread, NULL);
+	check_eq("the call", s->err, 0);
+	check_eq("the cookie", s->result, cookie(0xa));
+}
+
+/* Whether the kernel's stack trace of the thread has the symbol. */
+static bool sleeper_is_in(const struct sleeper *s, const char *symbol)
+{
+	char path[64], line[256];
+	bool found = false;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stack", s->tid);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		printf("# %s", line);
+		found |= !!strstr(line, symbol);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* long enough for RCU and RCU Tasks, which do not wait for a sleeper */
+#define GRACE_PERIODS_MS 3000
+
+/* kallsyms has exactly the trampolines that can run. */
+static void kallsyms_live(void)
+{
+	struct sleeper s = { .dev = lab_ops_open() };
+	int link[3], i;
+	LOAD(skel, lab_ops);
+
+	need(make_ready(skel->maps.lab_link), "attach is %s", lab_number(-errno));
+	check(wait_for(!kallsyms("bpf__lab_ops_")), "%d ksyms without a link",
+	      kallsyms("bpf__lab_ops_"));
+	for (i = 0; i < 3; i++) {
+		link[i] = raw_link_create(bpf_map__fd(skel->maps.lab_link), i);
+		need(link[i] >= 0, "link_create is %s", lab_number(link[i]));
+		check(kallsyms("bpf__lab_ops_") == 3 * (i + 1), "%d ksyms with %d links",
+		      kallsyms("bpf__lab_ops_"), i + 1);
+	}
+	for (i = 0; i < 3; i++) {
+		close(link[i]);
+		check(wait_for(kallsyms("bpf__lab_ops_") == 3 * (2 - i)), "%d ksyms with %d links",
+		      kallsyms("bpf__lab_ops_"), 2 - i);
+	}
+
+	/* the link is gone, a program of it still sleeps */
+	link[0] = raw_link_create(bpf_map__fd(skel->maps.lab_link), 0xa);
+	need(link[0] >= 0, "link_create is %s", lab_number(link[0]));
+	need(sleeper_start(&s), "the program does not sleep");
+	check(sleeper_is_in(&s, "bpf__lab_ops_sleepable"), "no trampoline in the stack trace");
+	close(link[0]);
+	lab_sleep_ms(GRACE_PERIODS_MS);
+	check(kallsyms("bpf__lab_ops_") == 3, "%d ksyms while a program sleeps",
+	      kallsyms("bpf__lab_ops_"));
+	check(sleeper_is_in(&s, "bpf__lab_ops_sleepable"),
+	      "the trampoline is missing in the stack trace");
+	sleeper_wake(&s);
+	check(wait_for(!kallsyms("bpf__lab_ops_")), "%d ksyms after it returned",
+	      kallsyms("bpf__lab_ops_"));
+	lab_ops__destroy(skel);
+	close(s.dev);
 }
 
 /* A program sleeps while the last reference to everything goes. */
 static void sleeping_program(void)
 {
 	struct sleeper s = { .dev = lab_ops_open() };
-	pthread_t thread;
 	int link;
 	LOAD(skel, lab_ops);
 
 	need(make_ready(skel->maps.lab_link), "attach is %s", lab_number(-errno));
 	link = raw_link_create(bpf_map__fd(skel->maps.lab_link), 0xa);
 	need(link >= 0, "link_create is %s", lab_number(link));
-	pthread_create(&thread, NULL, sleeper, &s);
-	need(wait_for(ioctl(s.dev, LAB_OPS_WAITERS) == 1), "the program does not sleep");
+	need(sleeper_start(&s), "the program does not sleep");
 	close(link);
 	lab_ops__destroy(skel);
+	lab_sleep_ms(GRACE_PERIODS_MS);
+	check(sleeper_is_in(&s, "bpf__lab_ops_sleepable"),
+	      "the trampoline is missing in the stack trace");
+	sleeper_wake(&s);
 	check(wait_for(!kallsyms("bpf__lab_ops_")), "ksyms stay");
-	/* long enough for RCU and RCU Tasks, which do not wait for a sleeper */
-	lab_sleep_ms(3000);
-	puts("# the program wakes up and returns to its trampoline");
-	ioctl(s.dev, LAB_OPS_WAKE);
-	pthread_join(thread, NULL);
-	check_eq("the call", s.err, 0);
-	check_eq("the cookie", s.result, cookie(0xa));
 	close(s.dev);
 }
 
@@ -270,10 +346,12 @@ static void *racer(void *arg)
 		link = raw_link_create(r->map, i + 1);
 		if (link >= 0)
 			close(link);
-		else if (link == -EEXIST || link == -ENOSPC)
+		else if (link == -EEXIST || link == -EBUSY || link == -ENOSPC)
 			r->link_errors++;
 		else
 			r->unexpected = link;
+		if (i % 50 == 49)
+			printf("# %d of %d\n", i + 1, RACES);
 	}
 	return NULL;
 }
@@ -282,7 +360,7 @@ static void race(int map, const char *ksyms)
 {
 	struct racer r[2] = { { .map = map }, { .map = map } };
 	pthread_t thread[2];
-	int i;
+	int i, link;
 
 	for (i = 0; i < 2; i++)
 		pthread_create(&thread[i], NULL, racer, &r[i]);
@@ -290,6 +368,9 @@ static void race(int map, const char *ksyms)
 		pthread_join(thread[i], NULL);
 	for (i = 0; i < 2; i++)
 		check(!r[i].unexpected, "link_create is %s", lab_number(r[i].unexpected));
+	link = raw_link_create(map, 1);
+	check(link >= 0, "link_create after the race is %s", lab_number(link));
+	close(link);
 	check(wait_for(!strcmp(map_state(map), "READY/0")), "the map is left %s", map_state(map));
 	if (lab_has_cookie())
 		check(wait_for(!kallsyms(ksyms)), "%d ksyms stay", kallsyms(ksyms));
@@ -314,7 +395,17 @@ static void race_tcp(void)
 	tcp__destroy(skel);
 }
 
+static void race_scx(void)
+{
+	LOAD(skel, scx);
+
+	need(make_ready(skel->maps.scx_a), "attach is %s", lab_number(-errno));
+	race(bpf_map__fd(skel->maps.scx_a), "bpf__sched_ext_ops_");
+	scx__destroy(skel);
+}
+
 const struct lab_test lifetime_tests[] = {
+	{ "kallsyms-live", kallsyms_live },
 	{ "two-links-cookie", two_links_cookie },
 	{ "failing-attach", failing_attach },
 	{ "failing-reg", failing_reg },
@@ -324,5 +415,6 @@ const struct lab_test lifetime_tests[] = {
 	{ "sleeping-program", sleeping_program },
 	{ "race-lab-ops", race_lab_ops },
 	{ "race-tcp", race_tcp },
+	{ "race-scx", race_scx },
 	{}
 };
