@@ -72,9 +72,12 @@ impl Case {
         }
     }
 
-    /// Left out of the run without arguments.
+    /// Too large for a run without `--extended`.
     pub fn extended(&self) -> bool {
-        matches!(self, Case::Attach(s) if s.extended)
+        match self {
+            Case::Attach(s) => s.extended,
+            Case::Reach(_) => false,
+        }
     }
 
     /// Where it was read from.
