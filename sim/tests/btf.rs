@@ -150,7 +150,9 @@ fn what_is_not_btf_is_refused() {
 fn a_type_that_is_missing_is_named() {
     let btf = Btf::parse(V7_3).unwrap();
     let error = OpsType::read(&btf, "tcp_ops").unwrap_err();
-    assert!(matches!(&error, BtfError::Missing { name, .. } if name == "tcp_ops"));
+    assert!(
+        matches!(&error, BtfError::Missing { name, .. } if name == "struct_ops type `tcp_ops`")
+    );
     assert!(error.to_string().contains("tcp_congestion_ops"), "{error}");
     let empty = Btf::parse(&Extract::new().finish()).unwrap();
     assert!(

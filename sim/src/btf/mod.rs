@@ -74,8 +74,8 @@ pub enum BtfError {
         /// What is wrong.
         what: String,
     },
-    /// The struct is not there.
-    #[error("no struct `{name}` in it{hint}")]
+    /// It is not there.
+    #[error("no {name} in it{hint}")]
     Missing {
         /// What was looked for.
         name: String,
@@ -270,7 +270,7 @@ impl Btf {
     /// Size of a struct of the kernel, by name.
     pub fn struct_size(&self, name: &str) -> Result<usize, BtfError> {
         let id = self.find_struct(name).ok_or_else(|| BtfError::Missing {
-            name: name.to_owned(),
+            name: format!("struct `{name}`"),
             hint: String::new(),
         })?;
         Ok(self.size(id).unwrap_or(0))

@@ -40,21 +40,22 @@ pub enum MemberKind {
 impl OpsType {
     /// Reads it, or says what is missing.
     pub fn read(btf: &Btf, name: &str) -> Result<Self, BtfError> {
-        let missing = |name: String| {
+        let missing = || {
             let there = btf.ops_types();
             let hint = match there.is_empty() {
-                true => "; no struct_ops type is (modules have BTF of their own)".to_owned(),
-                false => format!("; struct_ops types that are: {}", there.join(", ")),
+                true => ", nor any other (modules have BTF of their own)".to_owned(),
+                false => format!("; there are {}", there.join(", ")),
             };
-            BtfError::Missing { name, hint }
+            BtfError::Missing {
+                name: format!("struct_ops type `{name}`"),
+                hint,
+            }
         };
-        let id = btf
-            .find_struct(name)
-            .ok_or_else(|| missing(name.to_owned()))?;
+        let id = btf.find_struct(name).ok_or_else(missing)?;
         let value = format!("bpf_struct_ops_{name}");
-        let value_id = btf.find_struct(&value).ok_or_else(|| missing(value))?;
+        let value_id = btf.find_struct(&value).ok_or_else(missing)?;
         let Type::Struct { fields, .. } = btf.get(id).1 else {
-            return Err(missing(name.to_owned()));
+            return Err(missing());
         };
         let members = fields
             .iter()

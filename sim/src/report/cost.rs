@@ -90,7 +90,7 @@ fn measured(cost: &TypeCost) -> String {
     let mut out = String::new();
     for m in &cost.measured {
         let mut text = format!(
-            "Measured on {}, {} maps with {} members: a map reports {} bytes, has {} image pages, takes {} bytes of \
+            "Measured on {}, {} maps with {} members: a map reports {} bytes, takes {} image page(s) and {} bytes of \
              slab memory, of which the memory cgroup is charged {}",
             m.kernel,
             m.maps,
@@ -113,7 +113,7 @@ fn measured(cost: &TypeCost) -> String {
             let slab = per_map.total() - per_map.pages * 4096;
             let _ = write!(
                 text,
-                " Computed for mainline: {} bytes reported, {} pages, {} bytes of slab.",
+                " Computed for mainline: {} bytes reported, {} page(s), {} bytes of slab.",
                 count(per_map.charged),
                 per_map.pages,
                 count(slab)
