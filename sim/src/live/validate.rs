@@ -36,6 +36,8 @@ pub struct Refused {
     pub event: Option<usize>,
     /// What the model would have allowed.
     pub why: String,
+    /// Another step must come first: this one was not tried.
+    pub blocked: bool,
 }
 
 /// What the search says.
@@ -398,7 +400,11 @@ impl Validator {
             .collect();
         if next.is_empty() {
             let why = self.end(at, recorded).err().unwrap_or_default();
-            return vec![Refused { event: None, why }];
+            return vec![Refused {
+                event: None,
+                why,
+                blocked: false,
+            }];
         }
         let refused = next.iter().map(|(task, event)| {
             let before = next
@@ -422,6 +428,7 @@ impl Validator {
             Refused {
                 event: Some(*event),
                 why,
+                blocked: before.is_some(),
             }
         });
         refused.collect()

@@ -216,10 +216,10 @@ fn locked(t: &Task, place: usize) -> Step<Option<MutexGuard<'_, Vec<Sock>>>> {
 /// The stack calls a member through a socket: it holds its algorithm, no RCU needed.
 pub(crate) fn sock_call(t: &Task, place: u8, member: u8) -> Step<i8> {
     let sock = usize::from(place);
-    let Some(mut socks) = locked(t, sock)? else {
-        return not_open(t, Pc::SockCall);
-    };
     t.begin(Pc::SockCall)?;
+    let Some(mut socks) = locked(t, sock)? else {
+        return Ok(not_open(t));
+    };
     t.ask(Ask {
         kind: OpKind::SockCall,
         arg: place,
@@ -250,19 +250,18 @@ pub(crate) fn sock_call(t: &Task, place: u8, member: u8) -> Step<i8> {
     finish(t)
 }
 
-/// The socket was closed before the operation began.
-fn not_open(t: &Task, pc: Pc) -> Step<i8> {
-    t.begin(pc)?;
+/// The socket is not open: the look is part of the open step.
+fn not_open(t: &Task) -> i8 {
     t.ask(Ask::default());
-    Ok(t.end_with(errno::EBADF))
+    t.end_with(errno::EBADF)
 }
 
 /// close(2) on a socket.
 pub(crate) fn sock_close(t: &Task, place: u8) -> Step<i8> {
-    let Some(mut socks) = locked(t, usize::from(place))? else {
-        return not_open(t, Pc::SockRelease);
-    };
     t.begin(Pc::SockRelease)?;
+    let Some(mut socks) = locked(t, usize::from(place))? else {
+        return Ok(not_open(t));
+    };
     t.ask(Ask {
         kind: OpKind::SockClose,
         arg: place,
