@@ -80,7 +80,7 @@ struct Place {
 
 /// What a recorded step leads to.
 enum Taken {
-    On(Place, Vec<Violation>),
+    On(Box<Place>, Vec<Violation>),
     /// The model met the fault.
     Fault(Vec<Violation>),
 }
@@ -153,6 +153,7 @@ impl Validator {
                         return Verdict::Accepted { order, broke };
                     }
                     Ok(Taken::On(next, violations)) => {
+                        let next = *next;
                         if !seen.insert(self.key(&next)) {
                             continue;
                         }
@@ -307,7 +308,7 @@ impl Validator {
         };
         place.done[task] += 1;
         bind(&mut place, &at.k, event, action)?;
-        Ok(Taken::On(place, report.violations))
+        Ok(Taken::On(Box::new(place), report.violations))
     }
 
     /// Whether the step left in the model what was seen.
