@@ -104,15 +104,18 @@ fn do_it(task: &Task, operation: Operation) {
 enum What {
     MapUpdate,
     LinkCreate,
+    /// Both: what it takes from an empty map to an attached one.
+    Attach,
     Detach,
     /// From the last close until everything is freed, grace periods and all.
     Release,
 }
 
 impl What {
-    const ALL: [What; 4] = [
+    const ALL: [What; 5] = [
         What::MapUpdate,
         What::LinkCreate,
+        What::Attach,
         What::Detach,
         What::Release,
     ];
@@ -121,6 +124,7 @@ impl What {
         match self {
             What::MapUpdate => "map_update",
             What::LinkCreate => "link_create",
+            What::Attach => "both",
             What::Detach => "link_detach",
             What::Release => "release",
         }
@@ -136,7 +140,8 @@ fn lives(what: What, members: usize, design: &Design, count: u64) -> Duration {
         let mut timed = |this: What, act: &dyn Fn()| {
             let start = Instant::now();
             act();
-            if this == what {
+            let part = what == What::Attach && matches!(this, What::MapUpdate | What::LinkCreate);
+            if this == what || part {
                 time += start.elapsed();
             }
         };

@@ -15,6 +15,9 @@ use crate::report::text::{count, plural};
 use crate::scenario::{InputError, Scenario};
 use crate::shipped;
 
+/// Rows of an example, up to the step that shows it.
+const ROWS: usize = 40;
+
 /// Runs rounds, prints what came of them.
 pub(super) fn stress(args: &Stress, format: Format) -> Result<Exit, Failure> {
     let design =
@@ -154,7 +157,14 @@ fn example_text(options: &Options<'_>, example: &Example) -> String {
     }
     if let Ok(machine) = Machine::new(example.recorded.world.clone(), options.design.clone()) {
         let rows = side::rows(&machine, &example.recorded, &example.verdict);
-        out += &format!("\n{}", side::table(&rows));
+        let broken = format!("BREAKS {}", finding.invariant.id());
+        let end = rows.iter().position(|r| r.model.contains(&broken));
+        let end = end.map_or(rows.len(), |i| i + 1);
+        let start = end.saturating_sub(ROWS);
+        if start > 0 {
+            out += &format!("\n  after {}:", plural(start, "step"));
+        }
+        out += &format!("\n{}", side::table(&rows[start..end]));
     }
     out
 }

@@ -51,11 +51,11 @@ impl Stats {
 
 thread_local! {
     /// `current`.
-    static CURRENT: Cell<*const Task> = Cell::new(std::ptr::null());
+    static CURRENT: Cell<*const Task> = const { Cell::new(std::ptr::null()) };
     /// `current->bpf_ctx`.
-    static BPF_CTX: Cell<*mut RunCtx> = Cell::new(std::ptr::null_mut());
+    static BPF_CTX: Cell<*mut RunCtx> = const { Cell::new(std::ptr::null_mut()) };
     /// `prog->active` of this CPU: programs with a recursion counter that are running.
-    static ACTIVE: RefCell<Vec<u64>> = RefCell::new(Vec::new());
+    static ACTIVE: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
 /// While it lives, the task is `current` on this thread.

@@ -311,7 +311,7 @@ fn operation(world: &mut World, kind: OpKind, rng: &mut fastrand::Rng) -> Option
         OpKind::MapClose => Operation::MapClose { map: below(maps)? },
         OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
             let map = below(maps)?;
-            let cookie = 1 + below(world.cookies.len() - 1).unwrap_or(u8::MAX);
+            let cookie = below(world.cookies.len() - 1).map_or(0, |c| c + 1);
             let link = links as u8;
             world.links.push(format!("l{}", links + 1));
             if kind == OpKind::LinkCreate {

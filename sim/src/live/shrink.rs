@@ -18,15 +18,16 @@ pub struct Rejected {
     pub verdict: Verdict,
 }
 
-/// Steps at which the search could not go on: the same ones mean the same rejection.
-fn at(events: &[Event], verdict: &Verdict) -> Vec<(Actor, String)> {
+/// Steps that the model refuses, and why: the same ones mean the same rejection.
+fn at(events: &[Event], verdict: &Verdict) -> Vec<(Actor, String, String)> {
     let Verdict::Rejected { refused, .. } = verdict else {
         return Vec::new();
     };
-    let stuck = refused.iter().filter_map(|r| r.event.map(|e| &events[e]));
-    let mut stuck: Vec<_> = stuck.map(|e| (e.actor, e.to_string())).collect();
-    stuck.sort();
+    let stuck = refused.iter().filter(|r| !r.blocked);
     stuck
+        .filter_map(|r| r.event.map(|e| (&events[e], &r.why)))
+        .map(|(e, why)| (e.actor, e.to_string(), why.clone()))
+        .collect()
 }
 
 /// Shrinks a rejection.

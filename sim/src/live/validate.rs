@@ -36,6 +36,8 @@ pub struct Refused {
     pub event: Option<usize>,
     /// What the model would have allowed.
     pub why: String,
+    /// Another step must come first: this one was not tried.
+    pub blocked: bool,
 }
 
 /// What the search says.
@@ -78,7 +80,7 @@ struct Place {
 
 /// What a recorded step leads to.
 enum Taken {
-    On(Place, Vec<Violation>),
+    On(Box<Place>, Vec<Violation>),
     /// The model met the fault.
     Fault(Vec<Violation>),
 }
@@ -151,6 +153,7 @@ impl Validator {
                         return Verdict::Accepted { order, broke };
                     }
                     Ok(Taken::On(next, violations)) => {
+                        let next = *next;
                         if !seen.insert(self.key(&next)) {
                             continue;
                         }
@@ -305,7 +308,7 @@ impl Validator {
         };
         place.done[task] += 1;
         bind(&mut place, &at.k, event, action)?;
-        Ok(Taken::On(place, report.violations))
+        Ok(Taken::On(Box::new(place), report.violations))
     }
 
     /// Whether the step left in the model what was seen.
@@ -398,7 +401,11 @@ impl Validator {
             .collect();
         if next.is_empty() {
             let why = self.end(at, recorded).err().unwrap_or_default();
-            return vec![Refused { event: None, why }];
+            return vec![Refused {
+                event: None,
+                why,
+                blocked: false,
+            }];
         }
         let refused = next.iter().map(|(task, event)| {
             let before = next
@@ -422,6 +429,7 @@ impl Validator {
             Refused {
                 event: Some(*event),
                 why,
+                blocked: before.is_some(),
             }
         });
         refused.collect()

@@ -192,8 +192,8 @@ pub(crate) fn tcp_set_congestion_control(t: &Task, name: u8) -> Step<i8> {
     finish(t)
 }
 
-/// The sockets, and whether this one is open in the process; if so, after lock_sock().
-fn locked(t: &Task, place: usize) -> Step<(MutexGuard<'_, Vec<Sock>>, bool)> {
+/// lock_sock() on an open socket of the process.
+fn locked(t: &Task, place: usize) -> Step<Option<MutexGuard<'_, Vec<Sock>>>> {
     let mut tries = 0;
     loop {
         let socks = t.rt.socks.lock();
@@ -201,8 +201,8 @@ fn locked(t: &Task, place: usize) -> Step<(MutexGuard<'_, Vec<Sock>>, bool)> {
             .get(place)
             .filter(|s| s.kdata.is_some() && s.fds & t.bit() != 0);
         match open {
-            None => return Ok((socks, false)),
-            Some(sock) if sock.busy.is_none() => return Ok((socks, true)),
+            None => return Ok(None),
+            Some(sock) if sock.busy.is_none() => return Ok(Some(socks)),
             Some(_) => {}
         }
         drop(socks);
@@ -216,11 +216,10 @@ fn locked(t: &Task, place: usize) -> Step<(MutexGuard<'_, Vec<Sock>>, bool)> {
 /// The stack calls a member through a socket: it holds its algorithm, no RCU needed.
 pub(crate) fn sock_call(t: &Task, place: u8, member: u8) -> Step<i8> {
     let sock = usize::from(place);
-    let (mut socks, open) = locked(t, sock)?;
-    if !open {
-        return not_open(t, Pc::SockCall);
-    }
     t.begin(Pc::SockCall)?;
+    let Some(mut socks) = locked(t, sock)? else {
+        return Ok(not_open(t));
+    };
     t.ask(Ask {
         kind: OpKind::SockCall,
         arg: place,
@@ -251,20 +250,18 @@ pub(crate) fn sock_call(t: &Task, place: u8, member: u8) -> Step<i8> {
     finish(t)
 }
 
-/// The socket was closed before the operation began; under the lock of the sockets, as an opening is.
-fn not_open(t: &Task, pc: Pc) -> Step<i8> {
-    t.begin(pc)?;
+/// The socket is not open: the look is part of the open step.
+fn not_open(t: &Task) -> i8 {
     t.ask(Ask::default());
-    Ok(t.end_with(errno::EBADF))
+    t.end_with(errno::EBADF)
 }
 
 /// close(2) on a socket.
 pub(crate) fn sock_close(t: &Task, place: u8) -> Step<i8> {
-    let (mut socks, open) = locked(t, usize::from(place))?;
-    if !open {
-        return not_open(t, Pc::SockRelease);
-    }
     t.begin(Pc::SockRelease)?;
+    let Some(mut socks) = locked(t, usize::from(place))? else {
+        return Ok(not_open(t));
+    };
     t.ask(Ask {
         kind: OpKind::SockClose,
         arg: place,
