@@ -13,6 +13,14 @@ use crate::shipped;
 /// Schedules of each scenario.
 const SCHEDULES: usize = 60;
 
+/// Runs `check` under so many random schedules. The search of the model needs more stack than shuttle gives.
+fn schedules(check: impl Fn() + Send + Sync + 'static, count: usize) {
+    let mut config = shuttle::Config::new();
+    config.stack_size = 4 << 20;
+    let scheduler = shuttle::scheduler::RandomScheduler::new(count);
+    shuttle::Runner::new(scheduler, config).run(check);
+}
+
 /// Every schedule is explained by the model, and breaks nothing that is not expected.
 fn explore(scenario: &'static str, design: fn() -> Design) {
     let check = move || {
@@ -40,7 +48,7 @@ fn explore(scenario: &'static str, design: fn() -> Design) {
             }
         }
     };
-    shuttle::check_random(check, SCHEDULES);
+    schedules(check, SCHEDULES);
 }
 
 #[test]
@@ -97,6 +105,6 @@ fn random_worlds() {
                 panic!("{}", side::table(&rows));
             }
         };
-        shuttle::check_random(check, 20);
+        schedules(check, 20);
     }
 }
