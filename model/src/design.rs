@@ -84,12 +84,98 @@ choice!(
 choice!(
     /// How a program finds the instance for which it was called.
     Identity, "identity", {
-        None = "none": "it cannot",
+        None = "none": "it cannot: a kfunc takes the only scheduler there may be, scx_root",
         Cookie = "cookie": "bpf_get_attach_cookie() reads what link_create was given",
-        MapId = "map-id": "the struct_ops map's id",
-        MapExtra = "map-extra": "a cookie given at map creation",
-        ThisPointer = "this-pointer": "a pointer to kdata stored in the program at map_update",
-        Association = "association": "BPF_PROG_ASSOC_STRUCT_OPS",
+        MapId = "map-id": "the struct_ops map's id is the scheduler's",
+        MapExtra = "map-extra": "bpf_get_attach_cookie() reads the cookie given at map creation",
+        ThisPointer = "this-pointer": "map_update stores a pointer to kdata in every struct_ops program",
+        Association = "association": "map_update ties struct_ops programs to their map, BPF_PROG_ASSOC_STRUCT_OPS others",
+    }
+);
+choice!(
+    /// Where a program finds the map's id.
+    MapIdIn, "map-id-in", {
+        Global = "global": "in a global variable, stored by the loader",
+        Slot = "slot": "in the cookie slot of the struct_ops trampolines, put there by the kernel; elsewhere in a global variable",
+    }
+);
+choice!(
+    /// Who reads the cookie.
+    CookieRead, "cookie-read", {
+        Ctx = "ctx": "the program, with a helper that takes its ctx: code without a ctx is refused",
+        Current = "current": "the kfunc, from current->bpf_ctx, whosever it is",
+    }
+);
+choice!(
+    /// What enabling a scheduler does when another one has the same cookie or map_extra.
+    SameKey, "same-key", {
+        Refuse = "refuse": "it fails with -EEXIST",
+        First = "first": "it succeeds, and lookups find the first one",
+    }
+);
+choice!(
+    /// What becomes of the pointer in a struct_ops program when a second map takes the program.
+    AssocShare, "assoc-share", {
+        Poison = "poison": "POISON, for the rest of the program's life: lookups find nothing",
+        KeepFirst = "keep-first": "it silently stays with the first map",
+        Overwrite = "overwrite": "it silently moves to the second map",
+        Refuse = "refuse": "it stays, and the second map_update fails with -EINVAL",
+    }
+);
+choice!(
+    /// What freeing a map does to POISON.
+    AssocFree, "assoc-free", {
+        KeepPoison = "keep-poison": "nothing",
+        ClearPoison = "clear-poison": "it is cleared like a pointer to the map",
+    }
+);
+choice!(
+    /// Who holds the map for a program that BPF_PROG_ASSOC_STRUCT_OPS has tied to it.
+    AssocRef, "assoc-ref", {
+        Command = "command": "the command takes a reference, the freeing of the program drops it",
+        Getter = "getter": "nobody: the getter takes a reference, and its caller drops it",
+    }
+);
+choice!(
+    /// What the getter does to the map's reference count, beside what assoc-ref=getter asks for.
+    AssocGet, "assoc-get", {
+        Plain = "plain": "nothing",
+        Put = "put": "its caller drops a reference that the getter did not take",
+    }
+);
+choice!(
+    /// What tying a program to the map it is tied to already does.
+    AssocAgain, "assoc-again", {
+        Same = "same": "it returns 0 and changes nothing",
+        Counted = "counted": "it takes another map reference",
+    }
+);
+choice!(
+    /// How often a map_update that fails puts the programs that it has taken.
+    AssocUndo, "assoc-undo", {
+        Once = "once": "once",
+        Twice = "twice": "twice",
+    }
+);
+choice!(
+    /// When the pointers to a map are cleared that is being freed.
+    AssocClear, "assoc-clear", {
+        BeforeGp = "before-gp": "before the grace period that precedes the free",
+        AfterGp = "after-gp": "after it, when the memory goes",
+    }
+);
+choice!(
+    /// When the this-pointer is cleared.
+    ThisClear, "this-clear", {
+        MapFree = "map-free": "when the map is freed",
+        Detach = "detach": "at link_detach already",
+    }
+);
+choice!(
+    /// What a kfunc does for a program that names no scheduler.
+    Fallback, "fallback", {
+        None = "none": "nothing",
+        Root = "root": "it takes the root scheduler, unless that one takes sub-schedulers (Linux 7.x)",
     }
 );
 choice!(
@@ -159,8 +245,110 @@ choice!(
         ExtraPut = "extra-put": "link_create puts the map once too often",
         LostCallback = "lost-callback": "the grace period before bpf_struct_ops_map_free() never ends",
         ForeignUnreg = "foreign-unreg": "unreg() of a list takes the oldest entry, whosever it is",
+        NoDeadCheck = "no-dead-check": "lookups do not ask whether the scheduler is dead",
+        StaleEntry = "stale-entry": "a scheduler is freed without leaving the table of identities",
     }
 );
+
+/// How a kfunc finds the scheduler of the program that calls it: the choices behind [`Identity`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// Where a program finds the map's id.
+    pub map_id_in: MapIdIn,
+    /// Who reads the cookie.
+    pub cookie_read: CookieRead,
+    /// Two schedulers with one key.
+    pub same_key: SameKey,
+    /// One struct_ops program in two maps.
+    pub assoc_share: AssocShare,
+    /// POISON when a map is freed.
+    pub assoc_free: AssocFree,
+    /// Who holds the map for other programs.
+    pub assoc_ref: AssocRef,
+    /// The getter and references.
+    pub assoc_get: AssocGet,
+    /// The same association again.
+    pub assoc_again: AssocAgain,
+    /// A map_update that fails.
+    pub assoc_undo: AssocUndo,
+    /// Pointers to a map that goes.
+    pub assoc_clear: AssocClear,
+    /// When the this-pointer is cleared.
+    pub this_clear: ThisClear,
+    /// Programs that name no scheduler.
+    pub fallback: Fallback,
+}
+
+impl Lookup {
+    /// The keys of the choices here.
+    const KEYS: [&str; 12] = [
+        MapIdIn::KEY,
+        CookieRead::KEY,
+        SameKey::KEY,
+        AssocShare::KEY,
+        AssocFree::KEY,
+        AssocRef::KEY,
+        AssocGet::KEY,
+        AssocAgain::KEY,
+        AssocUndo::KEY,
+        AssocClear::KEY,
+        ThisClear::KEY,
+        Fallback::KEY,
+    ];
+
+    /// Whether the choice with this key makes a difference under an identity.
+    pub fn matters(key: &str, identity: Identity) -> bool {
+        if !Self::KEYS.contains(&key) {
+            return true;
+        }
+        match identity {
+            Identity::None => false,
+            Identity::Cookie | Identity::MapExtra => {
+                [CookieRead::KEY, SameKey::KEY, Fallback::KEY].contains(&key)
+            }
+            Identity::MapId => [MapIdIn::KEY, CookieRead::KEY, Fallback::KEY].contains(&key),
+            Identity::ThisPointer => [
+                AssocShare::KEY,
+                AssocFree::KEY,
+                AssocUndo::KEY,
+                AssocClear::KEY,
+                ThisClear::KEY,
+                Fallback::KEY,
+            ]
+            .contains(&key),
+            Identity::Association => key == Fallback::KEY || key.starts_with("assoc-"),
+        }
+    }
+
+    /// What the proposal behind an identity chose.
+    pub const fn of(identity: Identity) -> Self {
+        let plain = Lookup {
+            map_id_in: MapIdIn::Global,
+            cookie_read: CookieRead::Ctx,
+            same_key: SameKey::Refuse,
+            assoc_share: AssocShare::Poison,
+            assoc_free: AssocFree::KeepPoison,
+            assoc_ref: AssocRef::Command,
+            assoc_get: AssocGet::Plain,
+            assoc_again: AssocAgain::Same,
+            assoc_undo: AssocUndo::Once,
+            assoc_clear: AssocClear::BeforeGp,
+            this_clear: ThisClear::MapFree,
+            fallback: Fallback::None,
+        };
+        match identity {
+            Identity::ThisPointer => Lookup {
+                assoc_share: AssocShare::Refuse,
+                ..plain
+            },
+            Identity::Association => Lookup {
+                fallback: Fallback::Root,
+                ..plain
+            },
+            _ => plain,
+        }
+    }
+}
 
 /// One way to attach struct_ops programs: every choice made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,6 +369,8 @@ pub struct Design {
     pub links: Links,
     /// How a program finds its instance.
     pub identity: Identity,
+    /// How a kfunc finds the scheduler of the program that calls it.
+    pub lookup: Lookup,
     /// Where validate() runs.
     pub validate: Validate,
     /// When image pages are freed.
@@ -298,6 +488,29 @@ pub const PRESETS: &[(&str, &str)] = &[
          count it; it is freed in deferred work after the grace periods that its members need. validate() \
          stays in map_update. link_update keeps the link's cookie and builds a new attachment.",
     ),
+    (
+        "map-id",
+        "Asked for in the RFC's review: the id of the struct_ops map is the scheduler's id, and its loader stores \
+         it in a global variable of its programs (bpf_struct_ops_id() is in 7.x). Attaches as mainline does.",
+    ),
+    (
+        "map-extra",
+        "Asked for in the RFC's review: the cookie is given at map creation, as map_extra, so that map_update \
+         can go on generating trampolines. Programs of other types get theirs where they are attached. Attaches \
+         as mainline does.",
+    ),
+    (
+        "this-pointer",
+        "The series of June 2025: map_update stores a pointer to the map's kdata in each of its struct_ops \
+         programs, and a kfunc is handed its caller. Programs of other types have no pointer. Attaches as \
+         mainline does.",
+    ),
+    (
+        "association",
+        "Linux 7.x: map_update ties struct_ops programs to their map, BPF_PROG_ASSOC_STRUCT_OPS any other \
+         program to one, and bpf_prog_get_assoc_struct_ops() finds the map from a kfunc. A program of two maps \
+         is poisoned. Attaches as mainline does.",
+    ),
 ];
 
 impl Design {
@@ -312,6 +525,7 @@ impl Design {
             kallsyms: KsymTime::AfterReg,
             links: Links::Many,
             identity: Identity::None,
+            lookup: Lookup::of(Identity::None),
             validate: Validate::MapUpdate,
             free: Free::WithMap,
             count: Count::Map,
@@ -330,6 +544,7 @@ impl Design {
             name: "rfc".into(),
             build: Build::LinkCreate,
             identity: Identity::Cookie,
+            lookup: Lookup::of(Identity::Cookie),
             validate: Validate::LinkCreate,
             free: Free::AtOnce,
             ..Self::mainline()
@@ -356,6 +571,7 @@ impl Design {
             kallsyms: KsymTime::BeforeReg,
             links: Links::Many,
             identity: Identity::Cookie,
+            lookup: Lookup::of(Identity::Cookie),
             validate: Validate::MapUpdate,
             free: Free::Deferred,
             count: Count::Attachment,
@@ -368,14 +584,49 @@ impl Design {
         }
     }
 
+    /// Mainline's attach path with another way to find a scheduler.
+    fn mainline_with(name: &str, identity: Identity) -> Self {
+        Design {
+            name: name.into(),
+            identity,
+            lookup: Lookup::of(identity),
+            ..Self::mainline()
+        }
+    }
+
     /// Every preset, in the order of [`PRESETS`].
     pub fn presets() -> Vec<Self> {
+        let mut presets = Self::attach_paths();
+        presets.extend([
+            Self::mainline_with("map-id", Identity::MapId),
+            Self::mainline_with("map-extra", Identity::MapExtra),
+            Self::mainline_with("this-pointer", Identity::ThisPointer),
+            Self::mainline_with("association", Identity::Association),
+        ]);
+        presets
+    }
+
+    /// The presets that have an attach path of their own.
+    pub fn attach_paths() -> Vec<Self> {
         vec![
             Self::mainline(),
             Self::rfc(),
             Self::rfc_one_link(),
             Self::link_owned(),
         ]
+    }
+
+    /// Differs from mainline only in how a program finds its scheduler.
+    pub fn attaches_as_mainline(&self) -> bool {
+        let mainline = Self::mainline();
+        self.identity != mainline.identity
+            && *self
+                == Design {
+                    name: self.name.clone(),
+                    identity: self.identity,
+                    lookup: self.lookup,
+                    ..mainline
+                }
     }
 
     /// Reads `PRESET[,KEY=VALUE]...`.
@@ -433,8 +684,10 @@ impl Design {
             ($($t:ident),+) => { vec![$(($t::KEY, $t::VALUES.iter().map(|v| (v.0, v.2)).collect())),+] };
         }
         all!(
-            Build, Owner, KdataOwner, KsymOwner, KsymTime, Links, Identity, Validate, Free, Count,
-            ProgOwner, Grace, Wait, SameMap, OwnerCheck, Twin
+            Build, Owner, KdataOwner, KsymOwner, KsymTime, Links, Identity, MapIdIn, CookieRead,
+            SameKey, AssocShare, AssocFree, AssocRef, AssocGet, AssocAgain, AssocUndo, AssocClear,
+            ThisClear, Fallback, Validate, Free, Count, ProgOwner, Grace, Wait, SameMap,
+            OwnerCheck, Twin
         )
     }
 
@@ -448,6 +701,18 @@ impl Design {
             (KsymTime::KEY, self.kallsyms.as_str()),
             (Links::KEY, self.links.as_str()),
             (Identity::KEY, self.identity.as_str()),
+            (MapIdIn::KEY, self.lookup.map_id_in.as_str()),
+            (CookieRead::KEY, self.lookup.cookie_read.as_str()),
+            (SameKey::KEY, self.lookup.same_key.as_str()),
+            (AssocShare::KEY, self.lookup.assoc_share.as_str()),
+            (AssocFree::KEY, self.lookup.assoc_free.as_str()),
+            (AssocRef::KEY, self.lookup.assoc_ref.as_str()),
+            (AssocGet::KEY, self.lookup.assoc_get.as_str()),
+            (AssocAgain::KEY, self.lookup.assoc_again.as_str()),
+            (AssocUndo::KEY, self.lookup.assoc_undo.as_str()),
+            (AssocClear::KEY, self.lookup.assoc_clear.as_str()),
+            (ThisClear::KEY, self.lookup.this_clear.as_str()),
+            (Fallback::KEY, self.lookup.fallback.as_str()),
             (Validate::KEY, self.validate.as_str()),
             (Free::KEY, self.free.as_str()),
             (Count::KEY, self.count.as_str()),
@@ -489,7 +754,22 @@ impl Design {
             KsymOwner::KEY => self.ksyms = KsymOwner::parse(value)?,
             KsymTime::KEY => self.kallsyms = KsymTime::parse(value)?,
             Links::KEY => self.links = Links::parse(value)?,
-            Identity::KEY => self.identity = Identity::parse(value)?,
+            Identity::KEY => {
+                self.identity = Identity::parse(value)?;
+                self.lookup = Lookup::of(self.identity);
+            }
+            MapIdIn::KEY => self.lookup.map_id_in = MapIdIn::parse(value)?,
+            CookieRead::KEY => self.lookup.cookie_read = CookieRead::parse(value)?,
+            SameKey::KEY => self.lookup.same_key = SameKey::parse(value)?,
+            AssocShare::KEY => self.lookup.assoc_share = AssocShare::parse(value)?,
+            AssocFree::KEY => self.lookup.assoc_free = AssocFree::parse(value)?,
+            AssocRef::KEY => self.lookup.assoc_ref = AssocRef::parse(value)?,
+            AssocGet::KEY => self.lookup.assoc_get = AssocGet::parse(value)?,
+            AssocAgain::KEY => self.lookup.assoc_again = AssocAgain::parse(value)?,
+            AssocUndo::KEY => self.lookup.assoc_undo = AssocUndo::parse(value)?,
+            AssocClear::KEY => self.lookup.assoc_clear = AssocClear::parse(value)?,
+            ThisClear::KEY => self.lookup.this_clear = ThisClear::parse(value)?,
+            Fallback::KEY => self.lookup.fallback = Fallback::parse(value)?,
             Validate::KEY => self.validate = Validate::parse(value)?,
             Free::KEY => self.free = Free::parse(value)?,
             Count::KEY => self.count = Count::parse(value)?,
@@ -580,12 +860,69 @@ impl Design {
                 "free=at-once frees what an attach has generated, and build=map_update generates nothing there",
             );
         }
-        if !matches!(self.identity, Identity::None | Identity::Cookie) {
-            return nonsense(
-                "this identity needs lookups by schedulers, which the model does not have",
+        self.check_lookup().map_or(Ok(()), nonsense)
+    }
+
+    /// Why the choices of [`Lookup`] contradict the identity, if they do.
+    fn check_lookup(&self) -> Option<&'static str> {
+        let (identity, lookup) = (self.identity, self.lookup);
+        let slot = match identity {
+            Identity::Cookie | Identity::MapExtra => true,
+            Identity::MapId => lookup.map_id_in == MapIdIn::Slot,
+            _ => false,
+        };
+        let pointer = matches!(identity, Identity::ThisPointer | Identity::Association);
+        let keyed = matches!(identity, Identity::Cookie | Identity::MapExtra);
+        if lookup.map_id_in == MapIdIn::Slot && identity != Identity::MapId {
+            return Some(
+                "map-id-in=slot puts a map's id where cookies are, and only identity=map-id has the id",
             );
         }
-        Ok(())
+        if lookup.cookie_read == CookieRead::Current && !slot {
+            return Some(
+                "cookie-read=current reads a cookie slot, and under this identity nothing of use is in it",
+            );
+        }
+        if lookup.same_key != SameKey::Refuse && !keyed {
+            return Some(
+                "same-key asks what two equal cookies do, and under this identity users give none",
+            );
+        }
+        if !pointer
+            && (lookup.assoc_share != AssocShare::Poison
+                || lookup.assoc_free != AssocFree::KeepPoison
+                || lookup.assoc_undo != AssocUndo::Once
+                || lookup.assoc_clear != AssocClear::BeforeGp)
+        {
+            return Some(
+                "assoc-... is about the pointer from a program to its map, which only identity=association and identity=this-pointer have",
+            );
+        }
+        if identity != Identity::Association
+            && (lookup.assoc_ref != AssocRef::Command
+                || lookup.assoc_get != AssocGet::Plain
+                || lookup.assoc_again != AssocAgain::Same)
+        {
+            return Some(
+                "assoc-ref, assoc-get and assoc-again are about BPF_PROG_ASSOC_STRUCT_OPS, which only identity=association has",
+            );
+        }
+        if lookup.assoc_free == AssocFree::ClearPoison && lookup.assoc_share != AssocShare::Poison {
+            return Some(
+                "assoc-free=clear-poison needs POISON, which only assoc-share=poison makes",
+            );
+        }
+        if lookup.this_clear == ThisClear::Detach && identity != Identity::ThisPointer {
+            return Some(
+                "this-clear is about the this-pointer, which only identity=this-pointer has",
+            );
+        }
+        if lookup.fallback == Fallback::Root && identity == Identity::None {
+            return Some(
+                "fallback=root is for programs that name no scheduler, and under identity=none nobody names one",
+            );
+        }
+        None
     }
 }
 
@@ -622,5 +959,7 @@ mod tests {
         assert!(text("rfc,links=two").contains("expected one of many, one"));
         assert!(text("rfc,one").contains("KEY=VALUE"));
         assert!(text("mainline,identity=cookie").contains("makes no sense"));
+        assert!(text("rfc,assoc-share=poison,assoc-free=clear-poison").contains("makes no sense"));
+        assert!(text("mainline,cookie-read=current").contains("nothing of use"));
     }
 }

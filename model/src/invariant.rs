@@ -100,6 +100,26 @@ invariants! {
         "Detaching one attachment never takes down another one's registration."
         / "What a subsystem does on its own: sched_ext of 6.12 breaks this under every design (scenario stale-scheduler-link, run under mainline only), and the struct_ops core cannot prevent it."
         / "an unreg() takes down its own registration";
+    CookieReachability "cookie-reachability" "reach"
+        "A program that runs on behalf of an enabled scheduler finds that scheduler."
+        / "The attach path, which has no schedulers. What is found while the own scheduler is not enabled."
+        / "a program finds its own scheduler";
+    NoOtherScheduler "no-other-scheduler" "other"
+        "A program never finds a scheduler on whose behalf it does not run."
+        / "The attach path, which has no schedulers."
+        / "a program asks while another scheduler is enabled";
+    NoDeadScheduler "no-dead-scheduler" "dead"
+        "A program never finds a scheduler that is disabled."
+        / "The attach path, which has no schedulers. A scheduler that dies after it was found: the kfunc's RCU section covers that."
+        / "a program asks after a scheduler has died";
+    NoFreedScheduler "no-freed-scheduler" "freed"
+        "Nobody follows a pointer to a scheduler, map or program whose memory is gone, on the way to a scheduler."
+        / "The attach path, where no-use-after-free says the same of its objects."
+        / "a program asks after a scheduler or a map was freed";
+    AssocRules "assoc-rules" "assoc"
+        "POISON stays, asking and tying again change no reference count, and every count equals the number of holders."
+        / "Designs without a pointer from program to map."
+        / "a map is tied to a program that is tied already, or a pointer is followed";
 }
 
 impl Invariant {
@@ -108,9 +128,21 @@ impl Invariant {
         Self::ALL.iter().copied().find(|i| i.id() == id)
     }
 
+    /// Judged by looking schedulers up (`reach`), not by the attach path.
+    pub fn of_lookups(self) -> bool {
+        self >= Invariant::CookieReachability
+    }
+
     /// Whether a design promises anything here.
     pub fn applies(self, design: &Design) -> bool {
-        self != Invariant::CookieFidelity || design.identity != Identity::None
+        match self {
+            Invariant::CookieFidelity => design.identity == Identity::Cookie,
+            Invariant::AssocRules => matches!(
+                design.identity,
+                Identity::ThisPointer | Identity::Association
+            ),
+            _ => true,
+        }
     }
 }
 

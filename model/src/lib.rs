@@ -18,6 +18,7 @@ mod mover;
 pub mod pack;
 pub mod pc;
 mod proc;
+pub mod reach;
 pub mod step;
 mod subsys;
 pub mod table;

@@ -40,7 +40,7 @@ fn world(subsystem: u8, cpus: usize) -> World {
 }
 
 fn machine(design: u8, subsystem: u8, cpus: usize) -> Machine {
-    let presets = Design::presets();
+    let presets = Design::attach_paths();
     let design = presets[usize::from(design) % presets.len()].clone();
     Machine::new(world(subsystem, cpus), design).expect("there is no set-up")
 }

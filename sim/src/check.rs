@@ -7,7 +7,7 @@ use struct_ops_model::{Design, Invariant, Pc, Violation};
 use crate::engine::{self, Incomplete, Options, Progress};
 use crate::explore::{Explored, Reductions, unmerge};
 use crate::scenario::{InputError, Scenario};
-use crate::verdict::{Bound, Counterexample, Run};
+use crate::verdict::{Bound, Counterexample, Path, Run};
 
 /// How to explore.
 #[derive(Clone, Copy, Debug)]
@@ -116,16 +116,23 @@ pub fn check(
             "violated"
         );
         let transitions = actions.len();
-        found.push(Counterexample {
-            violation,
-            transitions,
-            actions: unmerge(&explored.machine, &actions),
-        });
+        let actions = unmerge(&explored.machine, &actions);
+        found.push((transitions, actions.len(), violation, actions));
     }
-    found.sort_by_key(|c| (c.transitions, c.actions.len(), c.violation));
+    found.sort_by_key(|(transitions, steps, violation, _)| (*transitions, *steps, *violation));
+    let found = found
+        .into_iter()
+        .map(|(transitions, steps, violation, actions)| Counterexample {
+            invariant: violation.invariant,
+            place: violation.step.info().map(|i| (i.name, i.function)),
+            transitions,
+            steps,
+            path: Path::Attach(violation, actions),
+        });
     Ok(Run {
         scenario: scenario.name.clone(),
         design: design.clone(),
+        lookups: false,
         expected: scenario
             .expectation(&design.name)
             .map(<[Invariant]>::to_vec),
@@ -136,7 +143,7 @@ pub fn check(
         bytes_per_state: outcome.bytes_per_state,
         witnesses: outcome.witnesses[..Invariant::ALL.len()].to_vec(),
         taken: explored.taken(),
-        found,
+        found: found.collect(),
         bound: outcome.incomplete.map(|why| match why {
             Incomplete::MaxStates => Bound::MaxStates,
             Incomplete::Stopped => Bound::Interrupted,

@@ -2,15 +2,20 @@
 //! reports and the command line around the model of `struct_ops_model`.
 
 pub mod action;
+pub mod btf;
 pub mod check;
 pub mod cli;
+pub mod cost;
 pub mod engine;
 pub mod explore;
+pub mod live;
 pub mod random;
+pub mod reach;
 pub mod report;
 pub mod scenario;
 pub mod schedule;
 pub mod shipped;
 pub mod trace;
 pub mod tracefile;
+pub mod tramp;
 pub mod verdict;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use include_dir::{Dir, include_dir};
 
-use crate::scenario::{InputError, Scenario, close};
+use crate::scenario::{Case, InputError, Scenario, close};
 
 static SCENARIOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/scenarios");
 
@@ -24,26 +24,48 @@ pub fn names() -> Vec<&'static str> {
     files().into_iter().map(|f| f.0).collect()
 }
 
-/// Every shipped scenario.
+/// Every shipped scenario, those about the attach path first.
 ///
 /// # Errors
 /// The first mistake in a file: not a user's, but theirs to see.
-pub fn all() -> Result<Vec<Scenario>, InputError> {
-    files()
+pub fn all() -> Result<Vec<Case>, InputError> {
+    let mut cases = files()
         .into_iter()
         .map(|(name, text)| parse(name, text))
-        .collect()
+        .collect::<Result<Vec<Case>, _>>()?;
+    cases.sort_by_key(|case| matches!(case, Case::Reach(_)));
+    Ok(cases)
 }
 
-fn parse(name: &str, text: &str) -> Result<Scenario, InputError> {
-    Scenario::parse(name, &format!("{name}.toml"), text).map(|s| Scenario { shipped: true, ..s })
+fn parse(name: &str, text: &str) -> Result<Case, InputError> {
+    let mut case = Case::parse(name, &format!("{name}.toml"), text)?;
+    match &mut case {
+        Case::Attach(s) => s.shipped = true,
+        Case::Reach(s) => s.shipped = true,
+    }
+    Ok(case)
 }
 
-/// A scenario by the name of a shipped one, or by the path of a file.
+/// A scenario about the attach path, by the name of a shipped one or by the path of a file.
+///
+/// # Errors
+/// The mistake in the file, that there is none, or that it is of the other kind.
+pub fn find(what: &str) -> Result<Scenario, InputError> {
+    match find_case(what)? {
+        Case::Attach(scenario) => Ok(*scenario),
+        Case::Reach(scenario) => {
+            let message =
+                "kind = \"reach\": only `check`, `explain` and `replay` know this kind of scenario";
+            Err(InputError::whole(&scenario.file, message))
+        }
+    }
+}
+
+/// A scenario of either kind, by the name of a shipped one or by the path of a file.
 ///
 /// # Errors
 /// The mistake in the file, or that there is none.
-pub fn find(what: &str) -> Result<Scenario, InputError> {
+pub fn find_case(what: &str) -> Result<Case, InputError> {
     if let Some((name, text)) = files().into_iter().find(|f| f.0 == what) {
         return parse(name, text);
     }
@@ -59,7 +81,7 @@ pub fn find(what: &str) -> Result<Scenario, InputError> {
     let name = path
         .file_stem()
         .map_or(what.into(), |s| s.to_string_lossy());
-    Scenario::parse(&name, what, &text)
+    Case::parse(&name, what, &text)
 }
 
 /// Reads a text file that a user named.

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use struct_ops_model::reach::Kind;
 use struct_ops_model::{Action, Design, Machine};
 
 use crate::action;
 use crate::check::setup_error;
-use crate::scenario::{InputError, Scenario};
+use crate::reach::{self, Help};
+use crate::scenario::{InputError, ReachScenario, Scenario, unknown, unknown_program};
 use crate::trace::{NotEnabled, Trace, trace};
 
 /// The version of the file format.
@@ -27,6 +29,152 @@ struct File {
 struct Embedded {
     name: String,
     toml: String,
+}
+
+/// A trace file of a lookup.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReachFile {
+    schema: u32,
+    reach: Subject,
+    design: String,
+    actions: Vec<String>,
+}
+
+/// Where schedulers were looked up.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, untagged)]
+pub enum Subject {
+    /// In a scenario.
+    Scenario {
+        /// Its name.
+        name: String,
+        /// Its text.
+        toml: String,
+    },
+    /// In the universe of a cell.
+    Cell {
+        /// The kind of program.
+        program: String,
+        /// The loader's help.
+        help: String,
+        /// One object file serves both schedulers.
+        shared: bool,
+    },
+}
+
+impl Subject {
+    /// A scenario.
+    pub fn scenario(name: &str, toml: &str) -> Self {
+        Subject::Scenario {
+            name: name.into(),
+            toml: toml.into(),
+        }
+    }
+
+    /// A cell.
+    pub fn cell(cell: &reach::Cell) -> Self {
+        Subject::Cell {
+            program: cell.kind.to_string(),
+            help: cell.help.word().into(),
+            shared: cell.shared,
+        }
+    }
+
+    /// What to call it, and what there is.
+    fn world(
+        &self,
+        path: &str,
+        design: &Design,
+    ) -> Result<(String, reach::ModelWorld), InputError> {
+        match self {
+            Subject::Scenario { name, toml } => {
+                let inner = format!("{path} (scenario {name})");
+                let scenario = ReachScenario::parse(name, &inner, toml)?;
+                Ok((
+                    format!("{name}: {}", scenario.title),
+                    scenario.world(design),
+                ))
+            }
+            Subject::Cell {
+                program,
+                help,
+                shared,
+            } => {
+                let kind = Kind::parse(program)
+                    .ok_or_else(|| InputError::whole(path, unknown_program(program)))?;
+                let helps = Help::of(design, kind);
+                let words = || helps.iter().map(|h| h.word());
+                let found = helps.iter().find(|h| h.word() == help);
+                let found =
+                    found.ok_or_else(|| InputError::whole(path, unknown("help", help, words())))?;
+                let world = reach::universe(design, kind, *found, *shared);
+                Ok((program.clone(), world))
+            }
+        }
+    }
+}
+
+/// A trace file of a lookup, carried out again.
+#[derive(Debug)]
+pub struct ReachReplayed {
+    /// What it is about.
+    pub name: String,
+    /// The design.
+    pub design: Design,
+    /// What happened.
+    pub trace: reach::Trace,
+}
+
+/// Writes a trace file of a lookup.
+///
+/// # Errors
+/// What the system says.
+pub fn save_reach(
+    path: &Path,
+    subject: Subject,
+    design: &Design,
+    actions: &[struct_ops_model::reach::Action],
+) -> Result<(), InputError> {
+    let file = ReachFile {
+        schema: SCHEMA,
+        reach: subject,
+        design: design.name.clone(),
+        actions: actions.iter().map(|a| reach::action::write(*a)).collect(),
+    };
+    write(path, &file)
+}
+
+/// Carries a trace file of a lookup out; `None` if it is of the other kind.
+///
+/// # Errors
+/// Where the file is wrong, or which action could not be taken and which ones could.
+pub fn replay_reach(path: &str, text: &str) -> Result<Option<ReachReplayed>, InputError> {
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|e| json_error(path, text, &e))?;
+    if value.get("reach").is_none() {
+        return Ok(None);
+    }
+    let file: ReachFile = serde_json::from_str(text).map_err(|e| json_error(path, text, &e))?;
+    schema(path, file.schema)?;
+    let design = Design::parse(&file.design).map_err(|e| InputError::whole(path, e.to_string()))?;
+    let (name, world) = file.reach.world(path, &design)?;
+    let mut actions = Vec::new();
+    for (i, line) in file.actions.iter().enumerate() {
+        let action = reach::action::read(line);
+        actions.push(action.map_err(|e| InputError::whole(path, format!("step {}: {e}", i + 1)))?);
+    }
+    let machine = struct_ops_model::reach::Reach::new(world, design.clone());
+    let trace = reach::replay(&machine, &actions).map_err(|(step, enabled)| {
+        let enabled = enabled.into_iter().map(reach::action::write).collect();
+        let found = reach::action::write(actions[step - 1]);
+        InputError::whole(path, impossible(step, &found, enabled))
+    })?;
+    Ok(Some(ReachReplayed {
+        name,
+        design,
+        trace,
+    }))
 }
 
 /// A trace file, understood and carried out again.
@@ -59,13 +207,17 @@ pub fn save(
         design: design.name.clone(),
         actions: actions.iter().map(|a| action::write(*a)).collect(),
     };
+    write(path, &file)
+}
+
+fn write(path: &Path, file: &impl Serialize) -> Result<(), InputError> {
     let error = |e: &dyn std::fmt::Display| {
         InputError::whole(
             &path.display().to_string(),
             format!("cannot be written: {e}"),
         )
     };
-    let text = serde_json::to_string_pretty(&file).map_err(|e| error(&e))?;
+    let text = serde_json::to_string_pretty(file).map_err(|e| error(&e))?;
     std::fs::write(path, text + "\n").map_err(|e| error(&e))
 }
 
@@ -75,12 +227,7 @@ pub fn save(
 /// Where the file is wrong, or which action could not be taken and which ones could.
 pub fn replay(path: &str, text: &str) -> Result<Replayed, InputError> {
     let file: File = serde_json::from_str(text).map_err(|e| json_error(path, text, &e))?;
-    if file.schema != SCHEMA {
-        return Err(InputError::whole(
-            path,
-            format!("schema {}: expected {SCHEMA}", file.schema),
-        ));
-    }
+    schema(path, file.schema)?;
     let inner = format!("{path} (scenario {})", file.scenario.name);
     let scenario = Scenario::parse(&file.scenario.name, &inner, &file.scenario.toml)?;
     let design = Design::parse(&file.design).map_err(|e| InputError::whole(path, e.to_string()))?;
@@ -101,6 +248,17 @@ pub fn replay(path: &str, text: &str) -> Result<Replayed, InputError> {
     })
 }
 
+fn schema(path: &str, found: u32) -> Result<(), InputError> {
+    if found == SCHEMA {
+        Ok(())
+    } else {
+        Err(InputError::whole(
+            path,
+            format!("schema {found}: expected {SCHEMA}"),
+        ))
+    }
+}
+
 fn json_error(path: &str, text: &str, error: &serde_json::Error) -> InputError {
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or_default();
@@ -119,18 +277,15 @@ fn json_error(path: &str, text: &str, error: &serde_json::Error) -> InputError {
 
 /// What was found and what was possible.
 fn not_enabled(error: &NotEnabled) -> String {
-    let found = action::write(error.found);
-    if error.enabled.is_empty() {
-        return format!(
-            "step {}: `{found}`, but nothing can happen any more",
-            error.step
-        );
+    let enabled = error.enabled.iter().map(|a| action::write(*a)).collect();
+    impossible(error.step, &action::write(error.found), enabled)
+}
+
+fn impossible(step: usize, found: &str, enabled: Vec<String>) -> String {
+    if enabled.is_empty() {
+        return format!("step {step}: `{found}`, but nothing can happen any more");
     }
-    let mut enabled: Vec<String> = error
-        .enabled
-        .iter()
-        .map(|a| format!("`{}`", action::write(*a)))
-        .collect();
+    let mut enabled: Vec<String> = enabled.iter().map(|a| format!("`{a}`")).collect();
     let more = enabled.len().saturating_sub(8);
     enabled.truncate(8);
     let more = if more > 0 {
@@ -139,8 +294,7 @@ fn not_enabled(error: &NotEnabled) -> String {
         String::new()
     };
     format!(
-        "step {}: `{found}` is not enabled; enabled are {}{more}",
-        error.step,
+        "step {step}: `{found}` is not enabled; enabled are {}{more}",
         enabled.join(", ")
     )
 }

@@ -2,7 +2,7 @@
 
 use struct_ops_model::{Action, Design, Invariant, Violation};
 
-use crate::scenario::Scenario;
+use crate::scenario::Case;
 
 /// What can be said of an invariant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +56,25 @@ impl Bound {
 /// A distinct violation and a shortest way to it.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
-    /// What broke, at which step.
-    pub violation: Violation,
+    /// What broke.
+    pub invariant: Invariant,
+    /// At which step, and the kernel function it stands for; `None` in the final state.
+    pub place: Option<(&'static str, &'static str)>,
     /// Transitions of the explored system, of which no fewer lead here.
     pub transitions: usize,
-    /// One action per step, merged ones taken apart.
-    pub actions: Vec<Action>,
+    /// How many steps these are.
+    pub steps: usize,
+    /// The way.
+    pub path: Path,
+}
+
+/// The way to a violation.
+#[derive(Clone, Debug)]
+pub enum Path {
+    /// On the attach path: one action per step, merged ones taken apart.
+    Attach(Violation, Vec<Action>),
+    /// Where schedulers are looked up.
+    Reach(Vec<struct_ops_model::reach::Action>),
 }
 
 /// One scenario under one design.
@@ -71,6 +84,8 @@ pub struct Run {
     pub scenario: String,
     /// The design.
     pub design: Design,
+    /// It is about schedulers that are looked up, not about the attach path.
+    pub lookups: bool,
     /// What the scenario expects to be broken, if it says.
     pub expected: Option<Vec<Invariant>>,
     /// Distinct states.
@@ -94,9 +109,14 @@ pub struct Run {
 }
 
 impl Run {
+    /// Whether the design promises something here, and this kind of run could break it.
+    fn judges(&self, invariant: Invariant) -> bool {
+        invariant.of_lookups() == self.lookups && invariant.applies(&self.design)
+    }
+
     /// The verdict on one invariant.
     pub fn verdict(&self, invariant: Invariant) -> Verdict {
-        if !invariant.applies(&self.design) {
+        if !self.judges(invariant) {
             Verdict::NotApplicable
         } else if self.shortest(invariant).is_some() {
             Verdict::Violated
@@ -109,10 +129,7 @@ impl Run {
 
     /// The verdict that the scenario expects.
     pub fn expected(&self, invariant: Invariant) -> Option<Verdict> {
-        let expected = self
-            .expected
-            .as_ref()
-            .filter(|_| invariant.applies(&self.design))?;
+        let expected = self.expected.as_ref().filter(|_| self.judges(invariant))?;
         Some(if expected.contains(&invariant) {
             Verdict::Violated
         } else {
@@ -128,9 +145,7 @@ impl Run {
 
     /// The shortest counterexample to an invariant.
     pub fn shortest(&self, invariant: Invariant) -> Option<&Counterexample> {
-        self.found
-            .iter()
-            .find(|c| c.violation.invariant == invariant)
+        self.found.iter().find(|c| c.invariant == invariant)
     }
 }
 
@@ -138,7 +153,7 @@ impl Run {
 #[derive(Clone, Debug)]
 pub struct Results {
     /// The scenarios, in the order in which they were explored.
-    pub scenarios: Vec<Scenario>,
+    pub scenarios: Vec<Case>,
     /// The designs.
     pub designs: Vec<Design>,
     /// The invariants that were asked for.
@@ -150,9 +165,12 @@ pub struct Results {
 }
 
 impl Results {
-    /// The verdict over all scenarios; `None` if the design was never run.
+    /// The verdict over all scenarios; `None` if the design was never run in one of the invariant's kind.
     pub fn overall(&self, design: &Design, invariant: Invariant) -> Option<Verdict> {
-        let verdicts: Vec<Verdict> = self.of(design).map(|r| r.verdict(invariant)).collect();
+        let runs = self
+            .of(design)
+            .filter(|r| r.lookups == invariant.of_lookups());
+        let verdicts: Vec<Verdict> = runs.map(|r| r.verdict(invariant)).collect();
         let order = [
             Verdict::Violated,
             Verdict::Incomplete,
@@ -175,7 +193,7 @@ impl Results {
     ) -> Option<(&Run, &Counterexample)> {
         let found = self.runs.iter().filter(|r| r.design == *design);
         let found = found.filter_map(|r| Some((r, r.shortest(invariant)?)));
-        found.min_by_key(|(_, c)| c.actions.len())
+        found.min_by_key(|(_, c)| c.steps)
     }
 
     /// Runs and invariants whose verdict is not the expected one.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use struct_ops_sim::scenario::Scenario;
+use struct_ops_sim::scenario::Case;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -154,7 +154,7 @@ fn scenarios() {
     let blocks = blocks(&page, "toml");
     assert!(!blocks.is_empty());
     for block in blocks {
-        if let Err(e) = Scenario::parse("book", &block.place, &block.text) {
+        if let Err(e) = Case::parse("book", &block.place, &block.text) {
             panic!("{e}");
         }
     }

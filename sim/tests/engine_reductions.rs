@@ -76,7 +76,10 @@ fn scenarios_find_the_same_with_every_reduction() {
         .iter()
         .filter(|s| !s.name.starts_with("universe"))
     {
-        for design in Design::presets().iter().filter(|d| scenario.runs_under(d)) {
+        for design in Design::attach_paths()
+            .iter()
+            .filter(|d| scenario.runs_under(d))
+        {
             compared += usize::from(agree(&scenario.name, &scenario.world, design));
         }
     }
@@ -111,7 +114,7 @@ fn free_choice_finds_the_same_with_every_reduction() {
                     budget: 2,
                 };
             }
-            for design in Design::presets() {
+            for design in Design::attach_paths() {
                 compared += usize::from(agree(&scenario.name, &world, &design));
             }
         }

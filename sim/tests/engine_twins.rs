@@ -73,7 +73,8 @@ fn every_invariant_catches_its_broken_twin() {
 
 #[test]
 fn no_invariant_is_without_twin() {
-    for invariant in Invariant::ALL {
+    // The twins of those about lookups are in `reach.rs`.
+    for invariant in Invariant::ALL.iter().filter(|i| !i.of_lookups()) {
         assert!(
             TWINS.iter().any(|t| t.0 == *invariant),
             "{} has no twin",

@@ -41,7 +41,7 @@ fn worlds_survive_a_scenario_file() {
 #[test]
 fn worlds_run_under_every_design() {
     for seed in 0..500 {
-        for design in Design::presets() {
+        for design in Design::attach_paths() {
             if let Err(e) = Machine::new(random::world(seed), design.clone()) {
                 panic!(
                     "seed {seed}, {design}: {e}\n{}",
@@ -54,7 +54,7 @@ fn worlds_run_under_every_design() {
 
 #[test]
 fn shrinking_keeps_the_violation_and_only_makes_smaller() {
-    for design in Design::presets() {
+    for design in Design::attach_paths() {
         for seed in 0..60 {
             let Some(finding) = random::run(seed, &design) else {
                 assert_eq!(random::violation(seed, &design), None);
@@ -78,7 +78,7 @@ fn the_exhaustive_engine_finds_it_too() {
         exact: false,
         reductions: Reductions::ALL,
     };
-    for design in Design::presets() {
+    for design in Design::attach_paths() {
         for finding in (0..40).filter_map(|seed| random::run(seed, &design)) {
             let text = finding.scenario();
             let scenario = Scenario::parse("found", "found.toml", &text).unwrap();

@@ -3,23 +3,29 @@
 use struct_ops_model::{Action, Design, Invariant, Pc, Violation};
 use struct_ops_sim::report::matrix;
 use struct_ops_sim::report::summary::{Detail, command, quote, summary};
-use struct_ops_sim::scenario::Scenario;
-use struct_ops_sim::verdict::{Bound, Counterexample, Results, Run, Verdict};
+use struct_ops_sim::scenario::{Case, Scenario};
+use struct_ops_sim::verdict::{Bound, Counterexample, Path, Results, Run, Verdict};
 
 const TEXT: &str = include_str!("scenarios/two-links.toml");
 
 fn run(design: &Design, broken: &[(Invariant, usize)], expected: Option<&[Invariant]>) -> Run {
-    let found = broken.iter().map(|(invariant, steps)| Counterexample {
-        violation: Violation {
+    let found = broken.iter().map(|(invariant, steps)| {
+        let violation = Violation {
             invariant: *invariant,
             step: Pc::CallBody,
-        },
-        transitions: *steps,
-        actions: vec![Action::Step(0, 0); *steps],
+        };
+        Counterexample {
+            invariant: *invariant,
+            place: Some(("CallBody", "bpf_prog_run")),
+            transitions: *steps,
+            steps: *steps,
+            path: Path::Attach(violation, vec![Action::Step(0, 0); *steps]),
+        }
     });
     Run {
         scenario: "two-links".into(),
         design: design.clone(),
+        lookups: false,
         expected: expected.map(<[Invariant]>::to_vec),
         states: 20_000_000,
         transitions: 60_000_000,
@@ -33,12 +39,17 @@ fn run(design: &Design, broken: &[(Invariant, usize)], expected: Option<&[Invari
     }
 }
 
+/// What the attach path can break.
+fn attach() -> impl Iterator<Item = Invariant> {
+    Invariant::ALL.iter().copied().filter(|i| !i.of_lookups())
+}
+
 fn results(designs: Vec<Design>, runs: Vec<Run>) -> Results {
     let scenario = Scenario::parse("two-links", "two-links.toml", TEXT).unwrap();
     Results {
-        scenarios: vec![scenario],
+        scenarios: vec![Case::Attach(Box::new(scenario))],
         designs,
-        invariants: Invariant::ALL.to_vec(),
+        invariants: attach().collect(),
         runs,
         skipped: 0,
     }
@@ -79,10 +90,7 @@ fn the_shortest_over_all_scenarios_is_shown() {
         vec![run(&design, &[(Invariant::NoLeak, 9)], None), other],
     );
     let (found, example) = results.shortest(&design, Invariant::NoLeak).unwrap();
-    assert_eq!(
-        (found.scenario.as_str(), example.actions.len()),
-        ("other", 5)
-    );
+    assert_eq!((found.scenario.as_str(), example.steps), ("other", 5));
     assert!(
         summary(&results, Detail::default())
             .contains("struct-ops-sim check --design rfc --scenario other --invariant no-leak")

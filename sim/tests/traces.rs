@@ -9,6 +9,7 @@ use struct_ops_sim::scenario::Scenario;
 use struct_ops_sim::schedule::{self, Chooser};
 use struct_ops_sim::trace::trace;
 use struct_ops_sim::tracefile::{replay, save};
+use struct_ops_sim::verdict::Path;
 
 const TEXT: &str = include_str!("scenarios/two-links.toml");
 
@@ -44,13 +45,15 @@ fn counterexamples_replay_to_what_they_broke() {
         .unwrap();
         assert!(run.shortest(Invariant::CookieFidelity).is_some());
         for found in &run.found {
-            let replayed = replay("trace.json", &saved(&found.actions, &design)).unwrap();
+            let Path::Attach(violation, actions) = &found.path else {
+                panic!("the attach path was explored");
+            };
+            let replayed = replay("trace.json", &saved(actions, &design)).unwrap();
             assert_eq!(replayed.design, design);
-            assert_eq!(replayed.trace.steps.len(), found.actions.len());
+            assert_eq!(replayed.trace.steps.len(), actions.len());
             assert!(
-                replayed.trace.broken().any(|(_, v)| v == found.violation),
-                "{:?}",
-                found.violation
+                replayed.trace.broken().any(|(_, v)| v == *violation),
+                "{violation:?}"
             );
         }
     }
@@ -59,7 +62,7 @@ fn counterexamples_replay_to_what_they_broke() {
 #[test]
 fn schedules_replay() {
     let scenario = scenario();
-    for design in Design::presets() {
+    for design in Design::attach_paths() {
         let machine = Machine::new(scenario.world.clone(), design.clone()).unwrap();
         for seed in (0..20).map(Some).chain([None]) {
             let actions = schedule::run(&machine, &mut Chooser::new(seed));
@@ -141,7 +144,7 @@ fn whatever_the_parser_accepts_runs() {
         let Ok(scenario) = Scenario::parse("moved", "moved.toml", &words.concat()) else {
             return true;
         };
-        for design in Design::presets() {
+        for design in Design::attach_paths() {
             let Ok(machine) = Machine::new(scenario.world.clone(), design) else {
                 continue;
             };

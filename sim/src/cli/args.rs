@@ -49,11 +49,20 @@ pub(super) enum Verb {
     ///
     /// Exit code 1 if link-owned breaks anything, or a scenario something that it does not expect.
     Random(Random),
+    /// Run the attach path on real threads, and hold what they did against the model.
+    ///
+    /// Exit code 1 if the model cannot explain a round, or something is broken that is not expected: by the
+    /// scenario, or, without one, by mainline and link-owned.
+    Stress(Stress),
     /// Carry out a saved trace again, step by step.
     Replay {
         /// A file that `check --save-traces` or `run --save` wrote.
         trace: String,
     },
+    /// The table of who can know its scheduler: kinds of programs and designs; with both chosen, the run behind a cell.
+    Reach(Reach),
+    /// Trampoline sizes, pages and memory per map and link, per design and struct_ops type.
+    Cost(super::cost::Cost),
     /// List designs, invariants, scenarios, operations, steps.
     List {
         /// Only these.
@@ -127,12 +136,54 @@ pub(super) struct Random {
     /// Seeds A to B-1, each one world and schedule.
     #[arg(long, value_name = "A..B", default_value = "0..1000", value_parser = seeds)]
     pub seeds: std::ops::Range<u64>,
-    /// A preset or a custom design. [default: every preset]
+    /// A preset or a custom design. [default: every preset with an attach path of its own]
     #[arg(long)]
     pub design: Vec<String>,
     /// Only schedules of this scenario, shipped or a file. [default: random operations]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Reach {
+    /// A preset or a custom design. [default: every preset]
+    #[arg(long)]
+    pub design: Vec<String>,
+    /// A kind of program, such as fentry or struct_ops+timer (`list programs`). [default: those of the table]
+    #[arg(long)]
+    pub program: Vec<String>,
+    /// One object file serves both schedulers: each program is loaded once.
+    #[arg(long)]
+    pub shared: bool,
+    /// Write the run behind a cell into a file, for `replay`; with one design and one program.
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Stress {
+    /// A preset or a custom design.
+    #[arg(long, default_value = "link-owned")]
+    pub design: String,
+    /// Threads; at most four share a world.
+    #[arg(long, default_value = "4", value_parser = threads)]
+    pub threads: std::num::NonZero<usize>,
+    /// How long.
+    #[arg(long, default_value_t = 5)]
+    pub seconds: u64,
+    /// Decides worlds and operations; not the order in which threads run.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The operations of this scenario, shipped or a file. [default: random operations]
+    #[arg(long, value_name = "FILE|NAME")]
+    pub scenario: Option<String>,
+}
+
+fn threads(text: &str) -> Result<std::num::NonZero<usize>, String> {
+    match text.parse() {
+        Ok(n @ 1..=256) => Ok(std::num::NonZero::new(n).expect("not 0")),
+        _ => Err("expected 1 to 256".into()),
+    }
 }
 
 fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {

@@ -6,18 +6,21 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use struct_ops_model::Invariant;
+use struct_ops_model::reach::{Action, Reach};
 
 use super::args::{Check, Format};
 use super::output::{json, print};
 use super::{Exit, Failure, STOP};
 use crate::check::Settings;
 use crate::explore::Reductions;
+use crate::reach;
+use crate::report::json::StepEntry;
 use crate::report::summary::{Detail, summary};
 use crate::report::text::count;
 use crate::report::{self, trace as table};
-use crate::scenario::{InputError, Scenario};
+use crate::scenario::{Case, InputError, ReachScenario, Scenario};
 use crate::trace::trace;
-use crate::verdict::{Counterexample, Results, Run};
+use crate::verdict::{Counterexample, Path as Way, Results, Run};
 use crate::{shipped, tracefile};
 
 /// Explores every chosen scenario under every chosen design.
@@ -27,12 +30,20 @@ pub(super) fn check(
     quiet: bool,
     verbose: bool,
 ) -> Result<Exit, Failure> {
-    let mut scenarios = scenarios(&args.scenario)?;
+    let mut scenarios = cases(&args.scenario)?;
     if args.scenario.is_empty() && !args.extended {
-        scenarios.retain(|s| !s.extended);
+        scenarios.retain(|s| !s.extended());
     }
     let designs = super::designs(&args.design)?;
-    let invariants = super::invariants(&args.invariant)?;
+    let mut invariants = super::invariants(&args.invariant)?;
+    if args.invariant.is_empty() {
+        // What no scenario of this run can break is no row.
+        let kinds: Vec<bool> = scenarios
+            .iter()
+            .map(|s| matches!(s, Case::Reach(_)))
+            .collect();
+        invariants.retain(|i| kinds.contains(&i.of_lookups()));
+    }
     if let Some(directory) = &args.save_traces {
         writable(directory)?;
     }
@@ -56,20 +67,15 @@ pub(super) fn check(
         runs: Vec::new(),
         skipped: 0,
     };
-    explore(&mut results, &settings, quiet)?;
+    explore(&mut results, &settings, !args.design.is_empty(), quiet)?;
     if let Some(directory) = &args.save_traces {
         save(&results, directory)?;
     }
     match format {
         Format::Text => text(&results, verbose)?,
         Format::Json => {
-            let machine = |name: &str, design: &_| {
-                let scenario = results.scenarios.iter().find(|s| s.name == name);
-                super::machine(scenario.expect("results have their scenarios"), design)
-                    .expect("it was explored")
-            };
-            let value = report::json::Check::new(&results, machine).map_err(|e| lost(&e))?;
-            json(&value)?;
+            let steps = |run: &Run, found: &Counterexample| steps(case(&results, run), run, found);
+            json(&report::json::Check::new(&results, steps)?)?;
         }
     }
     Ok(if !results.differences().is_empty() {
@@ -88,23 +94,67 @@ fn lost(error: &crate::trace::NotEnabled) -> Failure {
     ))
 }
 
-/// The scenarios named, or all that are shipped. Two files of the same name could not be told apart.
+/// The scenario of a run.
+fn case<'a>(results: &'a Results, run: &Run) -> &'a Case {
+    let found = results.scenarios.iter().find(|s| s.name() == run.scenario);
+    found.expect("results have their scenarios")
+}
+
+/// A counterexample, carried out again.
+fn steps(case: &Case, run: &Run, found: &Counterexample) -> Result<Vec<StepEntry>, Failure> {
+    match (case, &found.path) {
+        (Case::Attach(scenario), Way::Attach(_, actions)) => {
+            let trace = trace(&super::machine(scenario, &run.design)?, actions);
+            let trace = trace.map_err(|e| lost(&e))?;
+            Ok(trace.steps.iter().map(StepEntry::from).collect())
+        }
+        (Case::Reach(scenario), Way::Reach(actions)) => {
+            let trace = reach_trace(scenario, run, actions)?;
+            Ok(trace.iter().map(StepEntry::from).collect())
+        }
+        _ => Err(Failure::Bug("a run of another kind of scenario".into())),
+    }
+}
+
+fn reach_trace(
+    scenario: &ReachScenario,
+    run: &Run,
+    actions: &[Action],
+) -> Result<reach::Trace, Failure> {
+    let machine = Reach::new(scenario.world(&run.design), run.design.clone());
+    reach::replay(&machine, actions)
+        .map_err(|(step, _)| Failure::Bug(format!("step {step} of a trace cannot be taken again")))
+}
+
+/// The scenarios about the attach path among those named, or all that are shipped.
 pub(super) fn scenarios(names: &[String]) -> Result<Vec<Scenario>, Failure> {
+    let attach = |case| match case {
+        Case::Attach(scenario) => Some(Ok(*scenario)),
+        // Shipped ones of the other kind are not meant here, named ones are a mistake.
+        Case::Reach(_) if names.is_empty() => None,
+        Case::Reach(scenario) => Some(shipped::find(scenario.argument()).map_err(Failure::from)),
+    };
+    cases(names)?.into_iter().filter_map(attach).collect()
+}
+
+/// The scenarios named, or all that are shipped. Two files of the same name could not be told apart.
+fn cases(names: &[String]) -> Result<Vec<Case>, Failure> {
     if names.is_empty() {
         // A mistake in a shipped scenario is no user's.
         return shipped::all().map_err(|e| Failure::Bug(e.to_string()));
     }
-    let mut scenarios: Vec<Scenario> = Vec::new();
+    let mut scenarios: Vec<Case> = Vec::new();
     for name in names {
-        let scenario = shipped::find(name)?;
-        match scenarios.iter().find(|s| s.name == scenario.name) {
-            Some(other) if other.file == scenario.file => {}
+        let scenario = shipped::find_case(name)?;
+        match scenarios.iter().find(|s| s.name() == scenario.name()) {
+            Some(other) if other.file() == scenario.file() => {}
             Some(other) => {
                 let message = format!(
                     "another scenario is called {} too: {}",
-                    scenario.name, other.file
+                    scenario.name(),
+                    other.file()
                 );
-                return Err(InputError::whole(&scenario.file, message).into());
+                return Err(InputError::whole(scenario.file(), message).into());
             }
             None => scenarios.push(scenario),
         }
@@ -112,12 +162,23 @@ pub(super) fn scenarios(names: &[String]) -> Result<Vec<Scenario>, Failure> {
     Ok(scenarios)
 }
 
-fn explore(results: &mut Results, settings: &Settings, quiet: bool) -> Result<(), Failure> {
+fn explore(
+    results: &mut Results,
+    settings: &Settings,
+    by_name: bool,
+    quiet: bool,
+) -> Result<(), Failure> {
     let mut pairs = Vec::new();
     for scenario in &results.scenarios {
-        for design in results.designs.iter().filter(|d| scenario.runs_under(d)) {
+        for design in results
+            .designs
+            .iter()
+            .filter(|d| scenario.runs_under(d, by_name))
+        {
             // A set-up that fails is said at once, not after the scenarios before it.
-            super::machine(scenario, design)?;
+            if let Case::Attach(scenario) = scenario {
+                super::machine(scenario, design)?;
+            }
             pairs.push((scenario, design));
         }
     }
@@ -127,9 +188,12 @@ fn explore(results: &mut Results, settings: &Settings, quiet: bool) -> Result<()
         if STOP.load(Relaxed) {
             break;
         }
-        progress.begin(scenario, &design.name);
+        progress.begin(scenario.name(), &design.name);
         let tick = &mut |p: &crate::engine::Progress| progress.tick(p);
-        let run = crate::check::check(scenario, design, settings, &STOP, tick)?;
+        let run = match scenario {
+            Case::Attach(s) => crate::check::check(s, design, settings, &STOP, tick)?,
+            Case::Reach(s) => reach::check(s, design, settings, &STOP, tick)?,
+        };
         progress.end(runs.len() + 1, &run, &results.invariants);
         runs.push(run);
     }
@@ -166,9 +230,8 @@ impl Progress {
         }
     }
 
-    fn begin(&self, scenario: &Scenario, design: &str) {
-        self.bar
-            .set_message(format!("{} under {design}", scenario.name));
+    fn begin(&self, scenario: &str, design: &str) {
+        self.bar.set_message(format!("{scenario} under {design}"));
     }
 
     fn tick(&self, p: &crate::engine::Progress) {
@@ -227,37 +290,40 @@ fn counterexample(
     run: &Run,
     shortest: &Counterexample,
 ) -> Result<String, Failure> {
-    let scenario = results
-        .scenarios
-        .iter()
-        .find(|s| s.name == run.scenario)
-        .expect("results have their scenarios");
-    let invariant = shortest.violation.invariant;
-    let trace =
-        trace(&super::machine(scenario, &run.design)?, &shortest.actions).map_err(|e| lost(&e))?;
+    let invariant = shortest.invariant;
     let mut out = format!(
         "{} under {} violates {}\n\n",
         run.scenario,
         run.design,
         invariant.id()
     );
-    out += &table::table(&trace);
-    out.push('\n');
-    out += &table::broke(&trace, shortest.violation);
-    out += &table::minimal(shortest.actions.len(), shortest.transitions);
+    match (case(results, run), &shortest.path) {
+        (Case::Attach(scenario), Way::Attach(violation, actions)) => {
+            let trace =
+                trace(&super::machine(scenario, &run.design)?, actions).map_err(|e| lost(&e))?;
+            out += &table::table(&trace);
+            out.push('\n');
+            out += &table::broke(&trace, *violation);
+        }
+        (Case::Reach(scenario), Way::Reach(actions)) => {
+            let trace = reach_trace(scenario, run, actions)?;
+            out += &report::reach::steps(&trace);
+            out.push('\n');
+            out += &report::reach::broke(&trace, invariant);
+        }
+        _ => return Err(Failure::Bug("a run of another kind of scenario".into())),
+    }
+    out += &table::minimal(shortest.steps, shortest.transitions);
     let others = run
         .found
         .iter()
-        .filter(|c| c.violation.invariant == invariant)
+        .filter(|c| c.invariant == invariant)
         .skip(1);
     for other in others {
-        let step = other.violation.step;
-        let place = step.info().map_or("in the final state".into(), |i| {
-            format!("at {} in {}", step.name(), i.function)
-        });
         out += &format!(
-            "Also broken {place}, after {} steps (--save-traces keeps each one).\n",
-            other.actions.len()
+            "Also broken {}, after {} steps (--save-traces keeps each one).\n",
+            report::summary::place(other),
+            other.steps
         );
     }
     out += &format!(
@@ -283,24 +349,29 @@ fn writable(directory: &Path) -> Result<(), Failure> {
 /// One file per distinct violation.
 fn save(results: &Results, directory: &Path) -> Result<(), Failure> {
     for run in &results.runs {
-        let scenario = results
-            .scenarios
-            .iter()
-            .find(|s| s.name == run.scenario)
-            .expect("results have their scenarios");
         for found in run
             .found
             .iter()
-            .filter(|f| results.invariants.contains(&f.violation.invariant))
+            .filter(|f| results.invariants.contains(&f.invariant))
         {
             let name = format!(
                 "{}.{}.{}.{}.json",
                 run.scenario,
                 run.design,
-                found.violation.invariant.id(),
-                found.violation.step.name()
+                found.invariant.id(),
+                found.place.map_or("end", |p| p.0)
             );
-            tracefile::save(&directory.join(name), scenario, &run.design, &found.actions)?;
+            let path = directory.join(name);
+            match (case(results, run), &found.path) {
+                (Case::Attach(s), Way::Attach(_, actions)) => {
+                    tracefile::save(&path, s, &run.design, actions)?;
+                }
+                (Case::Reach(s), Way::Reach(actions)) => {
+                    let subject = tracefile::Subject::scenario(&s.name, &s.text);
+                    tracefile::save_reach(&path, subject, &run.design, actions)?;
+                }
+                _ => return Err(Failure::Bug("a run of another kind of scenario".into())),
+            }
         }
     }
     Ok(())

@@ -2,9 +2,12 @@
 
 mod args;
 mod check;
+mod cost;
 mod one;
 mod output;
+mod reach;
 mod show;
+mod stress;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -84,7 +87,10 @@ fn run(args: Args) -> Exit {
         Verb::Check(check) => check::check(&check, args.format, args.quiet, args.verbose > 0),
         Verb::Run(run) => one::run(&run, args.format),
         Verb::Random(random) => one::random(&random, args.format),
+        Verb::Stress(stress) => stress::stress(&stress, args.format),
         Verb::Replay { trace } => one::replay(&trace, args.format),
+        Verb::Reach(reach) => reach::reach(&reach, args.format),
+        Verb::Cost(cost) => cost::cost(&cost, args.format),
         Verb::List { kind } => show::list(kind.as_deref(), args.format),
         Verb::Explain { name } => show::explain(&name, args.format),
     });

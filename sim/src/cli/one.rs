@@ -34,7 +34,11 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
 
 /// A saved trace.
 pub(super) fn replay(path: &str, format: Format) -> Result<Exit, Failure> {
-    let replayed = tracefile::replay(path, &shipped::read(path)?)?;
+    let text = shipped::read(path)?;
+    if let Some(replayed) = tracefile::replay_reach(path, &text)? {
+        return show_reach(&replayed, format);
+    }
+    let replayed = tracefile::replay(path, &text)?;
     show(
         &replayed.scenario,
         &replayed.design,
@@ -44,13 +48,44 @@ pub(super) fn replay(path: &str, format: Format) -> Result<Exit, Failure> {
     )
 }
 
+/// A saved trace of a lookup.
+fn show_reach(replayed: &tracefile::ReachReplayed, format: Format) -> Result<Exit, Failure> {
+    let tracefile::ReachReplayed {
+        name,
+        design,
+        trace,
+    } = replayed;
+    if format == Format::Json {
+        json(&Replay::of_lookup(name, &design.name, trace))?;
+        return Ok(Exit::Expected);
+    }
+    let mut out = format!(
+        "{name} under {design}\n\n{}\n",
+        crate::report::reach::steps(trace)
+    );
+    let mut broken: Vec<Invariant> = trace.iter().flat_map(|s| s.broke.clone()).collect();
+    broken.dedup();
+    for invariant in &broken {
+        out += &crate::report::reach::broke(trace, *invariant);
+    }
+    if broken.is_empty() {
+        out += "Nothing is broken so far.\n";
+    }
+    print(&out)?;
+    Ok(Exit::Expected)
+}
+
 /// Random worlds and schedules, or random schedules of the scenarios named; the first finding under each
 /// design is told in full, those that break something else in one line.
 ///
 /// Other presets are known to break something: only what `link-owned` breaks, or what a scenario does not
 /// expect, is a difference.
 pub(super) fn random(args: &Random, format: Format) -> Result<Exit, Failure> {
-    let designs = super::designs(&args.design)?;
+    // The others attach as mainline does.
+    let designs = match args.design.as_slice() {
+        [] => Design::attach_paths(),
+        names => super::designs(names)?,
+    };
     let mut exit = Exit::Expected;
     if args.scenario.is_empty() {
         for design in &designs {

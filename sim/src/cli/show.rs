@@ -37,9 +37,9 @@ pub(super) fn explain(name: &str, format: Format) -> Result<Exit, Failure> {
         }
         // A scenario of the user's own.
         None if std::path::Path::new(name).exists() => {
-            let scenario = shipped::find(name)?;
-            let name = scenario.name.clone();
-            explain::explain(&name, &[scenario]).unwrap_or_default()
+            let case = shipped::find_case(name)?;
+            let name = case.name().to_string();
+            explain::explain(&name, &[case]).unwrap_or_default()
         }
         None => {
             let known = explain::known(&scenarios);

@@ -15,14 +15,14 @@ pub struct Object {
 }
 
 impl Object {
-    fn new(name: String) -> Self {
+    pub(super) fn new(name: String) -> Self {
         Object {
             name,
             fields: Vec::new(),
         }
     }
 
-    fn with(mut self, field: impl Into<String>, value: impl ToString) -> Self {
+    pub(super) fn with(mut self, field: impl Into<String>, value: impl ToString) -> Self {
         self.fields.push((field.into(), value.to_string()));
         self
     }

@@ -2,16 +2,18 @@
 
 use std::fmt::Write;
 
-use struct_ops_model::design::PRESETS;
+use struct_ops_model::design::{Lookup, PRESETS};
 use struct_ops_model::pc::{Mover, STEPS};
+use struct_ops_model::reach::context::{NO_HELPER, RunCtx, Slot, Way};
+use struct_ops_model::reach::{Kind, Label};
 use struct_ops_model::world::{OpKind, Plan, Subsystem};
 use struct_ops_model::{Design, Invariant};
 
 use super::text::{entry, paragraph, plural};
-use crate::scenario::{Scenario, syntax};
+use crate::scenario::{Case, Expectation, ReachScenario, Scenario, syntax};
 
 /// What is known under a name; `None` if nothing is.
-pub fn explain(name: &str, scenarios: &[Scenario]) -> Option<String> {
+pub fn explain(name: &str, scenarios: &[Case]) -> Option<String> {
     let choice = |key: &str| Design::choices().into_iter().find(|c| c.0 == key);
     if let Some((_, text)) = PRESETS.iter().find(|p| p.0 == name) {
         return Design::parse(name).ok().map(|d| design(&d, Some(text)));
@@ -21,8 +23,21 @@ pub fn explain(name: &str, scenarios: &[Scenario]) -> Option<String> {
     {
         return Some(invariant(found));
     }
-    if let Some(found) = scenarios.iter().find(|s| s.name == name) {
-        return Some(scenario(found));
+    if let Some(found) = scenarios.iter().find(|s| s.name() == name) {
+        return Some(match found {
+            Case::Attach(s) => scenario(s),
+            Case::Reach(s) => reach_scenario(s),
+        });
+    }
+    if let Some(kind) = Kind::parse(name) {
+        return Some(program(kind));
+    }
+    if let Some(label) = Label::ALL.iter().find(|l| l.name() == name) {
+        return Some(format!(
+            "step {name}, where schedulers are looked up\n\n{}\n{}",
+            paragraph(label.why(), 2),
+            entry("function", 9, label.function())
+        ));
     }
     if let Some(found) = STEPS.iter().position(|s| s.name == name) {
         return Some(step(found));
@@ -44,12 +59,14 @@ pub fn explain(name: &str, scenarios: &[Scenario]) -> Option<String> {
 }
 
 /// Every name that [`explain`] knows, for hints.
-pub fn known(scenarios: &[Scenario]) -> Vec<String> {
+pub fn known(scenarios: &[Case]) -> Vec<String> {
     let mut names: Vec<String> = PRESETS.iter().map(|p| p.0.to_string()).collect();
     names.extend(Invariant::ALL.iter().map(|i| i.id().to_string()));
-    names.extend(scenarios.iter().map(|s| s.name.clone()));
+    names.extend(scenarios.iter().map(|s| s.name().to_string()));
     names.extend(STEPS.iter().map(|s| s.name.to_string()));
     names.extend(Design::choices().iter().map(|c| c.0.to_string()));
+    names.extend(Kind::names());
+    names.extend(Label::ALL.iter().map(|l| l.name().to_string()));
     names.extend(OpKind::NAMES.iter().map(|n| n.1.to_string()));
     names.extend(Subsystem::NAMES.iter().map(|n| n.0.to_string()));
     names
@@ -67,10 +84,15 @@ pub fn design(design: &Design, text: Option<&str>) -> String {
     let width = design
         .values()
         .iter()
+        .filter(|(k, _)| Lookup::matters(k, design.identity))
         .map(|(k, v)| label(k, v).len())
         .max()
         .unwrap_or(0);
-    for (key, value) in design.values() {
+    let values = design.values();
+    let values = values
+        .into_iter()
+        .filter(|(key, _)| Lookup::matters(key, design.identity));
+    for (key, value) in values {
         let meaning = choices
             .iter()
             .find(|c| c.0 == key)
@@ -147,17 +169,100 @@ fn scenario(s: &Scenario) -> String {
         );
         out += &entry("failures", 11, &text);
     }
-    if !s.expect.is_empty() {
-        out += "\n  expected\n";
-        for expectation in &s.expect {
-            let ids: Vec<&str> = expectation.violated.iter().map(|i| i.id()).collect();
-            let text = if ids.is_empty() {
-                "every promise holds".into()
-            } else {
-                format!("breaks {}", ids.join(", "))
-            };
-            out += &entry(&expectation.design, 11, &text);
+    out += &expected(&s.expect);
+    out
+}
+
+/// What is known of a kind of program, and what its verdict in `reach` is made of.
+fn program(kind: Kind) -> String {
+    let facts = kind.facts();
+    let mut out = format!("program {kind}\n\n");
+    let way = Way::ALL
+        .iter()
+        .find(|w| w.1 == kind.way)
+        .map_or("", |w| w.2);
+    out += &entry("asks", 9, way);
+    out += &entry("type", 9, facts.kind);
+    out += &entry(
+        "entered",
+        9,
+        &format!(
+            "by {}(){}",
+            facts.enter,
+            if facts.sleepable { ", may sleep" } else { "" }
+        ),
+    );
+    let run_ctx = match facts.run_ctx {
+        RunCtx::Cookie => "current->bpf_ctx is its own run context, which begins with the cookie",
+        RunCtx::Other => {
+            "current->bpf_ctx is its own run context, which has something else in that place"
         }
+        RunCtx::Inherited => "current->bpf_ctx stays what it was: somebody else's, or NULL",
+    };
+    out += &entry("context", 9, run_ctx);
+    let slot = match facts.slot {
+        Slot::RunCtx => "in the run context".into(),
+        Slot::Link => "in the link, by instruction pointer".into(),
+        Slot::Event => "in the perf event".into(),
+        Slot::Nowhere => format!("nowhere: \"{NO_HELPER}\""),
+    };
+    let given = facts
+        .field
+        .map_or(String::new(), |f| format!("; given through {f}"));
+    out += &entry("cookie", 9, &format!("{slot}{given}"));
+    out += &entry(
+        "kfuncs",
+        9,
+        if facts.kfuncs {
+            "sched_ext has some for this type"
+        } else {
+            "sched_ext has none for this type yet; the verdict is about what they could know"
+        },
+    );
+    out += &entry("source", 9, facts.source);
+    out.push('\n');
+    out += &paragraph(VERDICT, 2);
+    out
+}
+
+/// How a cell of `reach` comes about.
+const VERDICT: &str = "Verdicts of `reach` are explored, not written down. Two schedulers with one such program \
+    each are loaded by loaders that make no mistake; anything that they leave open may happen in any order. The \
+    loader's helps are tried one after the other, the least first. `self`: without help every lookup finds the own \
+    scheduler while that is enabled, and never another or a dead one. A help's name: the same with this help. \
+    `wrong`: the first help under which the own scheduler is found at all also lets another or a dead one be found. \
+    `none`: neither. What loaders may do wrong is in the scenarios of kind reach.";
+
+fn reach_scenario(s: &ReachScenario) -> String {
+    let mut out = format!("scenario {}: {}\n\n", s.name, s.title);
+    out += &paragraph(&s.question, 2);
+    out.push('\n');
+    out += &entry("from", 11, &s.source);
+    if let Some(find) = &s.find {
+        out += &entry("find", 11, find);
+    }
+    out += &entry(
+        "about",
+        11,
+        "schedulers that programs look for (kind = \"reach\")",
+    );
+    out += &expected(&s.expect);
+    out
+}
+
+fn expected(expect: &[Expectation]) -> String {
+    if expect.is_empty() {
+        return String::new();
+    }
+    let mut out = "\n  expected\n".to_string();
+    for expectation in expect {
+        let ids: Vec<&str> = expectation.violated.iter().map(|i| i.id()).collect();
+        let text = if ids.is_empty() {
+            "every promise holds".into()
+        } else {
+            format!("breaks {}", ids.join(", "))
+        };
+        out += &entry(&expectation.design, 11, &text);
     }
     out
 }

@@ -1,10 +1,8 @@
 //! `--format json`: schema 1, a contract. Additions are allowed, changes are a new schema.
 
+use crate::trace::{Step, Trace};
+use crate::verdict::{Counterexample, Results, Run, Verdict};
 use serde::Serialize;
-use struct_ops_model::Machine;
-
-use crate::trace::{NotEnabled, Step, Trace, trace};
-use crate::verdict::{Results, Verdict};
 
 /// The version of everything here.
 pub const SCHEMA: u32 = 1;
@@ -72,6 +70,26 @@ struct Broken {
 }
 
 impl<'a> Replay<'a> {
+    /// A sequence of steps of a lookup.
+    pub fn of_lookup(scenario: &'a str, design: &'a str, trace: &crate::reach::Trace) -> Self {
+        let broken = trace
+            .iter()
+            .flat_map(|s| s.broke.iter().map(|i| (i.id(), s.number)));
+        Replay {
+            schema: SCHEMA,
+            scenario,
+            design,
+            seed: None,
+            violated: broken
+                .map(|(invariant, step)| Broken {
+                    invariant,
+                    step: Some(step),
+                })
+                .collect(),
+            trace: trace.iter().map(StepEntry::from).collect(),
+        }
+    }
+
     /// A sequence of steps and what it broke.
     pub fn new(scenario: &'a str, design: &'a str, seed: Option<u64>, trace: &Trace) -> Self {
         let violated = trace.broken();
@@ -91,15 +109,71 @@ impl<'a> Replay<'a> {
     }
 }
 
-impl<'a> Check<'a> {
-    /// Every verdict that applies; `machine` builds the machine of a scenario under a design.
+/// What `reach` prints.
+#[derive(Debug, Serialize)]
+pub struct Reach<'a> {
+    schema: u32,
+    cells: Vec<CellEntry<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CellEntry<'a> {
+    design: &'a str,
+    program: String,
+    shared: bool,
+    verdict: &'static str,
+    help: Option<&'static str>,
+    states: u64,
+    trace: Vec<StepEntry>,
+}
+
+impl From<&crate::reach::Step> for StepEntry {
+    fn from(step: &crate::reach::Step) -> Self {
+        StepEntry {
+            step: step.number,
+            cpu: step.actor.strip_prefix("cpu").and_then(|n| n.parse().ok()),
+            function: step.label.function(),
+            label: step.label.name(),
+            event: step.event.clone(),
+        }
+    }
+}
+
+impl<'a> Reach<'a> {
+    /// Every cell with its run.
     ///
     /// # Errors
-    /// A trace that cannot be carried out again.
-    pub fn new(
+    /// A trace that cannot be carried out again: a bug of ours.
+    pub fn new(cells: &'a [crate::reach::Cell]) -> Result<Self, String> {
+        let entry = |cell: &'a crate::reach::Cell| {
+            let trace = super::reach::trace(cell)?;
+            Ok(CellEntry {
+                design: &cell.design.name,
+                program: cell.kind.to_string(),
+                shared: cell.shared,
+                verdict: cell.verdict.word(),
+                help: (cell.help != crate::reach::Help::None).then(|| cell.help.word()),
+                states: cell.states,
+                trace: trace.iter().map(StepEntry::from).collect(),
+            })
+        };
+        let cells = cells.iter().map(entry).collect::<Result<_, String>>()?;
+        Ok(Reach {
+            schema: SCHEMA,
+            cells,
+        })
+    }
+}
+
+impl<'a> Check<'a> {
+    /// Every verdict that applies; `steps` carries a counterexample out again.
+    ///
+    /// # Errors
+    /// What `steps` says.
+    pub fn new<E>(
         results: &'a Results,
-        machine: impl Fn(&str, &struct_ops_model::Design) -> Machine,
-    ) -> Result<Self, Box<NotEnabled>> {
+        steps: impl Fn(&Run, &Counterexample) -> Result<Vec<StepEntry>, E>,
+    ) -> Result<Self, E> {
         let mut entries = Vec::new();
         for run in &results.runs {
             for invariant in &results.invariants {
@@ -109,10 +183,8 @@ impl<'a> Check<'a> {
                 }
                 let steps = run
                     .shortest(*invariant)
-                    .map(|c| trace(&machine(&run.scenario, &run.design), &c.actions));
-                let steps = steps
-                    .transpose()?
-                    .map(|t| t.steps.iter().map(StepEntry::from).collect());
+                    .map(|c| steps(run, c))
+                    .transpose()?;
                 entries.push(Entry {
                     scenario: &run.scenario,
                     design: &run.design.name,

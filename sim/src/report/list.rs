@@ -2,11 +2,13 @@
 
 use struct_ops_model::design::PRESETS;
 use struct_ops_model::pc::STEPS;
+use struct_ops_model::reach::context::Way;
 use struct_ops_model::world::{Body, OpKind, Subsystem};
 use struct_ops_model::{Design, Invariant};
 
 use super::text::entry;
-use crate::scenario::{Scenario, syntax};
+use crate::reach::programs;
+use crate::scenario::{Case, syntax};
 
 /// A heading and its entries: name and meaning.
 #[derive(Debug, serde::Serialize)]
@@ -26,11 +28,12 @@ pub const KINDS: &[&str] = &[
     "subsystems",
     "operations",
     "bodies",
+    "programs",
     "steps",
 ];
 
 /// One kind of things.
-pub fn section(kind: &'static str, scenarios: &[Scenario]) -> Section {
+pub fn section(kind: &'static str, scenarios: &[Case]) -> Section {
     let pair = |a: &str, b: &str| (a.to_string(), b.to_string());
     let entries = match kind {
         "designs" => PRESETS.iter().map(|p| pair(p.0, p.1)).collect(),
@@ -50,14 +53,30 @@ pub fn section(kind: &'static str, scenarios: &[Scenario]) -> Section {
         "scenarios" => scenarios
             .iter()
             .map(|s| {
-                let extended = if s.extended { " (extended)" } else { "" };
-                pair(&s.name, &format!("{}{extended}", s.question))
+                let extended = if s.extended() { " (extended)" } else { "" };
+                pair(s.name(), &format!("{}{extended}", s.question()))
             })
             .collect(),
         "subsystems" => Subsystem::NAMES.iter().map(|n| pair(n.0, n.2)).collect(),
         "operations" => OpKind::NAMES
             .iter()
             .map(|n| pair(syntax(n.0), n.2))
+            .collect(),
+        "programs" => programs()
+            .iter()
+            .map(|kind| {
+                let facts = kind.facts();
+                let way = Way::ALL
+                    .iter()
+                    .find(|w| w.1 == kind.way)
+                    .map_or("", |w| w.2);
+                let text = if kind.way == Way::Direct {
+                    format!("{}; cookie: {}", facts.kind, facts.field.unwrap_or("none"))
+                } else {
+                    way.to_string()
+                };
+                pair(&kind.to_string(), &text)
+            })
             .collect(),
         "bodies" => Body::NAMES.iter().map(|n| pair(n.0, n.2)).collect(),
         _ => STEPS

@@ -57,6 +57,11 @@ fn table(results: &Results, cell: impl Fn(&Design, Invariant) -> String) -> Stri
     out
 }
 
+/// The attach path of a design that has mainline's was not explored again.
+fn as_mainline(design: &Design, invariant: Invariant) -> bool {
+    design.attaches_as_mainline() && !invariant.of_lookups()
+}
+
 /// The verdicts over all scenarios.
 pub fn verdicts(results: &Results) -> String {
     let mut out = table(results, |design, invariant| {
@@ -65,15 +70,17 @@ pub fn verdicts(results: &Results) -> String {
             Some(Verdict::Violated) => "VIOLATED".into(),
             Some(Verdict::Incomplete) => "?".into(),
             Some(verdict) => verdict.word().into(),
+            None if as_mainline(design, invariant) => "as mainline".into(),
             None => "-".into(),
         }
     });
     let has = |v: Option<Verdict>| {
         results.designs.iter().any(|d| {
-            results
+            let mut invariants = results
                 .invariants
                 .iter()
-                .any(|i| results.overall(d, *i) == v)
+                .filter(|i| v.is_some() || !as_mainline(d, **i));
+            invariants.any(|i| results.overall(d, *i) == v)
         })
     };
     let _ = write!(
@@ -110,6 +117,7 @@ pub fn witnesses(results: &Results) -> String {
             }
             Some(Verdict::Violated) => "violated".into(),
             Some(Verdict::NotApplicable) => "n/a".into(),
+            None if as_mainline(design, invariant) => "as mainline".into(),
             None => "-".into(),
         }
     });

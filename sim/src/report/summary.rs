@@ -7,7 +7,7 @@ use struct_ops_model::pc::STEPS;
 
 use super::matrix;
 use super::text::{count, paragraph, plural, wrap};
-use crate::verdict::{Results, Run, Verdict};
+use crate::verdict::{Counterexample, Results, Run, Verdict};
 
 /// How much to say beside the verdicts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,7 +41,7 @@ fn sizes(results: &Results, detail: Detail) -> String {
     let width = results
         .scenarios
         .iter()
-        .map(|s| s.name.len())
+        .map(|s| s.name().len())
         .max()
         .unwrap_or(0)
         .max("scenario".len());
@@ -54,7 +54,7 @@ fn sizes(results: &Results, detail: Detail) -> String {
         let runs: Vec<&Run> = results
             .runs
             .iter()
-            .filter(|r| r.scenario == scenario.name)
+            .filter(|r| r.scenario == scenario.name())
             .collect();
         if runs.is_empty() {
             continue;
@@ -67,7 +67,7 @@ fn sizes(results: &Results, detail: Detail) -> String {
         let _ = write!(
             out,
             "{:width$}  {:>13} {:>14} {:>5} {:>11.1}",
-            scenario.name,
+            scenario.name(),
             count(states),
             count(runs.iter().map(|r| r.transitions).sum()),
             runs.iter().map(|r| r.depth).max().unwrap_or(0),
@@ -108,16 +108,13 @@ fn counterexamples(results: &Results) -> String {
             let Some((run, example)) = results.shortest(design, *invariant) else {
                 continue;
             };
-            let step = example.violation.step;
-            let place = step.info().map_or("in the final state".to_string(), |i| {
-                format!("at {} in {}", step.name(), i.function)
-            });
+            let place = place(example);
             let _ = writeln!(
                 out,
                 "{design}: {} is violated {place}, shortest in {}, {}",
                 invariant.id(),
                 run.scenario,
-                plural(example.actions.len(), "step")
+                plural(example.steps, "step")
             );
             let _ = writeln!(out, "  {}", command(results, run, *invariant));
         }
@@ -128,9 +125,18 @@ fn counterexamples(results: &Results) -> String {
     out
 }
 
+/// Where it broke.
+pub fn place(example: &Counterexample) -> String {
+    example
+        .place
+        .map_or("in the final state".into(), |(name, function)| {
+            format!("at {name} in {function}")
+        })
+}
+
 /// The command that prints the trace.
 pub fn command(results: &Results, run: &Run, invariant: Invariant) -> String {
-    let scenario = results.scenarios.iter().find(|s| s.name == run.scenario);
+    let scenario = results.scenarios.iter().find(|s| s.name() == run.scenario);
     let scenario = scenario.map_or(run.scenario.as_str(), |s| s.argument());
     format!(
         "struct-ops-sim check --design {} --scenario {} --invariant {}",

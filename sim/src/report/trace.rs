@@ -10,48 +10,74 @@ use crate::trace::{Step, Trace};
 /// Columns of the table.
 const WIDTH: usize = 100;
 
+/// One step as the table shows it.
+#[derive(Clone, Debug)]
+pub struct Row<'a> {
+    /// From 1.
+    pub number: usize,
+    /// Who acts.
+    pub actor: String,
+    /// The kernel function.
+    pub function: &'a str,
+    /// What happened.
+    pub event: &'a str,
+    /// What is different now.
+    pub changes: &'a [String],
+    /// Ids of the invariants that it broke.
+    pub broke: Vec<&'static str>,
+}
+
+impl<'a> From<&'a Step> for Row<'a> {
+    fn from(step: &'a Step) -> Self {
+        Row {
+            number: step.number,
+            actor: step.actor(),
+            function: step.function(),
+            event: if step.event.is_empty() {
+                why(step)
+            } else {
+                &step.event
+            },
+            changes: &step.changes,
+            broke: step.broke.iter().map(|v| v.invariant.id()).collect(),
+        }
+    }
+}
+
 /// The table of steps.
 pub fn table(trace: &Trace) -> String {
-    let function = trace
-        .steps
+    rows(&trace.steps.iter().map(Row::from).collect::<Vec<_>>())
+}
+
+/// The table of any steps.
+pub fn rows(steps: &[Row<'_>]) -> String {
+    let function = steps
         .iter()
-        .map(|s| s.function().len())
+        .map(|s| s.function.len())
         .max()
         .unwrap_or(0)
         .max("kernel function".len());
-    let actor = trace
-        .steps
-        .iter()
-        .map(|s| s.actor().len())
-        .max()
-        .unwrap_or(3);
-    let number = trace.steps.len().to_string().len().max("step".len());
+    let actor = steps.iter().map(|s| s.actor.len()).max().unwrap_or(3);
+    let number = steps.len().to_string().len().max("step".len());
     let margin = number + actor + function + 6;
     let text = WIDTH.saturating_sub(margin).max(30);
     let mut out = format!(
         "{:>number$}  {:actor$}  {:function$}  what happened, and what changed\n",
         "step", "cpu", "kernel function"
     );
-    for step in &trace.steps {
+    for step in steps {
         let mut head = format!(
             "{:>number$}  {:actor$}  {:function$}",
-            step.number,
-            step.actor(),
-            step.function()
+            step.number, step.actor, step.function
         );
         let mut line = |body: &str, out: &mut String| {
             let _ = writeln!(out, "{}", format!("{head:margin$}{body}").trim_end());
             head.clear();
         };
-        let event = if step.event.is_empty() {
-            why(step)
-        } else {
-            &step.event
-        };
-        for part in wrap(event, text) {
+        for part in wrap(step.event, text) {
             line(&part, &mut out);
         }
-        for change in &step.changes {
+        for change in step.changes {
             for (i, part) in wrap(change, text - 4).iter().enumerate() {
                 line(
                     &format!("{}{part}", if i == 0 { "  * " } else { "    " }),
@@ -59,11 +85,8 @@ pub fn table(trace: &Trace) -> String {
                 );
             }
         }
-        for violation in &step.broke {
-            line(
-                &format!("!! {} is violated", violation.invariant.id()),
-                &mut out,
-            );
+        for id in &step.broke {
+            line(&format!("!! {id} is violated"), &mut out);
         }
     }
     out

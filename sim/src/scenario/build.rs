@@ -1,5 +1,6 @@
 //! From the tables of a scenario file to a [`World`]: every name is looked up and every limit checked.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use struct_ops_model::world::{
@@ -21,6 +22,12 @@ const MAX_TYPES: usize = 4;
 pub(super) struct Source<'a> {
     file: &'a str,
     text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(file: &'a str, text: &'a str) -> Self {
+        Source { file, text }
+    }
 }
 
 impl Source<'_> {
@@ -70,7 +77,7 @@ impl Source<'_> {
     }
 
     /// A name: one word, and not taken.
-    fn name<'a>(
+    pub(super) fn name<'a>(
         &self,
         kind: &str,
         name: &Text,
@@ -93,7 +100,7 @@ impl Source<'_> {
         Ok(text.clone())
     }
 
-    fn sentence(&self, key: &str, text: &Text) -> Result<String, InputError> {
+    pub(super) fn sentence(&self, key: &str, text: &Text) -> Result<String, InputError> {
         let trimmed = text.get_ref().trim();
         if trimmed.is_empty() {
             return self.error(
@@ -120,7 +127,7 @@ impl Source<'_> {
 }
 
 pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, InputError> {
-    let source = Source { file, text };
+    let source = Source::new(file, text);
     let tables: File = toml::from_str(text).map_err(|e| toml_error(&source, &e))?;
     let mut world = World {
         cookies: vec![0],
@@ -183,7 +190,7 @@ pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, I
                 format!("`designs` leaves `{design}` out: nothing can be expected of it"),
             );
         }
-        let violated = expectation(&source, &design, violated)?;
+        let violated = expectation(&source, &design, violated, |i| !i.of_lookups())?;
         scenario.expect.push(Expectation {
             design: design.name,
             violated,
@@ -192,8 +199,25 @@ pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, I
     Ok(scenario)
 }
 
+/// `[expect]` of a file that is run under every design; `judged` says which invariants it can break.
+pub(super) fn expectations(
+    s: &Source<'_>,
+    table: &BTreeMap<Text, Vec<Text>>,
+    judged: impl Fn(Invariant) -> bool,
+) -> Result<Vec<Expectation>, InputError> {
+    let read = |(name, violated): (&Text, &Vec<Text>)| {
+        let design = design(s, name)?;
+        let violated = expectation(s, &design, violated, &judged)?;
+        Ok(Expectation {
+            design: design.name,
+            violated,
+        })
+    };
+    table.iter().map(read).collect()
+}
+
 /// What the TOML parser says, with what is close.
-fn toml_error(source: &Source<'_>, error: &toml::de::Error) -> InputError {
+pub(super) fn toml_error(source: &Source<'_>, error: &toml::de::Error) -> InputError {
     let message = error.message().trim().replace('\n', "; ");
     // unknown field `found`, expected one of `a`, `b`
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
@@ -451,6 +475,7 @@ fn expectation(
     s: &Source<'_>,
     design: &Design,
     ids: &[Text],
+    judged: impl Fn(Invariant) -> bool,
 ) -> Result<Vec<Invariant>, InputError> {
     let mut violated = Vec::new();
     for id in ids {
@@ -468,6 +493,15 @@ fn expectation(
             return s.error(
                 id.span(),
                 format!("`{}` does not apply to `{design}`", invariant.id()),
+            );
+        }
+        if !judged(invariant) {
+            return s.error(
+                id.span(),
+                format!(
+                    "`{}` is not judged by this kind of scenario",
+                    invariant.id()
+                ),
             );
         }
         if violated.contains(&invariant) {

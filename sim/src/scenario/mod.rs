@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod operation;
 mod plan;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use struct_ops_model::{Design, Invariant, World};
 pub use emit::{Words, emit};
 pub use error::{InputError, Place, close, unknown};
 pub use operation::syntax;
+pub use reach::{ReachScenario, unknown_program};
 
 /// The invariants that a scenario expects to be broken under one design; all others must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,83 @@ pub struct Expectation {
     pub design: String,
     /// In the order of [`Invariant::ALL`].
     pub violated: Vec<Invariant>,
+}
+
+/// The word before the first space.
+fn first_word(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
+}
+
+/// A scenario file of either kind.
+#[derive(Clone, Debug)]
+pub enum Case {
+    /// About the attach path.
+    Attach(Box<Scenario>),
+    /// About schedulers and the programs that look for them.
+    Reach(Box<ReachScenario>),
+}
+
+impl Case {
+    /// Reads the text of a scenario file; `kind = "reach"` says which kind it is.
+    ///
+    /// # Errors
+    /// Says where the first mistake is, what was found, what is expected and what is close.
+    pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, InputError> {
+        Ok(if ReachScenario::is(text) {
+            Case::Reach(Box::new(ReachScenario::parse(name, file, text)?))
+        } else {
+            Case::Attach(Box::new(Scenario::parse(name, file, text)?))
+        })
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        match self {
+            Case::Attach(s) => &s.name,
+            Case::Reach(s) => &s.name,
+        }
+    }
+
+    /// What it asks.
+    pub fn question(&self) -> &str {
+        match self {
+            Case::Attach(s) => &s.question,
+            Case::Reach(s) => &s.question,
+        }
+    }
+
+    /// Too large for a run without `--extended`.
+    pub fn extended(&self) -> bool {
+        match self {
+            Case::Attach(s) => s.extended,
+            Case::Reach(_) => false,
+        }
+    }
+
+    /// Where it was read from.
+    pub fn file(&self) -> &str {
+        match self {
+            Case::Attach(s) => &s.file,
+            Case::Reach(s) => &s.file,
+        }
+    }
+
+    /// What to give to `--scenario`: the name of a shipped scenario, the path of another one.
+    pub fn argument(&self) -> &str {
+        match self {
+            Case::Attach(s) => s.argument(),
+            Case::Reach(s) => s.argument(),
+        }
+    }
+
+    /// Whether it has a meaning under a design. A design that attaches as mainline does is not explored again
+    /// unless somebody asks for it by name.
+    pub fn runs_under(&self, design: &Design, by_name: bool) -> bool {
+        match self {
+            Case::Attach(s) => s.runs_under(design) && (by_name || !design.attaches_as_mainline()),
+            Case::Reach(_) => true,
+        }
+    }
 }
 
 /// A scenario file, understood.

@@ -3,20 +3,29 @@
 use std::fs;
 use std::path::PathBuf;
 
-use struct_ops_sim::scenario::Scenario;
+use struct_ops_sim::scenario::{Case, Scenario};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scenarios")
 }
 
 /// The shipped scenario of that name.
-pub fn scenario(name: &str) -> Scenario {
+pub fn case(name: &str) -> Case {
     let path = folder().join(format!("{name}.toml"));
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    Scenario::parse(name, &path.display().to_string(), &text).unwrap_or_else(|e| panic!("{e}"))
+    Case::parse(name, &path.display().to_string(), &text).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Every shipped scenario, by name.
+/// The shipped scenario of that name, about the attach path.
+#[allow(dead_code)]
+pub fn scenario(name: &str) -> Scenario {
+    match case(name) {
+        Case::Attach(scenario) => *scenario,
+        Case::Reach(_) => panic!("{name} is about lookups"),
+    }
+}
+
+/// Every shipped scenario about the attach path, by name.
 #[allow(dead_code)]
 pub fn all() -> Vec<Scenario> {
     let mut names: Vec<String> = fs::read_dir(folder())
@@ -31,5 +40,9 @@ pub fn all() -> Vec<Scenario> {
         })
         .collect();
     names.sort();
-    names.iter().map(|name| scenario(name)).collect()
+    let attach = |name: &String| match case(name) {
+        Case::Attach(scenario) => Some(*scenario),
+        Case::Reach(_) => None,
+    };
+    names.iter().filter_map(attach).collect()
 }

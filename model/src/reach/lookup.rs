@@ -1,0 +1,214 @@
+//! What the verifier lets through, and how a kfunc finds the scheduler of its caller: the designs, side by side.
+//!
+//! Nothing here changes a state. Stands for `scx_prog_sched()` of Linux 7.3, for the same with a cookie or an id, and
+//! for the checks of `kernel/bpf/verifier.c` that decide whether a program can ask at all.
+
+use super::context::{
+    Freplace, Hook, NO_CTX, NO_FREPLACE, NO_HELPER, NO_TIMER, NO_WQ, RunCtx, Slot, Way,
+};
+use super::machine::Reach;
+use super::state::{Frame, GARBAGE, Life, MapLife, POISON, State};
+use super::world::Source;
+use crate::design::{CookieRead, Fallback, Identity, MapIdIn, Twin};
+
+/// What a lookup comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// A scheduler.
+    Sched(u8),
+    /// Nothing, and why.
+    Nothing(&'static str),
+    /// It reads memory that is gone: what, and whose.
+    Gone(&'static str, u8),
+}
+
+/// What the verifier says of a kfunc that wants its caller where that does not exist.
+const NO_AUX: &str = "the kfunc's bpf_prog_aux argument is unknown to this kernel";
+
+impl Reach {
+    /// Only its scheduler calls it.
+    pub(super) fn is_struct_ops(&self, prog: u8) -> bool {
+        self.world.progs[usize::from(prog)].kind.facts().hook == Hook::Member
+    }
+
+    /// The value by which a scheduler is known, where there is one.
+    pub(super) fn key(&self, sched: u8) -> u8 {
+        let decl = &self.world.scheds[usize::from(sched)];
+        match self.design.identity {
+            Identity::Cookie | Identity::MapExtra => decl.key,
+            Identity::MapId => decl.map_id,
+            _ => 0,
+        }
+    }
+
+    /// The immediate in the trampolines of a scheduler's members.
+    pub(super) fn slot(&self, sched: u8) -> u8 {
+        let slot = match self.design.identity {
+            Identity::Cookie => !self.world.old_kernel,
+            Identity::MapExtra => true,
+            Identity::MapId => self.design.lookup.map_id_in == MapIdIn::Slot,
+            _ => false,
+        };
+        if slot { self.key(sched) } else { 0 }
+    }
+
+    /// The code that asks is this program: what the verifier says of it.
+    pub(super) fn verify(&self, prog: u8) -> Result<(), &'static str> {
+        let prog = &self.world.progs[usize::from(prog)];
+        let (facts, way) = (prog.kind.facts(), prog.kind.way);
+        if prog.is_callee && way == Way::Freplace && facts.freplace == Freplace::Refused {
+            return Err(NO_FREPLACE);
+        }
+        if way.is_callback() && !facts.async_callbacks {
+            return Err(if way == Way::Timer { NO_TIMER } else { NO_WQ });
+        }
+        // Another program asks, and it is looked at by itself.
+        if way.is_other_program() && !prog.is_callee {
+            return Ok(());
+        }
+        match prog.source {
+            Source::Helper if way.is_callback() => Err(NO_CTX),
+            Source::Helper | Source::Stash => {
+                let no_slot = match facts.hook {
+                    Hook::Member => self.world.old_kernel || !self.has_slot(),
+                    _ => facts.slot == Slot::Nowhere,
+                };
+                let no_case = way == Way::Freplace && facts.freplace != Freplace::Cookie;
+                if no_slot || no_case {
+                    Err(NO_HELPER)
+                } else {
+                    Ok(())
+                }
+            }
+            Source::Kernel if self.world.old_kernel && self.has_pointer() => Err(NO_AUX),
+            Source::Kernel | Source::Global => Ok(()),
+        }
+    }
+
+    /// struct_ops programs may read their cookie.
+    pub(super) fn has_slot(&self) -> bool {
+        match self.design.identity {
+            Identity::Cookie | Identity::MapExtra => true,
+            Identity::MapId => self.design.lookup.map_id_in == MapIdIn::Slot,
+            _ => false,
+        }
+    }
+
+    /// A program points to its map.
+    pub(super) fn has_pointer(&self) -> bool {
+        matches!(
+            self.design.identity,
+            Identity::ThisPointer | Identity::Association
+        )
+    }
+
+    /// The cookie of whatever `current->bpf_ctx` points to.
+    fn current_cookie(&self, s: &State, cpu: u8) -> u8 {
+        let cpu = &s.cpus[usize::from(cpu)];
+        let Some(frame) = cpu
+            .bpf_ctx
+            .checked_sub(1)
+            .map(|f| cpu.frames[usize::from(f)])
+        else {
+            return 0;
+        };
+        match self.world.progs[usize::from(frame.prog)]
+            .kind
+            .facts()
+            .run_ctx
+        {
+            RunCtx::Cookie => frame.cookie,
+            RunCtx::Other | RunCtx::Inherited => GARBAGE,
+        }
+    }
+
+    /// The kfunc is called by the innermost program of a CPU.
+    pub(super) fn lookup(&self, s: &State, cpu: u8, frame: &Frame) -> Answer {
+        match self.design.identity {
+            Identity::None => match s.root {
+                0 => Answer::Nothing("no scheduler is enabled"),
+                root => self.alive(s, root - 1),
+            },
+            Identity::Cookie | Identity::MapId | Identity::MapExtra => {
+                let value = self.value(s, cpu, frame);
+                self.by_key(s, frame, value)
+            }
+            Identity::ThisPointer | Identity::Association => {
+                match s.progs[usize::from(frame.prog)].assoc {
+                    0 => self.fallback(s, "the program points to no map"),
+                    POISON => self.fallback(s, "the program is poisoned"),
+                    map => self.by_map(s, map - 1),
+                }
+            }
+        }
+    }
+
+    /// What the program hands to the kfunc.
+    fn value(&self, s: &State, cpu: u8, frame: &Frame) -> u8 {
+        let prog = &self.world.progs[usize::from(frame.prog)];
+        match prog.source {
+            Source::Kernel if self.design.lookup.cookie_read == CookieRead::Current => {
+                self.current_cookie(s, cpu)
+            }
+            Source::Kernel => 0,
+            Source::Helper => frame.cookie,
+            Source::Global => s.globals[usize::from(prog.object)],
+            Source::Stash => s.asyncs[usize::from(frame.sched)].stash,
+        }
+    }
+
+    /// The table of identities.
+    fn by_key(&self, s: &State, frame: &Frame, value: u8) -> Answer {
+        if value == 0 {
+            return self.fallback(s, "it hands over 0, which is nobody's");
+        }
+        let entries = || s.scheds.iter().zip(0u8..).filter(|(sched, _)| sched.listed);
+        let found = if value == GARBAGE {
+            // Whatever is in that place: at worst what names another one.
+            entries().find(|(sched, i)| *i != frame.sched && sched.life == Life::Enabled)
+        } else {
+            entries().find(|(sched, _)| sched.key == value)
+        };
+        match found {
+            Some((_, i)) => self.alive(s, i),
+            None if value == GARBAGE => {
+                Answer::Nothing("what is in the place of the cookie names nobody")
+            }
+            None => Answer::Nothing("nobody has registered this value"),
+        }
+    }
+
+    /// From a map to the scheduler that its `ops->priv` points to.
+    pub(super) fn by_map(&self, s: &State, map: u8) -> Answer {
+        let sched = &s.scheds[usize::from(map)];
+        match (sched.map, sched.life) {
+            (MapLife::Freed, _) => Answer::Gone("the map", map),
+            (_, Life::Enabled | Life::Dead) => self.alive(s, map),
+            _ => Answer::Nothing("ops->priv is NULL"),
+        }
+    }
+
+    /// A scheduler, if it is not dead.
+    fn alive(&self, s: &State, sched: u8) -> Answer {
+        match s.scheds[usize::from(sched)].life {
+            Life::Enabled => Answer::Sched(sched),
+            Life::Freed if self.design.twin == Twin::StaleEntry => {
+                Answer::Gone("the scheduler", sched)
+            }
+            _ if self.design.twin == Twin::NoDeadCheck => Answer::Sched(sched),
+            _ => Answer::Nothing("the scheduler is dead"),
+        }
+    }
+
+    fn fallback(&self, s: &State, why: &'static str) -> Answer {
+        match s.root {
+            root if root != 0
+                && self.design.lookup.fallback == Fallback::Root
+                && !self.world.subs =>
+            {
+                self.alive(s, root - 1)
+            }
+            _ => Answer::Nothing(why),
+        }
+    }
+}

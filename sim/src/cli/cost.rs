@@ -1,0 +1,247 @@
+//! `cost`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use struct_ops_model::Design;
+
+use super::args::Format;
+use super::output::{json, print};
+use super::{Exit, Failure};
+use crate::btf::{Btf, BtfError, OpsType};
+use crate::cost::{self, CostError, Kernel, TypeCost, kernels};
+use crate::report;
+use crate::scenario::{InputError, unknown};
+use crate::tramp::{Jit, Return};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Cost {
+    /// struct_ops types. [default: tcp_congestion_ops, sched_ext_ops, Qdisc_ops, hid_bpf_ops, bpf_dummy_ops]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Kernels whose types are part of this program. [default: all]
+    #[arg(long, value_name = "VERSION", conflicts_with = "btf")]
+    pub kernel: Vec<String>,
+    /// Take the types from this BTF: /sys/kernel/btf/vmlinux, or .BTF of any vmlinux.
+    #[arg(long, value_name = "FILE")]
+    pub btf: Option<PathBuf>,
+    /// A preset, or a custom design: PRESET,KEY=VALUE... [default: mainline, rfc, link-owned]
+    #[arg(long)]
+    pub design: Vec<String>,
+    /// How many links. [default: 1, 10, 100, 1000]
+    #[arg(long, value_name = "N")]
+    pub links: Vec<u64>,
+    /// A kernel without IBT and without mitigations: no endbr64, no int3.
+    #[arg(long)]
+    pub plain: bool,
+    /// Print the trampoline of a member instead, line by line.
+    #[arg(long, value_name = "MEMBER")]
+    pub disassemble: Option<String>,
+    /// The cookie in it, decimal or 0x...
+    #[arg(long, value_name = "N", requires = "disassemble", value_parser = cookie)]
+    pub cookie: Option<u64>,
+}
+
+fn cookie(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    number.map_err(|e| format!("{e}: expected 0 to 2^64-1, decimal or 0x..."))
+}
+
+/// A type that a kernel does not have.
+#[derive(Serialize)]
+struct Missing {
+    r#type: String,
+    kernel: String,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Results {
+    schema: u32,
+    types: Vec<TypeCost>,
+    missing: Vec<Missing>,
+}
+
+/// What attaching costs.
+pub(super) fn cost(args: &Cost, format: Format) -> Result<Exit, Failure> {
+    let kernels = kernels(args)?;
+    match &args.disassemble {
+        Some(member) => disassemble(args, &kernels, member, format),
+        None => table(args, &kernels, format),
+    }
+}
+
+fn kernels(args: &Cost) -> Result<Vec<Kernel>, Failure> {
+    let mut chosen = match &args.btf {
+        Some(path) => vec![read(path)?],
+        None => {
+            let mut names: Vec<&str> = args.kernel.iter().map(String::as_str).collect();
+            if names.is_empty() {
+                names = kernels::names().to_vec();
+            }
+            let shipped = names.into_iter().map(|name| match kernels::shipped(name) {
+                Some(kernel) => {
+                    kernel.map_err(|e| Failure::Bug(format!("shipped BTF of {name}: {e}")))
+                }
+                None => {
+                    let message = unknown("kernel", name, kernels::names());
+                    Err(InputError::whole("--kernel", message).into())
+                }
+            });
+            shipped.collect::<Result<_, _>>()?
+        }
+    };
+    if args.plain {
+        for kernel in &mut chosen {
+            kernel.jit = Jit {
+                ibt: false,
+                ret: Return::Ret,
+                ..kernel.jit
+            };
+        }
+    }
+    Ok(chosen)
+}
+
+fn read(path: &std::path::Path) -> Result<Kernel, Failure> {
+    let name = path.display().to_string();
+    let wrong = |error: BtfError| InputError::whole(&name, error.to_string());
+    let bytes = std::fs::read(path).map_err(|e| InputError::whole(&name, e.to_string()))?;
+    let btf = Btf::parse(&bytes).map_err(wrong)?;
+    Ok(kernels::of_btf(&name, btf).map_err(wrong)?)
+}
+
+fn table(args: &Cost, kernels: &[Kernel], format: Format) -> Result<Exit, Failure> {
+    let designs = if args.design.is_empty() {
+        vec![Design::mainline(), Design::rfc(), Design::link_owned()]
+    } else {
+        super::designs(&args.design)?
+    };
+    let links = if args.links.is_empty() {
+        &cost::LINKS[..]
+    } else {
+        &args.links
+    };
+    let mut results = Results {
+        schema: 1,
+        types: Vec::new(),
+        missing: Vec::new(),
+    };
+    let all = args.types.is_empty();
+    let names: Vec<&str> = match all {
+        true => cost::TYPES.to_vec(),
+        false => args.types.iter().map(String::as_str).collect(),
+    };
+    for name in names {
+        for kernel in kernels {
+            match cost::of_type(kernel, name, &designs, links) {
+                Ok(cost) => results.types.push(cost),
+                // one of those that not every kernel has
+                Err(CostError::Btf(error @ BtfError::Missing { .. }))
+                    if cost::TYPES.contains(&name) =>
+                {
+                    results.missing.push(Missing {
+                        r#type: name.to_owned(),
+                        kernel: kernel.name.clone(),
+                        reason: error.to_string(),
+                    });
+                }
+                Err(error) => return Err(failure(kernel, error)),
+            }
+        }
+    }
+    if results.types.is_empty()
+        && let Some(missing) = results.missing.first()
+    {
+        return Err(InputError::whole(&missing.kernel, missing.reason.clone()).into());
+    }
+    match format {
+        Format::Text => {
+            let mut text = String::new();
+            for cost in &results.types {
+                text += &report::cost::text(cost);
+                text.push('\n');
+            }
+            for missing in &results.missing {
+                text += &format!(
+                    "{} in {}: no such struct_ops type\n",
+                    missing.r#type, missing.kernel
+                );
+            }
+            if !results.missing.is_empty() {
+                text.push('\n');
+            }
+            text += report::cost::LEGEND;
+            print(&text)?;
+        }
+        Format::Json => json(&results)?,
+    }
+    Ok(Exit::Expected)
+}
+
+fn failure(kernel: &Kernel, error: CostError) -> Failure {
+    InputError::whole(&kernel.name, error.to_string()).into()
+}
+
+fn disassemble(
+    args: &Cost,
+    kernels: &[Kernel],
+    wanted: &str,
+    format: Format,
+) -> Result<Exit, Failure> {
+    let names: Vec<&str> = match args.types.is_empty() {
+        true => cost::TYPES.to_vec(),
+        false => args.types.iter().map(String::as_str).collect(),
+    };
+    // the newest kernel and the first type that has the member
+    for kernel in kernels.iter().rev() {
+        for name in &names {
+            let ops = match OpsType::read(&kernel.btf, name) {
+                Ok(ops) => ops,
+                Err(_) if args.types.is_empty() => continue,
+                Err(error) => return Err(failure(kernel, error.into())),
+            };
+            let members = cost::members(&ops);
+            let Some((member, model)) = members.iter().find(|(member, _)| *member == wanted) else {
+                continue;
+            };
+            let cookie = args.cookie.unwrap_or(0);
+            let code = cost::trampoline(kernel.jit, model, cookie).map_err(|error| {
+                let member = format!("{name}.{member}");
+                failure(kernel, CostError::Trampoline { member, error })
+            })?;
+            match format {
+                Format::Text => print(&report::cost::listing(
+                    &kernel.name,
+                    name,
+                    member,
+                    cookie,
+                    &code,
+                ))?,
+                Format::Json => json(&serde_json::json!({
+                    "schema": 1, "type": name, "kernel": kernel.name, "member": member, "cookie": cookie,
+                    "bytes": code.size(), "lines": code.lines(),
+                }))?,
+            }
+            return Ok(Exit::Expected);
+        }
+    }
+    let known = kernels.iter().flat_map(|kernel| {
+        names
+            .iter()
+            .filter_map(|name| OpsType::read(&kernel.btf, name).ok())
+    });
+    let known: Vec<String> = known
+        .flat_map(|ops| {
+            cost::members(&ops)
+                .iter()
+                .map(|(m, _)| m.to_string())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let message = unknown("member", wanted, known.iter().map(String::as_str));
+    Err(InputError::whole("--disassemble", message).into())
+}

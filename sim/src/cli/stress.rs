@@ -1,0 +1,213 @@
+//! `stress`: real threads, and what the model says to what they did.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use struct_ops_model::{Design, Invariant, Machine};
+
+use super::args::{Format, Stress};
+use super::output::{json, print};
+use super::{Exit, Failure, STOP};
+use crate::live::round::RoundError;
+use crate::live::side;
+use crate::live::stress::{Broken, Example, Options, Outcome, stress as run};
+use crate::report::text::{count, plural};
+use crate::scenario::{InputError, Scenario};
+use crate::shipped;
+
+/// Rows of an example, up to the step that shows it.
+const ROWS: usize = 40;
+
+/// Runs rounds, prints what came of them.
+pub(super) fn stress(args: &Stress, format: Format) -> Result<Exit, Failure> {
+    let design =
+        Design::parse(&args.design).map_err(|e| InputError::whole("--design", e.to_string()))?;
+    let scenario = args.scenario.as_deref().map(shipped::find).transpose()?;
+    if let Some(scenario) = &scenario {
+        super::machine(scenario, &design)?;
+        if !scenario.runs_under(&design) {
+            let message = format!("the scenario is not run under design `{design}`");
+            return Err(InputError::whole(&scenario.file, message).into());
+        }
+    }
+    let options = Options {
+        design,
+        threads: args.threads.get(),
+        time: Duration::from_secs(args.seconds),
+        seed: args.seed,
+        scenario: scenario.as_ref(),
+        machine: true,
+    };
+    let outcome = run(&options, &|| STOP.load(Relaxed)).map_err(|error| match error {
+        RoundError::Unavailable(why) => Failure::Outside(why.to_string()),
+        other => Failure::Bug(other.to_string()),
+    })?;
+    let unexpected = unexpected(&options, &outcome);
+    match format {
+        Format::Text => print(&text(&options, &outcome, &unexpected))?,
+        Format::Json => json(&as_json(&options, &outcome, &unexpected))?,
+    }
+    Ok(if outcome.rejected > 0 || !unexpected.is_empty() {
+        Exit::Different
+    } else if STOP.load(Relaxed) || outcome.accepted == 0 {
+        Exit::Incomplete
+    } else {
+        Exit::Expected
+    })
+}
+
+/// What was broken although nothing of the kind was expected: what the scenario does not expect, or, without one,
+/// anything under mainline and link-owned.
+fn unexpected(options: &Options<'_>, outcome: &Outcome) -> Vec<Invariant> {
+    let design = &options.design;
+    let expected = options
+        .scenario
+        .and_then(|s: &Scenario| s.expectation(&design.name));
+    let promised = [Design::mainline(), Design::link_owned()].contains(design);
+    let broken = outcome.broken.keys().copied();
+    broken
+        .filter(|i| match expected {
+            Some(expected) => !expected.contains(i),
+            None => promised,
+        })
+        .collect()
+}
+
+fn text(options: &Options<'_>, outcome: &Outcome, unexpected: &[Invariant]) -> String {
+    let place = options
+        .scenario
+        .map_or(String::new(), |s| format!(" of {}", s.name));
+    let mut out = format!(
+        "stress under {}, seed {}: {}{place} on {}, {}, {} recorded\n",
+        options.design,
+        options.seed,
+        plural(outcome.rounds as usize, "round"),
+        plural(options.threads, "thread"),
+        plural(outcome.operations as usize, "operation"),
+        plural(outcome.events as usize, "step"),
+    );
+    out += &format!(
+        "the model explains {}, rejects {}\n",
+        count(outcome.accepted),
+        count(outcome.rejected)
+    );
+    for (why, rounds) in &outcome.beyond {
+        out += &format!(
+            "of {} nothing is said: {why}\n",
+            plural(*rounds as usize, "round")
+        );
+    }
+    if outcome.broken.is_empty() && outcome.rejected == 0 {
+        out += "nothing is broken\n";
+    }
+    if !outcome.broken.is_empty() {
+        out += &format!(
+            "\n  {:<20} {:>12} {:>14}\n",
+            "broken", "rounds seen", "by the model"
+        );
+        for (invariant, Broken { seen, model, .. }) in &outcome.broken {
+            let note = if unexpected.contains(invariant) {
+                "  NOT EXPECTED"
+            } else {
+                ""
+            };
+            // The runtime judges what shows; counts and contracts are judged by the model alone.
+            out += &format!(
+                "  {:<20} {:>12} {:>14}{note}\n",
+                invariant.id(),
+                count(*seen),
+                count(*model)
+            );
+        }
+    }
+    if let Some(example) = telling(outcome, unexpected) {
+        out += &example_text(options, example);
+    }
+    if let Some(rejection) = &outcome.rejection {
+        let machine = Machine::new(rejection.recorded.world.clone(), options.design.clone());
+        out += "\nThe first round that the model does not explain, shrunk:\n\n";
+        if let Ok(machine) = machine {
+            let rows = side::rows(&machine, &rejection.recorded, &rejection.verdict);
+            out += &side::table(&rows);
+        }
+    }
+    out
+}
+
+/// The example to tell in full: of what was not expected, or else of the worst.
+fn telling<'a>(outcome: &'a Outcome, unexpected: &[Invariant]) -> Option<&'a Example> {
+    let worst = [Invariant::NoUseAfterFree, Invariant::CookieFidelity];
+    let order = unexpected.iter().chain(&worst).chain(Invariant::ALL);
+    order
+        .filter_map(|i| outcome.broken.get(i))
+        .find_map(|b| b.example.as_ref())
+}
+
+fn example_text(options: &Options<'_>, example: &Example) -> String {
+    let finding = &example.finding;
+    let mut out = format!(
+        "\n{} at {} on {}: {}\n",
+        finding.invariant.id(),
+        finding.step.name(),
+        finding.actor,
+        finding.text
+    );
+    for line in &finding.history {
+        out += &format!("    the page was {line}\n");
+    }
+    if let Ok(machine) = Machine::new(example.recorded.world.clone(), options.design.clone()) {
+        let rows = side::rows(&machine, &example.recorded, &example.verdict);
+        let broken = format!("BREAKS {}", finding.invariant.id());
+        let end = rows.iter().position(|r| r.model.contains(&broken));
+        let end = end.map_or(rows.len(), |i| i + 1);
+        let start = end.saturating_sub(ROWS);
+        if start > 0 {
+            out += &format!("\n  after {}:", plural(start, "step"));
+        }
+        out += &format!("\n{}", side::table(&rows[start..end]));
+    }
+    out
+}
+
+fn as_json(
+    options: &Options<'_>,
+    outcome: &Outcome,
+    unexpected: &[Invariant],
+) -> serde_json::Value {
+    let broken = outcome.broken.iter().map(|(invariant, broken)| {
+        let example = broken.example.as_ref().map(|e| {
+            serde_json::json!({
+                "step": e.finding.step.name(),
+                "task": e.finding.actor.to_string(),
+                "text": e.finding.text,
+                "history": e.finding.history,
+            })
+        });
+        serde_json::json!({
+            "invariant": invariant.id(),
+            "rounds_seen": broken.seen,
+            "rounds_model": broken.model,
+            "expected": !unexpected.contains(invariant),
+            "example": example,
+        })
+    });
+    let rejection = outcome.rejection.as_ref().and_then(|r| {
+        let machine = Machine::new(r.recorded.world.clone(), options.design.clone()).ok()?;
+        Some(side::rows(&machine, &r.recorded, &r.verdict))
+    });
+    serde_json::json!({
+        "schema": 1,
+        "design": options.design.name,
+        "scenario": options.scenario.map(|s| &s.name),
+        "seed": options.seed,
+        "threads": options.threads,
+        "rounds": outcome.rounds,
+        "operations": outcome.operations,
+        "steps": outcome.events,
+        "explained": outcome.accepted,
+        "rejected": outcome.rejected,
+        "not_judged": outcome.beyond,
+        "broken": broken.collect::<Vec<_>>(),
+        "rejection": rejection,
+    })
+}

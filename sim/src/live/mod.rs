@@ -1,0 +1,49 @@
+//! The attach path in motion: real threads, real locks, real trampolines; and the proof that it does what the model
+//! says.
+//!
+//! Maps, links, subsystems and programs are objects that many threads work on at once, by functions that carry the
+//! kernel's names, one file per subject. A [`struct_ops_model::Design`] is asked wherever designs differ. Every step
+//! is recorded, with the label of the model's step that it is and with what it saw (`event`); `validate` then looks
+//! for an order of the model's steps that explains all of it.
+//!
+//! What is wrong in a design goes wrong here too, but is noticed and not suffered: freed objects stay in quarantine,
+//! and a page is looked up before it is entered. Not here: the model's exhaustive exploration, and kernels.
+
+mod attachment;
+mod call;
+pub mod decl;
+mod enter;
+pub mod event;
+mod link;
+mod link_create;
+mod link_detach;
+mod link_update;
+mod map;
+mod map_free;
+mod map_update;
+mod object;
+mod page;
+mod prepare;
+mod rcu;
+mod refs;
+pub mod round;
+pub mod runtime;
+pub mod shrink;
+pub mod side;
+pub mod stress;
+mod subsys;
+mod sync;
+mod syscall;
+mod task;
+#[cfg(test)]
+mod tests;
+mod text;
+pub mod validate;
+
+pub use enter::set_stats;
+pub use task::Task;
+
+/// Executable memory cannot be had, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("trampolines are not available: {0}")]
+pub struct Unavailable(pub String);

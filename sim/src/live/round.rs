@@ -1,0 +1,365 @@
+//! One run of a small world on real threads, from its set-up to the last close, recorded.
+//!
+//! Every CPU of the world is a thread; a process ends when its threads have carried out their plans, and what
+//! outlives it is removed, as in the model. A free choice becomes a fixed plan, made at random. Not here: whether
+//! the model agrees (`validate`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use struct_ops_model::world::{OpKind, Operation, Plan, Subsystem};
+use struct_ops_model::{Design, World, errno};
+
+use super::Unavailable;
+use super::decl::Declared;
+use super::event::{Actor, Event, Object, Recorded};
+use super::runtime::{Machine, Settings};
+use super::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use super::sync::{Mutex, relax, thread};
+use super::task::Task;
+
+/// Why there is no record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoundError {
+    /// The set-up does not work under the design.
+    #[error("set-up operation {number}: {why}")]
+    SetUp {
+        /// From 1.
+        number: usize,
+        /// What went wrong.
+        why: String,
+    },
+    /// No executable memory.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Runs `world`, with a plan at random for every free choice, once. `machine` code, or the same calls without; `seed` decides the plans and where threads let others run.
+///
+/// # Errors
+/// The set-up, or the memory that cannot be had.
+pub fn run(
+    world: &World,
+    design: &Design,
+    machine: bool,
+    seed: u64,
+) -> Result<Recorded, RoundError> {
+    let settings = Settings {
+        machine,
+        jitter: true,
+        alloc_failures: world.alloc_failures,
+    };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut world = concrete(world, &mut rng);
+    let machine = Machine::boot(
+        Declared::from(&world),
+        design.clone(),
+        settings,
+        rng.u64(..),
+    );
+    let rt = machine.runtime().clone();
+    let available = || match rt.unavailable.lock().clone() {
+        Some(why) => Err(RoundError::Unavailable(why)),
+        None => Ok(()),
+    };
+    let start = {
+        let task = Task::new(&rt, Actor::Cpu(0), world.cpus[0].proc, rng.u64(..));
+        for (i, operation) in world.setup.iter().enumerate() {
+            let result = task.carry_out(*operation);
+            available()?;
+            let why = match result {
+                Some(0) => None,
+                Some(err) => Some(format!("it returned {}", errno::name(err))),
+                None => Some("it met a fault".into()),
+            };
+            if let Some(why) = why {
+                return Err(RoundError::SetUp { number: i + 1, why });
+            }
+            rt.quiesce();
+        }
+        open_objects(&rt)
+    };
+    rt.findings.lock().clear();
+    rt.record();
+    let mut events = threads(&rt, &mut world, &mut rng);
+    {
+        // The last one to leave tidies up.
+        let task = Task::new(&rt, Actor::Cpu(0), world.cpus[0].proc, rng.u64(..));
+        let _ = task.remove_rest();
+        events.extend(task.take_log());
+    }
+    events.extend(machine.halt());
+    available()?;
+    let findings = std::mem::take(&mut *rt.findings.lock());
+    let recorded = Recorded {
+        world,
+        events,
+        start,
+        findings,
+        left: rt.left(),
+    };
+    Ok(recorded.sorted())
+}
+
+/// Maps, links and attachments that the set-up left, oldest first.
+fn open_objects(rt: &super::runtime::Runtime) -> Vec<Object> {
+    let maps = rt.maps.all().into_iter().map(|m| Object::Map(m.id));
+    let links = rt.links.all().into_iter().map(|l| Object::Link(l.id));
+    let attachments = rt.kdatas.all().into_iter().filter(|k| k.attachment);
+    maps.chain(links)
+        .chain(attachments.map(|k| Object::Attachment(k.id)))
+        .collect()
+}
+
+/// A process: how many of its threads are in the kernel, and whether it ends.
+#[derive(Debug, Default)]
+struct Process {
+    inside: usize,
+    exiting: bool,
+}
+
+/// What all threads of a process share.
+#[derive(Debug)]
+struct Shared {
+    process: Mutex<Process>,
+    /// Threads that are not done.
+    left: AtomicUsize,
+}
+
+impl Shared {
+    /// Carries out an operation, unless the process ends. Whether the thread goes on.
+    fn carry_out(&self, task: &Task, operation: Operation) -> bool {
+        if operation == Operation::Exit {
+            self.exit(task);
+            return false;
+        }
+        {
+            let mut process = self.process.lock();
+            if process.exiting {
+                return false;
+            }
+            process.inside += 1;
+        }
+        let result = task.carry_out(operation);
+        self.process.lock().inside -= 1;
+        result.is_some()
+    }
+
+    /// exit_group(2): once no thread of the process is in the kernel.
+    fn exit(&self, task: &Task) {
+        let mut tries = 0;
+        loop {
+            {
+                let mut process = self.process.lock();
+                if process.exiting {
+                    return;
+                }
+                if process.inside == 0 {
+                    process.exiting = true;
+                    break;
+                }
+            }
+            relax(&mut tries);
+        }
+        // After a fault there is nothing to close.
+        let _ = task.exit_group();
+    }
+}
+
+/// All CPUs carry out their plans; the first thread of each process then ends it. Plans grow by what had to be
+/// closed by name.
+fn threads(
+    rt: &Arc<super::runtime::Runtime>,
+    world: &mut World,
+    rng: &mut fastrand::Rng,
+) -> Vec<Event> {
+    let waiting = Arc::new(AtomicUsize::new(world.cpus.len()));
+    let mut processes: BTreeMap<u8, Arc<Shared>> = BTreeMap::new();
+    for cpu in &world.cpus {
+        let process = processes.entry(cpu.proc).or_insert_with(|| {
+            Arc::new(Shared {
+                process: Mutex::new(Process::default()),
+                left: AtomicUsize::new(0),
+            })
+        });
+        process.left.fetch_add(1, SeqCst);
+    }
+    let mut seen = Vec::new();
+    let running: Vec<_> = world
+        .cpus
+        .iter()
+        .enumerate()
+        .map(|(cpu, decl)| {
+            let Plan::Fixed(plan) = decl.plan.clone() else {
+                unreachable!("plans are fixed");
+            };
+            let ends = !seen.contains(&decl.proc);
+            seen.push(decl.proc);
+            let (rt, waiting) = (rt.clone(), waiting.clone());
+            let shared = processes[&decl.proc].clone();
+            let (proc, seed) = (decl.proc, rng.u64(..));
+            thread::spawn(move || {
+                let task = Task::new(&rt, Actor::Cpu(cpu as u8), proc, seed);
+                wait_for(&waiting, 0, true);
+                let mut closed = Vec::new();
+                let done = plan.iter().all(|o| shared.carry_out(&task, *o));
+                shared.left.fetch_sub(1, SeqCst);
+                if ends && done {
+                    wait_for(&shared.left, 0, false);
+                    closed = task.ambiguous();
+                    if closed.iter().all(|o| shared.carry_out(&task, *o)) {
+                        shared.exit(&task);
+                    }
+                }
+                (task.take_log(), closed)
+            })
+        })
+        .collect();
+    let mut events = Vec::new();
+    for (thread, decl) in running.into_iter().zip(&mut world.cpus) {
+        let (log, closed) = thread.join().expect("threads of the runtime do not panic");
+        events.extend(log);
+        if let Plan::Fixed(plan) = &mut decl.plan {
+            plan.extend(closed);
+        }
+    }
+    events
+}
+
+/// Waits until the count is there; `own` is one of those counted.
+fn wait_for(count: &AtomicUsize, until: usize, own: bool) {
+    if own {
+        count.fetch_sub(1, SeqCst);
+    }
+    let mut tries = 0;
+    while count.load(SeqCst) > until {
+        relax(&mut tries);
+    }
+}
+
+// ---- free choice --------------------------------------------------------------------------------------
+
+/// Most kdata objects that the plans of a world may make: the model's table has 8.
+const MOST_BUILT: usize = 6;
+/// Most sockets that they may open.
+const MOST_SOCKS: usize = struct_ops_model::world::MAX_SOCKS;
+
+/// The world with a fixed plan, chosen at random, in the place of every free one.
+pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
+    let mut world = world.clone();
+    let plans: Vec<Plan> = world.cpus.iter().map(|c| c.plan.clone()).collect();
+    // Attachments, and links by name, that there may be at the same time.
+    let mut built = world.setup.iter().filter(|o| builds(o)).count();
+    let mut links = world.setup.iter().filter(|o| creates(o)).count();
+    let opens = |o: &&Operation| matches!(o, Operation::SockOpen { .. });
+    let mut socks = world.setup.iter().filter(opens).count();
+    for (cpu, plan) in plans.into_iter().enumerate() {
+        let Plan::Free { kinds, budget } = plan else {
+            continue;
+        };
+        let mut operations = Vec::new();
+        for _ in 0..budget {
+            let chosen = (0..8).find_map(|_| {
+                let kind = kinds[rng.usize(..kinds.len())];
+                let builds = matches!(
+                    kind,
+                    OpKind::LinkCreate | OpKind::SysBpfLinkCreate | OpKind::LinkUpdate
+                );
+                let creates = builds && kind != OpKind::LinkUpdate;
+                let opens = kind == OpKind::SockOpen;
+                if (builds && built >= MOST_BUILT)
+                    || (opens && socks >= MOST_SOCKS)
+                    || (creates && links >= usize::from(world.max_links))
+                {
+                    return None;
+                }
+                let operation = operation(&mut world, kind, rng)?;
+                built += usize::from(builds);
+                links += usize::from(creates);
+                socks += usize::from(opens);
+                Some(operation)
+            });
+            operations.extend(chosen);
+        }
+        world.cpus[cpu].plan = Plan::Fixed(operations);
+    }
+    world
+}
+
+fn creates(operation: &Operation) -> bool {
+    matches!(
+        operation,
+        Operation::LinkCreate { .. } | Operation::SysBpfLinkCreate { .. }
+    )
+}
+
+fn builds(operation: &Operation) -> bool {
+    creates(operation) || matches!(operation, Operation::LinkUpdate { .. })
+}
+
+/// An operation of this kind on targets that the world names.
+fn operation(world: &mut World, kind: OpKind, rng: &mut fastrand::Rng) -> Option<Operation> {
+    let mut below = |n: usize| (n > 0).then(|| rng.usize(..n) as u8);
+    let maps = world.maps.len();
+    let links = world.links.len();
+    let members = world.types[0].members.len();
+    Some(match kind {
+        OpKind::MapCreate => Operation::MapCreate { map: below(maps)? },
+        OpKind::MapUpdate => Operation::MapUpdate { map: below(maps)? },
+        OpKind::MapDelete => Operation::MapDelete { map: below(maps)? },
+        OpKind::MapLookup => Operation::MapLookup { map: below(maps)? },
+        OpKind::MapClose => Operation::MapClose { map: below(maps)? },
+        OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
+            let map = below(maps)?;
+            let cookie = below(world.cookies.len() - 1).map_or(0, |c| c + 1);
+            let link = links as u8;
+            world.links.push(format!("l{}", links + 1));
+            if kind == OpKind::LinkCreate {
+                Operation::LinkCreate { map, cookie, link }
+            } else {
+                Operation::SysBpfLinkCreate { map, cookie, link }
+            }
+        }
+        OpKind::LinkUpdate => Operation::LinkUpdate {
+            link: below(links)?,
+            map: below(maps)?,
+            replace: if below(2)? == 0 { None } else { below(maps) },
+        },
+        OpKind::LinkDetach => Operation::LinkDetach {
+            link: below(links)?,
+        },
+        OpKind::LinkClose => Operation::LinkClose {
+            link: below(links)?,
+        },
+        OpKind::LinkPin => Operation::LinkPin {
+            link: below(links)?,
+        },
+        OpKind::LinkUnpin => Operation::LinkUnpin {
+            link: below(links)?,
+        },
+        OpKind::LinkInfo => Operation::LinkInfo {
+            link: below(links)?,
+        },
+        OpKind::SockOpen => Operation::SockOpen {
+            key: below(world.keys.len())?,
+        },
+        OpKind::SockCall => Operation::SockCall {
+            sock: below(2)?,
+            member: below(members)?,
+        },
+        OpKind::SockClose => Operation::SockClose { sock: below(2)? },
+        OpKind::Call => Operation::Call {
+            entry: match world.types[0].subsystem {
+                Subsystem::SchedExt | Subsystem::SchedExt612 => 0,
+                _ => below(2)?,
+            },
+            member: below(members)?,
+        },
+        OpKind::TestRun => Operation::TestRun {
+            prog: below(world.progs.len())?,
+        },
+        OpKind::ScxError => Operation::ScxError,
+        OpKind::Rmmod => Operation::Rmmod,
+        OpKind::None | OpKind::Exit => return None,
+    })
+}

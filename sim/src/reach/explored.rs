@@ -1,0 +1,242 @@
+//! The machine as a system that an engine can walk, what was found on the way, and a trace carried out again.
+
+use std::sync::atomic::AtomicBool;
+
+use struct_ops_model::Invariant;
+use struct_ops_model::reach::{Action, Found, Label, Reach, Report, State};
+
+use crate::engine::{
+    self, Incomplete, Options, Progress, StepReport, System, Violation, Violations,
+};
+use crate::report::describe::changes;
+use crate::report::reach::describe;
+
+/// What is worth a trace: an invariant that broke at a step, or something that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Broken, at which step.
+    Broken(Invariant, Label),
+    /// Found.
+    Found(Found),
+}
+
+/// Codes of [`Found`] beside those of invariants.
+const OWN: u8 = 64;
+const NOTHING: u8 = 65;
+const REFUSED: u8 = 66;
+
+impl Event {
+    fn code(self) -> Violation {
+        let (invariant, label) = match self {
+            Event::Broken(invariant, label) => (invariant as u8, label as u8),
+            Event::Found(Found::Own(s)) => (OWN, s),
+            Event::Found(Found::Nothing(s)) => (NOTHING, s),
+            Event::Found(Found::Refused(s)) => (REFUSED, s),
+        };
+        Violation {
+            invariant,
+            label: u16::from(label),
+        }
+    }
+
+    fn decode(code: Violation) -> Self {
+        let sched = code.label as u8;
+        match code.invariant {
+            OWN => Event::Found(Found::Own(sched)),
+            NOTHING => Event::Found(Found::Nothing(sched)),
+            REFUSED => Event::Found(Found::Refused(sched)),
+            i => Event::Broken(
+                Invariant::ALL[usize::from(i)],
+                Label::ALL[usize::from(code.label)],
+            ),
+        }
+    }
+}
+
+/// The machine, and whether findings are events too.
+#[derive(Debug)]
+pub struct Explored {
+    reach: Reach,
+    finds: bool,
+}
+
+impl Explored {
+    /// `finds`: what programs find is reported beside what breaks.
+    pub fn new(reach: Reach, finds: bool) -> Self {
+        Explored { reach, finds }
+    }
+}
+
+impl System for Explored {
+    type State = State;
+    type Action = Action;
+
+    fn initial(&self) -> State {
+        self.reach.initial()
+    }
+
+    fn actions(&self, state: &State, out: &mut Vec<Action>) {
+        self.reach.enabled(state, out);
+    }
+
+    fn apply(&self, state: &mut State, action: Action) -> StepReport {
+        let label = self.reach.label(state, action);
+        let mut report = Report::default();
+        self.reach.apply(state, action, &mut report, None);
+        let mut violations = Violations::default();
+        for invariant in &report.violations {
+            violations.push(Event::Broken(*invariant, label).code());
+        }
+        if let Some(found) = report.found.filter(|_| self.finds) {
+            violations.push(Event::Found(found).code());
+        }
+        StepReport {
+            violations,
+            witnessed: report.witnessed,
+            steps: 1,
+            fatal: report.fatal,
+            overflow: false,
+            fired: Some(label as u16),
+        }
+    }
+
+    fn encode(&self, state: &State, out: &mut Vec<u8>) {
+        state.encode(out);
+    }
+
+    fn decode(&self, bytes: &[u8]) -> State {
+        State::decode(bytes)
+    }
+
+    fn terminal(&self, _: &State) -> StepReport {
+        StepReport::default()
+    }
+}
+
+/// What an exploration met.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Distinct states.
+    pub states: u64,
+    /// Transitions.
+    pub transitions: u64,
+    /// Distance of the farthest state.
+    pub depth: u32,
+    /// How long it took.
+    pub seconds: f64,
+    /// Memory per stored state.
+    pub bytes_per_state: f64,
+    /// How often each invariant was put to the test.
+    pub witnesses: Vec<u64>,
+    /// Each event with a shortest way to it, the shortest first.
+    pub events: Vec<(Event, Vec<Action>)>,
+    /// Why not everything was seen.
+    pub incomplete: Option<Incomplete>,
+}
+
+/// Explores all that can happen.
+///
+/// # Errors
+/// A trace that could not be told: a bug of ours.
+pub fn explore(
+    explored: &Explored,
+    threads: usize,
+    max_states: Option<u64>,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Outcome, String> {
+    let options = Options {
+        threads,
+        max_states,
+        stop: Some(stop),
+        ..Options::default()
+    };
+    let outcome = engine::explore(explored, &options, progress);
+    let mut events = Vec::new();
+    for found in outcome.violations {
+        let event = Event::decode(found.violation);
+        let trace = found.trace.map_err(|e| format!("{event:?}: {e}"))?;
+        events.push((event, trace));
+    }
+    events.sort_by_key(|(event, trace)| (trace.len(), event.code()));
+    Ok(Outcome {
+        states: outcome.states,
+        transitions: outcome.transitions,
+        depth: outcome.depth,
+        seconds: outcome.seconds,
+        bytes_per_state: outcome.bytes_per_state,
+        witnesses: outcome.witnesses[..Invariant::ALL.len()].to_vec(),
+        events,
+        incomplete: outcome.incomplete,
+    })
+}
+
+/// One step of a trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// From 1.
+    pub number: usize,
+    /// `user` for loaders, `cpu0`, or `work` for the worker.
+    pub actor: String,
+    /// The step.
+    pub label: Label,
+    /// What happened, in words.
+    pub event: String,
+    /// What is different now.
+    pub changes: Vec<String>,
+    /// What it broke.
+    pub broke: Vec<Invariant>,
+    /// What was found.
+    pub found: Option<Found>,
+}
+
+/// A sequence of steps.
+pub type Trace = Vec<Step>;
+
+/// Who acts.
+fn actor(action: Action) -> String {
+    match action {
+        Action::Loader(..) => "user".into(),
+        Action::Member(cpu, ..)
+        | Action::Hook(cpu, _)
+        | Action::Fire(cpu, _)
+        | Action::Arm(cpu)
+        | Action::Jump(cpu)
+        | Action::Ask(cpu)
+        | Action::Use(cpu)
+        | Action::Return(cpu) => format!("cpu{cpu}"),
+        Action::SchedFree(_) | Action::MapClear(_) | Action::MapFree(_) | Action::ProgFree(_) => {
+            "work".into()
+        }
+    }
+}
+
+/// Carries out actions.
+///
+/// # Errors
+/// The number of the first action that is not enabled, and what is enabled there.
+pub fn replay(reach: &Reach, actions: &[Action]) -> Result<Trace, (usize, Vec<Action>)> {
+    let mut state = reach.initial();
+    let mut trace = Trace::new();
+    for (i, action) in actions.iter().enumerate() {
+        let mut enabled = Vec::new();
+        reach.enabled(&state, &mut enabled);
+        if !enabled.contains(action) {
+            return Err((i + 1, enabled));
+        }
+        let label = reach.label(&state, *action);
+        let before = describe(&reach.world, &state);
+        let (mut report, mut said) = (Report::default(), String::new());
+        reach.apply(&mut state, *action, &mut report, Some(&mut said));
+        trace.push(Step {
+            number: i + 1,
+            actor: actor(*action),
+            label,
+            event: said,
+            changes: changes(&before, &describe(&reach.world, &state)),
+            broke: report.violations,
+            found: report.found,
+        });
+    }
+    Ok(trace)
+}

@@ -1,0 +1,497 @@
+//! Scenario files of `kind = "reach"`: schedulers, the programs that run on their behalf, and what their loaders do,
+//! mistakes included.
+//!
+//! The other kind, about the attach path, is read by `build`. Nothing is explored here.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use struct_ops_model::design::{CookieRead, Identity, MapIdIn};
+use struct_ops_model::reach::World;
+use struct_ops_model::reach::context::{CONTEXTS, Hook, Kind, Slot, Way};
+use struct_ops_model::reach::state::{MAX_CPUS, MAX_DEPTH};
+use struct_ops_model::reach::world::{
+    Attachment, Loader, MAX_ATTACHMENTS, MAX_PROGS, MAX_SCHEDS, Op, Prog, Sched, Source as From,
+};
+use struct_ops_model::{Design, Invariant};
+
+use super::build::{Source, expectations, toml_error};
+use super::error::{InputError, close, unknown};
+use super::file::{Number, Text};
+use super::{Expectation, first_word};
+
+/// Most things that a loader does at any time.
+const MAX_LATER: usize = 8;
+
+/// The whole file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    #[serde(rename = "kind")]
+    _kind: String,
+    title: Text,
+    question: Text,
+    source: Text,
+    find: Option<Text>,
+    #[serde(rename = "scheduler", default)]
+    schedulers: Vec<SchedulerTable>,
+    #[serde(rename = "program", default)]
+    programs: Vec<ProgramTable>,
+    #[serde(rename = "attachment", default)]
+    attachments: Vec<AttachmentTable>,
+    #[serde(default)]
+    run: RunTable,
+    #[serde(rename = "loader", default)]
+    loaders: Vec<LoaderTable>,
+    #[serde(default)]
+    expect: BTreeMap<Text, Vec<Text>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct SchedulerTable {
+    name: Text,
+    cookie: Option<Number>,
+    map_id: Option<Number>,
+    programs: Vec<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProgramTable {
+    name: Text,
+    kind: Text,
+    object: Text,
+    source: Option<Text>,
+    reaches: Option<Text>,
+    #[serde(default)]
+    silent: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AttachmentTable {
+    name: Text,
+    program: Text,
+    #[serde(rename = "for")]
+    scheduler: Text,
+    cookie: Option<Number>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RunTable {
+    cpus: Option<Number>,
+    depth: Option<Number>,
+    #[serde(default)]
+    split: bool,
+    #[serde(default)]
+    old_kernel: bool,
+    sub_schedulers: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoaderTable {
+    #[serde(rename = "do")]
+    first: Vec<Text>,
+    #[serde(default)]
+    then: Vec<Text>,
+    #[serde(default)]
+    after: Option<Number>,
+}
+
+/// A scenario file of this kind, understood.
+#[derive(Clone, Debug)]
+pub struct ReachScenario {
+    /// The file's stem.
+    pub name: String,
+    /// Where it was read from, for messages.
+    pub file: String,
+    /// Came with the program, and is found by its name.
+    pub shipped: bool,
+    /// The TOML text: a saved trace carries it.
+    pub text: String,
+    /// A heading.
+    pub title: String,
+    /// What the scenario asks.
+    pub question: String,
+    /// Where the scenario comes from.
+    pub source: String,
+    /// The real bug that it pins.
+    pub find: Option<String>,
+    /// What there is, but for where programs take their identity from.
+    world: World,
+    /// What the file says of that; `None` is what the design gives.
+    sources: Vec<Option<From>>,
+    /// What is expected, per design.
+    pub expect: Vec<Expectation>,
+}
+
+impl ReachScenario {
+    /// Whether a text is of this kind: what it says in `kind`, whatever else is wrong with it.
+    pub fn is(text: &str) -> bool {
+        text.lines()
+            .take_while(|line| !line.trim_start().starts_with('['))
+            .any(|line| {
+                line.split_once('=')
+                    .is_some_and(|(k, v)| k.trim() == "kind" && v.trim() == "\"reach\"")
+            })
+    }
+
+    /// Reads the text of a scenario file.
+    ///
+    /// # Errors
+    /// Says where the first mistake is, what was found, what is expected and what is close.
+    pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, InputError> {
+        let s = Source::new(file, text);
+        let tables: File = toml::from_str(text).map_err(|e| toml_error(&s, &e))?;
+        let mut world = World::default();
+        let sources = programs(&s, &mut world, &tables.programs)?;
+        schedulers(&s, &mut world, &tables.schedulers)?;
+        attachments(&s, &mut world, &tables.attachments)?;
+        run(&s, &mut world, &tables.run)?;
+        loaders(&s, &mut world, &tables.loaders)?;
+        Ok(ReachScenario {
+            name: name.to_string(),
+            file: file.to_string(),
+            shipped: false,
+            text: text.to_string(),
+            title: s.sentence("title", &tables.title)?,
+            question: s.sentence("question", &tables.question)?,
+            source: s.sentence("source", &tables.source)?,
+            find: tables
+                .find
+                .as_ref()
+                .map(|f| s.sentence("find", f))
+                .transpose()?,
+            world,
+            sources,
+            expect: expectations(&s, &tables.expect, Invariant::of_lookups)?,
+        })
+    }
+
+    /// What there is under a design.
+    pub fn world(&self, design: &Design) -> World {
+        let mut world = self.world.clone();
+        for (prog, source) in world.progs.iter_mut().zip(&self.sources) {
+            prog.source = source.unwrap_or_else(|| usual(design, prog.kind));
+            if !prog.asks {
+                prog.source = From::Kernel;
+            }
+        }
+        world
+    }
+
+    /// The expectation for a design.
+    pub fn expectation(&self, design: &str) -> Option<&[Invariant]> {
+        self.expect
+            .iter()
+            .find(|e| e.design == design)
+            .map(|e| e.violated.as_slice())
+    }
+
+    /// What to give to `--scenario`.
+    pub fn argument(&self) -> &str {
+        if self.shipped { &self.name } else { &self.file }
+    }
+}
+
+/// Where a program of a kind takes its identity from, where the file does not say.
+fn usual(design: &Design, kind: Kind) -> From {
+    let (lookup, member) = (design.lookup, kind.facts().hook == Hook::Member);
+    match design.identity {
+        Identity::None | Identity::ThisPointer | Identity::Association => From::Kernel,
+        _ if lookup.cookie_read == CookieRead::Current => From::Kernel,
+        Identity::MapId if lookup.map_id_in == MapIdIn::Global || !member => From::Global,
+        _ if kind.way.is_callback() && kind.facts().slot != Slot::Nowhere => From::Stash,
+        _ if kind.facts().slot != Slot::Nowhere => From::Helper,
+        _ => From::Global,
+    }
+}
+
+/// What to say of a kind of program that does not exist; all of them with all ways would be a page.
+pub fn unknown_program(found: &str) -> String {
+    let contexts: Vec<&str> = CONTEXTS.iter().map(|c| c.name).collect();
+    let ways: Vec<&str> = Way::ALL
+        .iter()
+        .map(|w| w.0)
+        .filter(|w| !w.is_empty())
+        .collect();
+    let names = Kind::names();
+    format!(
+        "unknown program `{found}`: expected one of {}, and one of {} after it or nothing{}",
+        contexts.join(", "),
+        ways.join(", "),
+        close(found, names.iter().map(String::as_str))
+    )
+}
+
+/// The index of a name.
+fn find(s: &Source<'_>, kind: &str, name: &Text, names: &[String]) -> Result<u8, InputError> {
+    let known = names.iter().map(String::as_str);
+    match names.iter().position(|n| n == name.get_ref()) {
+        Some(i) => Ok(i as u8),
+        None => s.error(name.span(), unknown(kind, name.get_ref(), known)),
+    }
+}
+
+fn programs(
+    s: &Source<'_>,
+    world: &mut World,
+    tables: &[ProgramTable],
+) -> Result<Vec<Option<From>>, InputError> {
+    let mut sources = Vec::new();
+    for table in tables {
+        s.room(table.name.span(), "programs", world.progs.len(), MAX_PROGS)?;
+        let name = s.name(
+            "program",
+            &table.name,
+            world.progs.iter().map(|p| p.name.as_str()),
+        )?;
+        let Some(kind) = Kind::parse(table.kind.get_ref()) else {
+            return s.error(table.kind.span(), unknown_program(table.kind.get_ref()));
+        };
+        let object = s.name("object", &table.object, std::iter::empty())?;
+        let object = world
+            .objects
+            .iter()
+            .position(|o| *o == object)
+            .unwrap_or_else(|| {
+                world.objects.push(object);
+                world.objects.len() - 1
+            });
+        s.room(table.object.span(), "object files", object, MAX_SCHEDS)?;
+        let source = match &table.source {
+            None => None,
+            Some(text) => match From::ALL.iter().find(|f| f.0 == text.get_ref()) {
+                Some(found) => Some(found.1),
+                None => {
+                    return s.error(
+                        text.span(),
+                        unknown("source", text.get_ref(), From::ALL.map(|f| f.0)),
+                    );
+                }
+            },
+        };
+        sources.push(source);
+        world.progs.push(Prog {
+            name,
+            kind,
+            callee: None,
+            is_callee: false,
+            object: object as u8,
+            source: From::Kernel,
+            asks: !table.silent,
+        });
+    }
+    let names: Vec<String> = world.progs.iter().map(|p| p.name.clone()).collect();
+    for (i, table) in tables.iter().enumerate() {
+        if let Some(reaches) = &table.reaches {
+            let callee = find(s, "program", reaches, &names)?;
+            if !world.progs[i].kind.way.is_other_program() {
+                return s.error(
+                    reaches.span(),
+                    "only programs of a kind with +tailcall or +freplace reach another one",
+                );
+            }
+            world.progs[i].callee = Some(callee);
+            world.progs[usize::from(callee)].is_callee = true;
+        }
+    }
+    Ok(sources)
+}
+
+fn byte(
+    s: &Source<'_>,
+    number: Option<&Number>,
+    what: &str,
+    default: u8,
+) -> Result<u8, InputError> {
+    // 255 stands for what is no cookie.
+    Ok(s.number(number, what, usize::from(default), 0..255)? as u8)
+}
+
+fn schedulers(
+    s: &Source<'_>,
+    world: &mut World,
+    tables: &[SchedulerTable],
+) -> Result<(), InputError> {
+    let progs: Vec<String> = world.progs.iter().map(|p| p.name.clone()).collect();
+    for table in tables {
+        s.room(
+            table.name.span(),
+            "schedulers",
+            world.scheds.len(),
+            MAX_SCHEDS,
+        )?;
+        let name = s.name(
+            "scheduler",
+            &table.name,
+            world.scheds.iter().map(|p| p.name.as_str()),
+        )?;
+        let number = world.scheds.len() as u8 + 1;
+        let mut members = Vec::new();
+        for program in &table.programs {
+            let member = find(s, "program", program, &progs)?;
+            let prog = &world.progs[usize::from(member)];
+            if prog.kind.facts().hook != Hook::Member {
+                return s.error(
+                    program.span(),
+                    format!(
+                        "`{}` is a {} program: expected struct_ops",
+                        prog.name, prog.kind
+                    ),
+                );
+            }
+            members.push(member);
+        }
+        world.scheds.push(Sched {
+            name,
+            key: byte(s, table.cookie.as_ref(), "`cookie`", 0x11 * number)?,
+            map_id: byte(s, table.map_id.as_ref(), "`map-id`", number)?,
+            members,
+        });
+    }
+    if world.scheds.is_empty() {
+        return s.error(0..0, "no scheduler: expected at least one [[scheduler]]");
+    }
+    Ok(())
+}
+
+fn attachments(
+    s: &Source<'_>,
+    world: &mut World,
+    tables: &[AttachmentTable],
+) -> Result<(), InputError> {
+    let progs: Vec<String> = world.progs.iter().map(|p| p.name.clone()).collect();
+    let scheds: Vec<String> = world.scheds.iter().map(|p| p.name.clone()).collect();
+    for table in tables {
+        s.room(
+            table.name.span(),
+            "attachments",
+            world.attachments.len(),
+            MAX_ATTACHMENTS,
+        )?;
+        let name = s.name(
+            "attachment",
+            &table.name,
+            world.attachments.iter().map(|p| p.name.as_str()),
+        )?;
+        let prog = find(s, "program", &table.program, &progs)?;
+        if world.progs[usize::from(prog)].kind.facts().hook == Hook::Member {
+            let message =
+                "a struct_ops program is attached with its scheduler: expected another kind";
+            return s.error(table.program.span(), message);
+        }
+        let sched = find(s, "scheduler", &table.scheduler, &scheds)?;
+        let usual = world.scheds[usize::from(sched)].key;
+        world.attachments.push(Attachment {
+            name,
+            prog,
+            sched,
+            cookie: byte(s, table.cookie.as_ref(), "`cookie`", usual)?,
+        });
+    }
+    Ok(())
+}
+
+fn run(s: &Source<'_>, world: &mut World, table: &RunTable) -> Result<(), InputError> {
+    world.cpus = s.number(table.cpus.as_ref(), "`cpus`", 1, 1..MAX_CPUS + 1)? as u8;
+    world.depth = s.number(table.depth.as_ref(), "`depth`", 1, 1..MAX_DEPTH + 1)? as u8;
+    world.split = table.split;
+    world.old_kernel = table.old_kernel;
+    world.subs = table.sub_schedulers.unwrap_or(true);
+    Ok(())
+}
+
+fn loaders(s: &Source<'_>, world: &mut World, tables: &[LoaderTable]) -> Result<(), InputError> {
+    for table in tables {
+        let Some(start) = table.first.first().map(|t| t.span()) else {
+            return s.error(
+                0..0,
+                "a [[loader]] does nothing: expected operations in `do`",
+            );
+        };
+        s.room(start.clone(), "loaders", world.loaders.len(), MAX_SCHEDS)?;
+        s.room(
+            start,
+            "operations in `then`",
+            table.then.len(),
+            MAX_LATER + 1,
+        )?;
+        let read = |list: &[Text]| {
+            list.iter()
+                .map(|text| operation(s, world, text))
+                .collect::<Result<Vec<Op>, _>>()
+        };
+        let loader = Loader {
+            first: read(&table.first)?,
+            later: read(&table.then)?,
+            after: match &table.after {
+                None => None,
+                Some(n) => {
+                    Some(s.number(Some(n), "`after`", 0, 0..world.loaders.len().max(1))? as u8)
+                }
+            },
+        };
+        world.loaders.push(loader);
+    }
+    Ok(())
+}
+
+/// An operation: a verb and its names.
+fn operation(s: &Source<'_>, world: &World, text: &Text) -> Result<Op, InputError> {
+    let mut offset = 0;
+    let words: Vec<(&str, std::ops::Range<usize>)> = text
+        .get_ref()
+        .split_whitespace()
+        .map(|word| {
+            let at = text.get_ref()[offset..]
+                .find(word)
+                .map_or(offset, |i| offset + i);
+            offset = at + word.len();
+            (word, s.inside(text, at..offset))
+        })
+        .collect();
+    let Some((verb, verb_at)) = words.first() else {
+        return s.error(text.span(), "an empty operation");
+    };
+    let Some((syntax, _)) = Op::SYNTAX.iter().find(|o| first_word(o.0) == *verb) else {
+        let known = Op::SYNTAX.map(|o| first_word(o.0));
+        return s.error(verb_at.clone(), unknown("operation", verb, known));
+    };
+    let kinds: Vec<&str> = syntax.split_whitespace().skip(1).collect();
+    if words.len() - 1 != kinds.len() {
+        return s.error(text.span(), format!("expected `{syntax}`"));
+    }
+    let mut names = Vec::new();
+    for ((word, at), kind) in words[1..].iter().zip(&kinds) {
+        let known: Vec<&str> = match *kind {
+            "OBJECT" => world.objects.iter().map(String::as_str).collect(),
+            "SCHEDULER" => world.scheds.iter().map(|x| x.name.as_str()).collect(),
+            "PROGRAM" => world.progs.iter().map(|x| x.name.as_str()).collect(),
+            _ => world.attachments.iter().map(|x| x.name.as_str()).collect(),
+        };
+        match known.iter().position(|k| k == word) {
+            Some(i) => names.push(i as u8),
+            None => return s.error(at.clone(), unknown(&kind.to_lowercase(), word, known)),
+        }
+    }
+    let name = |i: usize| names[i];
+    Ok(match *verb {
+        "load" => Op::Load(name(0)),
+        "map_create" => Op::MapCreate(name(0)),
+        "map_update" => Op::MapUpdate(name(0)),
+        "map_update_fails" => Op::MapUpdateFails(name(0)),
+        "assoc" => Op::Associate(name(0), name(1)),
+        "store" => Op::Store(name(0), name(1)),
+        "attach" => Op::Attach(name(0)),
+        "link_create" => Op::LinkCreate(name(0)),
+        "link_close" => Op::LinkClose(name(0)),
+        "scx_error" => Op::Error(name(0)),
+        "detach" => Op::Detach(name(0)),
+        "map_close" => Op::MapClose(name(0)),
+        _ => Op::Exit(name(0)),
+    })
+}

@@ -1,0 +1,385 @@
+//! Who can know its scheduler: the table, its counts, the bugs that reviewers found, and the broken twins.
+//!
+//! Expected verdicts of shipped scenarios are checked by `check` itself (`scenarios_say_what_they_expect`).
+
+mod common;
+
+use std::sync::atomic::AtomicBool;
+
+use struct_ops_model::reach::{Found, Kind, Reach};
+use struct_ops_model::{Design, Invariant};
+use struct_ops_sim::check::Settings;
+use struct_ops_sim::explore::Reductions;
+use struct_ops_sim::reach::{self, Event, Explored, Help, Verdict, explore, replay, universe};
+use struct_ops_sim::report::reach::table;
+use struct_ops_sim::scenario::{Case, ReachScenario};
+use struct_ops_sim::tracefile::{Subject, replay_reach, save_reach};
+
+static GO: AtomicBool = AtomicBool::new(false);
+
+fn scenario(name: &str) -> ReachScenario {
+    match common::case(name) {
+        Case::Reach(scenario) => *scenario,
+        Case::Attach(_) => panic!("{name} is about the attach path"),
+    }
+}
+
+fn design(text: &str) -> Design {
+    Design::parse(text).unwrap()
+}
+
+fn kind(text: &str) -> Kind {
+    Kind::parse(text).unwrap()
+}
+
+/// What a scenario breaks under a design.
+fn broken(name: &str, under: &str) -> Vec<&'static str> {
+    let settings = Settings {
+        threads: 1,
+        max_states: None,
+        exact: false,
+        reductions: Reductions::ALL,
+    };
+    let run = reach::check(&scenario(name), &design(under), &settings, &GO, &mut |_| ()).unwrap();
+    let mut ids: Vec<&str> = run.found.iter().map(|f| f.invariant.id()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// The choices that reviewers fought over, and the mistakes: each is found out by a scenario that the design
+/// without it passes, or breaks less.
+const CHOICES: [(&str, &str, &str, Invariant); 14] = [
+    (
+        "association",
+        "assoc-share=keep-first",
+        "shared-program",
+        Invariant::NoOtherScheduler,
+    ),
+    (
+        "association",
+        "assoc-share=overwrite",
+        "shared-program",
+        Invariant::NoOtherScheduler,
+    ),
+    (
+        "association",
+        "assoc-free=clear-poison",
+        "third-map",
+        Invariant::NoOtherScheduler,
+    ),
+    (
+        "association",
+        "assoc-free=clear-poison",
+        "third-map",
+        Invariant::AssocRules,
+    ),
+    (
+        "association",
+        "assoc-ref=getter",
+        "tracer-timer-outlives-map",
+        Invariant::NoFreedScheduler,
+    ),
+    (
+        "association",
+        "assoc-get=put",
+        "tracer-timer-outlives-map",
+        Invariant::AssocRules,
+    ),
+    (
+        "association",
+        "assoc-again=counted",
+        "tracer-timer-outlives-map",
+        Invariant::AssocRules,
+    ),
+    (
+        "association",
+        "assoc-undo=twice",
+        "failed-second-map",
+        Invariant::AssocRules,
+    ),
+    (
+        "association",
+        "assoc-undo=twice",
+        "failed-second-map",
+        Invariant::NoFreedScheduler,
+    ),
+    (
+        "association",
+        "assoc-clear=after-gp",
+        "timer-outlives-link",
+        Invariant::NoFreedScheduler,
+    ),
+    (
+        "this-pointer",
+        "this-clear=detach",
+        "attach-again",
+        Invariant::CookieReachability,
+    ),
+    (
+        "rfc",
+        "cookie-read=current",
+        "timer-over-program",
+        Invariant::NoOtherScheduler,
+    ),
+    (
+        "association",
+        "twin=no-dead-check",
+        "two-schedulers",
+        Invariant::NoDeadScheduler,
+    ),
+    (
+        "rfc",
+        "twin=stale-entry",
+        "two-schedulers",
+        Invariant::NoFreedScheduler,
+    ),
+];
+
+#[test]
+fn every_choice_that_reviewers_fought_over_is_found_out() {
+    let mut missed = String::new();
+    for (preset, choice, scenario, invariant) in CHOICES {
+        let without = broken(scenario, preset);
+        let with = broken(scenario, &format!("{preset},{choice}"));
+        if without.contains(&invariant.id()) || !with.contains(&invariant.id()) {
+            missed += &format!("{preset}: {without:?}, with {choice}: {with:?}, in {scenario}\n");
+        }
+    }
+    assert!(missed.is_empty(), "{missed}");
+}
+
+#[test]
+fn no_invariant_of_lookups_is_without_twin() {
+    for invariant in Invariant::ALL.iter().filter(|i| i.of_lookups()) {
+        assert!(
+            CHOICES.iter().any(|c| c.3 == *invariant),
+            "{}",
+            invariant.id()
+        );
+    }
+}
+
+#[test]
+fn scenarios_say_what_they_expect() {
+    let mut wrong = String::new();
+    for case in struct_ops_sim::shipped::all().unwrap() {
+        let Case::Reach(s) = case else { continue };
+        for preset in Design::presets() {
+            let mut expected: Vec<&str> = s
+                .expectation(&preset.name)
+                .unwrap_or_else(|| panic!("{}: nothing on {preset}", s.name))
+                .iter()
+                .map(|i| i.id())
+                .collect();
+            expected.sort_unstable();
+            let found = broken(&s.name, &preset.name);
+            if found != expected {
+                wrong += &format!(
+                    "{} under {preset}: {found:?}, expected {expected:?}\n",
+                    s.name
+                );
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Design, program, verdict, help, steps of the witness or counterexample.
+const CELLS: &str = "\
+mainline struct_ops self none 6
+mainline fentry wrong none 11
+rfc struct_ops with-help cookie 6
+rfc struct_ops+timer with-help stash 8
+rfc syscall with-help global 8
+rfc,cookie-read=current struct_ops+timer wrong cookie 14
+map-id fentry with-help global 8
+this-pointer fentry none none 7
+association fentry with-help assoc 8
+association struct_ops+tailcall none assoc 4
+";
+
+#[test]
+fn cells_are_what_they_were_and_replay() {
+    let mut now = String::new();
+    for line in CELLS.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let cell = reach::cell(&design(words[0]), kind(words[1]), false, &GO).unwrap();
+        let trace = replay(&cell.reach(), &cell.trace).unwrap();
+        let last = trace.last().unwrap();
+        match cell.verdict {
+            Verdict::Own | Verdict::WithHelp => assert!(matches!(last.found, Some(Found::Own(_)))),
+            Verdict::None => assert!(!matches!(last.found, Some(Found::Own(_)) | None)),
+            Verdict::Wrong => assert!(!last.broke.is_empty()),
+        }
+        now += &format!(
+            "{} {} {} {} {}\n",
+            cell.design,
+            cell.kind,
+            cell.verdict.word(),
+            cell.help.word(),
+            trace.len()
+        );
+    }
+    assert_eq!(now, CELLS, "the cells of today:\n{now}");
+}
+
+/// Program, help, states and transitions of its universe.
+const COUNTS: &str = "\
+rfc struct_ops cookie 760 2514
+association fentry assoc 4132 17312
+this-pointer struct_ops+timer none 4106 14676
+";
+
+#[test]
+fn states_and_transitions_are_what_they_were() {
+    let mut now = String::new();
+    for line in COUNTS.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (design, kind) = (design(words[0]), kind(words[1]));
+        let help = Help::ALL.iter().find(|h| h.1 == words[2]).unwrap().0;
+        let world = universe(&design, kind, help, false);
+        let explored = Explored::new(Reach::new(world, design), true);
+        let mut counts = Vec::new();
+        for threads in [1, 2] {
+            let o = explore(&explored, threads, None, &GO, &mut |_| ()).unwrap();
+            counts.push((o.states, o.transitions));
+        }
+        assert_eq!(counts[0], counts[1], "threads make no difference");
+        let (states, transitions) = counts[0];
+        now += &format!(
+            "{} {} {} {states} {transitions}\n",
+            words[0], words[1], words[2]
+        );
+    }
+    assert_eq!(now, COUNTS, "the counts of today:\n{now}");
+}
+
+#[test]
+fn a_saved_run_is_carried_out_again() {
+    let cell = reach::cell(&design("association"), kind("fentry"), false, &GO).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("trace.json");
+    save_reach(&file, Subject::cell(&cell), &cell.design, &cell.trace).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let replayed = replay_reach("trace.json", &text).unwrap().unwrap();
+    assert_eq!(replayed.trace, replay(&cell.reach(), &cell.trace).unwrap());
+    let wrong = |from: &str, to: &str| {
+        assert!(text.contains(from));
+        replay_reach("trace.json", &text.replacen(from, to, 1))
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(
+        wrong("map_create 0", "map_creat 0").contains("step 2: `loader 0 map_creat 0` is no step")
+    );
+    assert!(
+        wrong("map_create 0", "map_create 1")
+            .contains("step 2: `loader 0 map_create 1` is not enabled; enabled are")
+    );
+    assert!(wrong("\"fentry\"", "\"fentri\"").contains("did you mean `fentry`?"));
+    assert!(wrong("\"assoc\"", "\"cookie\"").contains("unknown help"));
+}
+
+/// The same object file for both: what belongs to an attachment tells them apart, what belongs to the program does not.
+#[test]
+fn one_object_file_for_two_schedulers() {
+    let verdict = |d: &str, k: &str| reach::cell(&design(d), kind(k), true, &GO).unwrap().verdict;
+    assert_eq!(verdict("rfc", "struct_ops"), Verdict::WithHelp);
+    assert_eq!(verdict("rfc", "fentry"), Verdict::WithHelp);
+    assert_eq!(verdict("map-id,map-id-in=slot", "struct_ops"), Verdict::Own);
+    assert_eq!(verdict("map-id", "struct_ops"), Verdict::Wrong);
+    assert_eq!(verdict("this-pointer", "struct_ops"), Verdict::None);
+    assert_eq!(verdict("association", "struct_ops"), Verdict::None);
+}
+
+#[test]
+fn the_table_fits_a_terminal() {
+    let designs = Design::presets();
+    let cells = reach::cells(
+        &designs,
+        &[kind("struct_ops+freplace"), kind("fentry")],
+        false,
+        2,
+        &GO,
+    )
+    .unwrap();
+    let table = table(&cells);
+    assert!(table.lines().all(|l| l.len() <= 80), "{table}");
+    assert!(
+        table.contains("rfc*: rfc, rfc-one-link, link-owned agree in every row"),
+        "{table}"
+    );
+    assert_eq!(cells.len(), 2 * designs.len());
+}
+
+/// A finding's code says what it was.
+#[test]
+fn events_are_told_apart() {
+    let (design, kind) = (design("mainline"), kind("fentry"));
+    let world = universe(&design, kind, Help::None, false);
+    let outcome = explore(
+        &Explored::new(Reach::new(world, design), true),
+        1,
+        None,
+        &GO,
+        &mut |_| (),
+    )
+    .unwrap();
+    let has = |event: Event| outcome.events.iter().any(|e| e.0 == event);
+    assert!(has(Event::Found(Found::Own(0))) && has(Event::Found(Found::Own(1))));
+    assert!(
+        outcome
+            .events
+            .iter()
+            .any(|e| matches!(e.0, Event::Broken(Invariant::NoOtherScheduler, _)))
+    );
+}
+
+#[test]
+fn mistakes_in_files_are_explained() {
+    let good = include_str!("../scenarios/two-schedulers.toml");
+    let wrong = |from: &str, to: &str| {
+        assert!(good.contains(from), "{from}");
+        let text = good.replacen(from, to, 1);
+        ReachScenario::parse("x", "x.toml", &text)
+            .unwrap_err()
+            .to_string()
+    };
+    for (from, to, says) in [
+        (
+            "kind = \"fentry\"",
+            "kind = \"fentyr\"",
+            "did you mean `fentry`?",
+        ),
+        ("attach hookA", "atach hookA", "unknown operation `atach`"),
+        (
+            "attach hookA",
+            "attach hookB",
+            "unknown attachment `hookB`: the only one is hookA",
+        ),
+        ("attach hookA", "attach", "expected `attach ATTACHMENT`"),
+        ("assoc probeA A", "assoc probeA C", "unknown scheduler `C`"),
+        (
+            "programs = [\"tickA\"]",
+            "programs = [\"probeA\"]",
+            "`probeA` is a fentry program: expected struct_ops",
+        ),
+        (
+            "program = \"probeA\"",
+            "program = \"tickA\"",
+            "is attached with its scheduler",
+        ),
+        ("depth = 2", "depth = 9", "`depth` is 9: expected 1 to 3"),
+        (
+            "rfc = []",
+            "rfc = [\"no-leak\"]",
+            "is not judged by this kind of scenario",
+        ),
+        ("title =", "titel =", "did you mean `title`?"),
+    ] {
+        let said = wrong(from, to);
+        assert!(said.contains(says), "{to}: {said}");
+        assert!(said.starts_with("x.toml:"), "{said}");
+    }
+}
