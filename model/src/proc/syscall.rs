@@ -19,7 +19,11 @@ pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
     cpu.cookie = request.cookie;
     cpu.arg = request.arg;
     cpu.member = request.member;
-    cpu.position += 1;
+    let proc = usize::from(x.world.cpus[usize::from(x.cpu)].proc);
+    // What removes the rest once a process is gone belongs to no plan.
+    if !x.k.procs[proc].exiting {
+        x.c().position += 1;
+    }
     let first = match request.kind {
         OpKind::None => Pc::Finish,
         OpKind::MapCreate => Pc::MapCreate,
@@ -63,7 +67,6 @@ pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
         event!(x, "a syscall program runs under rcu_read_lock_trace()");
     }
     if request.kind == OpKind::Exit {
-        let proc = usize::from(x.world.cpus[usize::from(x.cpu)].proc);
         x.k.procs[proc].exiting = true;
         // How far the threads' plans had come means nothing any more.
         for (cpu, decl) in x.k.cpus.iter_mut().zip(&x.world.cpus) {
