@@ -169,13 +169,21 @@ fn run(cli: Cli) -> Result<bool> {
             verbose,
             only,
         } => {
-            let mut reports = Vec::new();
+            let mut kernels = Vec::new();
             for series in series {
                 let flavour = Flavour { series, debug };
-                let (built, accel) = ready(&lab, flavour, image.as_deref())?;
-                let machine = machine(&lab, &built, accel, debug);
-                reports.push(testrun::run_tests(&machine, flavour, &only, verbose)?);
+                kernels.push((flavour, ready(&lab, flavour, image.as_deref())?));
             }
+            let kernels: Vec<_> = kernels
+                .iter()
+                .map(|(flavour, (built, accel))| (*flavour, machine(&lab, built, *accel, debug)))
+                .collect();
+            // A debug kernel beside another one misses its own deadlines.
+            let threads = match std::thread::available_parallelism() {
+                Ok(cores) if !debug => cores.get(),
+                _ => 1,
+            };
+            let reports = testrun::run_tests(&kernels, &only, verbose, threads)?;
             match format {
                 Format::Text => print!("{}", testrun::text(&reports)),
                 Format::Json => println!("{}", testrun::json(&reports)?),

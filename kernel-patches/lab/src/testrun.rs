@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 use crate::plan::{Prediction, TESTS, Test, boots, needs_modules};
 use crate::vm::Machine;
 use serde::Serialize;
+use std::cmp::Reverse;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[derive(Serialize)]
 pub struct Row {
@@ -41,59 +43,108 @@ impl Report {
     }
 }
 
+/// A VM to boot: of which kernel, the how manieth of it, and its tests.
+type Job = (usize, usize, Vec<&'static Test>);
+
+/// Runs the list on every kernel, so many VMs at a time.
 pub fn run_tests(
-    machine: &Machine,
-    flavour: Flavour,
+    kernels: &[(Flavour, Machine<'_>)],
     only: &[String],
     verbose: bool,
-) -> Result<Report> {
-    let mut tests = Vec::new();
-    for boot in boots(flavour.series, only) {
-        let (mut left, cannot): (Vec<_>, Vec<_>) = boot
-            .into_iter()
-            .partition(|test| machine.built.modules || !needs_modules(test));
-        for test in cannot {
-            let result = TestResult {
-                name: test.name.to_owned(),
-                outcome: Outcome::Skipped,
-                detail: "needs a kernel that the lab has built".into(),
-                console: Vec::new(),
-            };
-            tests.push(row(test, flavour, result));
-        }
-        // a VM that ends takes the tests after it along: they get another one
-        while !left.is_empty() {
-            let names: Vec<_> = left.iter().map(|test| test.name).collect();
-            let command = format!("exec vmtest {} {}\n", flavour.series, names.join(" "));
-            let ended = machine.run(&command, |line| {
-                if verbose {
-                    eprintln!("{line}");
-                }
-            })?;
-            let done: Vec<_> = ended.console.results;
-            if done.is_empty() {
-                // nothing has run: it will not the next time either
-                for test in left.drain(..) {
-                    tests.push(row(test, flavour, lost(test.name, &ended.why)));
-                }
-                break;
-            }
-            for result in done {
-                if let Some(at) = left.iter().position(|test| test.name == result.name) {
-                    let test = left.remove(at);
-                    eprintln!("{}: {}: {:?}", flavour.title(), test.name, result.outcome);
-                    tests.push(row(test, flavour, result));
-                }
-            }
-        }
+    threads: usize,
+) -> Result<Vec<Report>> {
+    let mut jobs: Vec<Job> = Vec::new();
+    for (kernel, (flavour, _)) in kernels.iter().enumerate() {
+        let boots = boots(flavour.series, only).into_iter().enumerate();
+        jobs.extend(boots.map(|(number, tests)| (kernel, number, tests)));
     }
-    Ok(Report {
+    // the longest first, so that no thread is left alone with it
+    jobs.sort_by_key(|(_, _, tests)| Reverse(tests.len()));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((kernel, number, tests)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (flavour, machine) = &kernels[*kernel];
+            done.push((
+                *kernel,
+                *number,
+                run_boot(machine, *flavour, tests, verbose)?,
+            ));
+        }
+        Ok(done)
+    };
+    let mut done = Vec::new();
+    std::thread::scope(|scope| -> Result<()> {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            let rows = worker
+                .join()
+                .unwrap_or_else(|_| Err(Error::Other("a thread of the test run panicked".into())));
+            done.extend(rows?);
+        }
+        Ok(())
+    })?;
+    done.sort_by_key(|(kernel, number, _)| (*kernel, *number));
+    let report = |(kernel, (flavour, machine)): (usize, &(Flavour, Machine<'_>))| Report {
         series: flavour.series.name(),
         debug: flavour.debug,
         kernel: machine.built.version.clone(),
         accel: machine.accel.name(),
-        tests,
-    })
+        tests: done
+            .extract_if(.., |(of, _, _)| *of == kernel)
+            .flat_map(|(_, _, rows)| rows)
+            .collect(),
+    };
+    Ok(kernels.iter().enumerate().map(report).collect())
+}
+
+/// Runs tests in one VM, or in several if some take it along.
+fn run_boot(
+    machine: &Machine<'_>,
+    flavour: Flavour,
+    boot: &[&'static Test],
+    verbose: bool,
+) -> Result<Vec<Row>> {
+    let mut tests = Vec::new();
+    let (mut left, cannot): (Vec<_>, Vec<_>) = boot
+        .iter()
+        .copied()
+        .partition(|test| machine.built.modules || !needs_modules(test));
+    for test in cannot {
+        let result = TestResult {
+            name: test.name.to_owned(),
+            outcome: Outcome::Skipped,
+            detail: "needs a kernel that the lab has built".into(),
+            console: Vec::new(),
+        };
+        tests.push(row(test, flavour, result));
+    }
+    // a VM that ends takes the tests after it along: they get another one
+    while !left.is_empty() {
+        let names: Vec<_> = left.iter().map(|test| test.name).collect();
+        let command = format!("exec vmtest {} {}\n", flavour.series, names.join(" "));
+        let ended = machine.run(&command, |line| {
+            if verbose {
+                eprintln!("{line}");
+            }
+        })?;
+        let done: Vec<_> = ended.console.results;
+        if done.is_empty() {
+            // nothing has run: it will not the next time either
+            for test in left.drain(..) {
+                tests.push(row(test, flavour, lost(test.name, &ended.why)));
+            }
+            break;
+        }
+        for result in done {
+            if let Some(at) = left.iter().position(|test| test.name == result.name) {
+                let test = left.remove(at);
+                eprintln!("{}: {}: {:?}", flavour.title(), test.name, result.outcome);
+                tests.push(row(test, flavour, result));
+            }
+        }
+    }
+    Ok(tests)
 }
 
 fn lost(name: &str, why: &str) -> TestResult {

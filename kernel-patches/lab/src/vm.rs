@@ -10,6 +10,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -247,10 +248,12 @@ pub struct Machine<'a> {
 
 impl Machine<'_> {
     pub fn run(&self, command: &str, echo: impl FnMut(&str)) -> Result<Ended> {
-        // lab runs may overlap
+        // lab runs may overlap, and so may the kernels of one
+        static RUNS: AtomicUsize = AtomicUsize::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let file = self
             .cache
-            .join(format!("initramfs.{}.cpio", std::process::id()));
+            .join(format!("initramfs.{}.{run}.cpio", std::process::id()));
         fs::write(&file, initramfs(self.built, command)?).at(&file)?;
         let ended = boot(&self.built.kernel, &file, self.accel, self.limits, echo);
         fs::remove_file(&file).at(&file)?;
