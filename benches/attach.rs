@@ -45,6 +45,7 @@ fn declared(members: usize, maps: usize) -> Declared {
                 name: format!("prog_{i}"),
                 sleepable: false,
                 body: Body::ReadCookie,
+                fds: 1,
             })
             .collect(),
         maps: (0..maps)

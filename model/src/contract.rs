@@ -49,7 +49,7 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
                 };
             match cpu.err {
                 0 => decl.link && met(ready) && world.validates(decl),
-                EINVAL => !decl.link || met(!ready & STATES),
+                EINVAL if !decl.link || met(!ready & STATES) => true,
                 EBUSY if design.links == Links::One && met(seen::HAS_LINK) => true,
                 err => refused_by_reg(subsystem, err, cpu.seen),
             }
@@ -103,7 +103,7 @@ fn map_update(world: &World, decl: &MapDecl, err: i8, met: u16) -> bool {
     match err {
         0 => met & seen::INIT != 0 && valid,
         EBUSY if met & (STATES & !seen::INIT) != 0 => true,
-        EINVAL => !valid,
+        EINVAL if !valid => true,
         // A ninth image page: all members of one struct did not fit.
         E2BIG => true,
         crate::exec::errno::EBADF => true,
@@ -118,6 +118,7 @@ fn refused_by_reg(subsystem: Subsystem, err: i8, met: u16) -> bool {
         (Subsystem::TcpCong | Subsystem::Singleton | Subsystem::KeyedByMap, EEXIST) => taken,
         (Subsystem::SchedExt | Subsystem::SchedExt612, EBUSY) => taken,
         (Subsystem::SchedExt | Subsystem::SchedExt612, EIO) => met & seen::PROG_ERROR != 0,
+        (Subsystem::HidBpf, EINVAL) => taken,
         (Subsystem::Dummy, EOPNOTSUPP) => true,
         _ => false,
     }

@@ -89,6 +89,7 @@ choice!(
         MapId = "map-id": "the struct_ops map's id is the scheduler's",
         MapExtra = "map-extra": "bpf_get_attach_cookie() reads the cookie given at map creation",
         ThisPointer = "this-pointer": "map_update stores a pointer to kdata in every struct_ops program",
+        Task = "task": "it need not: every kfunc takes a task and finds the scheduler of that task",
         Association = "association": "map_update ties struct_ops programs to their map, BPF_PROG_ASSOC_STRUCT_OPS others",
     }
 );
@@ -302,7 +303,7 @@ impl Lookup {
             return true;
         }
         match identity {
-            Identity::None => false,
+            Identity::None | Identity::Task => false,
             Identity::Cookie | Identity::MapExtra => {
                 [CookieRead::KEY, SameKey::KEY, Fallback::KEY].contains(&key)
             }
@@ -511,6 +512,12 @@ pub const PRESETS: &[(&str, &str)] = &[
          program to one, and bpf_prog_get_assoc_struct_ops() finds the map from a kfunc. A program of two maps \
          is poisoned. Attaches as mainline does.",
     ),
+    (
+        "task",
+        "The yardstick: a kfunc that takes a task, as most of sched_ext's do, and finds the scheduler through it \
+         (p->scx.sched). That is its caller's scheduler wherever the task is, and says nothing about the caller \
+         elsewhere. Attaches as mainline does.",
+    ),
 ];
 
 impl Design {
@@ -602,6 +609,7 @@ impl Design {
             Self::mainline_with("map-extra", Identity::MapExtra),
             Self::mainline_with("this-pointer", Identity::ThisPointer),
             Self::mainline_with("association", Identity::Association),
+            Self::mainline_with("task", Identity::Task),
         ]);
         presets
     }
@@ -917,9 +925,10 @@ impl Design {
                 "this-clear is about the this-pointer, which only identity=this-pointer has",
             );
         }
-        if lookup.fallback == Fallback::Root && identity == Identity::None {
+        if lookup.fallback == Fallback::Root && matches!(identity, Identity::None | Identity::Task)
+        {
             return Some(
-                "fallback=root is for programs that name no scheduler, and under identity=none nobody names one",
+                "fallback=root is for programs that name no scheduler, and under this identity nobody names one",
             );
         }
         None

@@ -7,7 +7,7 @@
 use crate::pc::Pc;
 use crate::table::{Key, Table};
 use crate::world::{
-    MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS, MAX_MAPS, MAX_MEMBERS, MAX_PROCS,
+    LINK_SLOTS, MAP_SLOTS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_MEMBERS, MAX_PROCS,
     MAX_PROGS, MAX_REGS, MAX_SOCKS, MAX_TRAMP_IMAGE_PAGES, OpKind,
 };
 
@@ -238,7 +238,7 @@ pub struct Sock {
     pub fds: Mask,
 }
 
-/// An entry of a subsystem's own table (bpf_testmod's types).
+/// An entry of a subsystem's own table (bpf_testmod's types, hid_bpf's device).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Reg {
     /// What was registered.
@@ -286,10 +286,10 @@ pub struct Subsys {
     pub tcp_prev: Node,
     /// sched_ext.
     pub scx: Scx,
-    /// bpf_testmod's registrations, oldest first.
+    /// bpf_testmod's registrations, oldest first; the HID device's `bpf.rdesc_ops`.
     pub regs: [Reg; MAX_REGS],
-    /// `st_ops_mutex`.
-    pub st_ops_mutex: Option<CpuId>,
+    /// The lock that callers of members hold: `st_ops_mutex`, or `device_lock()` of the HID device.
+    pub call_lock: Option<CpuId>,
 }
 
 /// The module that owns the types marked `module`.
@@ -441,11 +441,11 @@ pub struct Proc {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Kernel {
     /// Maps.
-    pub maps: Table<Map, MAX_MAPS>,
+    pub maps: Table<Map, MAP_SLOTS>,
     /// kdata objects.
     pub kdatas: Table<Kdata, MAX_KDATAS>,
     /// Links.
-    pub links: Table<Link, MAX_LINKS>,
+    pub links: Table<Link, LINK_SLOTS>,
     /// Image pages.
     pub images: Table<Image, MAX_IMAGES>,
     /// kallsyms entries.

@@ -10,8 +10,8 @@ use crate::pc::Pc;
 use crate::table::{Key, Slots, Table, members};
 use crate::visit::{self, Visitor};
 use crate::world::{
-    MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, Plan,
-    World,
+    LINK_SLOTS, MAP_SLOTS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_MEMBERS, MAX_PROGS,
+    Plan, World,
 };
 
 const NONE: u8 = u8::MAX;
@@ -21,9 +21,9 @@ const MAX_COOKIES: usize = 16;
 #[derive(Clone)]
 struct Names {
     cpus: [u8; MAX_CPUS],
-    maps: [u8; MAX_MAPS],
+    maps: [u8; MAP_SLOTS],
     kdatas: [u8; MAX_KDATAS],
-    links: [u8; MAX_LINKS],
+    links: [u8; LINK_SLOTS],
     images: [u8; MAX_IMAGES],
     ksyms: [u8; MAX_KSYMS],
     cookies: [u8; MAX_COOKIES],
@@ -296,9 +296,9 @@ impl Packing {
     fn names(&self, k: &Kernel, order: &[u8; MAX_CPUS]) -> Names {
         let mut names = Names {
             cpus: [NONE; MAX_CPUS],
-            maps: [NONE; MAX_MAPS],
+            maps: [NONE; MAP_SLOTS],
             kdatas: [NONE; MAX_KDATAS],
-            links: [NONE; MAX_LINKS],
+            links: [NONE; LINK_SLOTS],
             images: [NONE; MAX_IMAGES],
             ksyms: [NONE; MAX_KSYMS],
             cookies: [NONE; MAX_COOKIES],
@@ -347,7 +347,7 @@ impl Packing {
     }
 }
 
-const QUEUE: usize = MAX_MAPS + MAX_KDATAS + MAX_LINKS + MAX_IMAGES + MAX_KSYMS;
+const QUEUE: usize = MAP_SLOTS + MAX_KDATAS + LINK_SLOTS + MAX_IMAGES + MAX_KSYMS;
 
 /// The walk that meets everything and gives it names.
 struct Walk<'a> {
@@ -700,9 +700,9 @@ const fn key_bits(slots: usize) -> u32 {
     usize::BITS - slots.leading_zeros()
 }
 
-const MAP: u32 = key_bits(MAX_MAPS);
+const MAP: u32 = key_bits(MAP_SLOTS);
 const KDATA: u32 = key_bits(MAX_KDATAS);
-const LINK: u32 = key_bits(MAX_LINKS);
+const LINK: u32 = key_bits(LINK_SLOTS);
 const IMAGE: u32 = key_bits(MAX_IMAGES);
 const KSYM: u32 = key_bits(MAX_KSYMS);
 const CPU: u32 = key_bits(MAX_CPUS);
@@ -713,7 +713,7 @@ const PROG: u32 = visit::ARG;
 
 /// More words than any state has: three for a CPU and for a kdata, one for every other object.
 const WORDS: usize =
-    3 * MAX_CPUS + MAX_MAPS + 3 * MAX_KDATAS + MAX_LINKS + MAX_IMAGES + MAX_KSYMS + MAX_PROGS + 8;
+    3 * MAX_CPUS + MAP_SLOTS + 3 * MAX_KDATAS + LINK_SLOTS + MAX_IMAGES + MAX_KSYMS + MAX_PROGS + 8;
 
 /// Collects a state's fields in words. A field never crosses from one word into the next.
 ///

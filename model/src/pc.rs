@@ -249,6 +249,25 @@ steps! {
             Rmmod No "delete_module(): refused while the module is in use.";
         }
     }
+    "drivers/hid/bpf/hid_bpf_struct_ops.c" {
+        "hid_bpf_reg" {
+            HidReg No "Under prog_list_lock: -EINVAL if the device has a rdesc_ops, else it is kdata: a probe may find it from here on.";
+            HidRegData No "hid_bpf_allocate_event_data(). If that fails rdesc_ops is NULL again, and nobody waits for a probe that has found it.";
+        }
+        "hid_bpf_unreg" {
+            HidUnreg No "Under prog_list_lock: rdesc_ops is NULL again.";
+        }
+    }
+    "drivers/hid/bpf/hid_bpf_dispatch.c" {
+        "hid_bpf_reconnect" {
+            HidReconnect No "device_reprobe(): waits for device_lock(), and so for a probe in progress; then probes again, which calls the fixup if there is one.";
+            HidReconnectDone Left "The probe is over: device_unlock().";
+        }
+        "call_hid_bpf_rdesc_fixup" {
+            HidProbe No "A probe, under device_lock(), loads rdesc_ops and its member. No other lock, no read-side section.";
+            HidProbeDone Left "The probe is over: device_unlock().";
+        }
+    }
     "include/linux/bpf.h" {
         "bpf_struct_ops.update" {
             AlwaysUpdate No "The registration points to the new kdata.";

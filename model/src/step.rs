@@ -17,7 +17,7 @@ use crate::proc::{
     attachment, call, link, link_create, link_detach, link_update, map, map_free, map_update,
     prepare, syscall,
 };
-use crate::subsys::{dummy, sched_ext, tcp_cong, testmod};
+use crate::subsys::{dummy, hid_bpf, sched_ext, tcp_cong, testmod};
 use crate::table::Key;
 use crate::visit::collect_freed;
 use crate::world::{OpKind, Operation, Plan, Subsystem, World};
@@ -107,10 +107,9 @@ impl Machine {
         };
         k.subsys.tcp_next = Node::Head;
         k.subsys.tcp_prev = Node::Head;
-        let procs = (1u8 << world.procs) - 1;
-        for prog in k.progs.iter_mut().take(world.progs.len()) {
-            prog.refs = world.procs;
-            prog.fds = procs;
+        for (prog, decl) in k.progs.iter_mut().zip(&world.progs) {
+            prog.fds = world.loaded_by(decl);
+            prog.refs = prog.fds.count_ones() as u8;
         }
         let mut machine = Machine {
             world,
@@ -326,7 +325,7 @@ impl Machine {
         }
     }
 
-    /// Requests that block before their first step: lock_sock(), st_ops_mutex, and an exit that waits for
+    /// Requests that block before their first step: lock_sock(), the lock of a member's caller, and an exit that waits for
     /// the other threads of its process.
     fn may_begin(&self, k: &Kernel, cpu: CpuId, request: &Request) -> bool {
         match request.kind {
@@ -337,7 +336,7 @@ impl Machine {
                         .iter()
                         .any(|c| c.pc == Pc::SockRelease && c.arg == request.arg)
             }
-            OpKind::Call => k.subsys.st_ops_mutex.is_none(),
+            OpKind::Call => k.subsys.call_lock.is_none(),
             OpKind::Exit => {
                 let proc = self.world.cpus[usize::from(cpu)].proc;
                 self.world
@@ -656,7 +655,9 @@ impl Machine {
                 lock("st_map->lock", map.lock)
             }
             Pc::LcLock | Pc::LuLock | Pc::LdLock => lock("update_mutex", k.update_mutex),
-            Pc::SingletonReg | Pc::SingletonUnreg => lock("st_ops_mutex", k.subsys.st_ops_mutex),
+            Pc::SingletonReg | Pc::SingletonUnreg => lock("st_ops_mutex", k.subsys.call_lock),
+            Pc::HidReg | Pc::HidUnreg => lock("prog_list_lock", hid_bpf::prog_list_lock(k)),
+            Pc::HidReconnect => lock("device_lock", k.subsys.call_lock),
             Pc::SyncRcu | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait => {
                 (!c.wait.elapsed()).then_some(Wait::GracePeriod(c.wait))
             }
@@ -685,6 +686,7 @@ impl Machine {
         let decl = map.map(|m| &self.world.maps[usize::from(m.decl)]);
         match (c.pc, decl) {
             (Pc::MapAlloc | Pc::UpdTlinks, _) => 1,
+            (Pc::HidRegData, _) => 1,
             (Pc::LcAlloc, _) => 2,
             (Pc::UpdMembers, Some(decl)) if map.is_some_and(|m| m.state == MapState::Init) => {
                 map_update::allocs(&self.world, &self.design, decl)
@@ -1095,6 +1097,13 @@ fn cpu_step(x: &mut Exec<'_>) -> Step {
         | Pc::RegCall
         | Pc::RegCallDone
         | Pc::Rmmod => testmod::step(x),
+        Pc::HidReg
+        | Pc::HidRegData
+        | Pc::HidUnreg
+        | Pc::HidReconnect
+        | Pc::HidReconnectDone
+        | Pc::HidProbe
+        | Pc::HidProbeDone => hid_bpf::step(x),
         Pc::DummyReg | Pc::TestRun | Pc::TestRunDone => dummy::step(x),
         Pc::MapFree
         | Pc::MapFreeGp

@@ -288,7 +288,7 @@ pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
         ScxState::Enabled,
         ScxState::Disabling,
     ][usize::from(state)];
-    some_cpu(v, &mut s.st_ops_mutex);
+    some_cpu(v, &mut s.call_lock);
     if s.scx.state != ScxState::Disabled {
         for f in &mut s.scx.ops {
             func(v, f);

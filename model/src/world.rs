@@ -12,6 +12,10 @@ pub const PAGE_SIZE: u16 = 4096;
 pub const MAX_MAPS: usize = 4;
 /// Most links alive at once.
 pub const MAX_LINKS: usize = 4;
+/// Slots for maps: those freed stay in quarantine while a CPU holds their key.
+pub const MAP_SLOTS: usize = MAX_MAPS + 2;
+/// Slots for links, likewise.
+pub const LINK_SLOTS: usize = MAX_LINKS + 2;
 /// Most kdata objects alive at once.
 pub const MAX_KDATAS: usize = 8;
 /// Most image pages alive at once.
@@ -44,6 +48,9 @@ pub enum Subsystem {
     Singleton,
     /// bpf_testmod_multi_st_ops of 7.x: a list keyed by the map's id.
     KeyedByMap,
+    /// hid_bpf_ops of drivers/hid/bpf: one `hid_rdesc_fixup` per device, published before reg() can still fail; a
+    /// probe calls it under the device's lock only.
+    HidBpf,
     /// bpf_dummy_ops: reg() is -EOPNOTSUPP; BPF_PROG_TEST_RUN builds a trampoline of its own.
     Dummy,
 }
@@ -76,6 +83,11 @@ impl Subsystem {
             "bpf_testmod_multi_st_ops",
             Subsystem::KeyedByMap,
             "keyed by map id",
+        ),
+        (
+            "hid_bpf_ops",
+            Subsystem::HidBpf,
+            "one report descriptor fixup per device; reg() publishes, then allocates",
         ),
         (
             "bpf_dummy_ops",
@@ -171,6 +183,8 @@ pub struct ProgDecl {
     pub member: usize,
     /// What it does.
     pub body: Body,
+    /// The process that has loaded it; `None`: every process has an fd.
+    pub process: Option<u8>,
 }
 
 /// A struct_ops map as user space would create it.
@@ -427,6 +441,11 @@ pub struct World {
 }
 
 impl World {
+    /// Processes with an fd of a program at the beginning, one bit each.
+    pub fn loaded_by(&self, prog: &ProgDecl) -> u8 {
+        prog.process.map_or((1 << self.procs) - 1, |p| 1 << p)
+    }
+
     /// Whether programs of this map's struct satisfy validate().
     pub fn validates(&self, decl: &MapDecl) -> bool {
         self.types[decl.ty]

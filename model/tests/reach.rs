@@ -4,7 +4,7 @@
 use quickcheck::{Arbitrary, Gen, QuickCheck, TestResult};
 use struct_ops_model::design::{CookieRead, Identity, MapIdIn};
 use struct_ops_model::reach::context::{CONTEXTS, Hook, Kind, Slot, Way};
-use struct_ops_model::reach::state::{POISON, ProgLife, State};
+use struct_ops_model::reach::state::{Life, POISON, ProgLife, State};
 use struct_ops_model::reach::world::{Attachment, Loader, Op, Prog, Sched, Source, World};
 use struct_ops_model::reach::{Action, Found, Reach, Report};
 use struct_ops_model::{Design, Invariant};
@@ -17,6 +17,7 @@ fn source(design: &Design, kind: Kind) -> Source {
     };
     match design.identity {
         Identity::None | Identity::ThisPointer | Identity::Association => Source::Kernel,
+        Identity::Task => Source::Task,
         _ if slot && kind.way.is_callback() => Source::Stash,
         _ if slot && kind.way != Way::Freplace => Source::Helper,
         _ => Source::Global,
@@ -296,6 +297,32 @@ fn associating_again_changes_nothing() {
                 }
             },
         )
+    }
+    quickcheck(prop);
+}
+
+/// A task says whose it is, not who asks: the same for every caller, and the caller's own for members alone.
+#[test]
+fn a_task_leads_to_its_scheduler_whoever_asks() {
+    fn prop(plan: Plan) -> TestResult {
+        holds(&plan, &["task"], |_, before, action, _, report| {
+            let Action::AskTask(cpu, task) = action else {
+                return Ok(());
+            };
+            let cpu = &before.cpus[usize::from(cpu)];
+            let frame = cpu.frames[usize::from(cpu.depth) - 1];
+            let enabled = before.scheds[usize::from(task)].life == Life::Enabled;
+            let its = if enabled { task + 1 } else { before.root };
+            let another = its != 0 && its != frame.sched + 1;
+            if report.violations.contains(&Invariant::NoOtherScheduler) == another {
+                Ok(())
+            } else {
+                Err(format!(
+                    "asked for {}, the task is of {its}",
+                    frame.sched + 1
+                ))
+            }
+        })
     }
     quickcheck(prop);
 }

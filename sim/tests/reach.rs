@@ -243,7 +243,7 @@ fn states_and_transitions_are_what_they_were() {
         let mut counts = Vec::new();
         for threads in [1, 2] {
             let o = explore(&explored, threads, None, &GO, &mut |_| ()).unwrap();
-            counts.push((o.states, o.transitions));
+            counts.push((o.explored.states, o.explored.transitions));
         }
         assert_eq!(counts[0], counts[1], "threads make no difference");
         let (states, transitions) = counts[0];

@@ -6,7 +6,7 @@
 use crate::design::{Grace, ProgOwner};
 use crate::exec::{Exec, Step, Stop, errno, event};
 use crate::invariant::Invariant;
-use crate::kernel::{Deferred, Kdata, KdataKey, MapKey, holds};
+use crate::kernel::{Deferred, Kdata, KdataKey, MapKey, dirty, holds};
 use crate::pc::Pc;
 use crate::proc::prepare;
 
@@ -71,6 +71,17 @@ pub(crate) fn ksyms(
     attachment: Option<KdataKey>,
 ) -> Result<KdataKey, Stop> {
     Ok(prepare::target(x, map, attachment)?.ksyms)
+}
+
+/// The subsystem has refused it: its ksyms go with it, for a caller may have found it in the meantime; those that
+/// the map keeps go at once.
+pub(crate) fn refused(x: &mut Exec<'_>, map: MapKey, attachment: Option<KdataKey>) -> Step {
+    let ksyms = ksyms(x, map, attachment)?;
+    if Some(ksyms) == attachment {
+        x.undo(dirty::KSYM);
+        return Ok(());
+    }
+    x.del_ksyms(ksyms)
 }
 
 /// First stage of the grace periods that the design waits for: 2 Tasks, 3 Tasks Trace, 4 RCU and Tasks.

@@ -182,8 +182,7 @@ fn take_back(x: &mut Exec<'_>, key: MapKey) -> Result<(), Stop> {
         } else if x.ksyms_early()
             && let Some(attachment) = x.c().attachment
         {
-            let ksyms = attachment::ksyms(x, key, Some(attachment))?;
-            x.del_ksyms(ksyms)?;
+            attachment::refused(x, key, Some(attachment))?;
         }
     }
     if x.design.links == Links::One {

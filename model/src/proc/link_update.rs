@@ -143,8 +143,7 @@ fn done(x: &mut Exec<'_>) -> Step {
             prepare::free_at_once(x, key)?;
         } else if !early && x.ksyms_early() {
             let built = x.c().attachment;
-            let ksyms = attachment::ksyms(x, key, built)?;
-            x.del_ksyms(ksyms)?;
+            attachment::refused(x, key, built)?;
         }
         set_ready(x, key)?;
         return x.goto(Pc::LuUnlock);

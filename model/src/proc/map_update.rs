@@ -181,7 +181,7 @@ fn reset(x: &mut Exec<'_>, key: MapKey) -> Step {
         && let Some(kdata) = x.map(key)?.kdata.take()
     {
         if x.ksyms_early() {
-            x.del_ksyms(kdata)?;
+            attachment::refused(x, key, Some(kdata))?;
         }
         x.attachment_put(kdata)?;
     }

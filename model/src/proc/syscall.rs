@@ -7,7 +7,7 @@ use crate::exec::{Exec, Step, event};
 use crate::kernel::{Cpu, Kernel, holds};
 use crate::pc::Pc;
 use crate::step::Request;
-use crate::world::OpKind;
+use crate::world::{OpKind, Subsystem};
 
 /// Puts the request into the CPU and carries out its first step.
 pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
@@ -44,6 +44,8 @@ pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
         OpKind::Call => {
             if crate::step::scx_types(x.world) {
                 Pc::ScxCall
+            } else if x.world.types[0].subsystem == Subsystem::HidBpf {
+                Pc::HidProbe
             } else {
                 Pc::RegCall
             }

@@ -140,14 +140,14 @@ const NETWORK: Context = Context {
     run_ctx: RunCtx::Inherited,
     slot: Slot::Nowhere,
     field: None,
-    enter: "tcf_classify",
+    enter: "tcx_run",
     sleepable: false,
     hook: Hook::Interrupt,
     recursion: Recursion::Free,
     async_callbacks: true,
     freplace: Freplace::NoCookie,
     kfuncs: false,
-    source: "tc_cls_act_func_proto() in net/core/filter.c has no case for it",
+    source: "tc_cls_act_func_proto() in net/core/filter.c has no case for it; tcx_run() in net/core/dev.c sets no run context",
 };
 
 /// Every row, in the order of the table.

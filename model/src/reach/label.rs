@@ -48,6 +48,7 @@ labels! {
     Arm "bpf_timer_set_callback" "The timer or work queue takes a reference on the program; the program may leave a value for its callback.";
     Jump "bpf_tail_call" "Another program goes on, in the run context of the first.";
     Ask "scx_prog_sched" "The kfunc looks its caller's scheduler up.";
+    AskTask "scx_task_sched" "The kfunc reads p->scx.sched of the task that it was handed.";
     Use "kfunc" "The kfunc follows the pointer that it has found.";
     Return "bpf_prog_exit" "The program returns; current->bpf_ctx is what it was.";
     SchedFree "scx_sched_free_rcu_work" "The grace period is over: the memory of a scheduler goes.";

@@ -53,8 +53,8 @@ impl Reach {
     }
 
     /// The code that asks is this program: what the verifier says of it.
-    pub(super) fn verify(&self, prog: u8) -> Result<(), &'static str> {
-        let prog = &self.world.progs[usize::from(prog)];
+    pub(super) fn verify(&self, index: u8) -> Result<(), &'static str> {
+        let prog = &self.world.progs[usize::from(index)];
         let (facts, way) = (prog.kind.facts(), prog.kind.way);
         if prog.is_callee && way == Way::Freplace && facts.freplace == Freplace::Refused {
             return Err(NO_FREPLACE);
@@ -64,6 +64,9 @@ impl Reach {
         }
         // Another program asks, and it is looked at by itself.
         if way.is_other_program() && !prog.is_callee {
+            return Ok(());
+        }
+        if self.takes_task(index) {
             return Ok(());
         }
         match prog.source {
@@ -81,7 +84,7 @@ impl Reach {
                 }
             }
             Source::Kernel if self.world.old_kernel && self.has_pointer() => Err(NO_AUX),
-            Source::Kernel | Source::Global => Ok(()),
+            Source::Kernel | Source::Global | Source::Task => Ok(()),
         }
     }
 
@@ -125,7 +128,7 @@ impl Reach {
     /// The kfunc is called by the innermost program of a CPU.
     pub(super) fn lookup(&self, s: &State, cpu: u8, frame: &Frame) -> Answer {
         match self.design.identity {
-            Identity::None => match s.root {
+            Identity::None | Identity::Task => match s.root {
                 0 => Answer::Nothing("no scheduler is enabled"),
                 root => self.alive(s, root - 1),
             },
@@ -150,7 +153,7 @@ impl Reach {
             Source::Kernel if self.design.lookup.cookie_read == CookieRead::Current => {
                 self.current_cookie(s, cpu)
             }
-            Source::Kernel => 0,
+            Source::Kernel | Source::Task => 0,
             Source::Helper => frame.cookie,
             Source::Global => s.globals[usize::from(prog.object)],
             Source::Stash => s.asyncs[usize::from(frame.sched)].stash,
@@ -175,6 +178,21 @@ impl Reach {
                 Answer::Nothing("what is in the place of the cookie names nobody")
             }
             None => Answer::Nothing("nobody has registered this value"),
+        }
+    }
+
+    /// The kfunc that the program calls takes a task.
+    pub(super) fn takes_task(&self, prog: u8) -> bool {
+        self.design.identity == Identity::Task
+            || self.world.progs[usize::from(prog)].source == Source::Task
+    }
+
+    /// `scx_task_sched()`: a task is its own scheduler's while that is enabled, then the root's.
+    pub(super) fn by_task(&self, s: &State, task: u8) -> Answer {
+        match (s.scheds[usize::from(task)].life, s.root) {
+            (Life::Enabled, _) => Answer::Sched(task),
+            (_, 0) => Answer::Nothing("the task has no scheduler of sched_ext"),
+            (_, root) => self.alive(s, root - 1),
         }
     }
 

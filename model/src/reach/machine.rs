@@ -118,6 +118,7 @@ impl Reach {
             Action::Arm(_) => Label::Arm,
             Action::Jump(_) => Label::Jump,
             Action::Ask(_) => Label::Ask,
+            Action::AskTask(..) => Label::AskTask,
             Action::Use(_) => Label::Use,
             Action::Return(_) => Label::Return,
             Action::SchedFree(_) => Label::SchedFree,
@@ -255,6 +256,12 @@ impl Reach {
                     if callee.is_some() {
                         out.push(Action::Jump(cpu));
                     }
+                } else if prog.asks && self.takes_task(frame.prog) {
+                    // A member is called for a task of its scheduler; others come upon any.
+                    let tasks = 0..self.world.scheds.len() as u8;
+                    let own = self.is_struct_ops(frame.prog) && !frame.callback;
+                    let tasks = tasks.filter(|task| !own || *task == frame.sched);
+                    out.extend(tasks.map(|task| Action::AskTask(cpu, task)));
                 } else if prog.asks {
                     out.push(Action::Ask(cpu));
                 }
@@ -363,6 +370,7 @@ impl Reach {
                 );
             }
             Action::Ask(cpu) => step.ask(cpu),
+            Action::AskTask(cpu, task) => step.ask_task(cpu, task),
             Action::Use(cpu) => step.use_it(cpu),
             Action::Return(cpu) => {
                 let c = &mut step.s.cpus[usize::from(cpu)];
@@ -486,7 +494,9 @@ impl Reach {
     }
 
     fn takes_reference(&self, prog: u8) -> bool {
-        self.design.lookup.assoc_ref == AssocRef::Getter && !self.is_struct_ops(prog)
+        self.design.lookup.assoc_ref == AssocRef::Getter
+            && !self.is_struct_ops(prog)
+            && !self.takes_task(prog)
     }
 
     fn prog_name(&self, prog: u8) -> &str {
@@ -1020,8 +1030,26 @@ impl Step<'_> {
             return;
         }
         let answer = reach.lookup(self.s, cpu, &frame);
-        let held = self.answer(&frame, answer);
-        let split = reach.world.split && held != 0;
+        self.answered(cpu, &frame, answer);
+    }
+
+    fn ask_task(&mut self, cpu: u8, task: u8) {
+        let reach = self.reach;
+        let frame = *self.frame(cpu);
+        self.asked(&frame);
+        say!(
+            self,
+            "{} hands over a task that scheduler {} has when it is enabled",
+            reach.prog_name(frame.prog),
+            reach.sched_name(task)
+        );
+        let answer = reach.by_task(self.s, task);
+        self.answered(cpu, &frame, answer);
+    }
+
+    fn answered(&mut self, cpu: u8, frame: &Frame, answer: Answer) {
+        let held = self.answer(frame, answer);
+        let split = self.reach.world.split && held != 0;
         let frame = self.frame(cpu);
         (frame.stage, frame.held) = if split {
             (Stage::Holding, held)

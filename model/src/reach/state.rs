@@ -263,6 +263,8 @@ pub enum Action {
     Jump(u8),
     /// It calls the kfunc without a task.
     Ask(u8),
+    /// It calls the kfunc with a task: CPU, and the scheduler whose task it is while that is enabled.
+    AskTask(u8, u8),
     /// The kfunc uses what it found.
     Use(u8),
     /// It returns.

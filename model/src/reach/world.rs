@@ -22,11 +22,13 @@ pub enum Source {
     Global,
     /// A callback: from its map value, where the program that armed it left what it had read.
     Stash,
+    /// It need not: it calls a kfunc with a task, which finds the scheduler of that task.
+    Task,
 }
 
 impl Source {
     /// Words in files, and what they mean.
-    pub const ALL: [(&'static str, Source, &'static str); 4] = [
+    pub const ALL: [(&'static str, Source, &'static str); 5] = [
         (
             "kernel",
             Source::Kernel,
@@ -42,6 +44,11 @@ impl Source {
             "stash",
             Source::Stash,
             "a callback's map value, filled by the program that armed it",
+        ),
+        (
+            "task",
+            Source::Task,
+            "a task handed to the kfunc: its own in a struct_ops member, any in other programs",
         ),
     ];
 }

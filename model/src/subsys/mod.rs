@@ -4,6 +4,7 @@
 //! [`reg`], [`unreg`] and [`update`], which stand for the calls through `st_ops->reg` and its siblings.
 
 pub(crate) mod dummy;
+pub(crate) mod hid_bpf;
 pub(crate) mod sched_ext;
 pub(crate) mod tcp_cong;
 pub(crate) mod testmod;
@@ -25,6 +26,7 @@ pub(crate) fn reg(x: &mut Exec<'_>, ret: Pc) -> Step {
         Subsystem::Always => Pc::AlwaysReg,
         Subsystem::Singleton => Pc::SingletonReg,
         Subsystem::KeyedByMap => Pc::KeyedReg,
+        Subsystem::HidBpf => Pc::HidReg,
         Subsystem::Dummy => Pc::DummyReg,
     };
     x.goto(entry)
@@ -41,6 +43,7 @@ pub(crate) fn unreg(x: &mut Exec<'_>, ret: Pc) -> Step {
         Subsystem::Always | Subsystem::Dummy => Pc::AlwaysUnreg,
         Subsystem::Singleton => Pc::SingletonUnreg,
         Subsystem::KeyedByMap => Pc::KeyedUnreg,
+        Subsystem::HidBpf => Pc::HidUnreg,
     };
     x.goto(entry)
 }

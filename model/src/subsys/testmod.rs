@@ -145,7 +145,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             let ty = &x.world.types[x.world.maps[usize::from(decl)].ty];
             let member = usize::from(x.c().member);
             if subsystem == Subsystem::Singleton {
-                x.k.subsys.st_ops_mutex = Some(x.cpu);
+                x.k.subsys.call_lock = Some(x.cpu);
             } else if !ty.members.get(member).is_some_and(|m| m.sleepable) {
                 x.rcu_read_lock();
             }
@@ -165,8 +165,8 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             if x.c().readers.rcu > 0 {
                 x.rcu_read_unlock();
             }
-            if x.k.subsys.st_ops_mutex == Some(x.cpu) {
-                x.k.subsys.st_ops_mutex = None;
+            if x.k.subsys.call_lock == Some(x.cpu) {
+                x.k.subsys.call_lock = None;
             }
             if x.c().holds & holds::MODULE != 0 {
                 x.hand_over(holds::MODULE);

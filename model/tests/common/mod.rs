@@ -26,6 +26,7 @@ pub fn world(subsystem: Subsystem, maps: &[(bool, u8, bool)], cpus: Vec<Plan>) -
                 ty: 0,
                 member: 0,
                 body: Body::ReadCookie,
+                process: None,
             })
             .collect(),
         maps: maps

@@ -176,7 +176,9 @@ impl Layout {
         // the worst immediate, if there is a cookie at all
         let pages = match design.identity {
             Identity::Cookie | Identity::MapExtra | Identity::MapId => self.pages_with_cookie,
-            Identity::None | Identity::ThisPointer | Identity::Association => self.pages,
+            Identity::None | Identity::ThisPointer | Identity::Association | Identity::Task => {
+                self.pages
+            }
         };
         match (design.owner, design.build) {
             (Owner::Link, _) => {
@@ -209,7 +211,7 @@ impl Layout {
     /// apart: one map will do.
     fn maps(design: &Design, links: u64) -> u64 {
         match (design.identity, design.owner) {
-            (Identity::None, _) | (Identity::Cookie, Owner::Link) => 1,
+            (Identity::None | Identity::Task, _) | (Identity::Cookie, Owner::Link) => 1,
             _ => links,
         }
     }

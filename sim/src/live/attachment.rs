@@ -57,6 +57,15 @@ pub(crate) fn del_ksyms(t: &Task, kdata: &Kdata) {
     t.rt.text.lock().del_ksyms(&kdata.built.lock());
 }
 
+/// The subsystem has refused it: its ksyms go with it, those that the map keeps go at once.
+pub(crate) fn refused(t: &Task, map: &StMap, attachment: &Arc<Kdata>) -> Step {
+    let ksyms = prepare::target(t, map, Some(attachment))?.ksyms;
+    if ksyms.id != attachment.id {
+        del_ksyms(t, &ksyms);
+    }
+    Ok(())
+}
+
 /// Frees an attachment: ksyms, pages, kdata, and its references on programs and map.
 pub(crate) fn release(t: &Task, attachment: &Arc<Kdata>) -> Step {
     {

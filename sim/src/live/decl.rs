@@ -25,6 +25,8 @@ pub struct ProgDecl {
     pub sleepable: bool,
     /// What it does.
     pub body: Body,
+    /// Processes that have it open, one bit each.
+    pub fds: u8,
 }
 
 /// A map as user space would create it.
@@ -55,7 +57,7 @@ pub struct Declared {
     pub maps: Vec<MapDecl>,
     /// Values of cookies.
     pub cookies: Vec<u64>,
-    /// Processes: all have the programs open.
+    /// Processes.
     pub procs: u8,
 }
 
@@ -97,6 +99,7 @@ impl From<&World> for Declared {
             name: p.name.clone(),
             sleepable: world.types[p.ty].members[p.member].sleepable,
             body: p.body,
+            fds: world.loaded_by(p),
         });
         let maps = world.maps.iter().map(|m| MapDecl {
             name: m.name.clone(),

@@ -156,8 +156,8 @@ fn take_back(t: &Task, map: &Arc<StMap>, built: Option<&Arc<Kdata>>) -> Step {
     if design.build == Build::LinkCreate {
         if design.owner == Owner::Map {
             prepare::free_at_once(t, map)?;
-        } else if design.kallsyms == KsymTime::BeforeReg && built.is_some() {
-            attachment::del_ksyms(t, &prepare::target(t, map, built)?.ksyms);
+        } else if let Some(built) = built.filter(|_| design.kallsyms == KsymTime::BeforeReg) {
+            attachment::refused(t, map, built)?;
         }
     }
     if design.links == Links::One {

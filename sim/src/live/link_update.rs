@@ -132,8 +132,8 @@ fn update_locked(t: &Task, link: &Link, map: &Arc<StMap>, held: &mut Held) -> St
     if err != 0 {
         if late && design.owner == Owner::Map {
             prepare::free_at_once(t, map)?;
-        } else if early_ksyms {
-            attachment::del_ksyms(t, &prepare::target(t, map, held.attachment.as_ref())?.ksyms);
+        } else if let Some(built) = held.attachment.as_ref().filter(|_| early_ksyms) {
+            attachment::refused(t, map, built)?;
         }
         set_ready(t, map);
         t.end();

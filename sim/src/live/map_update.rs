@@ -162,7 +162,7 @@ fn reset(t: &Task, map: &Arc<StMap>, filled: &mut [bool]) -> Step {
         map.kdata.store(None);
         let attachment = t.kdata(kdata)?;
         if t.rt.design.kallsyms == KsymTime::BeforeReg {
-            attachment::del_ksyms(t, &attachment);
+            attachment::refused(t, map, &attachment)?;
         }
         attachment_put(t, &attachment)?;
     }

@@ -107,6 +107,9 @@ pub struct Runtime {
     pub(crate) socks: Mutex<Vec<Sock>>,
     pub(crate) regs: Mutex<Vec<Reg>>,
     pub(crate) st_ops_mutex: Mutex<()>,
+    /// Of the HID device.
+    pub(crate) device_lock: Mutex<()>,
+    pub(crate) prog_list_lock: Mutex<()>,
     pub(crate) scx: Mutex<Scx>,
     pub(crate) module: Mutex<Module>,
     pub(crate) rcu: Arc<Rcu>,
@@ -132,14 +135,13 @@ impl Machine {
     /// Boots.
     pub fn boot(decl: Declared, design: Design, settings: Settings, seed: u64) -> Self {
         let (work, queue) = mpsc::channel();
-        let all = ((1u16 << decl.procs) - 1) as u8;
         let progs = decl.progs.iter().enumerate().map(|(id, p)| {
             Arc::new(Prog {
                 id,
                 sleepable: p.sleepable,
                 body: p.body,
-                refs: AtomicI64::new(i64::from(decl.procs)),
-                fds: AtomicU8::new(all),
+                refs: AtomicI64::new(i64::from(p.fds.count_ones())),
+                fds: AtomicU8::new(p.fds),
                 freed: AtomicBool::new(false),
                 stats: enter::Stats::new(),
             })
@@ -164,6 +166,8 @@ impl Machine {
             socks: Mutex::new(Vec::new()),
             regs: Mutex::new(Vec::new()),
             st_ops_mutex: Mutex::new(()),
+            device_lock: Mutex::new(()),
+            prog_list_lock: Mutex::new(()),
             scx: Mutex::new(Scx::default()),
             module: Mutex::new(Module::default()),
             rcu: Arc::new(Rcu::new()),

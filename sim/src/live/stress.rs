@@ -242,6 +242,7 @@ pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
                 ty: 0,
                 member,
                 body: Body::ReadCookie,
+                process: None,
             });
         }
         world.maps.push(MapDecl {

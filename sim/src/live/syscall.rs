@@ -17,7 +17,7 @@ use super::link_update::bpf_struct_ops_map_link_update;
 use super::map_update::bpf_struct_ops_map_update_elem;
 use super::object::{Link, StMap};
 use super::refs::{map_inc, prog_put};
-use super::subsys::{dummy, sched_ext, tcp_cong, testmod};
+use super::subsys::{dummy, hid_bpf, sched_ext, tcp_cong, testmod};
 use super::sync::atomic::Ordering::SeqCst;
 use super::task::{Step, Task};
 use super::{enter, map};
@@ -102,7 +102,8 @@ fn operate(t: &Task, operation: Operation) -> Step<i8> {
             Subsystem::SchedExt | Subsystem::SchedExt612 => {
                 sched_ext::scx_call_op(t, entry, member)
             }
-            _ => testmod::bpf_testmod_ops_call(t, entry, member),
+            Subsystem::HidBpf => hid_bpf::hid_device_probe(t, entry, member),
+            _ => testmod::bpf_kfunc_st_ops_test_prologue(t, entry, member),
         },
         Operation::TestRun { prog } => dummy::bpf_struct_ops_test_run(t, prog),
         Operation::ScxError => sched_ext::scx_ops_error(t),

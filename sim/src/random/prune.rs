@@ -179,6 +179,9 @@ pub(super) fn normalised(mut world: World) -> World {
         world.procs = 1;
         world.cpus.iter_mut().for_each(|c| c.proc = 0);
     }
+    if world.procs == 1 {
+        world.progs.iter_mut().for_each(|p| p.process = None);
+    }
     let mut links = Vec::new();
     for operation in lists(&mut world).flatten() {
         if let Some((_, link)) = creates(operation)

@@ -13,14 +13,15 @@ use struct_ops_model::world::{
 use super::prune;
 
 /// Members of each subsystem's struct, as the kernel calls them.
-fn members(subsystem: Subsystem) -> [&'static str; MAX_MEMBERS] {
+fn members(subsystem: Subsystem) -> &'static [&'static str] {
     match subsystem {
-        Subsystem::TcpCong => ["init", "ssthresh", "cong_avoid"],
-        Subsystem::SchedExt | Subsystem::SchedExt612 => ["enqueue", "dispatch", "init"],
-        Subsystem::Always => ["test_1", "test_2", "test_maybe_null"],
-        Subsystem::Singleton => ["test_prologue", "test_epilogue", "test_pro_epilogue"],
-        Subsystem::KeyedByMap => ["test_1", "test_2", "test_3"],
-        Subsystem::Dummy => ["test_1", "test_2", "test_sleepable"],
+        Subsystem::TcpCong => &["init", "ssthresh", "cong_avoid"],
+        Subsystem::SchedExt | Subsystem::SchedExt612 => &["enqueue", "dispatch", "init"],
+        Subsystem::Always => &["test_1", "test_2", "test_maybe_null"],
+        Subsystem::Singleton => &["test_prologue", "test_epilogue", "test_pro_epilogue"],
+        Subsystem::KeyedByMap => &["test_1", "test_2", "test_3"],
+        Subsystem::HidBpf => &["hid_rdesc_fixup"],
+        Subsystem::Dummy => &["test_1", "test_2", "test_sleepable"],
     }
 }
 
@@ -74,8 +75,9 @@ pub(super) fn world(g: &mut Gen) -> World {
 }
 
 fn struct_ops_type(g: &mut Gen, subsystem: Subsystem) -> StructOpsType {
-    let count = 1 + below(g, MAX_MEMBERS);
-    let members = members(subsystem).into_iter().take(count).map(|name| {
+    let names = members(subsystem);
+    let count = 1 + below(g, names.len());
+    let members = names.iter().take(count).map(|name| {
         let size = [171, 171, 1400, 4096][below(g, 4)];
         Member {
             name: name.to_string(),
@@ -112,6 +114,7 @@ fn map(g: &mut Gen, world: &mut World, number: usize) {
                     ty: 0,
                     member: i,
                     body,
+                    process: None,
                 });
                 Some((world.progs.len() - 1) as u8)
             }

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::AtomicBool;
 
+use struct_ops_model::Design;
 use struct_ops_model::reach::Reach;
-use struct_ops_model::{Design, Invariant};
 
 use super::explored::{Event, Explored, explore};
 use crate::check::{CheckError, Settings};
-use crate::engine::{Incomplete, Progress};
+use crate::engine::Progress;
 use crate::scenario::ReachScenario;
-use crate::verdict::{Bound, Counterexample, Path, Run};
+use crate::verdict::{Counterexample, Path, Run};
 
 /// Explores all that can happen.
 ///
@@ -45,25 +45,10 @@ pub fn check(
             }),
             Event::Found(_) => None,
         });
+    let expected = scenario.expectation(&design.name);
     Ok(Run {
-        scenario: scenario.name.clone(),
-        design: design.clone(),
         lookups: true,
-        expected: scenario
-            .expectation(&design.name)
-            .map(<[Invariant]>::to_vec),
-        states: outcome.states,
-        transitions: outcome.transitions,
-        depth: outcome.depth,
-        seconds: outcome.seconds,
-        bytes_per_state: outcome.bytes_per_state,
-        witnesses: outcome.witnesses,
-        taken: 0,
         found: found.collect(),
-        bound: outcome.incomplete.map(|why| match why {
-            Incomplete::MaxStates => Bound::MaxStates,
-            Incomplete::Stopped => Bound::Interrupted,
-            Incomplete::Overflow => Bound::ModelTable,
-        }),
+        ..Run::new(&scenario.name, design, expected, &outcome.explored)
     })
 }

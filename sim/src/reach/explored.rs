@@ -5,9 +5,7 @@ use std::sync::atomic::AtomicBool;
 use struct_ops_model::Invariant;
 use struct_ops_model::reach::{Action, Found, Label, Reach, Report, State};
 
-use crate::engine::{
-    self, Incomplete, Options, Progress, StepReport, System, Violation, Violations,
-};
+use crate::engine::{self, Options, Progress, StepReport, System, Violation, Violations};
 use crate::report::describe::changes;
 use crate::report::reach::describe;
 
@@ -116,22 +114,10 @@ impl System for Explored {
 /// What an exploration met.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Distinct states.
-    pub states: u64,
-    /// Transitions.
-    pub transitions: u64,
-    /// Distance of the farthest state.
-    pub depth: u32,
-    /// How long it took.
-    pub seconds: f64,
-    /// Memory per stored state.
-    pub bytes_per_state: f64,
-    /// How often each invariant was put to the test.
-    pub witnesses: Vec<u64>,
+    /// What the engine says of it; its violations have become `events`.
+    pub explored: engine::Outcome<Action>,
     /// Each event with a shortest way to it, the shortest first.
     pub events: Vec<(Event, Vec<Action>)>,
-    /// Why not everything was seen.
-    pub incomplete: Option<Incomplete>,
 }
 
 /// Explores all that can happen.
@@ -151,24 +137,15 @@ pub fn explore(
         stop: Some(stop),
         ..Options::default()
     };
-    let outcome = engine::explore(explored, &options, progress);
+    let mut explored = engine::explore(explored, &options, progress);
     let mut events = Vec::new();
-    for found in outcome.violations {
+    for found in std::mem::take(&mut explored.violations) {
         let event = Event::decode(found.violation);
         let trace = found.trace.map_err(|e| format!("{event:?}: {e}"))?;
         events.push((event, trace));
     }
     events.sort_by_key(|(event, trace)| (trace.len(), event.code()));
-    Ok(Outcome {
-        states: outcome.states,
-        transitions: outcome.transitions,
-        depth: outcome.depth,
-        seconds: outcome.seconds,
-        bytes_per_state: outcome.bytes_per_state,
-        witnesses: outcome.witnesses[..Invariant::ALL.len()].to_vec(),
-        events,
-        incomplete: outcome.incomplete,
-    })
+    Ok(Outcome { explored, events })
 }
 
 /// One step of a trace.
@@ -203,6 +180,7 @@ fn actor(action: Action) -> String {
         | Action::Arm(cpu)
         | Action::Jump(cpu)
         | Action::Ask(cpu)
+        | Action::AskTask(cpu, _)
         | Action::Use(cpu)
         | Action::Return(cpu) => format!("cpu{cpu}"),
         Action::SchedFree(_) | Action::MapClear(_) | Action::MapFree(_) | Action::ProgFree(_) => {

@@ -106,7 +106,7 @@ pub fn cell(design: &Design, kind: Kind, shared: bool, stop: &AtomicBool) -> Res
         let world = universe(design, kind, help, shared);
         let explored = Explored::new(Reach::new(world, design.clone()), true);
         let outcome = explore(&explored, 1, None, stop, &mut |_| ())?;
-        if outcome.incomplete.is_some() {
+        if outcome.explored.incomplete.is_some() {
             return Err("interrupted".into());
         }
         let own = |sched| first(&outcome, |e| *e == Event::Found(Found::Own(sched)));
@@ -117,9 +117,21 @@ pub fn cell(design: &Design, kind: Kind, shared: bool, stop: &AtomicBool) -> Res
         let reached = [own(0), own(1)];
         match wrong {
             Some(wrong) if reached.iter().any(Option::is_some) => {
-                return Ok(make(help, Verdict::Wrong, Some(wrong), outcome.states));
+                return Ok(make(
+                    help,
+                    Verdict::Wrong,
+                    Some(wrong),
+                    outcome.explored.states,
+                ));
             }
-            Some(wrong) => stray = Some(make(help, Verdict::Wrong, Some(wrong), outcome.states)),
+            Some(wrong) => {
+                stray = Some(make(
+                    help,
+                    Verdict::Wrong,
+                    Some(wrong),
+                    outcome.explored.states,
+                ))
+            }
             None if lost.is_none() && reached.iter().all(Option::is_some) => {
                 let verdict = if help == Help::None {
                     Verdict::Own
@@ -127,9 +139,9 @@ pub fn cell(design: &Design, kind: Kind, shared: bool, stop: &AtomicBool) -> Res
                     Verdict::WithHelp
                 };
                 let [witness, _] = reached;
-                return Ok(make(help, verdict, witness, outcome.states));
+                return Ok(make(help, verdict, witness, outcome.explored.states));
             }
-            None => none = Some(make(help, Verdict::None, lost, outcome.states)),
+            None => none = Some(make(help, Verdict::None, lost, outcome.explored.states)),
         }
     }
     stray

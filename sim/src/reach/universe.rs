@@ -84,6 +84,7 @@ impl Help {
     fn source(self, design: &Design, kind: Kind) -> Source {
         let slot = design.lookup.map_id_in == MapIdIn::Slot && kind.facts().hook == Hook::Member;
         match self {
+            _ if design.identity == Identity::Task => Source::Task,
             _ if design.lookup.cookie_read == CookieRead::Current
                 && !matches!(self, Help::Global | Help::Stash) =>
             {

@@ -244,7 +244,7 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
         );
     }
     objects.push(
-        all.with("st_ops_mutex", cpu(k.subsys.st_ops_mutex))
+        all.with("st_ops_mutex or device_lock", cpu(k.subsys.call_lock))
             .with("update_mutex", cpu(k.update_mutex))
             .with("module.refs", k.module.refs)
             .with(

@@ -309,6 +309,14 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
                 ),
             );
         }
+        if subsystem == Subsystem::HidBpf
+            && (members.len(), members[0].name.as_str()) != (1, "hid_rdesc_fixup")
+        {
+            return s.error(
+                table.members.span(),
+                "expected the one member `hid_rdesc_fixup`: hid_bpf_ops is modelled with no other",
+            );
+        }
         world.types.push(StructOpsType {
             name,
             subsystem,
@@ -395,6 +403,7 @@ fn programs(s: &Source<'_>, world: &mut World, tables: &[ProgramTable]) -> Resul
             ty,
             member,
             body,
+            process: None,
         });
     }
     Ok(())

@@ -75,6 +75,9 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
             .find(|b| b.1 == prog.body)
             .expect("every body is listed");
         writeln!(out, "body = {}", string(body.0))?;
+        if let Some(process) = prog.process {
+            writeln!(out, "process = {process}")?;
+        }
     }
     for map in &world.maps {
         writeln!(out, "\n[[map]]\nname = {}", string(&map.name))?;

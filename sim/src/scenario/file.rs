@@ -70,6 +70,7 @@ pub(super) struct ProgramTable {
     pub ty: Text,
     pub member: Text,
     pub body: Option<Text>,
+    pub process: Option<Number>,
 }
 
 /// `[[map]]`

@@ -24,6 +24,12 @@ pub(super) fn run(s: &Source<'_>, world: &mut World, tables: &File) -> Result<()
         setup,
     } = &tables.run;
     world.procs = s.number(processes.as_ref(), "processes", 1, 1..MAX_PROCS + 1)? as u8;
+    for (prog, table) in world.progs.iter_mut().zip(&tables.programs) {
+        if table.process.is_some() {
+            let procs = 0..usize::from(world.procs);
+            prog.process = Some(s.number(table.process.as_ref(), "process", 0, procs)? as u8);
+        }
+    }
     world.alloc_failures = s.number(
         alloc_failures.as_ref(),
         "alloc-failures",

@@ -4,6 +4,7 @@
 //! [`unreg`] and [`update`], which stand for the calls through `st_ops->reg` and its siblings.
 
 pub(crate) mod dummy;
+pub(crate) mod hid_bpf;
 pub(crate) mod sched_ext;
 pub(crate) mod tcp_cong;
 pub(crate) mod testmod;
@@ -33,6 +34,7 @@ pub(crate) fn reg(t: &Task, kdata: usize, link: Option<&Link>) -> Step<i8> {
         Subsystem::Always => testmod::bpf_dummy_reg(t, kdata, link),
         Subsystem::Singleton => testmod::st_ops_reg(t, kdata, link),
         Subsystem::KeyedByMap => testmod::multi_st_ops_reg(t, kdata, link),
+        Subsystem::HidBpf => hid_bpf::hid_bpf_reg(t, kdata, link),
         Subsystem::Dummy => dummy::bpf_dummy_reg(t),
     }
 }
@@ -45,6 +47,7 @@ pub(crate) fn unreg(t: &Task, kdata: usize, link: Option<&Link>) -> Step {
         Subsystem::Always | Subsystem::Dummy => testmod::bpf_dummy_unreg(t, kdata, link),
         Subsystem::Singleton => testmod::st_ops_unreg(t),
         Subsystem::KeyedByMap => testmod::multi_st_ops_unreg(t, kdata, link),
+        Subsystem::HidBpf => hid_bpf::hid_bpf_unreg(t, kdata),
     }
 }
 
@@ -52,7 +55,7 @@ pub(crate) fn unreg(t: &Task, kdata: usize, link: Option<&Link>) -> Step {
 pub(crate) fn update(t: &Task, new: usize, old: usize, link: &Link) -> Step<i8> {
     match subsystem(t, new) {
         Subsystem::TcpCong => tcp_cong::tcp_update_congestion_control(t, new, old, link),
-        _ => testmod::bpf_testmod_update(t, new, old, link),
+        _ => testmod::update(t, new, old, link),
     }
 }
 

@@ -65,7 +65,8 @@ pub(crate) fn bpf_dummy_unreg(t: &Task, kdata: usize, link: Option<&Link>) -> St
     Ok(())
 }
 
-pub(crate) fn bpf_testmod_update(t: &Task, new: usize, old: usize, link: &Link) -> Step<i8> {
+/// `bpf_struct_ops.update`, which 6.12's bpf_testmod_ops does not have (see the model).
+pub(crate) fn update(t: &Task, new: usize, old: usize, link: &Link) -> Step<i8> {
     t.begin(Pc::AlwaysUpdate)?;
     let mut regs = t.rt.regs.lock();
     let entry = regs
@@ -120,8 +121,8 @@ pub(crate) fn multi_st_ops_unreg(t: &Task, kdata: usize, link: Option<&Link>) ->
     t.point(Pc::SyncRcu)
 }
 
-/// The subsystem calls a member of its n-th registration.
-pub(crate) fn bpf_testmod_ops_call(t: &Task, entry: u8, member: u8) -> Step<i8> {
+/// The subsystem calls a member of its n-th registration, as this kfunc calls the singleton's.
+pub(crate) fn bpf_kfunc_st_ops_test_prologue(t: &Task, entry: u8, member: u8) -> Step<i8> {
     let singleton = t.rt.decl.types[0].subsystem == Subsystem::Singleton;
     // The singleton's calls hold its mutex, the others' rcu_read_lock(), unless the member may sleep.
     let mutex = singleton.then(|| t.rt.st_ops_mutex.lock());
