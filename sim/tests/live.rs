@@ -36,24 +36,20 @@ fn explain(design: &Design, recorded: &Recorded) -> String {
     ))
 }
 
-/// Not the universes: a free plan may create a second map of one name, and which of the two an operation then means
-/// is not the same in the runtime and in the model.
-fn judged_alone() -> impl Iterator<Item = struct_ops_sim::scenario::Scenario> {
-    common::all()
-        .into_iter()
-        .filter(|s| !s.name.starts_with("universe"))
-}
-
 /// Every scenario under every design that has a runtime: accepted, and nothing broken that is not expected.
 #[test]
 fn every_scenario_is_explained_by_the_model() {
     let mut judged: BTreeMap<String, u64> = BTreeMap::new();
-    for scenario in judged_alone() {
+    for scenario in common::all() {
         for design in Design::attach_paths() {
             if !scenario.runs_under(&design) {
                 continue;
             }
-            let expected = scenario.expectation(&design.name).expect("shipped");
+            // An extended universe says nothing of a design under which it was not explored to its end.
+            let Some(expected) = scenario.expectation(&design.name) else {
+                continue;
+            };
+            judged.entry(scenario.name.clone()).or_default();
             for seed in 0..ROUNDS {
                 let recorded =
                     run(&scenario.world, &design, MACHINE, seed).expect("it can be set up");
@@ -79,9 +75,8 @@ fn every_scenario_is_explained_by_the_model() {
             }
         }
     }
-    for scenario in judged_alone() {
-        let rounds = judged.get(&scenario.name).copied().unwrap_or(0);
-        assert!(rounds > 0, "no round of {} was judged", scenario.name);
+    for (scenario, rounds) in judged {
+        assert!(rounds > 0, "no round of {scenario} was judged");
     }
 }
 

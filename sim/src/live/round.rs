@@ -244,7 +244,8 @@ const MOST_BUILT: usize = 6;
 /// Most sockets that they may open.
 const MOST_SOCKS: usize = struct_ops_model::world::MAX_SOCKS;
 
-/// The world with a fixed plan, chosen at random, in the place of every free one.
+/// The world with a fixed plan, chosen at random, in the place of every free one. No map's name gets a second meaning:
+/// what the set-up or another plan creates is not created again.
 pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
     let mut world = world.clone();
     let plans: Vec<Plan> = world.cpus.iter().map(|c| c.plan.clone()).collect();
@@ -253,6 +254,16 @@ pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
     let mut links = world.setup.iter().filter(|o| creates(o)).count();
     let opens = |o: &&Operation| matches!(o, Operation::SockOpen { .. });
     let mut socks = world.setup.iter().filter(opens).count();
+    let mut made = vec![false; world.maps.len()];
+    let fixed = world.cpus.iter().filter_map(|c| match &c.plan {
+        Plan::Fixed(operations) => Some(operations),
+        Plan::Free { .. } => None,
+    });
+    for operation in fixed.flatten().chain(&world.setup) {
+        if let Operation::MapCreate { map } = operation {
+            made[usize::from(*map)] = true;
+        }
+    }
     for (cpu, plan) in plans.into_iter().enumerate() {
         let Plan::Free { kinds, budget } = plan else {
             continue;
@@ -274,6 +285,11 @@ pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
                     return None;
                 }
                 let operation = operation(&mut world, kind, rng)?;
+                if let Operation::MapCreate { map } = operation
+                    && std::mem::replace(&mut made[usize::from(map)], true)
+                {
+                    return None;
+                }
                 built += usize::from(builds);
                 links += usize::from(creates);
                 socks += usize::from(opens);
