@@ -15,6 +15,8 @@ use crate::report::text::{count, plural};
 use crate::scenario::{InputError, Scenario};
 use crate::shipped;
 
+/// How long no thread of a round may move before it is taken for a deadlock.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Rows of an example, up to the step that shows it.
 const ROWS: usize = 40;
 
@@ -37,8 +39,16 @@ pub(super) fn stress(args: &Stress, format: Format) -> Result<Exit, Failure> {
         seed: args.seed,
         scenario: scenario.as_ref(),
         machine: true,
+        patience: PATIENCE,
     };
-    let outcome = run(&options, &|| STOP.load(Relaxed)).map_err(|error| match error {
+    let hung = |places: String| {
+        eprintln!(
+            "error: nothing has moved for {} s: {places}. The runtime is deadlocked, or the machine is far overloaded",
+            PATIENCE.as_secs()
+        );
+        std::process::exit(Exit::Bug as i32);
+    };
+    let outcome = run(&options, &|| STOP.load(Relaxed), &hung).map_err(|error| match error {
         RoundError::Unavailable(why) => Failure::Outside(why.to_string()),
         other => Failure::Bug(other.to_string()),
     })?;

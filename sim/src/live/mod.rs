@@ -39,6 +39,7 @@ mod task;
 mod tests;
 mod text;
 pub mod validate;
+pub mod watch;
 
 pub use enter::set_stats;
 pub use task::Task;

@@ -17,6 +17,7 @@ use super::runtime::{Machine, Settings};
 use super::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use super::sync::{Mutex, relax, thread};
 use super::task::Task;
+use super::watch::Watch;
 
 /// Why there is no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,20 @@ pub fn run(
     design: &Design,
     machine: bool,
     seed: u64,
+) -> Result<Recorded, RoundError> {
+    run_watched(world, design, machine, seed, &Arc::default())
+}
+
+/// [`run()`], while somebody looks on.
+///
+/// # Errors
+/// As [`run()`].
+pub fn run_watched(
+    world: &World,
+    design: &Design,
+    machine: bool,
+    seed: u64,
+    watch: &Arc<Watch>,
 ) -> Result<Recorded, RoundError> {
     let settings = Settings {
         machine,
@@ -80,6 +95,8 @@ pub fn run(
         open_objects(&rt)
     };
     rt.findings.lock().clear();
+    let _ = rt.watch.set(watch.clone());
+    watch.running(true);
     rt.record();
     let mut events = threads(&rt, &mut world, &mut rng);
     {
@@ -89,6 +106,7 @@ pub fn run(
         events.extend(task.take_log());
     }
     events.extend(machine.halt());
+    watch.running(false);
     available()?;
     let findings = std::mem::take(&mut *rt.findings.lock());
     let recorded = Recorded {

@@ -2,7 +2,7 @@
 //!
 //! One runtime is one machine after boot, under one design. Not here: who calls what (`round`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use struct_ops_model::Design;
 use struct_ops_model::kernel::ScxState;
@@ -17,6 +17,7 @@ use super::sync::atomic::{
 use super::sync::{Mutex, mpsc, relax, thread};
 use super::task::Task;
 use super::text::Text;
+use super::watch::Watch;
 use super::{Unavailable, attachment, enter, map_free};
 
 /// What the worker is to do.
@@ -119,6 +120,8 @@ pub struct Runtime {
     pub(crate) findings: Mutex<Vec<Finding>>,
     /// Executable memory could not be had.
     pub(crate) unavailable: Mutex<Option<Unavailable>>,
+    /// Somebody looks on.
+    pub(crate) watch: OnceLock<Arc<Watch>>,
     clock: AtomicU64,
     work: Mutex<mpsc::Sender<Work>>,
     pending: AtomicUsize,
@@ -176,6 +179,7 @@ impl Machine {
             alloc_failures: AtomicI64::new(i64::from(settings.alloc_failures)),
             findings: Mutex::new(Vec::new()),
             unavailable: Mutex::new(None),
+            watch: OnceLock::new(),
             clock: AtomicU64::new(1),
             work: Mutex::new(work),
             pending: AtomicUsize::new(0),

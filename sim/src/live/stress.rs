@@ -5,7 +5,8 @@
 //! threads let others run; in which order they do run, the machine decides. Not here: what is printed.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use struct_ops_model::world::{
@@ -17,6 +18,7 @@ use super::event::{Finding, Recorded};
 use super::round::{self, RoundError};
 use super::shrink::{Rejected, shrink};
 use super::validate::{Validator, Verdict};
+use super::watch::{Watch, Watchdog};
 use crate::scenario::Scenario;
 
 /// How to stress.
@@ -34,6 +36,8 @@ pub struct Options<'a> {
     pub scenario: Option<&'a Scenario>,
     /// Trampolines are machine code.
     pub machine: bool,
+    /// How long no thread of a round may move.
+    pub patience: Duration,
 }
 
 /// Something that was broken, in an accepted round.
@@ -79,40 +83,63 @@ pub struct Outcome {
     pub broken: BTreeMap<Invariant, Broken>,
 }
 
-/// Runs rounds until the time is over or `stop` says so.
+/// Runs rounds until the time is over or `stop` says so. `hung` is told where the threads of a round stand that has not
+/// moved for `options.patience`; they cannot be stopped, so it had better not return.
 ///
 /// # Errors
 /// The first round that could not be set up.
 pub fn stress(
     options: &Options<'_>,
     stop: &(dyn Fn() -> bool + Sync),
+    hung: &(dyn Fn(String) + Sync),
 ) -> Result<Outcome, RoundError> {
     let outcome = Mutex::new(Outcome::default());
     let error = Mutex::new(None);
     let end = Instant::now() + options.time;
     let groups = options.threads.div_ceil(MAX_CPUS);
+    let watches: Vec<Arc<Watch>> = (0..groups).map(|_| Arc::default()).collect();
+    let left = AtomicUsize::new(groups);
     std::thread::scope(|scope| {
-        for group in 0..groups {
+        scope.spawn(|| watchdog(&watches, options.patience, &left, hung));
+        for (group, watch) in watches.iter().enumerate() {
+            let left = &left;
             let threads = (options.threads + group) / groups;
             let (outcome, error) = (&outcome, &error);
             let over = move || stop() || Instant::now() >= end;
             scope.spawn(move || {
                 let mut rng = fastrand::Rng::with_seed(options.seed ^ (group as u64) << 32);
                 loop {
-                    let failed = |e| *lock(error) = Some(e);
-                    if let Err(e) = one(options, threads, &mut rng, outcome) {
-                        return failed(e);
+                    if let Err(e) = one(options, threads, &mut rng, outcome, watch) {
+                        *lock(error) = Some(e);
                     }
                     if over() || lock(error).is_some() {
-                        return;
+                        break;
                     }
                 }
+                left.fetch_sub(1, Relaxed);
             });
         }
     });
     match into_inner(error) {
         Some(error) => Err(error),
         None => Ok(into_inner(outcome)),
+    }
+}
+
+/// Looks at all groups until none is left.
+fn watchdog(
+    watches: &[Arc<Watch>],
+    patience: Duration,
+    left: &AtomicUsize,
+    hung: &(dyn Fn(String) + Sync),
+) {
+    let new = |watch| Watchdog::new(watch, patience, Instant::now());
+    let mut dogs: Vec<Watchdog<'_>> = watches.iter().map(|w| new(w)).collect();
+    while left.load(Relaxed) > 0 {
+        std::thread::sleep(Duration::from_millis(20));
+        dogs.iter_mut()
+            .filter_map(|dog| dog.look(Instant::now()))
+            .for_each(hung);
     }
 }
 
@@ -131,12 +158,14 @@ fn one(
     threads: usize,
     rng: &mut fastrand::Rng,
     outcome: &Mutex<Outcome>,
+    watch: &Arc<Watch>,
 ) -> Result<(), RoundError> {
     let world = match options.scenario {
         Some(scenario) => scenario.world.clone(),
         None => world(threads, rng),
     };
-    let recorded = round::run(&world, &options.design, options.machine, rng.u64(..))?;
+    let recorded =
+        round::run_watched(&world, &options.design, options.machine, rng.u64(..), watch)?;
     let validator = Validator::new(&recorded.world, &options.design)
         .map_err(|why| RoundError::SetUp { number: 0, why })?;
     let verdict = validator.validate(&recorded);

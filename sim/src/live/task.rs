@@ -94,6 +94,9 @@ impl Task {
             return Err(Stop);
         }
         debug_assert!(self.open.borrow().is_none(), "{pc:?} inside another step");
+        if let Some(watch) = self.rt.watch.get() {
+            watch.begin(self.actor, pc);
+        }
         let first = self.rt.stamp();
         *self.open.borrow_mut() = Some(Event {
             first,
