@@ -107,11 +107,15 @@ impl Lab {
         make
     }
 
-    /// `make` of libbpf or bpftool; no libraries of LLVM for the latter.
+    /// `make` of libbpf or bpftool; no libraries of LLVM for the latter, whatever its feature test thinks of a
+    /// machine that has a part of them.
     pub fn make_tool(&self, dir: &Path, output: &Path) -> Command {
         let mut make = self.make(dir);
-        make.arg(format!("OUTPUT={}/", output.display()))
-            .args([format!("CLANG={CLANG}"), "LLVM_CONFIG=/bin/false".into()]);
+        make.arg(format!("OUTPUT={}/", output.display())).args([
+            format!("CLANG={CLANG}"),
+            "LLVM_CONFIG=/bin/false".into(),
+            "feature-llvm=0".into(),
+        ]);
         make
     }
 

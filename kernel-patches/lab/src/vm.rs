@@ -48,8 +48,8 @@ impl Limits {
     pub fn new(debug: bool) -> Self {
         let slow = if debug { 4 } else { 1 };
         Limits {
-            silence: Duration::from_secs(60 * slow),
-            total: Duration::from_secs(300 * slow),
+            silence: Duration::from_secs(90 * slow),
+            total: Duration::from_secs(600 * slow),
         }
     }
 }

@@ -97,11 +97,13 @@ impl Case {
     }
 
     /// Whether it has a meaning under a design. A design that attaches as mainline does is not explored again
-    /// unless somebody asks for it by name.
+    /// unless somebody asks for it by name; nor is a lookup scenario under a design of which it expects nothing.
     pub fn runs_under(&self, design: &Design, by_name: bool) -> bool {
         match self {
             Case::Attach(s) => s.runs_under(design) && (by_name || !design.attaches_as_mainline()),
-            Case::Reach(_) => true,
+            Case::Reach(s) => {
+                by_name || s.expect.is_empty() || s.expectation(&design.name).is_some()
+            }
         }
     }
 }
