@@ -19,7 +19,7 @@ use theirs::Theirs;
 
 const NAME: &str = "universe-tcp-2cpu, 2 operations each, mainline";
 /// Explorations of each arm for the table; the fastest counts.
-const REPEAT: usize = 3;
+const REPEAT: usize = 7;
 
 fn world() -> World {
     let text = include_str!("../sim/scenarios/universe-tcp-2cpu.toml");
