@@ -5,7 +5,6 @@
 //! threads let others run; in which order they do run, the machine decides. Not here: what is printed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -98,13 +97,10 @@ pub fn stress(
     let end = Instant::now() + options.time;
     let groups = options.threads.div_ceil(MAX_CPUS);
     let watches: Vec<Arc<Watch>> = (0..groups).map(|_| Arc::default()).collect();
-    let left = AtomicUsize::new(groups);
     std::thread::scope(|scope| {
-        scope.spawn(|| watchdog(&watches, options.patience, &left, hung));
-        for (group, watch) in watches.iter().enumerate() {
-            let left = &left;
+        let (outcome, error) = (&outcome, &error);
+        let spawn = |(group, watch)| {
             let threads = (options.threads + group) / groups;
-            let (outcome, error) = (&outcome, &error);
             let over = move || stop() || Instant::now() >= end;
             scope.spawn(move || {
                 let mut rng = fastrand::Rng::with_seed(options.seed ^ (group as u64) << 32);
@@ -113,12 +109,15 @@ pub fn stress(
                         *lock(error) = Some(e);
                     }
                     if over() || lock(error).is_some() {
-                        break;
+                        return;
                     }
                 }
-                left.fetch_sub(1, Relaxed);
-            });
-        }
+            })
+        };
+        let running: Vec<_> = watches.iter().enumerate().map(spawn).collect();
+        // A thread that panics is over, too.
+        let over = || running.iter().all(|r| r.is_finished());
+        watchdog(&watches, options.patience, over, hung);
     });
     match into_inner(error) {
         Some(error) => Err(error),
@@ -126,16 +125,16 @@ pub fn stress(
     }
 }
 
-/// Looks at all groups until none is left.
+/// Looks at all groups until they are over.
 fn watchdog(
     watches: &[Arc<Watch>],
     patience: Duration,
-    left: &AtomicUsize,
+    over: impl Fn() -> bool,
     hung: &(dyn Fn(String) + Sync),
 ) {
     let new = |watch| Watchdog::new(watch, patience, Instant::now());
     let mut dogs: Vec<Watchdog<'_>> = watches.iter().map(|w| new(w)).collect();
-    while left.load(Relaxed) > 0 {
+    while !over() {
         std::thread::sleep(Duration::from_millis(20));
         dogs.iter_mut()
             .filter_map(|dog| dog.look(Instant::now()))
