@@ -46,7 +46,14 @@ enum Verb {
     /// say what is missing, if anything
     Tools,
     /// fetch the source, patch, configure, build kernel and test programs
-    Build(Which),
+    Build {
+        /// may be given several times
+        #[arg(long, value_enum, default_value = "link-owned")]
+        series: Vec<Series>,
+        /// with KASAN, lockdep and RCU checks
+        #[arg(long)]
+        debug: bool,
+    },
     /// run a shell command in the VM
     Boot {
         #[command(flatten)]
@@ -134,9 +141,11 @@ fn run(cli: Cli) -> Result<bool> {
     match cli.verb {
         Verb::Install => tools::install().map(|()| true),
         Verb::Tools => tools::require_all().map(|()| true),
-        Verb::Build(which) => {
-            let built = lab.build(which.flavour())?;
-            println!("Linux {}: {}", built.version, built.kernel.display());
+        Verb::Build { series, debug } => {
+            for series in series {
+                let built = lab.build(Flavour { series, debug })?;
+                println!("Linux {}: {}", built.version, built.kernel.display());
+            }
             Ok(true)
         }
         Verb::Boot {
