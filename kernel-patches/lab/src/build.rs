@@ -88,9 +88,10 @@ impl Lab {
     pub fn make(&self, tree: &Path) -> Command {
         let mut make = Command::new("make");
         make.current_dir(tree)
+            // one more than cores: the odd script or link waits for the disk
             .arg(format!(
                 "-j{}",
-                std::thread::available_parallelism().map_or(2, usize::from)
+                std::thread::available_parallelism().map_or(2, usize::from) + 1
             ))
             .args(["CC=ccache gcc", "HOSTCC=ccache gcc"])
             .env("CCACHE_DIR", self.cache.join("ccache"))
