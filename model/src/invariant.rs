@@ -91,7 +91,7 @@ invariants! {
     NoDeadlock "no-deadlock" "lock"
         "Some CPU can always move until all are done, and no CPU walks a list for ever."
         / "Fairness is not judged."
-        / "a CPU waits for a lock or a grace period";
+        / "a CPU waits for a lock or a grace period, or walks past an entry of a list";
     EventualRelease "eventual-release" "release"
         "Whatever lost its last reference is freed once its grace periods are over."
         / "-"

@@ -5,13 +5,17 @@ use struct_ops_model::{Action, Design, Invariant, Violation};
 use crate::engine::{Incomplete, Outcome};
 use crate::scenario::Case;
 
-/// What can be said of an invariant.
+/// What can be said of an invariant. `holds` is said only of what was asked, exercised and seen whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// No state and no step breaks it.
+    /// Its `sometimes` event happened, every state was seen, and none of them, and no step, breaks it.
     Holds,
     /// Something breaks it.
     Violated,
+    /// Every state was seen, and what the promise is about happened in none: nothing can be said.
+    NeverExercised,
+    /// No run could have broken it.
+    NotAsked,
     /// The design promises nothing here.
     NotApplicable,
     /// Not everything was seen, and what was seen does not break it.
@@ -19,13 +23,66 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word in JSON, and in the matrix where there is room.
+    /// Every verdict.
+    pub const ALL: [Verdict; 6] = [
+        Verdict::Holds,
+        Verdict::Violated,
+        Verdict::NeverExercised,
+        Verdict::NotAsked,
+        Verdict::NotApplicable,
+        Verdict::Incomplete,
+    ];
+
+    /// The word for it, the same in JSON, text and book.
     pub fn word(self) -> &'static str {
         match self {
             Verdict::Holds => "holds",
             Verdict::Violated => "violated",
-            Verdict::NotApplicable => "n/a",
+            Verdict::NeverExercised => "never exercised",
+            Verdict::NotAsked => "not asked",
+            Verdict::NotApplicable => "not applicable",
             Verdict::Incomplete => "incomplete",
+        }
+    }
+
+    /// The word as it stands in a cell of the matrix.
+    pub fn cell(self) -> &'static str {
+        match self {
+            Verdict::Violated => "VIOLATED",
+            Verdict::NotApplicable => "n/a",
+            Verdict::NeverExercised => "never",
+            other => other.word(),
+        }
+    }
+
+    /// What the word means.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Verdict::Holds => "what it is about happened, and nothing that can happen breaks it",
+            Verdict::Violated => "a run breaks it",
+            Verdict::NeverExercised => "what it is about never happened, so nothing can be said",
+            Verdict::NotAsked => "no run could have broken it",
+            Verdict::NotApplicable => "the design promises nothing here",
+            Verdict::Incomplete => "not everything was seen",
+        }
+    }
+}
+
+/// What a scenario expects of an invariant under a design.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Something breaks it.
+    Violated,
+    /// Nothing does, whether it is exercised or not.
+    NotViolated,
+}
+
+impl Expected {
+    /// The word in JSON and in differences.
+    pub fn word(self) -> &'static str {
+        match self {
+            Expected::Violated => "violated",
+            Expected::NotViolated => "not violated",
         }
     }
 }
@@ -138,38 +195,53 @@ impl Run {
         }
     }
 
-    /// Whether the design promises something here, and this kind of run could break it.
-    fn judges(&self, invariant: Invariant) -> bool {
-        invariant.of_lookups() == self.lookups && invariant.applies(&self.design)
+    /// Whether this kind of run can break it.
+    pub fn asks(&self, invariant: Invariant) -> bool {
+        invariant.of_lookups() == self.lookups
+    }
+
+    /// How often its `sometimes` event happened.
+    pub fn exercised(&self, invariant: Invariant) -> u64 {
+        self.witnesses[invariant as usize]
     }
 
     /// The verdict on one invariant.
     pub fn verdict(&self, invariant: Invariant) -> Verdict {
-        if !self.judges(invariant) {
+        if !invariant.applies(&self.design) {
             Verdict::NotApplicable
+        } else if !self.asks(invariant) {
+            Verdict::NotAsked
         } else if self.shortest(invariant).is_some() {
             Verdict::Violated
         } else if self.bound.is_some() {
             Verdict::Incomplete
+        } else if self.exercised(invariant) == 0 {
+            Verdict::NeverExercised
         } else {
             Verdict::Holds
         }
     }
 
-    /// The verdict that the scenario expects.
-    pub fn expected(&self, invariant: Invariant) -> Option<Verdict> {
-        let expected = self.expected.as_ref().filter(|_| self.judges(invariant))?;
+    /// What the scenario expects.
+    pub fn expected(&self, invariant: Invariant) -> Option<Expected> {
+        let judged = self.asks(invariant) && invariant.applies(&self.design);
+        let expected = self.expected.as_ref().filter(|_| judged)?;
         Some(if expected.contains(&invariant) {
-            Verdict::Violated
+            Expected::Violated
         } else {
-            Verdict::Holds
+            Expected::NotViolated
         })
     }
 
     /// Whether the verdict is another one than expected. An incomplete run contradicts nothing it has not seen.
     pub fn differs(&self, invariant: Invariant) -> bool {
         let verdict = self.verdict(invariant);
-        verdict != Verdict::Incomplete && self.expected(invariant).is_some_and(|e| e != verdict)
+        let found = if verdict == Verdict::Violated {
+            Expected::Violated
+        } else {
+            Expected::NotViolated
+        };
+        verdict != Verdict::Incomplete && self.expected(invariant).is_some_and(|e| e != found)
     }
 
     /// The shortest counterexample to an invariant.
@@ -190,23 +262,55 @@ pub struct Results {
     /// One per scenario and design, until something stopped it.
     pub runs: Vec<Run>,
     /// Scenarios and designs that there was no time for.
-    pub skipped: usize,
+    pub skipped: Vec<Skipped>,
+}
+
+/// A scenario that was not explored under a design, although it was meant to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// The design.
+    pub design: Design,
+    /// As in [`Run::lookups`].
+    pub lookups: bool,
 }
 
 impl Results {
-    /// The verdict over all scenarios; `None` if the design was never run in one of the invariant's kind.
-    pub fn overall(&self, design: &Design, invariant: Invariant) -> Option<Verdict> {
-        let runs = self
-            .of(design)
-            .filter(|r| r.lookups == invariant.of_lookups());
-        let verdicts: Vec<Verdict> = runs.map(|r| r.verdict(invariant)).collect();
-        let order = [
-            Verdict::Violated,
-            Verdict::Incomplete,
-            Verdict::Holds,
-            Verdict::NotApplicable,
-        ];
-        order.into_iter().find(|v| verdicts.contains(v))
+    /// The verdict over all scenarios.
+    pub fn overall(&self, design: &Design, invariant: Invariant) -> Verdict {
+        if !invariant.applies(design) {
+            return Verdict::NotApplicable;
+        }
+        let verdicts: Vec<Verdict> = self.of(design).map(|r| r.verdict(invariant)).collect();
+        let skipped = self
+            .skipped
+            .iter()
+            .any(|s| s.design == *design && s.lookups == invariant.of_lookups());
+        if verdicts.contains(&Verdict::Violated) {
+            Verdict::Violated
+        } else if skipped || verdicts.contains(&Verdict::Incomplete) {
+            Verdict::Incomplete
+        } else {
+            let rest = [Verdict::Holds, Verdict::NeverExercised];
+            let found = rest.into_iter().find(|v| verdicts.contains(v));
+            found.unwrap_or(Verdict::NotAsked)
+        }
+    }
+
+    /// How often the invariant's `sometimes` event happened, over all scenarios.
+    pub fn exercised(&self, design: &Design, invariant: Invariant) -> u64 {
+        self.of(design).map(|r| r.exercised(invariant)).sum()
+    }
+
+    /// Whether the design was not run here because it attaches as mainline does, and mainline was chosen too.
+    pub fn as_mainline(&self, design: &Design, invariant: Invariant) -> bool {
+        let mainline = Design::mainline();
+        design.attaches_as_mainline()
+            && *design != mainline
+            && self.designs.contains(&mainline)
+            && self.overall(design, invariant) == Verdict::NotAsked
+            && !invariant.of_lookups()
     }
 
     /// The runs of one design.
@@ -236,6 +340,6 @@ impl Results {
 
     /// Whether a bound hides something.
     pub fn incomplete(&self) -> bool {
-        self.skipped > 0 || self.runs.iter().any(|r| r.bound.is_some())
+        !self.skipped.is_empty() || self.runs.iter().any(|r| r.bound.is_some())
     }
 }

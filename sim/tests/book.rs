@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use struct_ops_sim::scenario::Case;
+use struct_ops_sim::verdict::Verdict;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -146,6 +147,22 @@ fn commands() {
         wrong.join("\n")
     );
     assert!(count > 20, "only {count} commands were found");
+}
+
+/// The words for verdicts that the book explains are those that there are.
+#[test]
+fn verdicts() {
+    let page = fs::read_to_string(root().join("docs/src/invariants.md")).expect("a page");
+    let rows = page
+        .lines()
+        .skip_while(|l| !l.starts_with("| word |"))
+        .skip(2)
+        .take_while(|l| l.starts_with('|'));
+    let explained: Vec<String> = rows
+        .map(|row| row.split('|').take(3).collect::<Vec<_>>().join("|"))
+        .collect();
+    let there_are = Verdict::ALL.map(|v| format!("| {} | `{}` ", v.word(), v.cell()));
+    assert_eq!(explained, there_are);
 }
 
 #[test]

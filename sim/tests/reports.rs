@@ -4,7 +4,7 @@ use struct_ops_model::{Action, Design, Invariant, Pc, Violation};
 use struct_ops_sim::report::matrix;
 use struct_ops_sim::report::summary::{Detail, command, quote, summary};
 use struct_ops_sim::scenario::{Case, Scenario};
-use struct_ops_sim::verdict::{Bound, Counterexample, Path, Results, Run, Verdict};
+use struct_ops_sim::verdict::{Bound, Counterexample, Path, Results, Run, Skipped, Verdict};
 
 const TEXT: &str = include_str!("scenarios/two-links.toml");
 
@@ -51,7 +51,7 @@ fn results(designs: Vec<Design>, runs: Vec<Run>) -> Results {
         designs,
         invariants: attach().collect(),
         runs,
-        skipped: 0,
+        skipped: Vec::new(),
     }
 }
 
@@ -78,6 +78,70 @@ fn verdicts_follow_what_was_found() {
     let surprise = run(&Design::mainline(), &[(NoLeak, 4)], Some(&[]));
     assert!(surprise.differs(NoLeak));
     assert!(!run(&Design::mainline(), &[(NoLeak, 4)], None).differs(NoLeak));
+}
+
+/// `holds` is said only of what was asked, exercised and seen whole.
+#[test]
+fn no_verdict_is_said_of_what_did_not_happen() {
+    use Invariant::{AssocRules, CookieFidelity, NoDeadScheduler, NoLeak};
+    let (mainline, rfc) = (Design::mainline(), Design::rfc());
+    let idle = |design| Run {
+        witnesses: vec![0; Invariant::ALL.len()],
+        ..run(design, &[], Some(&[NoLeak]))
+    };
+    assert_eq!(idle(&rfc).verdict(NoLeak), Verdict::NeverExercised);
+    assert_eq!(idle(&rfc).verdict(NoDeadScheduler), Verdict::NotAsked);
+    assert_eq!(idle(&rfc).verdict(AssocRules), Verdict::NotApplicable);
+    assert!(idle(&rfc).differs(NoLeak), "it was to be violated");
+    assert!(
+        !idle(&rfc).differs(CookieFidelity),
+        "a scenario need not exercise everything"
+    );
+
+    let mut all = results(vec![mainline.clone(), rfc.clone()], vec![idle(&rfc)]);
+    assert_eq!(all.overall(&rfc, NoLeak), Verdict::NeverExercised);
+    assert_eq!(all.overall(&mainline, NoLeak), Verdict::NotAsked);
+    assert_eq!(
+        all.overall(&mainline, CookieFidelity),
+        Verdict::NotApplicable
+    );
+    let text = matrix::verdicts(&all);
+    for verdict in [
+        Verdict::NeverExercised,
+        Verdict::NotAsked,
+        Verdict::NotApplicable,
+    ] {
+        assert!(text.contains(verdict.cell()), "{text}");
+        assert!(text.contains(verdict.word()), "{text}");
+        assert!(text.contains(verdict.meaning()), "{text}");
+    }
+    assert!(!text.contains(Verdict::Holds.cell()), "{text}");
+
+    // One scenario that exercises it is enough, unless another one was not seen whole.
+    all.runs.push(run(&rfc, &[], None));
+    assert_eq!(all.overall(&rfc, NoLeak), Verdict::Holds);
+    all.skipped.push(Skipped {
+        scenario: "other".into(),
+        design: rfc.clone(),
+        lookups: false,
+    });
+    assert_eq!(all.overall(&rfc, NoLeak), Verdict::Incomplete);
+    assert!(matrix::verdicts(&all).contains(Verdict::Incomplete.meaning()));
+    all.runs.push(run(&rfc, &[(NoLeak, 4)], None));
+    assert_eq!(all.overall(&rfc, NoLeak), Verdict::Violated);
+}
+
+/// A design that was not run because it attaches as mainline does says so, and only beside mainline.
+#[test]
+fn as_mainline_stands_beside_mainline_alone() {
+    let (mainline, map_id) = (Design::mainline(), Design::parse("map-id").unwrap());
+    let runs = vec![run(&mainline, &[(Invariant::NoLeak, 4)], None)];
+    let text = matrix::verdicts(&results(vec![mainline, map_id.clone()], runs));
+    assert!(text.contains("as mainline: map-id"), "{text}");
+    assert!(!text.contains("not asked"), "{text}");
+    let text = matrix::verdicts(&results(vec![map_id], vec![]));
+    assert!(text.contains("not asked: "), "{text}");
+    assert!(!text.contains("as mainline"), "{text}");
 }
 
 #[test]
@@ -114,7 +178,7 @@ fn the_matrix_fits_a_terminal() {
         .map(|d| run(d, &[(Invariant::NoUseAfterFree, 7)], None))
         .collect();
     let results = results(designs, runs);
-    for table in [matrix::verdicts(&results), matrix::witnesses(&results)] {
+    for table in [matrix::verdicts(&results), matrix::exercised(&results)] {
         assert!(table.lines().all(|l| l.chars().count() <= 80), "{table}");
         assert_eq!(table.matches("no-use-after-free").count(), 2, "{table}");
     }

@@ -66,7 +66,10 @@ fn find(x: &mut Exec<'_>, name: u8) -> Result<Option<KdataKey>, Stop> {
             Node::Of(key) if x.world.maps[usize::from(x.kdata(key)?.decl)].key == name => {
                 return Ok(Some(key));
             }
-            other => node = next(x, other)?,
+            other => {
+                x.report.witness(Invariant::NoDeadlock);
+                node = next(x, other)?;
+            }
         }
     }
     Err(x.broken(

@@ -20,7 +20,7 @@ use crate::report::text::count;
 use crate::report::{self, trace as table};
 use crate::scenario::{Case, InputError, ReachScenario, Scenario};
 use crate::trace::trace;
-use crate::verdict::{Counterexample, Path as Way, Results, Run};
+use crate::verdict::{Counterexample, Path as Way, Results, Run, Skipped};
 use crate::{shipped, tracefile};
 
 /// Explores every chosen scenario under every chosen design.
@@ -65,7 +65,7 @@ pub(super) fn check(
         designs,
         invariants,
         runs: Vec::new(),
-        skipped: 0,
+        skipped: Vec::new(),
     };
     explore(&mut results, &settings, !args.design.is_empty(), quiet)?;
     if let Some(directory) = &args.save_traces {
@@ -197,7 +197,14 @@ fn explore(
         progress.end(runs.len() + 1, &run, &results.invariants);
         runs.push(run);
     }
-    results.skipped = pairs.len() - runs.len();
+    let skipped = pairs[runs.len()..]
+        .iter()
+        .map(|(scenario, design)| Skipped {
+            scenario: scenario.name().to_string(),
+            design: (*design).clone(),
+            lookups: matches!(scenario, Case::Reach(_)),
+        });
+    results.skipped = skipped.collect();
     results.runs = runs;
     Ok(())
 }
@@ -247,22 +254,10 @@ impl Progress {
     fn end(&self, number: usize, run: &Run, invariants: &[Invariant]) {
         self.bar.inc(1);
         if self.lines {
-            let violated: Vec<&str> = invariants
-                .iter()
-                .filter(|i| run.shortest(**i).is_some())
-                .map(|i| i.id())
-                .collect();
-            let violated = match (violated.is_empty(), run.bound.is_some()) {
-                (true, true) => "incomplete".to_string(),
-                (true, false) => "holds".to_string(),
-                (false, _) => format!("violated: {}", violated.join(", ")),
-            };
             eprintln!(
-                "{number}/{} {} under {}: {} states, {violated}",
+                "{number}/{} {}",
                 self.total,
-                run.scenario,
-                run.design,
-                count(run.states)
+                report::summary::line(run, invariants)
             );
         }
     }

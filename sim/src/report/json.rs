@@ -1,7 +1,7 @@
 //! `--format json`: schema 1, a contract. Additions are allowed, changes are a new schema.
 
 use crate::trace::{Step, Trace};
-use crate::verdict::{Counterexample, Results, Run, Verdict};
+use crate::verdict::{Counterexample, Expected, Results, Run};
 use serde::Serialize;
 
 /// The version of everything here.
@@ -12,6 +12,19 @@ pub const SCHEMA: u32 = 1;
 pub struct Check<'a> {
     schema: u32,
     results: Vec<Entry<'a>>,
+    overall: Vec<Overall<'a>>,
+}
+
+/// The verdict over all scenarios: a cell of the matrix.
+#[derive(Debug, Serialize)]
+struct Overall<'a> {
+    design: &'a str,
+    invariant: &'static str,
+    verdict: &'static str,
+    exercised: u64,
+    /// The design was not run because it attaches as this one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    same_as: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -21,6 +34,7 @@ struct Entry<'a> {
     invariant: &'static str,
     verdict: &'static str,
     expected: Option<&'static str>,
+    exercised: u64,
     states: u64,
     transitions: u64,
     depth: u32,
@@ -166,7 +180,7 @@ impl<'a> Reach<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// Every verdict that applies; `steps` carries a counterexample out again.
+    /// Every verdict of every run, then those over all runs; `steps` carries a counterexample out again.
     ///
     /// # Errors
     /// What `steps` says.
@@ -178,7 +192,8 @@ impl<'a> Check<'a> {
         for run in &results.runs {
             for invariant in &results.invariants {
                 let verdict = run.verdict(*invariant);
-                if verdict == Verdict::NotApplicable {
+                // What the other kind of scenario judges.
+                if !run.asks(*invariant) {
                     continue;
                 }
                 let steps = run
@@ -190,7 +205,8 @@ impl<'a> Check<'a> {
                     design: &run.design.name,
                     invariant: invariant.id(),
                     verdict: verdict.word(),
-                    expected: run.expected(*invariant).map(Verdict::word),
+                    expected: run.expected(*invariant).map(Expected::word),
+                    exercised: run.exercised(*invariant),
                     states: run.states,
                     transitions: run.transitions,
                     depth: run.depth,
@@ -199,9 +215,21 @@ impl<'a> Check<'a> {
                 });
             }
         }
+        let cells = results
+            .designs
+            .iter()
+            .flat_map(|design| results.invariants.iter().map(move |i| (design, *i)));
+        let overall = cells.map(|(design, invariant)| Overall {
+            design: &design.name,
+            invariant: invariant.id(),
+            verdict: results.overall(design, invariant).word(),
+            exercised: results.exercised(design, invariant),
+            same_as: results.as_mainline(design, invariant).then_some("mainline"),
+        });
         Ok(Check {
             schema: SCHEMA,
             results: entries,
+            overall: overall.collect(),
         })
     }
 }

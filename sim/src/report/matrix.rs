@@ -6,10 +6,22 @@ use std::fmt::Write;
 
 use struct_ops_model::{Design, Invariant};
 
-use super::text::{WIDTH, plural, short_count};
+use super::text::{WIDTH, plural, short_count, wrap};
 use crate::verdict::{Results, Verdict};
 
 const GAP: &str = "  ";
+
+/// The designs with a column of their own: not those that were not run because they attach as mainline does.
+fn shown(results: &Results) -> impl Iterator<Item = &Design> {
+    let own = |d: &Design, i: Invariant| {
+        !results.as_mainline(d, i) && results.overall(d, i) != Verdict::NotApplicable
+    };
+    let any = |f: &dyn Fn(Invariant) -> bool| results.invariants.iter().any(|i| f(*i));
+    results
+        .designs
+        .iter()
+        .filter(move |d| any(&|i| own(d, i)) || !any(&|i| results.as_mainline(d, i)))
+}
 
 /// A table with designs as columns; broken into several where it would be too wide.
 fn table(results: &Results, cell: impl Fn(&Design, Invariant) -> String) -> String {
@@ -24,7 +36,8 @@ fn table(results: &Results, cell: impl Fn(&Design, Invariant) -> String) -> Stri
         cells.chain([design.name.len()]).max().unwrap_or(0)
     };
     let mut out = String::new();
-    let mut rest = results.designs.as_slice();
+    let shown: Vec<&Design> = shown(results).collect();
+    let mut rest = shown.as_slice();
     while !rest.is_empty() {
         let mut used = label;
         let fit = rest.iter().take_while(|d| {
@@ -57,74 +70,69 @@ fn table(results: &Results, cell: impl Fn(&Design, Invariant) -> String) -> Stri
     out
 }
 
-/// The attach path of a design that has mainline's was not explored again.
-fn as_mainline(design: &Design, invariant: Invariant) -> bool {
-    design.attaches_as_mainline() && !invariant.of_lookups()
-}
+/// A cell of a design that was not run because mainline was.
+const AS_MAINLINE: &str = "as mainline";
 
 /// The verdicts over all scenarios.
 pub fn verdicts(results: &Results) -> String {
     let mut out = table(results, |design, invariant| {
-        let verdict = results.overall(design, invariant);
-        match verdict {
-            Some(Verdict::Violated) => "VIOLATED".into(),
-            Some(Verdict::Incomplete) => "?".into(),
-            Some(verdict) => verdict.word().into(),
-            None if as_mainline(design, invariant) => "as mainline".into(),
-            None => "-".into(),
+        if results.as_mainline(design, invariant) {
+            AS_MAINLINE.into()
+        } else {
+            results.overall(design, invariant).cell().into()
         }
     });
-    let has = |v: Option<Verdict>| {
-        results.designs.iter().any(|d| {
-            let mut invariants = results
-                .invariants
-                .iter()
-                .filter(|i| v.is_some() || !as_mainline(d, **i));
-            invariants.any(|i| results.overall(d, *i) == v)
-        })
-    };
-    let _ = write!(
-        out,
-        "\nover {}",
+    let mut notes = vec![format!(
+        "over {}",
         plural(results.scenarios.len(), "scenario")
-    );
-    if has(Some(Verdict::NotApplicable)) {
-        out += " · n/a: the design promises nothing here";
+    )];
+    let explained = [
+        Verdict::NotApplicable,
+        Verdict::NeverExercised,
+        Verdict::NotAsked,
+        Verdict::Incomplete,
+    ];
+    for verdict in explained {
+        let said = |d: &Design| {
+            let mut invariants = results.invariants.iter();
+            invariants.any(|i| results.overall(d, *i) == verdict && !results.as_mainline(d, *i))
+        };
+        if shown(results).any(said) {
+            let word = if verdict.cell() == verdict.word() {
+                String::new()
+            } else {
+                format!("{}, ", verdict.word())
+            };
+            notes.push(format!("{}: {word}{}", verdict.cell(), verdict.meaning()));
+        }
     }
-    if has(Some(Verdict::Incomplete)) {
-        out += " · ?: not everything was seen";
-    }
-    if has(None) {
-        out += " · -: not run";
+    let hidden: Vec<&str> = results
+        .designs
+        .iter()
+        .filter(|d| !shown(results).any(|s| s == *d))
+        .map(|d| d.name.as_str())
+        .collect();
+    if !hidden.is_empty() {
+        notes.push(format!("{AS_MAINLINE}: {}", hidden.join(", ")));
     }
     out.push('\n');
+    for line in notes.iter().flat_map(|note| wrap(note, WIDTH)) {
+        let _ = writeln!(out, "{line}");
+    }
     out
 }
 
 /// For every verdict that is not a violation: how often the invariant was put to the test.
-pub fn witnesses(results: &Results) -> String {
-    let table = table(results, |design, invariant| {
-        match results.overall(design, invariant) {
-            Some(Verdict::Holds | Verdict::Incomplete) => {
-                match results
-                    .of(design)
-                    .map(|r| r.witnesses[invariant as usize])
-                    .sum()
-                {
-                    0 => "never".into(),
-                    n => short_count(n),
-                }
+pub fn exercised(results: &Results) -> String {
+    table(results, |design, invariant| {
+        let verdict = results.overall(design, invariant);
+        match verdict {
+            _ if results.as_mainline(design, invariant) => AS_MAINLINE.into(),
+            Verdict::Holds | Verdict::Incomplete | Verdict::NeverExercised => {
+                short_count(results.exercised(design, invariant))
             }
-            Some(Verdict::Violated) => "violated".into(),
-            Some(Verdict::NotApplicable) => "n/a".into(),
-            None if as_mainline(design, invariant) => "as mainline".into(),
-            None => "-".into(),
+            Verdict::Violated | Verdict::NotAsked => verdict.word().into(),
+            Verdict::NotApplicable => verdict.cell().into(),
         }
-    });
-    let note = if table.contains("never") {
-        "\nnever: never exercised, so that its \"holds\" says nothing\n"
-    } else {
-        ""
-    };
-    table + note
+    })
 }

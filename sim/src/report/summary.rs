@@ -7,7 +7,7 @@ use struct_ops_model::pc::STEPS;
 
 use super::matrix;
 use super::text::{count, paragraph, plural, wrap};
-use crate::verdict::{Counterexample, Results, Run, Verdict};
+use crate::verdict::{Counterexample, Expected, Results, Run, Verdict};
 
 /// How much to say beside the verdicts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Detail {
 pub fn summary(results: &Results, detail: Detail) -> String {
     let mut out = sizes(results, detail);
     out += "\nHow often each promise was put to the test (`explain INVARIANT` says by what)\n";
-    out += &matrix::witnesses(results);
+    out += &matrix::exercised(results);
     if detail.coverage {
         out += &coverage(results);
     }
@@ -81,7 +81,37 @@ fn sizes(results: &Results, detail: Detail) -> String {
     out
 }
 
-/// Steps that nothing has taken: what a "holds" says nothing about.
+/// One run in one line.
+pub fn line(run: &Run, invariants: &[Invariant]) -> String {
+    let asked = || invariants.iter().copied().filter(|i| run.asks(*i));
+    let those = |verdict| asked().filter(move |i| run.verdict(*i) == verdict);
+    let mut said = Vec::new();
+    let violated: Vec<&str> = those(Verdict::Violated).map(Invariant::id).collect();
+    if !violated.is_empty() {
+        said.push(format!("violated: {}", violated.join(", ")));
+    }
+    match those(Verdict::Holds).count() {
+        0 => {}
+        1 => said.push("1 promise holds".into()),
+        n => said.push(format!("{n} promises hold")),
+    }
+    match those(Verdict::NeverExercised).count() {
+        0 => {}
+        n => said.push(format!("{n} {}", Verdict::NeverExercised.word())),
+    }
+    if run.bound.is_some() {
+        said.push(Verdict::Incomplete.word().into());
+    }
+    format!(
+        "{} under {}: {} states; {}",
+        run.scenario,
+        run.design,
+        count(run.states),
+        said.join("; ")
+    )
+}
+
+/// Steps that nothing has taken: what no verdict speaks of.
 fn coverage(results: &Results) -> String {
     let taken = results.runs.iter().fold(0u128, |all, r| all | r.taken);
     let never: Vec<&str> = STEPS
@@ -170,11 +200,11 @@ fn bounds(results: &Results) -> String {
             );
         }
     }
-    if results.skipped > 0 {
+    if !results.skipped.is_empty() {
         let _ = writeln!(
             out,
             "incomplete: {} not explored at all",
-            plural(results.skipped, "run")
+            plural(results.skipped.len(), "run")
         );
     }
     out
@@ -186,7 +216,7 @@ fn differences(results: &Results) -> String {
     let silent = results.runs.len() - pairs;
     let mut out = String::new();
     for (run, invariant) in &differences {
-        let expected = run.expected(*invariant).map_or("nothing", Verdict::word);
+        let expected = run.expected(*invariant).map_or("nothing", Expected::word);
         let _ = writeln!(
             out,
             "DIFFERENT: {} under {}: {} expected {expected}, found {}",
