@@ -1,7 +1,10 @@
 //! The README and the book: every command in a `console` block is run, every `toml` block is parsed.
 //!
 //! A block is one `$ cargo run --release -- ARGUMENTS` and lines of its output, in order; `...` stands for any
-//! lines. `<!-- exit: N -->` before a block notes an exit status other than 0.
+//! lines. `<!-- exit: N -->` before a block notes an exit status other than 0. The terminal has 100 columns.
+//!
+//! `BOOK=overwrite cargo test --test book` writes what is printed now where only the line breaks differ, or where a
+//! block shows the whole output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +40,7 @@ fn pages() -> Vec<PathBuf> {
 
 /// A fenced block: where it begins, its text, and the exit status noted before it.
 struct Block {
+    page: PathBuf,
     place: String,
     text: String,
     exit: i32,
@@ -55,6 +59,7 @@ fn blocks(page: &Path, language: &str) -> Vec<Block> {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(info)) => {
                 let block = Block {
+                    page: page.to_path_buf(),
                     place: format!("{name}:{}", number + 1),
                     text: String::new(),
                     exit,
@@ -109,8 +114,54 @@ fn shown(expected: &[&str], output: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
+/// What a block would show now: all of it, or the lines that have the words of each shown part.
+fn now(expected: &[&str], output: &[&str]) -> Option<Vec<String>> {
+    if !expected.contains(&"...") {
+        return Some(output.iter().map(|l| l.trim_end().to_string()).collect());
+    }
+    let words: Vec<(usize, &str)> = output
+        .iter()
+        .enumerate()
+        .flat_map(|(number, line)| line.split_whitespace().map(move |word| (number, word)))
+        .collect();
+    let (mut lines, mut at) = (Vec::new(), 0);
+    for (i, part) in expected.split(|line| *line == "...").enumerate() {
+        if i > 0 {
+            lines.push("...".to_string());
+        }
+        let part: Vec<&str> = part.iter().flat_map(|l| l.split_whitespace()).collect();
+        if part.is_empty() {
+            continue;
+        }
+        let found = words[at..]
+            .windows(part.len())
+            .position(|window| window.iter().map(|w| w.1).eq(part.iter().copied()))?;
+        let (first, last) = (words[at + found].0, words[at + found + part.len() - 1].0);
+        lines.extend(
+            output[first..=last]
+                .iter()
+                .map(|l| l.trim_end().to_string()),
+        );
+        at += found + part.len();
+    }
+    Some(lines)
+}
+
+/// Puts what a block would show now into its page.
+fn overwrite(block: &Block, command: &str, expected: &[&str], output: &[&str]) -> bool {
+    let Some(now) = now(expected, output) else {
+        return false;
+    };
+    let page = fs::read_to_string(&block.page).expect("a page");
+    let text = |lines: &str| format!("$ cargo run --release -- {command}\n{lines}\n```");
+    let (old, new) = (text(&expected.join("\n")), text(&now.join("\n")));
+    fs::write(&block.page, page.replacen(&old, &new, 1)).expect("the page again");
+    true
+}
+
 #[test]
 fn commands() {
+    let overwriting = std::env::var("BOOK").is_ok_and(|v| v == "overwrite");
     let (mut count, mut wrong) = (0, Vec::new());
     for block in pages().iter().flat_map(|page| blocks(page, "console")) {
         let mut lines = block.text.lines();
@@ -124,11 +175,16 @@ fn commands() {
         let output = Command::new(env!("CARGO_BIN_EXE_struct-ops-sim"))
             .args(command.split_whitespace())
             .current_dir(root())
-            .env_remove("COLUMNS")
+            .env("COLUMNS", "100")
+            .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .output()
             .expect("the binary starts");
-        let stdout = String::from_utf8_lossy(&output.stdout);
+        // What cargo starts when it is told to run the release.
+        let stdout = String::from_utf8_lossy(&output.stdout).replace(
+            env!("CARGO_BIN_EXE_struct-ops-sim"),
+            "target/release/struct-ops-sim",
+        );
         let stderr = String::from_utf8_lossy(&output.stderr);
         count += 1;
         if output.status.code() != Some(block.exit) {
@@ -136,7 +192,12 @@ fn commands() {
                 "{}: {command}: {}, expected {}\n{stderr}",
                 block.place, output.status, block.exit
             ));
-        } else if let Err(e) = shown(&expected, &stdout.lines().collect::<Vec<_>>()) {
+            continue;
+        }
+        let output: Vec<&str> = stdout.lines().collect();
+        if let Err(e) = shown(&expected, &output)
+            && !(overwriting && overwrite(&block, command, &expected, &output))
+        {
             wrong.push(format!("{}: {command}: {e}", block.place));
         }
     }

@@ -12,6 +12,7 @@ use struct_ops_sim::check::Settings;
 use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::reach::{self, Event, Explored, Help, Verdict, explore, replay, universe};
 use struct_ops_sim::report::reach::table;
+use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Case, ReachScenario};
 use struct_ops_sim::tracefile::{Subject, replay_reach, save_reach};
 
@@ -312,7 +313,7 @@ fn the_table_fits_a_terminal() {
         &GO,
     )
     .unwrap();
-    let table = table(&cells);
+    let table = table(&Screen::plain(80), &cells);
     assert!(table.lines().all(|l| l.len() <= 80), "{table}");
     assert!(
         table.contains("rfc*: rfc, rfc-one-link, link-owned agree in every row"),

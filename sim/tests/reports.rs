@@ -1,9 +1,19 @@
 //! Reports over results made by hand: verdicts, expectations, widths.
 
-use struct_ops_model::{Action, Design, Invariant, Pc, Violation};
-use struct_ops_sim::report::matrix;
-use struct_ops_sim::report::summary::{Detail, command, quote, summary};
+use std::sync::atomic::AtomicBool;
+
+use struct_ops_model::reach::Kind;
+use struct_ops_model::{Action, Design, Invariant, Machine, Pc, Violation};
+use struct_ops_sim::check::{Settings, check};
+use struct_ops_sim::explore::Reductions;
+use struct_ops_sim::reach;
+use struct_ops_sim::report::screen::Screen;
+use struct_ops_sim::report::summary::{Detail, command, summary};
+use struct_ops_sim::report::text::columns;
+use struct_ops_sim::report::{explain, list, matrix, reach as lookup, trace as table};
 use struct_ops_sim::scenario::{Case, Scenario};
+use struct_ops_sim::shipped;
+use struct_ops_sim::trace::trace;
 use struct_ops_sim::verdict::{Bound, Counterexample, Path, Results, Run, Skipped, Verdict};
 
 const TEXT: &str = include_str!("scenarios/two-links.toml");
@@ -42,6 +52,17 @@ fn run(design: &Design, broken: &[(Invariant, usize)], expected: Option<&[Invari
 /// What the attach path can break.
 fn attach() -> impl Iterator<Item = Invariant> {
     Invariant::ALL.iter().copied().filter(|i| !i.of_lookups())
+}
+
+/// Whether every line fits; one that is a single word after its margin cannot be broken, nor may a command be.
+fn fits(text: &str, width: usize) {
+    for line in text.lines() {
+        let words = line.split_whitespace().count();
+        let single = words == 1 || line.trim_start().starts_with("* ") && words == 2;
+        let command = line.contains("struct-ops-sim ");
+        let wide = columns(line) > width;
+        assert!(!wide || single || command, "{width} columns: {line}");
+    }
 }
 
 fn results(designs: Vec<Design>, runs: Vec<Run>) -> Results {
@@ -105,7 +126,7 @@ fn no_verdict_is_said_of_what_did_not_happen() {
         all.overall(&mainline, CookieFidelity),
         Verdict::NotApplicable
     );
-    let text = matrix::verdicts(&all);
+    let text = matrix::verdicts(&Screen::plain(80), &all);
     for verdict in [
         Verdict::NeverExercised,
         Verdict::NotAsked,
@@ -126,7 +147,7 @@ fn no_verdict_is_said_of_what_did_not_happen() {
         lookups: false,
     });
     assert_eq!(all.overall(&rfc, NoLeak), Verdict::Incomplete);
-    assert!(matrix::verdicts(&all).contains(Verdict::Incomplete.meaning()));
+    assert!(matrix::verdicts(&Screen::plain(80), &all).contains(Verdict::Incomplete.meaning()));
     all.runs.push(run(&rfc, &[(NoLeak, 4)], None));
     assert_eq!(all.overall(&rfc, NoLeak), Verdict::Violated);
 }
@@ -136,10 +157,13 @@ fn no_verdict_is_said_of_what_did_not_happen() {
 fn as_mainline_stands_beside_mainline_alone() {
     let (mainline, map_id) = (Design::mainline(), Design::parse("map-id").unwrap());
     let runs = vec![run(&mainline, &[(Invariant::NoLeak, 4)], None)];
-    let text = matrix::verdicts(&results(vec![mainline, map_id.clone()], runs));
+    let text = matrix::verdicts(
+        &Screen::plain(80),
+        &results(vec![mainline, map_id.clone()], runs),
+    );
     assert!(text.contains("as mainline: map-id"), "{text}");
     assert!(!text.contains("not asked"), "{text}");
-    let text = matrix::verdicts(&results(vec![map_id], vec![]));
+    let text = matrix::verdicts(&Screen::plain(80), &results(vec![map_id], vec![]));
     assert!(text.contains("not asked: "), "{text}");
     assert!(!text.contains("as mainline"), "{text}");
 }
@@ -156,7 +180,7 @@ fn the_shortest_over_all_scenarios_is_shown() {
     let (found, example) = results.shortest(&design, Invariant::NoLeak).unwrap();
     assert_eq!((found.scenario.as_str(), example.steps), ("other", 5));
     assert!(
-        summary(&results, Detail::default())
+        summary(&Screen::plain(80), &results, Detail::default())
             .contains("struct-ops-sim check --design rfc --scenario other --invariant no-leak")
     );
 }
@@ -178,11 +202,24 @@ fn the_matrix_fits_a_terminal() {
         .map(|d| run(d, &[(Invariant::NoUseAfterFree, 7)], None))
         .collect();
     let results = results(designs, runs);
-    for table in [matrix::verdicts(&results), matrix::exercised(&results)] {
-        assert!(table.lines().all(|l| l.chars().count() <= 80), "{table}");
-        assert_eq!(table.matches("no-use-after-free").count(), 2, "{table}");
+    for width in 72..=200 {
+        let screen = Screen::plain(width);
+        for table in [
+            matrix::verdicts(&screen, &results),
+            matrix::exercised(&screen, &results),
+        ] {
+            fits(&table, width);
+            let parts = table.matches("no-use-after-free").count();
+            match width {
+                80 => assert_eq!(parts, 2, "{table}"),
+                200 => assert_eq!(parts, 1, "{table}"),
+                _ => {}
+            }
+        }
     }
+    let screen = Screen::plain(80);
     let all = summary(
+        &screen,
         &results,
         Detail {
             coverage: true,
@@ -193,16 +230,84 @@ fn the_matrix_fits_a_terminal() {
 }
 
 #[test]
-fn commands_survive_a_shell() {
-    assert_eq!(quote("rfc,links=one"), "rfc,links=one");
-    assert_eq!(quote("my file's"), r"'my file'\''s'");
+fn a_command_names_what_was_run() {
     let design = Design::rfc();
     let results = results(
         vec![design.clone()],
         vec![run(&design, &[(Invariant::NoLeak, 1)], None)],
     );
     assert_eq!(
-        command(&results, &results.runs[0], Invariant::NoLeak),
+        command(
+            &Screen::plain(80),
+            &results,
+            &results.runs[0],
+            Invariant::NoLeak
+        ),
         "struct-ops-sim check --design rfc --scenario two-links.toml --invariant no-leak"
     );
+}
+
+/// Scenarios with long function names, long lists of changes and several processes, under designs that break much.
+const TOLD: &[(&str, &str)] = &[
+    ("two-links-tcp", "rfc"),
+    ("two-links-tcp", "mainline"),
+    ("two-links-sched-ext", "mainline"),
+];
+
+#[test]
+fn traces_fit_every_width() {
+    let settings = Settings {
+        threads: 1,
+        max_states: None,
+        exact: false,
+        reductions: Reductions::ALL,
+    };
+    let mut told = 0;
+    for (name, design) in TOLD {
+        let scenario = shipped::find(name).unwrap();
+        let design = Design::parse(design).unwrap();
+        let machine = Machine::new(scenario.world.clone(), design.clone()).unwrap();
+        let never = AtomicBool::new(false);
+        let run = check(&scenario, &design, &settings, &never, &mut |_| ()).unwrap();
+        for found in &run.found {
+            let Path::Attach(violation, actions) = &found.path else {
+                panic!("the attach path was explored");
+            };
+            let trace = trace(&machine, actions).unwrap();
+            for width in 72..=200 {
+                let screen = Screen::plain(width);
+                fits(&table::table(&screen, &trace), width);
+                fits(&table::broke(&screen, &trace, *violation), width);
+                fits(
+                    &table::minimal(&screen, found.steps, found.transitions),
+                    width,
+                );
+            }
+            told += 1;
+        }
+    }
+    assert!(told > 10, "{told} traces");
+}
+
+#[test]
+fn lookups_and_listings_fit_every_width() {
+    let scenarios = shipped::all().unwrap();
+    let never = AtomicBool::new(false);
+    let design = Design::parse("association").unwrap();
+    let cell = reach::cell(&design, Kind::parse("fentry").unwrap(), false, &never).unwrap();
+    let lookup = lookup::trace(&cell).unwrap();
+    for width in [72, 73, 80, 99, 100, 101, 137, 200] {
+        let screen = Screen::plain(width);
+        fits(&lookup::run(&screen, &cell, &lookup), width);
+        for kind in list::KINDS {
+            let section = list::section(kind, &scenarios);
+            fits(&list::text(&screen, std::slice::from_ref(&section)), width);
+            for name in section.names() {
+                let text = explain::explain(&screen, &name, &scenarios);
+                let text = text.unwrap_or_else(|| panic!("{name} is listed among {kind}"));
+                assert!(text.contains(&name), "{text}");
+                fits(&text, width);
+            }
+        }
+    }
 }

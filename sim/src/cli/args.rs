@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 
 /// Explores what can go wrong when BPF struct_ops programs are attached, under several designs.
 ///
@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// Says more on stderr, and times in the summary; twice or three times for more. RUST_LOG overrides it.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// When to colour; NO_COLOR and CLICOLOR_FORCE are heeded where nothing is said.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = ColorChoice::Auto, alias = "colour")]
+    pub color: ColorChoice,
     /// No progress on stderr.
     #[arg(short, long, global = true)]
     pub quiet: bool,

@@ -9,7 +9,7 @@ use struct_ops_model::Invariant;
 use struct_ops_model::reach::{Action, Reach};
 
 use super::args::{Check, Format};
-use super::output::{json, print};
+use super::output::{json, print, screen};
 use super::{Exit, Failure, STOP};
 use crate::check::Settings;
 use crate::explore::Reductions;
@@ -265,6 +265,7 @@ impl Progress {
 
 fn text(results: &Results, verbose: bool) -> Result<(), Failure> {
     if let [run] = results.runs.as_slice() {
+        print(&report::summary::overview(screen(), results, run))?;
         for invariant in &results.invariants {
             if let Some(shortest) = run.shortest(*invariant) {
                 print(&counterexample(results, run, shortest)?)?;
@@ -276,7 +277,7 @@ fn text(results: &Results, verbose: bool) -> Result<(), Failure> {
         seconds: verbose,
         coverage: verbose || results.scenarios.len() > 1,
     };
-    print(&summary(results, detail))
+    print(&summary(screen(), results, detail))
 }
 
 /// A counterexample as a document: what broke, the steps, why there is no shorter one, how to see it again.
@@ -296,34 +297,35 @@ fn counterexample(
         (Case::Attach(scenario), Way::Attach(violation, actions)) => {
             let trace =
                 trace(&super::machine(scenario, &run.design)?, actions).map_err(|e| lost(&e))?;
-            out += &table::table(&trace);
+            out += &table::table(screen(), &trace);
             out.push('\n');
-            out += &table::broke(&trace, *violation);
+            out += &table::broke(screen(), &trace, *violation);
         }
         (Case::Reach(scenario), Way::Reach(actions)) => {
             let trace = reach_trace(scenario, run, actions)?;
-            out += &report::reach::steps(&trace);
+            out += &report::reach::steps(screen(), &trace);
             out.push('\n');
-            out += &report::reach::broke(&trace, invariant);
+            out += &report::reach::broke(screen(), &trace, invariant);
         }
         _ => return Err(Failure::Bug("a run of another kind of scenario".into())),
     }
-    out += &table::minimal(shortest.steps, shortest.transitions);
+    out += &table::minimal(screen(), shortest.steps, shortest.transitions);
     let others = run
         .found
         .iter()
         .filter(|c| c.invariant == invariant)
         .skip(1);
     for other in others {
-        out += &format!(
-            "Also broken {}, after {} steps (--save-traces keeps each one).\n",
+        let text = format!(
+            "Also broken {}, after {} steps (--save-traces keeps each one).",
             report::summary::place(other),
             other.steps
         );
+        out += &screen().paragraph(&text, 0);
     }
     out += &format!(
         "See it again: {}\n\n",
-        report::summary::command(results, run, invariant)
+        report::summary::command(screen(), results, run, invariant)
     );
     Ok(out)
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use struct_ops_model::Design;
 
 use super::args::Format;
-use super::output::{json, print};
+use super::output::{json, print, screen};
 use super::{Exit, Failure};
 use crate::btf::{Btf, BtfError, OpsType};
 use crate::cost::{self, CostError, Kernel, TypeCost, kernels};
@@ -162,7 +162,7 @@ fn table(args: &Cost, kernels: &[Kernel], format: Format) -> Result<Exit, Failur
         Format::Text => {
             let mut text = String::new();
             for cost in &results.types {
-                text += &report::cost::text(cost);
+                text += &report::cost::text(screen(), cost);
                 text.push('\n');
             }
             for missing in &results.missing {
@@ -174,7 +174,7 @@ fn table(args: &Cost, kernels: &[Kernel], format: Format) -> Result<Exit, Failur
             if !results.missing.is_empty() {
                 text.push('\n');
             }
-            text += report::cost::LEGEND;
+            text += &report::cost::legend(screen());
             print(&text)?;
         }
         Format::Json => json(&results)?,

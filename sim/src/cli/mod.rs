@@ -12,10 +12,11 @@ mod stress;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use struct_ops_model::{Design, Invariant, Machine};
 
 use crate::check::{CheckError, setup_error};
+use crate::report::screen::{Mark, Screen};
 use crate::scenario::{InputError, Scenario, unknown};
 use args::{Args, Verb};
 
@@ -61,7 +62,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Reads the arguments and does what they say.
 pub fn main() -> ExitCode {
-    let exit = std::panic::catch_unwind(|| match Args::try_parse() {
+    let exit = std::panic::catch_unwind(|| match parse() {
         Ok(args) => run(args),
         Err(error) => {
             // What clap cannot print here, nobody would see anyway.
@@ -81,7 +82,19 @@ pub fn main() -> ExitCode {
     }) as u8)
 }
 
+/// Help is as wide as results are.
+fn parse() -> Result<Args, clap::Error> {
+    let command = Args::command().term_width(output::screen().width.min(Screen::PROSE));
+    Args::from_arg_matches(&command.try_get_matches()?)
+}
+
 fn run(args: Args) -> Exit {
+    let colour = match args.color {
+        clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
+        clap::ColorChoice::Always => anstream::ColorChoice::Always,
+        clap::ColorChoice::Never => anstream::ColorChoice::Never,
+    };
+    colour.write_global();
     logging(args.verbose);
     let result = interruptible().and_then(|()| match args.verb.unwrap_or_default() {
         Verb::Check(check) => check::check(&check, args.format, args.quiet, args.verbose > 0),
@@ -95,7 +108,8 @@ fn run(args: Args) -> Exit {
         Verb::Explain { name } => show::explain(&name, args.format),
     });
     result.unwrap_or_else(|failure| {
-        eprintln!("error: {failure}");
+        let error = output::stderr().paint(Mark::Broken, "error:");
+        eprintln!("{error} {failure}");
         match failure {
             Failure::Input(_) => Exit::Input,
             Failure::Outside(_) => Exit::Outside,
@@ -117,6 +131,7 @@ fn logging(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(output::stderr().colour)
         .init();
 }
 

@@ -5,11 +5,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use struct_ops_model::{Design, Invariant, Machine};
 
 use super::args::{Format, Random, Run};
-use super::output::{json, print};
+use super::output::{json, print, screen};
 use super::{Exit, Failure, STOP};
 use crate::random::{self, Finding};
 use crate::report::json::Replay;
-use crate::report::summary::quote;
 use crate::report::text::plural;
 use crate::report::trace as table;
 use crate::scenario::{InputError, Scenario};
@@ -61,12 +60,12 @@ fn show_reach(replayed: &tracefile::ReachReplayed, format: Format) -> Result<Exi
     }
     let mut out = format!(
         "{name} under {design}\n\n{}\n",
-        crate::report::reach::steps(trace)
+        crate::report::reach::steps(screen(), trace)
     );
     let mut broken: Vec<Invariant> = trace.iter().flat_map(|s| s.broke.clone()).collect();
     broken.dedup();
     for invariant in &broken {
-        out += &crate::report::reach::broke(trace, *invariant);
+        out += &crate::report::reach::broke(screen(), trace, *invariant);
     }
     if broken.is_empty() {
         out += "Nothing is broken so far.\n";
@@ -162,25 +161,22 @@ fn found(
     if format == Format::Json {
         return json(&Replay::new(&name, &design.name, Some(*seed), &trace));
     }
-    let mut out = format!(
-        "{name} under {design}: seed {seed} violates {} after {} (shrunk from {})\n",
+    let text = format!(
+        "{name} under {design}: seed {seed} violates {} after {} (shrunk from {})",
         violation.invariant.id(),
         plural(trace.steps.len(), "step"),
         plural(finding.before.0, "step"),
     );
-    let chosen = scenario.map_or(String::new(), |s| {
-        format!(" --scenario {}", quote(s.argument()))
-    });
-    out += &format!(
-        "  struct-ops-sim random --seeds {seed}..{} --design {}{chosen}\n",
-        u128::from(*seed) + 1,
-        quote(&design.name)
-    );
+    let mut out = screen().paragraph(&text, 0);
+    let seeds = format!("{seed}..{}", u128::from(*seed) + 1);
+    let mut options = vec![("--seeds", seeds.as_str()), ("--design", &design.name)];
+    options.extend(scenario.map(|s| ("--scenario", s.argument())));
+    out += &format!("  {}\n", screen().command("random", &options));
     if full {
         out += &format!(
             "\n{}\n{}\n",
-            table::table(&trace),
-            table::broke(&trace, *violation)
+            table::table(screen(), &trace),
+            table::broke(screen(), &trace, *violation)
         );
         if scenario.is_none() {
             out += &format!(
@@ -204,15 +200,13 @@ fn show(
         return Ok(Exit::Expected);
     }
     let seed = seed.map_or(String::new(), |s| format!(", seed {s}"));
-    let mut out = format!(
-        "{} under {design}{seed}: {}\n\n",
-        scenario.name, scenario.title
-    );
-    out += &table::table(trace);
+    let title = format!("{} under {design}{seed}: {}", scenario.name, scenario.title);
+    let mut out = screen().paragraph(&title, 0) + "\n";
+    out += &table::table(screen(), trace);
     out.push('\n');
     let broken: Vec<_> = trace.broken().map(|b| b.1).collect();
     for violation in &broken {
-        out += &table::broke(trace, *violation);
+        out += &table::broke(screen(), trace, *violation);
     }
     if broken.is_empty() {
         out += if trace.ended {

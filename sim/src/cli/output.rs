@@ -1,8 +1,46 @@
-//! Results go to standard output; a reader that goes away is no error.
+//! Results go to standard output; a reader that goes away is no error. How wide they may be and whether they are
+//! coloured is found out here, once.
 
 use std::io::{ErrorKind, Write};
+use std::sync::OnceLock;
+
+use anstream::{AutoStream, ColorChoice};
+use terminal_size::{Width, terminal_size_of};
 
 use super::Failure;
+use crate::report::screen::Screen;
+
+/// What standard output is. `COLUMNS` has the first word, then the terminal.
+pub(super) fn screen() -> &'static Screen {
+    static SCREEN: OnceLock<Screen> = OnceLock::new();
+    SCREEN.get_or_init(|| {
+        let columns = std::env::var("COLUMNS");
+        let columns = columns.ok().and_then(|c| c.parse::<u16>().ok());
+        let terminal = || terminal_size_of(std::io::stdout()).map(|(Width(width), _)| width);
+        let width = columns.filter(|c| *c > 0).or_else(terminal);
+        let plain = Screen::plain(width.map_or(Screen::USUAL, usize::from));
+        Screen {
+            colour: AutoStream::choice(&std::io::stdout()) != ColorChoice::Never,
+            program: program().unwrap_or(plain.program.clone()),
+            ..plain
+        }
+    })
+}
+
+/// The name by which this program was started: whoever typed it can type it again, whether it is a path that cargo
+/// chose or a word that the shell looked up.
+fn program() -> Option<String> {
+    let name = std::env::args_os().next()?.into_string().ok()?;
+    Some(name).filter(|name| !name.is_empty())
+}
+
+/// What standard error is: as wide, and coloured if it is itself a terminal.
+pub(super) fn stderr() -> Screen {
+    Screen {
+        colour: AutoStream::choice(&std::io::stderr()) != ColorChoice::Never,
+        ..screen().clone()
+    }
+}
 
 /// Prints text as it is.
 pub(super) fn print(text: &str) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use struct_ops_model::reach::Kind;
 
 use super::args::{Format, Reach};
-use super::output::{json, print};
+use super::output::{json, print, screen};
 use super::{Exit, Failure, STOP};
 use crate::reach::{Cell, cells, programs};
 use crate::report::reach as report;
@@ -38,7 +38,7 @@ pub(super) fn reach(args: &Reach, format: Format) -> Result<Exit, Failure> {
         Format::Text => {
             for cell in &cells {
                 let trace = report::trace(cell).map_err(Failure::Bug)?;
-                print(&report::run(cell, &trace))?;
+                print(&report::run(screen(), cell, &trace))?;
             }
         }
     }
@@ -58,11 +58,15 @@ fn kinds(names: &[String]) -> Result<Vec<Kind>, Failure> {
 
 fn table(cells: &[Cell]) -> String {
     let states = cells.iter().map(|c| c.states).sum();
-    format!(
-        "{}\n{}\nover {} states in {}; `reach --design D --program P` prints the run behind a cell\n",
-        report::table(cells),
-        report::legend(cells),
+    let note = format!(
+        "over {} states in {}; `reach --design D --program P` prints the run behind a cell",
         count(states),
         plural(cells.len(), "cell"),
+    );
+    format!(
+        "{}\n{}\n{}",
+        report::table(screen(), cells),
+        report::legend(screen(), cells),
+        screen().paragraph(&note, 0),
     )
 }

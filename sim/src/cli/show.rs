@@ -3,8 +3,9 @@
 use struct_ops_model::Design;
 
 use super::args::Format;
-use super::output::{json, print};
+use super::output::{json, print, screen};
 use super::{Exit, Failure};
+use crate::report::screen::Screen;
 use crate::report::{explain, list};
 use crate::scenario::{InputError, close};
 use crate::shipped;
@@ -19,7 +20,7 @@ pub(super) fn list(kind: Option<&str>, format: Format) -> Result<Exit, Failure> 
     let kinds = kinds.filter(|k| kind.is_some() || **k != "steps");
     let sections: Vec<list::Section> = kinds.map(|k| list::section(k, &scenarios)).collect();
     match format {
-        Format::Text => print(&list::text(&sections))?,
+        Format::Text => print(&list::text(screen(), &sections))?,
         Format::Json => json(&serde_json::json!({ "schema": 1, "sections": sections }))?,
     }
     Ok(Exit::Expected)
@@ -28,18 +29,23 @@ pub(super) fn list(kind: Option<&str>, format: Format) -> Result<Exit, Failure> 
 /// A paragraph on one of them.
 pub(super) fn explain(name: &str, format: Format) -> Result<Exit, Failure> {
     let scenarios = shipped::all().map_err(|e| Failure::Bug(e.to_string()))?;
-    let text = match explain::explain(name, &scenarios) {
+    let plain = Screen::plain(Screen::USUAL);
+    let screen = match format {
+        Format::Text => screen(),
+        Format::Json => &plain,
+    };
+    let text = match explain::explain(screen, name, &scenarios) {
         Some(text) => text,
         None if name.contains(',') => {
             let design =
                 Design::parse(name).map_err(|e| InputError::whole("explain", e.to_string()))?;
-            explain::design(&design, None)
+            explain::design(screen, &design, None)
         }
         // A scenario of the user's own.
         None if std::path::Path::new(name).exists() => {
             let case = shipped::find_case(name)?;
             let name = case.name().to_string();
-            explain::explain(&name, &[case]).unwrap_or_default()
+            explain::explain(screen, &name, &[case]).unwrap_or_default()
         }
         None => {
             let known = explain::known(&scenarios);

@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
-use super::text::{count, paragraph};
+use super::screen::{Mark, Screen};
+use super::text::count;
 use crate::cost::memory::Memory;
 use crate::cost::{DesignCost, TypeCost};
 use crate::tramp::Code;
 
 /// One type of one kernel.
-pub fn text(cost: &TypeCost) -> String {
+pub fn text(screen: &Screen, cost: &TypeCost) -> String {
     let mut out = format!("{} in {}\n\n", cost.r#type, cost.kernel);
     let width = cost
         .members
@@ -41,8 +42,8 @@ pub fn text(cost: &TypeCost) -> String {
         count(with as u64),
         pages(cost.pages_with_cookie)
     );
-    out += &designs(&cost.designs);
-    out += &measured(cost);
+    out += &designs(screen, &cost.designs);
+    out += &measured(screen, cost);
     out
 }
 
@@ -50,18 +51,37 @@ fn pages(n: usize) -> String {
     format!("{n} page{}", if n == 1 { "" } else { "s" })
 }
 
-fn designs(designs: &[DesignCost]) -> String {
+/// What a line of [`designs`] takes beside the name.
+const COLUMNS: usize = 61;
+
+fn designs(screen: &Screen, designs: &[DesignCost]) -> String {
     let width = designs
         .iter()
         .map(|d| d.design.len())
         .chain([6])
         .max()
-        .unwrap_or(6);
-    let mut out = format!(
-        "  {:width$}                 maps   pages    charged  uncharged      in all\n",
-        "design"
+        .filter(|width| 4 + width + COLUMNS <= screen.width)
+        .unwrap_or(0);
+    let heading = format!(
+        "  {:width$}  {:<12} {:>6} {:>7} {:>10} {:>10} {:>11}",
+        if width == 0 { "" } else { "design" },
+        "",
+        "maps",
+        "pages",
+        "charged",
+        "uncharged",
+        "in all"
     );
+    let mut out = screen.paint(Mark::Head, &heading) + "\n";
     let mut line = |name: &str, what: &str, maps: &str, m: &Memory| {
+        // Where a long name leaves no room, it stands above its lines.
+        let name = match width {
+            0 if !name.is_empty() => {
+                let _ = writeln!(out, "  {name}");
+                ""
+            }
+            _ => name,
+        };
         let _ = writeln!(
             out,
             "  {name:width$}  {what:<12} {maps:>6} {:>7} {:>10} {:>10} {:>11}",
@@ -86,7 +106,7 @@ fn designs(designs: &[DesignCost]) -> String {
     out
 }
 
-fn measured(cost: &TypeCost) -> String {
+fn measured(screen: &Screen, cost: &TypeCost) -> String {
     let mut out = String::new();
     for m in &cost.measured {
         let mut text = format!(
@@ -120,7 +140,7 @@ fn measured(cost: &TypeCost) -> String {
             );
         }
         out += "\n";
-        out += &paragraph(&text, 2);
+        out += &screen.paragraph(&text, 2);
     }
     out
 }
@@ -134,13 +154,36 @@ fn ratio(a: u64, b: u64) -> String {
 }
 
 /// What the columns mean.
-pub const LEGEND: &str = "\
-bytes      a trampoline with the 64 bytes of slack that the kernel keeps behind it
-maps       that so many links need, if each is to have what tells it apart
-charged    bytes that the map reports (memlock in its fdinfo); the kernel always counts one page per map
-uncharged  bytes of bpf_tramp_link, bpf_ksym and bpf_struct_ops_link, which nobody is charged for
-in all     bytes really in use: both, with the pages that there are instead of those that are reported
-";
+const LEGEND: [(&str, &str); 5] = [
+    (
+        "bytes",
+        "a trampoline with the 64 bytes of slack that the kernel keeps behind it",
+    ),
+    (
+        "maps",
+        "that so many links need, if each is to have what tells it apart",
+    ),
+    (
+        "charged",
+        "bytes that the map reports (memlock in its fdinfo); the kernel always counts one page per map",
+    ),
+    (
+        "uncharged",
+        "bytes of bpf_tramp_link, bpf_ksym and bpf_struct_ops_link, which nobody is charged for",
+    ),
+    (
+        "in all",
+        "bytes really in use: both, with the pages that there are instead of those that are reported",
+    ),
+];
+
+/// What the columns mean, as text.
+pub fn legend(screen: &Screen) -> String {
+    LEGEND
+        .iter()
+        .map(|(column, meaning)| screen.entry(column, 9, meaning))
+        .collect()
+}
 
 /// One trampoline.
 pub fn listing(kernel: &str, ty: &str, member: &str, cookie: u64, code: &Code) -> String {

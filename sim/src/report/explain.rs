@@ -1,82 +1,82 @@
-//! `explain NAME`: a paragraph on a design, a choice, an invariant, a scenario, a step or an operation.
+//! `explain NAME`: a paragraph on everything that has this name, whatever `list` shows it as.
 
 use std::fmt::Write;
 
 use struct_ops_model::design::{Lookup, PRESETS};
-use struct_ops_model::pc::{Mover, STEPS};
+use struct_ops_model::pc::{Mover, STEPS, StepInfo};
 use struct_ops_model::reach::context::{NO_HELPER, RunCtx, Slot, Way};
 use struct_ops_model::reach::{Kind, Label};
-use struct_ops_model::world::{OpKind, Plan, Subsystem};
+use struct_ops_model::world::{Body, OpKind, Plan, Subsystem};
 use struct_ops_model::{Design, Invariant};
 
-use super::text::{entry, paragraph, plural};
+use super::list;
+use super::screen::Screen;
+use super::text::plural;
 use crate::scenario::{Case, Expectation, ReachScenario, Scenario, syntax};
 
-/// What is known under a name; `None` if nothing is.
-pub fn explain(name: &str, scenarios: &[Case]) -> Option<String> {
-    let choice = |key: &str| Design::choices().into_iter().find(|c| c.0 == key);
-    if let Some((_, text)) = PRESETS.iter().find(|p| p.0 == name) {
-        return Design::parse(name).ok().map(|d| design(&d, Some(text)));
-    }
-    if let Some(found) = Invariant::from_id(name)
-        .or_else(|| Invariant::ALL.iter().copied().find(|i| i.short() == name))
+/// What is known under a name, each meaning a paragraph; `None` if nothing is.
+pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String> {
+    let mut found = Vec::new();
+    if let Some((_, text)) = PRESETS.iter().find(|p| p.0 == name)
+        && let Ok(preset) = Design::parse(name)
     {
-        return Some(invariant(found));
+        found.push(design(screen, &preset, Some(text)));
     }
-    if let Some(found) = scenarios.iter().find(|s| s.name() == name) {
-        return Some(match found {
-            Case::Attach(s) => scenario(s),
-            Case::Reach(s) => reach_scenario(s),
-        });
-    }
-    if let Some(kind) = Kind::parse(name) {
-        return Some(program(kind));
-    }
-    if let Some(label) = Label::ALL.iter().find(|l| l.name() == name) {
-        return Some(format!(
+    let by_short = |i: &&Invariant| i.id() == name || i.short() == name;
+    found.extend(
+        Invariant::ALL
+            .iter()
+            .find(by_short)
+            .map(|i| invariant(screen, *i)),
+    );
+    let scenario = scenarios.iter().find(|s| s.name() == name);
+    found.extend(scenario.map(|s| case(screen, s)));
+    found.extend(Kind::parse(name).map(|kind| program(screen, kind)));
+    let operation = OpKind::NAMES.iter().find(|n| n.1 == name);
+    found.extend(operation.map(|(kind, name, is)| {
+        format!(
+            "operation {name}\n\n{}{}",
+            screen.entry("is", 6, is),
+            screen.entry("write", 6, syntax(*kind))
+        )
+    }));
+    let choices = Design::choices();
+    let named = choices.iter().find(|c| c.0 == name);
+    found.extend(named.map(|(key, values)| choice(screen, key, values)));
+    found.extend(value(screen, name));
+    let step = STEPS.iter().find(|s| s.name == name);
+    found.extend(step.map(|s| self::step(screen, s)));
+    let label = Label::ALL.iter().find(|l| l.name() == name);
+    found.extend(label.map(|label| {
+        format!(
             "step {name}, where schedulers are looked up\n\n{}\n{}",
-            paragraph(label.why(), 2),
-            entry("function", 9, label.function())
-        ));
-    }
-    if let Some(found) = STEPS.iter().position(|s| s.name == name) {
-        return Some(step(found));
-    }
-    if let Some((key, values)) = choice(name) {
-        return Some(self::choice(key, &values));
-    }
-    if let Some(found) = OpKind::NAMES.iter().find(|n| n.1 == name) {
-        return Some(format!(
-            "operation {name}\n\n{}\n  {}\n",
-            entry("is", 6, found.2).trim_end(),
-            entry("write", 6, syntax(found.0)).trim()
-        ));
-    }
-    if let Some(found) = Subsystem::NAMES.iter().find(|n| n.0 == name) {
-        return Some(format!("subsystem {name}\n\n{}", paragraph(found.2, 2)));
-    }
-    None
+            screen.paragraph(label.why(), 2),
+            screen.entry("function", 9, label.function())
+        )
+    }));
+    let short = |kind: &str, text: &str| format!("{kind} {name}\n\n{}", screen.paragraph(text, 2));
+    let subsystem = Subsystem::NAMES.iter().find(|n| n.0 == name);
+    found.extend(subsystem.map(|n| short("subsystem", n.2)));
+    let body = Body::NAMES.iter().find(|n| n.0 == name);
+    found.extend(body.map(|n| short("body", &format!("A program with this body {}.", n.2))));
+    (!found.is_empty()).then(|| found.join("\n"))
 }
 
-/// Every name that [`explain`] knows, for hints.
+/// Names that [`explain`] knows, for hints: what `list` shows, and every kind of program.
 pub fn known(scenarios: &[Case]) -> Vec<String> {
-    let mut names: Vec<String> = PRESETS.iter().map(|p| p.0.to_string()).collect();
-    names.extend(Invariant::ALL.iter().map(|i| i.id().to_string()));
-    names.extend(scenarios.iter().map(|s| s.name().to_string()));
-    names.extend(STEPS.iter().map(|s| s.name.to_string()));
-    names.extend(Design::choices().iter().map(|c| c.0.to_string()));
+    let listed = list::KINDS
+        .iter()
+        .map(|kind| list::section(kind, scenarios));
+    let mut names: Vec<String> = listed.flat_map(|section| section.names()).collect();
     names.extend(Kind::names());
-    names.extend(Label::ALL.iter().map(|l| l.name().to_string()));
-    names.extend(OpKind::NAMES.iter().map(|n| n.1.to_string()));
-    names.extend(Subsystem::NAMES.iter().map(|n| n.0.to_string()));
     names
 }
 
 /// A design with all its choices.
-pub fn design(design: &Design, text: Option<&str>) -> String {
+pub fn design(screen: &Screen, design: &Design, text: Option<&str>) -> String {
     let mut out = format!("design {design}\n\n");
     if let Some(text) = text {
-        out += &paragraph(text, 2);
+        out += &screen.paragraph(text, 2);
         out.push('\n');
     }
     let choices = Design::choices();
@@ -97,7 +97,7 @@ pub fn design(design: &Design, text: Option<&str>) -> String {
             .iter()
             .find(|c| c.0 == key)
             .and_then(|c| c.1.iter().find(|v| v.0 == value));
-        out += &entry(&label(key, value), width, meaning.map_or("", |m| m.1));
+        out += &screen.entry(&label(key, value), width, meaning.map_or("", |m| m.1));
     }
     let never: Vec<&str> = Invariant::ALL
         .iter()
@@ -107,41 +107,49 @@ pub fn design(design: &Design, text: Option<&str>) -> String {
     if !never.is_empty() {
         out += &format!(
             "\n{}",
-            paragraph(&format!("Does not promise: {}.", never.join(", ")), 2)
+            screen.paragraph(&format!("Does not promise: {}.", never.join(", ")), 2)
         );
     }
     out
 }
 
-fn invariant(invariant: Invariant) -> String {
+fn invariant(screen: &Screen, invariant: Invariant) -> String {
     let mut out = format!("invariant {} ({})\n\n", invariant.id(), invariant.short());
-    out += &paragraph(invariant.sentence(), 2);
+    out += &screen.paragraph(invariant.sentence(), 2);
     out.push('\n');
     if invariant.limits() != "-" {
-        out += &entry("not meant", 12, invariant.limits());
+        out += &screen.entry("not meant", 12, invariant.limits());
     }
-    out += &entry("exercised", 12, &format!("when {}", invariant.sometimes()));
+    out += &screen.entry("exercised", 12, &format!("when {}", invariant.sometimes()));
     let silent: Vec<&str> = PRESETS
         .iter()
         .filter(|p| Design::parse(p.0).is_ok_and(|d| !invariant.applies(&d)))
         .map(|p| p.0)
         .collect();
     if !silent.is_empty() {
-        out += &entry("not promised", 12, &format!("by {}", silent.join(", ")));
+        out += &screen.entry("not promised", 12, &format!("by {}", silent.join(", ")));
     }
     out
 }
 
-fn scenario(s: &Scenario) -> String {
-    let mut out = format!("scenario {}: {}\n\n", s.name, s.title);
-    out += &paragraph(&s.question, 2);
+fn case(screen: &Screen, case: &Case) -> String {
+    match case {
+        Case::Attach(s) => scenario(screen, s),
+        Case::Reach(s) => reach_scenario(screen, s),
+    }
+}
+
+fn scenario(screen: &Screen, s: &Scenario) -> String {
+    let title = format!("scenario {}: {}", s.name, s.title);
+    let mut out = screen.paragraph(&title, 0) + "\n";
+    out += &screen.paragraph(&s.question, 2);
     out.push('\n');
-    out += &entry("from", 11, &s.source);
+    out += &screen.entry("from", 11, &s.source);
     if let Some(find) = &s.find {
-        out += &entry("find", 11, find);
+        out += &screen.entry("find", 11, find);
     }
     if let Some((designs, why)) = &s.only {
-        out += &entry("only under", 11, &format!("{}: {why}", designs.join(", ")));
+        out += &screen.entry("only under", 11, &format!("{}: {why}", designs.join(", ")));
     }
     let types: Vec<String> = s
         .world
@@ -149,9 +157,9 @@ fn scenario(s: &Scenario) -> String {
         .iter()
         .map(|t| format!("{} ({})", t.name, t.subsystem.name()))
         .collect();
-    out += &entry("types", 11, &types.join(", "));
+    out += &screen.entry("types", 11, &types.join(", "));
     let maps: Vec<&str> = s.world.maps.iter().map(|m| m.name.as_str()).collect();
-    out += &entry("maps", 11, &maps.join(", "));
+    out += &screen.entry("maps", 11, &maps.join(", "));
     for (i, cpu) in s.world.cpus.iter().enumerate() {
         let does = match &cpu.plan {
             Plan::Fixed(operations) => plural(operations.len(), "operation"),
@@ -160,30 +168,30 @@ fn scenario(s: &Scenario) -> String {
                 format!("any {budget} of {}", kinds.join(", "))
             }
         };
-        out += &entry(&format!("cpu{i}"), 11, &does);
+        out += &screen.entry(&format!("cpu{i}"), 11, &does);
     }
     if s.world.alloc_failures > 0 {
         let text = format!(
             "up to {} may fail",
             plural(usize::from(s.world.alloc_failures), "allocation")
         );
-        out += &entry("failures", 11, &text);
+        out += &screen.entry("failures", 11, &text);
     }
-    out += &expected(&s.expect);
+    out += &expected(screen, &s.expect);
     out
 }
 
 /// What is known of a kind of program, and what its verdict in `reach` is made of.
-fn program(kind: Kind) -> String {
+fn program(screen: &Screen, kind: Kind) -> String {
     let facts = kind.facts();
     let mut out = format!("program {kind}\n\n");
     let way = Way::ALL
         .iter()
         .find(|w| w.1 == kind.way)
         .map_or("", |w| w.2);
-    out += &entry("asks", 9, way);
-    out += &entry("type", 9, facts.kind);
-    out += &entry(
+    out += &screen.entry("asks", 9, way);
+    out += &screen.entry("type", 9, facts.kind);
+    out += &screen.entry(
         "entered",
         9,
         &format!(
@@ -199,7 +207,7 @@ fn program(kind: Kind) -> String {
         }
         RunCtx::Inherited => "current->bpf_ctx stays what it was: somebody else's, or NULL",
     };
-    out += &entry("context", 9, run_ctx);
+    out += &screen.entry("context", 9, run_ctx);
     let slot = match facts.slot {
         Slot::RunCtx => "in the run context".into(),
         Slot::Link => "in the link, by instruction pointer".into(),
@@ -209,8 +217,8 @@ fn program(kind: Kind) -> String {
     let given = facts
         .field
         .map_or(String::new(), |f| format!("; given through {f}"));
-    out += &entry("cookie", 9, &format!("{slot}{given}"));
-    out += &entry(
+    out += &screen.entry("cookie", 9, &format!("{slot}{given}"));
+    out += &screen.entry(
         "kfuncs",
         9,
         if facts.kfuncs {
@@ -219,9 +227,9 @@ fn program(kind: Kind) -> String {
             "sched_ext has none for this type yet; the verdict is about what they could know"
         },
     );
-    out += &entry("source", 9, facts.source);
+    out += &screen.entry("source", 9, facts.source);
     out.push('\n');
-    out += &paragraph(VERDICT, 2);
+    out += &screen.paragraph(VERDICT, 2);
     out
 }
 
@@ -233,24 +241,25 @@ const VERDICT: &str = "Verdicts of `reach` are explored, not written down. Two s
     `wrong`: the first help under which the own scheduler is found at all also lets another or a dead one be found. \
     `none`: neither. What loaders may do wrong is in the scenarios of kind reach.";
 
-fn reach_scenario(s: &ReachScenario) -> String {
-    let mut out = format!("scenario {}: {}\n\n", s.name, s.title);
-    out += &paragraph(&s.question, 2);
+fn reach_scenario(screen: &Screen, s: &ReachScenario) -> String {
+    let title = format!("scenario {}: {}", s.name, s.title);
+    let mut out = screen.paragraph(&title, 0) + "\n";
+    out += &screen.paragraph(&s.question, 2);
     out.push('\n');
-    out += &entry("from", 11, &s.source);
+    out += &screen.entry("from", 11, &s.source);
     if let Some(find) = &s.find {
-        out += &entry("find", 11, find);
+        out += &screen.entry("find", 11, find);
     }
-    out += &entry(
+    out += &screen.entry(
         "about",
         11,
         "schedulers that programs look for (kind = \"reach\")",
     );
-    out += &expected(&s.expect);
+    out += &expected(screen, &s.expect);
     out
 }
 
-fn expected(expect: &[Expectation]) -> String {
+fn expected(screen: &Screen, expect: &[Expectation]) -> String {
     if expect.is_empty() {
         return String::new();
     }
@@ -262,19 +271,18 @@ fn expected(expect: &[Expectation]) -> String {
         } else {
             format!("breaks {}", ids.join(", "))
         };
-        out += &entry(&expectation.design, 11, &text);
+        out += &screen.entry(&expectation.design, 11, &text);
     }
     out
 }
 
-fn step(index: usize) -> String {
-    let info = &STEPS[index];
+fn step(screen: &Screen, info: &StepInfo) -> String {
     let mut out = format!("step {}\n\n", info.name);
-    out += &paragraph(info.why, 2);
+    out += &screen.paragraph(info.why, 2);
     out.push('\n');
-    out += &entry("function", 9, info.function);
-    out += &entry("file", 9, info.file);
-    out += &entry(
+    out += &screen.entry("function", 9, info.function);
+    out += &screen.entry("file", 9, info.file);
+    out += &screen.entry(
         "commutes",
         9,
         match info.mover {
@@ -293,11 +301,12 @@ fn step(index: usize) -> String {
     out
 }
 
-fn choice(key: &str, values: &[(&str, &str)]) -> String {
-    let mut out = format!("choice {key}, written {key}=VALUE after a preset: rfc,{key}=...\n\n");
+fn choice(screen: &Screen, key: &str, values: &[(&str, &str)]) -> String {
+    let title = format!("choice {key}, written {key}=VALUE after a preset: rfc,{key}=...");
+    let mut out = screen.paragraph(&title, 0) + "\n";
     let width = values.iter().map(|v| v.0.len()).max().unwrap_or(0);
     for (value, meaning) in values {
-        out += &entry(value, width, meaning);
+        out += &screen.entry(value, width, meaning);
     }
     let mut used = String::new();
     for preset in Design::presets() {
@@ -313,6 +322,33 @@ fn choice(key: &str, values: &[(&str, &str)]) -> String {
         );
     }
     out.push('\n');
-    out += &paragraph(&used, 2);
+    out += &screen.paragraph(&used, 2);
     out
+}
+
+/// A value, of every choice that has it: `map`, or of one, as it is written after a preset: `owner=map`.
+fn value(screen: &Screen, name: &str) -> Option<String> {
+    let mut meant = Vec::new();
+    for (key, values) in Design::choices() {
+        let label = |value: &str| format!("{key}={value}");
+        let values = values.into_iter().map(|v| (label(v.0), v));
+        meant.extend(
+            values
+                .filter(|(label, (value, _))| *value == name || label == name)
+                .map(|(label, (value, meaning))| (label, key, value, meaning)),
+        );
+    }
+    let width = meant.iter().map(|m| m.0.len()).max()?;
+    let mut out = format!("value {name}\n\n");
+    for (label, key, value, meaning) in meant {
+        let chosen = |d: &Design| d.values().contains(&(key, value));
+        let designs = Design::presets().into_iter().filter(chosen);
+        let designs: Vec<String> = designs.map(|d| d.name).collect();
+        let by = match designs.as_slice() {
+            [] => "chosen by no preset".to_string(),
+            names => format!("chosen by {}", names.join(", ")),
+        };
+        out += &screen.entry(&label, width, &format!("{meaning} ({by})"));
+    }
+    Some(out)
 }

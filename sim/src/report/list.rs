@@ -2,11 +2,12 @@
 
 use struct_ops_model::design::PRESETS;
 use struct_ops_model::pc::STEPS;
+use struct_ops_model::reach::Label;
 use struct_ops_model::reach::context::Way;
 use struct_ops_model::world::{Body, OpKind, Subsystem};
 use struct_ops_model::{Design, Invariant};
 
-use super::text::entry;
+use super::screen::{Mark, Screen};
 use crate::reach::programs;
 use crate::scenario::{Case, syntax};
 
@@ -17,6 +18,20 @@ pub struct Section {
     pub kind: &'static str,
     /// The entries.
     pub entries: Vec<(String, String)>,
+}
+
+impl Section {
+    /// The names in it, without what stands beside them; of choices their values too.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for (name, text) in &self.entries {
+            names.extend(name.split_whitespace().next().map(str::to_string));
+            if self.kind == "choices" {
+                names.extend(text.split(" | ").map(str::to_string));
+            }
+        }
+        names
+    }
 }
 
 /// Kinds of things that can be listed, in the order in which they are.
@@ -81,20 +96,22 @@ pub fn section(kind: &'static str, scenarios: &[Case]) -> Section {
         "bodies" => Body::NAMES.iter().map(|n| pair(n.0, n.2)).collect(),
         _ => STEPS
             .iter()
-            .map(|s| pair(s.name, &format!("{}: {}", s.function, s.why)))
+            .map(|s| (s.name, s.function, s.why))
+            .chain(Label::ALL.iter().map(|l| (l.name(), l.function(), l.why())))
+            .map(|(name, function, why)| pair(name, &format!("{function}: {why}")))
             .collect(),
     };
     Section { kind, entries }
 }
 
 /// Sections as text.
-pub fn text(sections: &[Section]) -> String {
+pub fn text(screen: &Screen, sections: &[Section]) -> String {
     let mut out = String::new();
     for section in sections {
         if !out.is_empty() {
             out.push('\n');
         }
-        out += &format!("{}\n", section.kind);
+        out += &format!("{}\n", screen.paint(Mark::Head, section.kind));
         let width = section
             .entries
             .iter()
@@ -103,7 +120,7 @@ pub fn text(sections: &[Section]) -> String {
             .unwrap_or(0)
             .min(26);
         for (name, text) in &section.entries {
-            out += &entry(name, width, text);
+            out += &screen.entry(name, width, text);
         }
     }
     out

@@ -6,7 +6,8 @@ use std::fmt::Write;
 
 use struct_ops_model::{Design, Invariant};
 
-use super::text::{WIDTH, plural, short_count, wrap};
+use super::screen::{Mark, Screen};
+use super::text::{plural, short_count};
 use crate::verdict::{Results, Verdict};
 
 const GAP: &str = "  ";
@@ -24,7 +25,11 @@ fn shown(results: &Results) -> impl Iterator<Item = &Design> {
 }
 
 /// A table with designs as columns; broken into several where it would be too wide.
-fn table(results: &Results, cell: impl Fn(&Design, Invariant) -> String) -> String {
+fn table(
+    screen: &Screen,
+    results: &Results,
+    cell: impl Fn(&Design, Invariant) -> String,
+) -> String {
     let label = results
         .invariants
         .iter()
@@ -42,7 +47,7 @@ fn table(results: &Results, cell: impl Fn(&Design, Invariant) -> String) -> Stri
         let mut used = label;
         let fit = rest.iter().take_while(|d| {
             used += GAP.len() + width(d);
-            used <= WIDTH
+            used <= screen.width
         });
         let (part, after) = rest.split_at(fit.count().max(1));
         rest = after;
@@ -50,16 +55,17 @@ fn table(results: &Results, cell: impl Fn(&Design, Invariant) -> String) -> Stri
         for design in part {
             let _ = write!(line, "{GAP}{:width$}", design.name, width = width(design));
         }
-        let _ = writeln!(out, "{}", line.trim_end());
+        let _ = writeln!(out, "{}", screen.paint(Mark::Head, line.trim_end()));
         for invariant in &results.invariants {
             let mut line = format!("{:label$}", invariant.id());
             for design in part {
-                let _ = write!(
-                    line,
-                    "{GAP}{:width$}",
-                    cell(design, *invariant),
-                    width = width(design)
-                );
+                let word = cell(design, *invariant);
+                let pad = width(design) - word.len();
+                let word = match word.as_str() {
+                    "VIOLATED" => screen.paint(Mark::Broken, &word),
+                    _ => word,
+                };
+                let _ = write!(line, "{GAP}{word}{:pad$}", "");
             }
             let _ = writeln!(out, "{}", line.trim_end());
         }
@@ -74,8 +80,8 @@ fn table(results: &Results, cell: impl Fn(&Design, Invariant) -> String) -> Stri
 const AS_MAINLINE: &str = "as mainline";
 
 /// The verdicts over all scenarios.
-pub fn verdicts(results: &Results) -> String {
-    let mut out = table(results, |design, invariant| {
+pub fn verdicts(screen: &Screen, results: &Results) -> String {
+    let mut out = table(screen, results, |design, invariant| {
         if results.as_mainline(design, invariant) {
             AS_MAINLINE.into()
         } else {
@@ -116,15 +122,15 @@ pub fn verdicts(results: &Results) -> String {
         notes.push(format!("{AS_MAINLINE}: {}", hidden.join(", ")));
     }
     out.push('\n');
-    for line in notes.iter().flat_map(|note| wrap(note, WIDTH)) {
-        let _ = writeln!(out, "{line}");
+    for note in &notes {
+        out += &screen.paragraph(note, 0);
     }
     out
 }
 
 /// For every verdict that is not a violation: how often the invariant was put to the test.
-pub fn exercised(results: &Results) -> String {
-    table(results, |design, invariant| {
+pub fn exercised(screen: &Screen, results: &Results) -> String {
+    table(screen, results, |design, invariant| {
         let verdict = results.overall(design, invariant);
         match verdict {
             _ if results.as_mainline(design, invariant) => AS_MAINLINE.into(),

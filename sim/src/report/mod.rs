@@ -8,6 +8,7 @@ pub mod list;
 pub mod matrix;
 pub mod names;
 pub mod reach;
+pub mod screen;
 pub mod summary;
 pub mod text;
 pub mod trace;

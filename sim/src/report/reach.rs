@@ -7,7 +7,7 @@ use struct_ops_model::reach::state::{GARBAGE, Life, MapLife, POISON, ProgLife, S
 use struct_ops_model::reach::{Found, Label, World};
 
 use super::describe::Object;
-use super::text::{WIDTH, wrap};
+use super::screen::{Mark, Screen};
 use super::trace::{Row, rows};
 use crate::reach::{Cell, Event, Help, Trace, Verdict, replay};
 
@@ -46,7 +46,7 @@ impl Column {
 }
 
 /// Programs as rows, designs as columns; neighbouring designs that agree in every cell share one.
-pub fn table(cells: &[Cell]) -> String {
+pub fn table(screen: &Screen, cells: &[Cell]) -> String {
     let mut programs = Vec::new();
     let mut columns: Vec<Column> = Vec::new();
     for cell in cells {
@@ -81,7 +81,7 @@ pub fn table(cells: &[Cell]) -> String {
         };
         let fit = rest.iter().take_while(|c| {
             used += 2 + width(c);
-            used <= WIDTH
+            used <= screen.width
         });
         let (part, after) = rest.split_at(fit.count().max(1));
         rest = after;
@@ -96,12 +96,18 @@ pub fn table(cells: &[Cell]) -> String {
                     .map_or("", |n| lines[n].as_str());
                 let _ = write!(head, "  {name:width$}", width = width(column));
             }
-            let _ = writeln!(out, "{}", head.trim_end());
+            let _ = writeln!(out, "{}", screen.paint(Mark::Head, head.trim_end()));
         }
         for (i, program) in programs.iter().enumerate() {
             let mut line = format!("{program:label$}");
             for column in part {
-                let _ = write!(line, "  {:width$}", column.words[i], width = width(column));
+                let word = column.words[i];
+                let pad = width(column) - word.len();
+                let word = match word {
+                    "WRONG" => screen.paint(Mark::Broken, word),
+                    _ => word.to_string(),
+                };
+                let _ = write!(line, "  {word}{:pad$}", "");
             }
             let _ = writeln!(out, "{}", line.trim_end());
         }
@@ -110,20 +116,17 @@ pub fn table(cells: &[Cell]) -> String {
         }
     }
     for column in columns.iter().filter(|c| c.names.len() > 1) {
-        let _ = writeln!(
-            out,
-            "\n{}*: {} agree in every row",
-            column.names[0],
-            column.names.join(", ")
-        );
+        let names = column.names.join(", ");
+        let text = format!("{}*: {names} agree in every row", column.names[0]);
+        let _ = write!(out, "\n{}", screen.paragraph(&text, 0));
     }
     out
 }
 
 /// What the words of the table mean, those that occur.
-pub fn legend(cells: &[Cell]) -> String {
+pub fn legend(screen: &Screen, cells: &[Cell]) -> String {
     let mut out = String::new();
-    let mut say = |word: &str, text: &str| out += &super::text::entry(word, 6, text);
+    let mut say = |word: &str, text: &str| out += &screen.entry(word, 6, text);
     let has = |verdict| cells.iter().any(|c| c.verdict == verdict);
     if has(Verdict::Own) {
         say(
@@ -155,7 +158,7 @@ pub fn legend(cells: &[Cell]) -> String {
 }
 
 /// The run behind a cell: what it shows, the steps, and how it ends.
-pub fn run(cell: &Cell, trace: &Trace) -> String {
+pub fn run(screen: &Screen, cell: &Cell, trace: &Trace) -> String {
     let shared = if cell.shared {
         ", one object file for two schedulers"
     } else {
@@ -172,7 +175,7 @@ pub fn run(cell: &Cell, trace: &Trace) -> String {
     }
     out += "\n\n";
     let facts = cell.kind.facts();
-    let mut say = |label: &str, text: &str| out += &super::text::entry(label, 8, text);
+    let mut say = |label: &str, text: &str| out += &screen.entry(label, 8, text);
     say(
         "program",
         &format!("{}; entered by {}()", facts.kind, facts.enter),
@@ -184,7 +187,7 @@ pub fn run(cell: &Cell, trace: &Trace) -> String {
     }
     say("loader", cell.help.meaning());
     out.push('\n');
-    out += &steps(trace);
+    out += &steps(screen, trace);
     out.push('\n');
     let end = match (cell.verdict, cell.end) {
         (Verdict::Own | Verdict::WithHelp, _) => "It finds its own scheduler, and in every other run that was explored it finds its own or nothing that it could miss.".into(),
@@ -195,13 +198,12 @@ pub fn run(cell: &Cell, trace: &Trace) -> String {
         },
         _ => format!("This breaks {}: {}", Invariant::CookieReachability.id(), Invariant::CookieReachability.sentence()),
     };
-    out += &wrap(&end, 100).join("\n");
-    out.push('\n');
+    out += &screen.paragraph(&end, 0);
     out
 }
 
 /// A trace as a table.
-pub fn steps(trace: &Trace) -> String {
+pub fn steps(screen: &Screen, trace: &Trace) -> String {
     let table: Vec<Row<'_>> = trace
         .iter()
         .map(|step| Row {
@@ -217,11 +219,11 @@ pub fn steps(trace: &Trace) -> String {
             broke: step.broke.iter().map(|i| i.id()).collect(),
         })
         .collect();
-    rows(&table)
+    rows(screen, &table)
 }
 
 /// One sentence on what broke.
-pub fn broke(trace: &Trace, invariant: Invariant) -> String {
+pub fn broke(screen: &Screen, trace: &Trace, invariant: Invariant) -> String {
     let step = trace.iter().find(|s| s.broke.contains(&invariant));
     let place = step.map_or(String::new(), |s| {
         format!(
@@ -232,7 +234,7 @@ pub fn broke(trace: &Trace, invariant: Invariant) -> String {
         )
     });
     let text = format!("{place}breaks {}: {}", invariant.id(), invariant.sentence());
-    wrap(&text, 100).join("\n") + "\n"
+    screen.paragraph(&text, 0)
 }
 
 /// The trace of a cell; it was explored, so it can be carried out.

@@ -6,7 +6,8 @@ use struct_ops_model::Invariant;
 use struct_ops_model::pc::STEPS;
 
 use super::matrix;
-use super::text::{count, paragraph, plural, wrap};
+use super::screen::{Mark, Screen};
+use super::text::{count, plural};
 use crate::verdict::{Counterexample, Expected, Results, Run, Verdict};
 
 /// How much to say beside the verdicts.
@@ -19,37 +20,39 @@ pub struct Detail {
 }
 
 /// The whole summary.
-pub fn summary(results: &Results, detail: Detail) -> String {
-    let mut out = sizes(results, detail);
+pub fn summary(screen: &Screen, results: &Results, detail: Detail) -> String {
+    let mut out = sizes(screen, results, detail);
     out += "\nHow often each promise was put to the test (`explain INVARIANT` says by what)\n";
-    out += &matrix::exercised(results);
+    out += &matrix::exercised(screen, results);
     if detail.coverage {
-        out += &coverage(results);
+        out += &coverage(screen, results);
     }
     if results.runs.len() > 1 {
-        out += &counterexamples(results);
+        out += &counterexamples(screen, results);
     }
     out.push('\n');
-    out += &matrix::verdicts(results);
-    out += &bounds(results);
-    out += &differences(results);
+    out += &matrix::verdicts(screen, results);
+    out += &bounds(screen, results);
+    out += &differences(screen, results);
     out
 }
 
 /// One line per scenario: states and transitions of all designs together.
-fn sizes(results: &Results, detail: Detail) -> String {
-    let width = results
-        .scenarios
-        .iter()
-        .map(|s| s.name().len())
+fn sizes(screen: &Screen, results: &Results, detail: Detail) -> String {
+    // What the numbers take: a longer name stands above its line.
+    let numbers = if detail.seconds { 56 } else { 48 };
+    let names = results.scenarios.iter().map(|s| s.name().len());
+    let width = names
+        .filter(|width| width + numbers <= screen.width)
         .max()
         .unwrap_or(0)
         .max("scenario".len());
-    let mut out = format!(
+    let mut heading = format!(
         "{:width$}  {:>13} {:>14} {:>5} {:>11}",
         "scenario", "unique states", "transitions", "depth", "bytes/state"
     );
-    out += if detail.seconds { " seconds\n" } else { "\n" };
+    heading += if detail.seconds { " seconds" } else { "" };
+    let mut out = screen.paint(Mark::Head, &heading) + "\n";
     for scenario in &results.scenarios {
         let runs: Vec<&Run> = results
             .runs
@@ -64,10 +67,14 @@ fn sizes(results: &Results, detail: Detail) -> String {
             .iter()
             .map(|r| r.bytes_per_state * r.states as f64)
             .sum();
+        let mut name = scenario.name();
+        if name.len() > width {
+            let _ = writeln!(out, "{name}");
+            name = "";
+        }
         let _ = write!(
             out,
-            "{:width$}  {:>13} {:>14} {:>5} {:>11.1}",
-            scenario.name(),
+            "{name:width$}  {:>13} {:>14} {:>5} {:>11.1}",
             count(states),
             count(runs.iter().map(|r| r.transitions).sum()),
             runs.iter().map(|r| r.depth).max().unwrap_or(0),
@@ -112,7 +119,7 @@ pub fn line(run: &Run, invariants: &[Invariant]) -> String {
 }
 
 /// Steps that nothing has taken: what no verdict speaks of.
-fn coverage(results: &Results) -> String {
+fn coverage(screen: &Screen, results: &Results) -> String {
     let taken = results.runs.iter().fold(0u128, |all, r| all | r.taken);
     let never: Vec<&str> = STEPS
         .iter()
@@ -127,11 +134,11 @@ fn coverage(results: &Results) -> String {
         never.len(),
         STEPS.len()
     );
-    out += &paragraph(&never.join(" "), 2);
+    out += &screen.paragraph(&never.join(" "), 2);
     out
 }
 
-fn counterexamples(results: &Results) -> String {
+fn counterexamples(screen: &Screen, results: &Results) -> String {
     let mut out = String::new();
     for design in &results.designs {
         for invariant in &results.invariants {
@@ -139,14 +146,14 @@ fn counterexamples(results: &Results) -> String {
                 continue;
             };
             let place = place(example);
-            let _ = writeln!(
-                out,
+            let text = format!(
                 "{design}: {} is violated {place}, shortest in {}, {}",
                 invariant.id(),
                 run.scenario,
                 plural(example.steps, "step")
             );
-            let _ = writeln!(out, "  {}", command(results, run, *invariant));
+            out += &screen.paragraph(&text, 0);
+            let _ = writeln!(out, "  {}", command(screen, results, run, *invariant));
         }
     }
     if !out.is_empty() {
@@ -165,39 +172,60 @@ pub fn place(example: &Counterexample) -> String {
 }
 
 /// The command that prints the trace.
-pub fn command(results: &Results, run: &Run, invariant: Invariant) -> String {
+pub fn command(screen: &Screen, results: &Results, run: &Run, invariant: Invariant) -> String {
     let scenario = results.scenarios.iter().find(|s| s.name() == run.scenario);
     let scenario = scenario.map_or(run.scenario.as_str(), |s| s.argument());
-    format!(
-        "struct-ops-sim check --design {} --scenario {} --invariant {}",
-        quote(&run.design.name),
-        quote(scenario),
-        invariant.id()
+    screen.command(
+        "check",
+        &[
+            ("--design", &run.design.name),
+            ("--scenario", scenario),
+            ("--invariant", invariant.id()),
+        ],
     )
 }
 
-/// A word for a shell.
-pub fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=+:@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_string()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+/// What one run broke, before its traces are told; nothing where there is but one to tell.
+pub fn overview(screen: &Screen, results: &Results, run: &Run) -> String {
+    let broken = results.invariants.iter().filter_map(|i| run.shortest(*i));
+    let broken: Vec<&Counterexample> = broken.collect();
+    if broken.len() < 2 {
+        return String::new();
     }
+    let mut out = format!(
+        "{} under {} violates {}\n\n",
+        run.scenario,
+        run.design,
+        plural(broken.len(), "promise")
+    );
+    let heading = format!("{:<19}  {:>5}  where it breaks", "promise", "steps");
+    out += &screen.paint(Mark::Head, &heading);
+    out.push('\n');
+    for found in &broken {
+        let _ = writeln!(
+            out,
+            "{:<19}  {:>5}  {}",
+            found.invariant.id(),
+            found.steps,
+            place(found)
+        );
+    }
+    let text = "A shortest run for each follows; `--invariant NAME` tells one alone.";
+    out + "\n" + &screen.paragraph(text, 0) + "\n"
 }
 
-fn bounds(results: &Results) -> String {
+fn bounds(screen: &Screen, results: &Results) -> String {
     let mut out = String::new();
     for run in &results.runs {
         if let Some(bound) = run.bound {
-            let _ = writeln!(
-                out,
+            let text = format!(
                 "incomplete: {} under {}: {} after {} states",
                 run.scenario,
                 run.design,
                 bound.reason(),
                 count(run.states)
             );
+            out += &screen.paragraph(&text, 0);
         }
     }
     if !results.skipped.is_empty() {
@@ -210,23 +238,26 @@ fn bounds(results: &Results) -> String {
     out
 }
 
-fn differences(results: &Results) -> String {
+fn differences(screen: &Screen, results: &Results) -> String {
     let differences = results.differences();
     let pairs = results.runs.iter().filter(|r| r.expected.is_some()).count();
     let silent = results.runs.len() - pairs;
     let mut out = String::new();
     for (run, invariant) in &differences {
         let expected = run.expected(*invariant).map_or("nothing", Expected::word);
-        let _ = writeln!(
-            out,
+        let text = format!(
             "DIFFERENT: {} under {}: {} expected {expected}, found {}",
             run.scenario,
             run.design,
             invariant.id(),
             run.verdict(*invariant).word()
         );
+        let different = screen.paint(Mark::Broken, "DIFFERENT");
+        out += &screen
+            .paragraph(&text, 0)
+            .replacen("DIFFERENT", &different, 1);
         if run.verdict(*invariant) == Verdict::Violated {
-            let _ = writeln!(out, "  {}", command(results, run, *invariant));
+            let _ = writeln!(out, "  {}", command(screen, results, run, *invariant));
         }
     }
     if differences.is_empty() && pairs > 0 {
@@ -246,7 +277,7 @@ fn differences(results: &Results) -> String {
             "{} without one: verdicts are only shown",
             plural(silent, "run")
         );
-        let _ = writeln!(out, "{}", wrap(&text, 80).join("\n"));
+        out += &screen.paragraph(&text, 0);
     }
     out
 }

@@ -1,49 +1,31 @@
 //! Plain text: wrapping, counts, plurals. Knows nothing of the subject.
 
-/// Columns of everything but traces.
-pub const WIDTH: usize = 80;
+/// Columns that a text takes on a terminal.
+pub fn columns(text: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(text)
+}
 
-/// Breaks a text at spaces into lines of at most `width` characters, where its words allow it.
+/// Breaks a text at spaces into lines of at most `width` columns. A list without spaces that is longer than a line
+/// is broken after its commas; a name is never broken, so that it can be found and copied.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is always one line");
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
-            lines.push(word.to_string());
-        } else {
-            if !line.is_empty() {
-                line.push(' ');
+        let pieces = match columns(word) > width {
+            true => word.split_inclusive(',').collect(),
+            false => vec![word],
+        };
+        for (i, piece) in pieces.into_iter().enumerate() {
+            let line = lines.last_mut().expect("there is always one line");
+            let space = if i == 0 && !line.is_empty() { " " } else { "" };
+            if !line.is_empty() && columns(line) + space.len() + columns(piece) > width {
+                lines.push(piece.to_string());
+            } else {
+                line.push_str(space);
+                line.push_str(piece);
             }
-            line.push_str(word);
         }
     }
     lines
-}
-
-/// A paragraph: wrapped at [`WIDTH`], every line indented.
-pub fn paragraph(text: &str, indent: usize) -> String {
-    let margin = " ".repeat(indent);
-    wrap(text, WIDTH - indent)
-        .into_iter()
-        .map(|line| format!("{margin}{line}\n"))
-        .collect()
-}
-
-/// `label  text` with the text wrapped beside the label.
-pub fn entry(label: &str, width: usize, text: &str) -> String {
-    let mut out = String::new();
-    let mut label = format!("  {label}");
-    let column = width + 4;
-    if label.chars().count() + 2 > column {
-        out += &format!("{label}\n");
-        label.clear();
-    }
-    for line in wrap(text, WIDTH.saturating_sub(column).max(20)) {
-        out += format!("{label:<column$}{line}").trim_end();
-        out.push('\n');
-        label.clear();
-    }
-    out
 }
 
 /// A count with its thousands apart: `1,234,567`.
@@ -96,5 +78,8 @@ mod tests {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("", 7), [""]);
         assert_eq!(wrap("unbreakable", 3), ["unbreakable"]);
+        assert_eq!(wrap("is a=1,b=2,c=3 now", 7), ["is a=1,", "b=2,c=3", "now"]);
+        assert_eq!(wrap("is a=1,b=2", 7), ["is", "a=1,b=2"]);
+        assert_eq!(wrap("中文 中文", 8), ["中文", "中文"]);
     }
 }

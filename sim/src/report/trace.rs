@@ -4,11 +4,12 @@ use std::fmt::Write;
 
 use struct_ops_model::{Pc, Violation, Wait};
 
-use super::text::{plural, wrap};
+use super::screen::{Mark, Screen};
+use super::text::{columns, plural, wrap};
 use crate::trace::{Step, Trace};
 
-/// Columns of the table.
-const WIDTH: usize = 100;
+/// Columns for what happened, at least: where they are not left, long function names get a line of their own.
+const TEXT: usize = 36;
 
 /// One step as the table shows it.
 #[derive(Clone, Debug)]
@@ -45,51 +46,77 @@ impl<'a> From<&'a Step> for Row<'a> {
 }
 
 /// The table of steps.
-pub fn table(trace: &Trace) -> String {
-    rows(&trace.steps.iter().map(Row::from).collect::<Vec<_>>())
+pub fn table(screen: &Screen, trace: &Trace) -> String {
+    rows(
+        screen,
+        &trace.steps.iter().map(Row::from).collect::<Vec<_>>(),
+    )
 }
 
 /// The table of any steps.
-pub fn rows(steps: &[Row<'_>]) -> String {
-    let function = steps
-        .iter()
-        .map(|s| s.function.len())
-        .max()
-        .unwrap_or(0)
-        .max("kernel function".len());
-    let actor = steps.iter().map(|s| s.actor.len()).max().unwrap_or(3);
+pub fn rows(screen: &Screen, steps: &[Row<'_>]) -> String {
     let number = steps.len().to_string().len().max("step".len());
+    let actor = steps.iter().map(|s| s.actor.len()).max().unwrap_or(3);
+    let heading = "kernel function".len();
+    let functions = steps.iter().map(|s| s.function.len());
+    let room = screen.width.saturating_sub(number + actor + 6 + TEXT);
+    let fitting = functions.filter(|width| *width <= room).max();
+    let function = fitting.unwrap_or(0).max(heading);
     let margin = number + actor + function + 6;
-    let text = WIDTH.saturating_sub(margin).max(30);
-    let mut out = format!(
-        "{:>number$}  {:actor$}  {:function$}  what happened, and what changed\n",
-        "step", "cpu", "kernel function"
+    let text = screen.width - margin;
+    let mut out = screen.paint(
+        Mark::Head,
+        &format!(
+            "{:>number$}  {:actor$}  {:function$}  what happened, and what changed",
+            "step", "cpu", "kernel function"
+        ),
     );
+    out.push('\n');
     for step in steps {
         let mut head = format!(
-            "{:>number$}  {:actor$}  {:function$}",
+            "{:>number$}  {:actor$}  {:function$}  ",
             step.number, step.actor, step.function
         );
-        let mut line = |body: &str, out: &mut String| {
-            let _ = writeln!(out, "{}", format!("{head:margin$}{body}").trim_end());
+        if step.function.len() > function {
+            let _ = writeln!(out, "{}", paint(screen, step, head.trim_end()));
             head.clear();
+        }
+        let mut line = |mark, body: &str| {
+            let head = std::mem::take(&mut head);
+            let mut body = body.to_string();
+            if let Some(mark) = mark {
+                body = screen.paint(mark, &body);
+            }
+            let pad = margin.saturating_sub(columns(&head));
+            let line = format!("{}{:pad$}{body}", paint(screen, step, &head), "");
+            let _ = writeln!(out, "{}", line.trim_end());
         };
         for part in wrap(step.event, text) {
-            line(&part, &mut out);
+            line(None, &part);
         }
         for change in step.changes {
             for (i, part) in wrap(change, text - 4).iter().enumerate() {
-                line(
-                    &format!("{}{part}", if i == 0 { "  * " } else { "    " }),
-                    &mut out,
-                );
+                let bullet = if i == 0 { "  * " } else { "    " };
+                line(Some(Mark::Detail), &format!("{bullet}{part}"));
             }
         }
         for id in &step.broke {
-            line(&format!("!! {id} is violated"), &mut out);
+            line(Some(Mark::Broken), &format!("!! {id} is violated"));
         }
     }
     out
+}
+
+/// The left part of a row, with its actor in the actor's colour.
+fn paint(screen: &Screen, step: &Row<'_>, head: &str) -> String {
+    let number = step.actor.trim_start_matches("cpu").parse();
+    match number {
+        Ok(cpu) => {
+            let actor = screen.paint(Mark::Actor(cpu), &step.actor);
+            head.replacen(&step.actor, &actor, 1)
+        }
+        Err(_) => head.to_string(),
+    }
 }
 
 /// What a step is for, where it has nothing of its own to say.
@@ -135,7 +162,7 @@ fn stuck(trace: &Trace) -> String {
 }
 
 /// One sentence on what broke.
-pub fn broke(trace: &Trace, violation: Violation) -> String {
+pub fn broke(screen: &Screen, trace: &Trace, violation: Violation) -> String {
     let invariant = violation.invariant;
     let place = match trace.step_of(violation) {
         Some(step) => format!(
@@ -163,11 +190,11 @@ pub fn broke(trace: &Trace, violation: Violation) -> String {
         .map(|s| s.event.as_str())
         .filter(|e| !e.is_empty());
     let place = event.map_or(place.clone(), |e| format!("{place} Here: {e}."));
-    wrap(&place, WIDTH).join("\n") + "\n"
+    screen.paragraph(&place, 0)
 }
 
 /// Why there is no shorter one.
-pub fn minimal(steps: usize, transitions: usize) -> String {
+pub fn minimal(screen: &Screen, steps: usize, transitions: usize) -> String {
     let merged = if steps == transitions {
         String::new()
     } else {
@@ -181,5 +208,5 @@ pub fn minimal(steps: usize, transitions: usize) -> String {
          this step.",
         plural(transitions, "transition")
     );
-    wrap(&text, WIDTH).join("\n") + "\n"
+    screen.paragraph(&text, 0)
 }
