@@ -1,9 +1,8 @@
 //! One scenario under one design, handed to the exhaustive engine; its outcome becomes a [`Run`].
 
-use std::sync::atomic::AtomicBool;
-
 use struct_ops_model::{Design, Invariant, Pc, Violation};
 
+use crate::bounds::{Bound, Bounds};
 use crate::engine::{self, Options, Progress};
 use crate::explore::{Explored, Reductions, unmerge};
 use crate::scenario::{InputError, Scenario};
@@ -40,24 +39,24 @@ pub(crate) fn setup_error(scenario: &Scenario, design: &Design, why: &str) -> In
 
 /// Two representatives of one symmetry class are legal but may hide the way from one to the other: then
 /// the violation is found again with every name its own.
+///
+/// # Errors
+/// The bound that was reached before; `None` if there is no such violation.
 fn without_symmetry(
     explored: &Explored,
     options: &Options<'_>,
     violation: engine::Violation,
-) -> Option<Vec<struct_ops_model::Action>> {
+) -> Result<Vec<struct_ops_model::Action>, Option<Bound>> {
     let reductions = Reductions {
         symmetry: false,
         merge: explored.machine.merge,
     };
     let machine = &explored.machine;
-    let plain = Explored::new(machine.world.clone(), machine.design.clone(), reductions).ok()?;
-    let outcome = engine::explore(&plain, options, &mut |_| ());
-    outcome
-        .violations
-        .into_iter()
-        .find(|f| f.violation == violation)?
-        .trace
-        .ok()
+    let plain = Explored::new(machine.world.clone(), machine.design.clone(), reductions);
+    let outcome = engine::explore(&plain.map_err(|_| None)?, options, &mut |_| ());
+    let mut found = outcome.violations.into_iter();
+    let found = found.find(|f| f.violation == violation);
+    found.and_then(|f| f.trace.ok()).ok_or(outcome.incomplete)
 }
 
 /// Explores all that can happen.
@@ -68,7 +67,7 @@ pub fn check(
     scenario: &Scenario,
     design: &Design,
     settings: &Settings,
-    stop: &AtomicBool,
+    bounds: &Bounds,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Run, CheckError> {
     let _span =
@@ -79,7 +78,7 @@ pub fn check(
         threads: settings.threads,
         max_states: settings.max_states,
         exact: settings.exact,
-        stop: Some(stop),
+        bounds,
     };
     let mut outcome = engine::explore(&explored, &options, progress);
     tracing::info!(
@@ -99,14 +98,22 @@ pub fn check(
             Ok(actions) => actions,
             Err(why) => {
                 tracing::warn!(%why, "the trace is looked for again without symmetry");
-                without_symmetry(&explored, &options, f.violation).ok_or_else(|| {
-                    CheckError::Internal(format!(
-                        "{}, {design}: the trace to {} at {}: {why}",
-                        scenario.name,
-                        violation.invariant.id(),
-                        violation.step.name()
-                    ))
-                })?
+                match without_symmetry(&explored, &options, f.violation) {
+                    Ok(actions) => actions,
+                    // A violation that cannot be shown is not claimed.
+                    Err(Some(bound)) => {
+                        outcome.incomplete = Some(bound);
+                        continue;
+                    }
+                    Err(None) => {
+                        return Err(CheckError::Internal(format!(
+                            "{}, {design}: the trace to {} at {}: {why}",
+                            scenario.name,
+                            violation.invariant.id(),
+                            violation.step.name()
+                        )));
+                    }
+                }
             }
         };
         tracing::debug!(

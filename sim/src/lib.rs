@@ -2,6 +2,7 @@
 //! reports and the command line around the model of `struct_ops_model`.
 
 pub mod action;
+pub mod bounds;
 pub mod btf;
 pub mod check;
 pub mod cli;

@@ -2,7 +2,8 @@
 
 use struct_ops_model::{Action, Design, Invariant, Violation};
 
-use crate::engine::{Incomplete, Outcome};
+pub use crate::bounds::Bound;
+use crate::engine::Outcome;
 use crate::scenario::Case;
 
 /// What can be said of an invariant. `holds` is said only of what was asked, exercised and seen whole.
@@ -87,30 +88,6 @@ impl Expected {
     }
 }
 
-/// Why not every state was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// `--max-states`.
-    MaxStates,
-    /// Ctrl-C.
-    Interrupted,
-    /// A fixed-size table of the model was full.
-    ModelTable,
-}
-
-impl Bound {
-    /// The reason in words.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Bound::MaxStates => "--max-states was reached",
-            Bound::Interrupted => "interrupted",
-            Bound::ModelTable => {
-                "a table of the model was full: the scenario creates too much at once"
-            }
-        }
-    }
-}
-
 /// A distinct violation and a shortest way to it.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
@@ -187,11 +164,7 @@ impl Run {
             witnesses: explored.witnesses[..Invariant::ALL.len()].to_vec(),
             taken: 0,
             found: Vec::new(),
-            bound: explored.incomplete.map(|why| match why {
-                Incomplete::MaxStates => Bound::MaxStates,
-                Incomplete::Stopped => Bound::Interrupted,
-                Incomplete::Overflow => Bound::ModelTable,
-            }),
+            bound: explored.incomplete,
         }
     }
 
@@ -263,6 +236,8 @@ pub struct Results {
     pub runs: Vec<Run>,
     /// Scenarios and designs that there was no time for.
     pub skipped: Vec<Skipped>,
+    /// What ended the job before them.
+    pub stopped: Option<Bound>,
 }
 
 /// A scenario that was not explored under a design, although it was meant to be.

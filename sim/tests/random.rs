@@ -1,7 +1,7 @@
 //! The random engine: a seed decides everything, shrinking keeps what broke, and whatever it finds in a
 //! world the exhaustive engine finds there too.
 
-use std::sync::atomic::AtomicBool;
+use struct_ops_sim::bounds::UNBOUNDED;
 
 use struct_ops_model::world::Subsystem;
 use struct_ops_model::{Design, Invariant, Machine};
@@ -84,8 +84,7 @@ fn the_exhaustive_engine_finds_it_too() {
             let text = finding.scenario();
             let scenario = Scenario::parse("found", "found.toml", &text).unwrap();
             assert_eq!(scenario.world, finding.world, "{text}");
-            let never = AtomicBool::new(false);
-            let run = check(&scenario, &design, &settings, &never, &mut |_| ()).unwrap();
+            let run = check(&scenario, &design, &settings, &UNBOUNDED, &mut |_| ()).unwrap();
             let invariant = finding.violation.invariant;
             assert!(
                 run.shortest(invariant).is_some(),

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::sync::atomic::AtomicBool;
+use struct_ops_sim::bounds::UNBOUNDED;
 
 use struct_ops_model::reach::{Found, Kind, Reach};
 use struct_ops_model::{Design, Invariant};
@@ -15,8 +15,6 @@ use struct_ops_sim::report::reach::table;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Case, ReachScenario};
 use struct_ops_sim::tracefile::{Subject, replay_reach, save_reach};
-
-static GO: AtomicBool = AtomicBool::new(false);
 
 fn scenario(name: &str) -> ReachScenario {
     match common::case(name) {
@@ -41,7 +39,14 @@ fn broken(name: &str, under: &str) -> Vec<&'static str> {
         exact: false,
         reductions: Reductions::ALL,
     };
-    let run = reach::check(&scenario(name), &design(under), &settings, &GO, &mut |_| ()).unwrap();
+    let run = reach::check(
+        &scenario(name),
+        &design(under),
+        &settings,
+        &UNBOUNDED,
+        &mut |_| (),
+    )
+    .unwrap();
     let mut ids: Vec<&str> = run.found.iter().map(|f| f.invariant.id()).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -213,13 +218,14 @@ fn cells_are_what_they_were_and_replay() {
     let mut now = String::new();
     for line in CELLS.lines() {
         let words: Vec<&str> = line.split(' ').collect();
-        let cell = reach::cell(&design(words[0]), kind(words[1]), false, &GO).unwrap();
+        let cell = reach::cell(&design(words[0]), kind(words[1]), false, &UNBOUNDED).unwrap();
         let trace = replay(&cell.reach(), &cell.trace).unwrap();
         let last = trace.last().unwrap();
         match cell.verdict {
             Verdict::Own | Verdict::WithHelp => assert!(matches!(last.found, Some(Found::Own(_)))),
             Verdict::None => assert!(!matches!(last.found, Some(Found::Own(_)) | None)),
             Verdict::Wrong => assert!(!last.broke.is_empty()),
+            Verdict::Incomplete(bound) => panic!("{bound:?}"),
         }
         now += &format!(
             "{} {} {} {} {}\n",
@@ -251,7 +257,7 @@ fn states_and_transitions_are_what_they_were() {
         let explored = Explored::new(Reach::new(world, design), true);
         let mut counts = Vec::new();
         for threads in [1, 2] {
-            let o = explore(&explored, threads, None, &GO, &mut |_| ()).unwrap();
+            let o = explore(&explored, threads, None, &UNBOUNDED, &mut |_| ()).unwrap();
             counts.push((o.explored.states, o.explored.transitions));
         }
         assert_eq!(counts[0], counts[1], "threads make no difference");
@@ -266,7 +272,7 @@ fn states_and_transitions_are_what_they_were() {
 
 #[test]
 fn a_saved_run_is_carried_out_again() {
-    let cell = reach::cell(&design("association"), kind("fentry"), false, &GO).unwrap();
+    let cell = reach::cell(&design("association"), kind("fentry"), false, &UNBOUNDED).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("trace.json");
     save_reach(&file, Subject::cell(&cell), &cell.design, &cell.trace).unwrap();
@@ -293,7 +299,11 @@ fn a_saved_run_is_carried_out_again() {
 /// The same object file for both: what belongs to an attachment tells them apart, what belongs to the program does not.
 #[test]
 fn one_object_file_for_two_schedulers() {
-    let verdict = |d: &str, k: &str| reach::cell(&design(d), kind(k), true, &GO).unwrap().verdict;
+    let verdict = |d: &str, k: &str| {
+        reach::cell(&design(d), kind(k), true, &UNBOUNDED)
+            .unwrap()
+            .verdict
+    };
     assert_eq!(verdict("rfc", "struct_ops"), Verdict::WithHelp);
     assert_eq!(verdict("rfc", "fentry"), Verdict::WithHelp);
     assert_eq!(verdict("map-id,map-id-in=slot", "struct_ops"), Verdict::Own);
@@ -310,7 +320,7 @@ fn the_table_fits_a_terminal() {
         &[kind("struct_ops+freplace"), kind("fentry")],
         false,
         2,
-        &GO,
+        &UNBOUNDED,
     )
     .unwrap();
     let table = table(&Screen::plain(80), &cells);
@@ -331,7 +341,7 @@ fn events_are_told_apart() {
         &Explored::new(Reach::new(world, design), true),
         1,
         None,
-        &GO,
+        &UNBOUNDED,
         &mut |_| (),
     )
     .unwrap();

@@ -1,6 +1,6 @@
 //! Reports over results made by hand: verdicts, expectations, widths.
 
-use std::sync::atomic::AtomicBool;
+use struct_ops_sim::bounds::UNBOUNDED;
 
 use struct_ops_model::reach::Kind;
 use struct_ops_model::{Action, Design, Invariant, Machine, Pc, Violation};
@@ -73,6 +73,7 @@ fn results(designs: Vec<Design>, runs: Vec<Run>) -> Results {
         invariants: attach().collect(),
         runs,
         skipped: Vec::new(),
+        stopped: None,
     }
 }
 
@@ -267,8 +268,7 @@ fn traces_fit_every_width() {
         let scenario = shipped::find(name).unwrap();
         let design = Design::parse(design).unwrap();
         let machine = Machine::new(scenario.world.clone(), design.clone()).unwrap();
-        let never = AtomicBool::new(false);
-        let run = check(&scenario, &design, &settings, &never, &mut |_| ()).unwrap();
+        let run = check(&scenario, &design, &settings, &UNBOUNDED, &mut |_| ()).unwrap();
         for found in &run.found {
             let Path::Attach(violation, actions) = &found.path else {
                 panic!("the attach path was explored");
@@ -292,9 +292,8 @@ fn traces_fit_every_width() {
 #[test]
 fn lookups_and_listings_fit_every_width() {
     let scenarios = shipped::all().unwrap();
-    let never = AtomicBool::new(false);
     let design = Design::parse("association").unwrap();
-    let cell = reach::cell(&design, Kind::parse("fentry").unwrap(), false, &never).unwrap();
+    let cell = reach::cell(&design, Kind::parse("fentry").unwrap(), false, &UNBOUNDED).unwrap();
     let lookup = lookup::trace(&cell).unwrap();
     for width in [72, 73, 80, 99, 100, 101, 137, 200] {
         let screen = Screen::plain(width);

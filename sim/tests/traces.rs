@@ -1,6 +1,6 @@
 //! Trace files: what is saved replays to the same end, and whatever is wrong with a file is explained.
 
-use std::sync::atomic::AtomicBool;
+use struct_ops_sim::bounds::UNBOUNDED;
 
 use struct_ops_model::{Action, Design, Invariant, Machine};
 use struct_ops_sim::check::{Settings, check};
@@ -35,14 +35,7 @@ fn counterexamples_replay_to_what_they_broke() {
             reductions,
         };
         let design = Design::rfc();
-        let run = check(
-            &scenario,
-            &design,
-            &settings,
-            &AtomicBool::new(false),
-            &mut |_| (),
-        )
-        .unwrap();
+        let run = check(&scenario, &design, &settings, &UNBOUNDED, &mut |_| ()).unwrap();
         assert!(run.shortest(Invariant::CookieFidelity).is_some());
         for found in &run.found {
             let Path::Attach(violation, actions) = &found.path else {

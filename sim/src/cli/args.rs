@@ -1,6 +1,8 @@
 //! The arguments, as clap reads them.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 
@@ -99,12 +101,14 @@ pub(super) struct Check {
     /// Look at these invariants only. [default: all]
     #[arg(long)]
     pub invariant: Vec<String>,
-    /// Threads. [default: one per processor]
-    #[arg(long)]
-    pub threads: Option<std::num::NonZero<usize>>,
+    /// Threads; more than 64 find nothing to do. [default: one per processor]
+    #[arg(long, value_name = "N", value_parser = whole(1..=8192))]
+    pub threads: Option<u64>,
     /// Stop each exploration after so many states: exit code 2.
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = whole(1..=u64::MAX))]
     pub max_states: Option<u64>,
+    #[command(flatten)]
+    pub limits: Limits,
     /// Tell states apart that differ only in names.
     #[arg(long)]
     pub no_symmetry: bool,
@@ -119,6 +123,18 @@ pub(super) struct Check {
     pub save_traces: Option<PathBuf>,
 }
 
+/// What ends an exploration, or all of them, before everything was seen.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Limits {
+    /// End after so long, such as 90, 90s, 15m, 1.5h or 1d, and say what is known so far: exit code 2.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Stop an exploration before the process has more memory than that, such as 500M or 2G: exit code 2.
+    /// [default: most of what is available]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_memory: Option<u64>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
     /// A shipped scenario or a file.
@@ -127,7 +143,7 @@ pub(super) struct Run {
     #[arg(long, default_value = "mainline")]
     pub design: String,
     /// Choose at random, with this seed. [default: CPUs take turns]
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX))]
     pub seed: Option<u64>,
     /// Write the schedule into a file, for `replay`.
     #[arg(long, value_name = "FILE")]
@@ -145,6 +161,9 @@ pub(super) struct Random {
     /// Only schedules of this scenario, shipped or a file. [default: random operations]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Vec<String>,
+    /// End after so long, such as 90, 90s, 15m, 1.5h or 1d: exit code 2.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub timeout: Option<Duration>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -161,6 +180,8 @@ pub(super) struct Reach {
     /// Write the run behind a cell into a file, for `replay`; with one design and one program.
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 #[derive(Debug, clap::Args)]
@@ -169,23 +190,84 @@ pub(super) struct Stress {
     #[arg(long, default_value = "link-owned")]
     pub design: String,
     /// Threads; at most four share a world.
-    #[arg(long, default_value = "4", value_parser = threads)]
-    pub threads: std::num::NonZero<usize>,
+    #[arg(long, value_name = "N", default_value = "4", value_parser = whole(1..=256))]
+    pub threads: u64,
     /// How long.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = whole(0..=LONGEST))]
     pub seconds: u64,
     /// Decides worlds and operations; not the order in which threads run.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value = "0", value_parser = whole(0..=u64::MAX))]
     pub seed: u64,
     /// The operations of this scenario, shipped or a file. [default: random operations]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Option<String>,
 }
 
-fn threads(text: &str) -> Result<std::num::NonZero<usize>, String> {
-    match text.parse() {
-        Ok(n @ 1..=256) => Ok(std::num::NonZero::new(n).expect("not 0")),
-        _ => Err("expected 1 to 256".into()),
+/// Most seconds of anything: beyond, clocks may not count.
+const LONGEST: u64 = 1_000_000_000;
+
+/// A parser of whole numbers, decimal or 0x..., in a range.
+pub(super) fn whole(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync {
+    move |text| {
+        digits(text)
+            .filter(|n| range.contains(n))
+            .ok_or_else(|| expected(&range))
+    }
+}
+
+fn expected(range: &RangeInclusive<u64>) -> String {
+    let end = match *range.end() {
+        u64::MAX => "2^64-1".into(),
+        end => end.to_string(),
+    };
+    format!("expected a whole number from {} to {end}", range.start())
+}
+
+/// What consists of digits alone, unlike the standard library's numbers.
+fn digits(text: &str) -> Option<u64> {
+    let (digits, radix) = match text.strip_prefix("0x") {
+        Some(hex) => (hex, 16),
+        None => (text, 10),
+    };
+    let plain = digits.chars().all(|c| c.is_digit(radix));
+    u64::from_str_radix(digits, radix).ok().filter(|_| plain)
+}
+
+/// A number with or without a fraction.
+fn fraction(text: &str) -> Option<f64> {
+    let plain = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    text.parse().ok().filter(|_| plain)
+}
+
+/// A duration as timeout(1) takes it: a number, and s, m, h or d.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86400.0)];
+    let (number, unit) = units
+        .iter()
+        .find_map(|u| Some((text.strip_suffix(u.0)?, u.1)))
+        .unwrap_or((text, 1.0));
+    let seconds = fraction(number).map(|n| n * unit);
+    match seconds.filter(|s| *s > 0.0 && *s <= LONGEST as f64) {
+        Some(seconds) => Ok(Duration::from_secs_f64(seconds)),
+        None => Err("expected a number above 0, with s, m, h or d after it or nothing".into()),
+    }
+}
+
+/// An amount of memory: a number, and K, M, G or T, with or without iB or B after it.
+fn size(text: &str) -> Result<u64, String> {
+    let number = text.strip_suffix('B').unwrap_or(text);
+    let number = number.strip_suffix('i').unwrap_or(number);
+    let units = [("K", 10), ("M", 20), ("G", 30), ("T", 40)];
+    let (number, shift) = units
+        .iter()
+        .find_map(|u| Some((number.strip_suffix(u.0)?, u.1)))
+        .unwrap_or((number, 0));
+    let bytes = fraction(number).map(|n| n * (1u64 << shift) as f64);
+    match bytes.filter(|b| *b >= 1.0 && *b < (1u64 << 60) as f64) {
+        Some(bytes) => Ok(bytes as u64),
+        None => Err("expected bytes, or a number and K, M, G or T, such as 500M".into()),
     }
 }
 
@@ -193,11 +275,68 @@ fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
     let (from, to) = text
         .split_once("..")
         .ok_or("expected A..B, such as 0..1000")?;
-    let number = |n: &str| n.parse::<u64>().map_err(|e| format!("`{n}`: {e}"));
+    let number = |n: &str| whole(0..=u64::MAX)(n).map_err(|e| format!("`{n}`: {e}"));
     let range = number(from)?..number(to)?;
     if range.is_empty() {
         Err("an empty range: expected A..B with A below B".into())
     } else {
         Ok(range)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_digits() {
+        let small = whole(1..=64);
+        assert_eq!(small("64"), Ok(64));
+        assert_eq!(small("0x10"), Ok(16));
+        for wrong in [
+            "", "0", "65", "+5", "-5", " 5", "5.0", "0x", "0x+5", "five", "1e1",
+        ] {
+            let message = small(wrong).unwrap_err();
+            assert_eq!(message, "expected a whole number from 1 to 64", "{wrong}");
+        }
+        assert_eq!(whole(0..=u64::MAX)("18446744073709551615"), Ok(u64::MAX));
+        assert!(whole(0..=u64::MAX)("18446744073709551616").is_err());
+    }
+
+    #[test]
+    fn durations_and_sizes_have_units() {
+        let seconds = |text| duration(text).map(|d| d.as_secs_f64());
+        assert_eq!(seconds("90"), Ok(90.0));
+        assert_eq!(seconds("1.5h"), Ok(5400.0));
+        assert_eq!(seconds(".5s"), Ok(0.5));
+        for wrong in [
+            "",
+            "0",
+            "s",
+            "-1",
+            "nan",
+            "inf",
+            "1e3",
+            "5 m",
+            "1w",
+            "1000000000m",
+        ] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(size("1"), Ok(1));
+        assert_eq!(size("1.5K"), Ok(1536));
+        assert_eq!(size("2GiB"), Ok(2 << 30));
+        assert_eq!(size("64MB"), Ok(64 << 20));
+        for wrong in ["", "0", "M", "-1M", "1X", "1e3", "9999999T", "1 G"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    quickcheck::quickcheck! {
+        fn parsers_never_panic(text: String) -> bool {
+            let number = whole(0..=9)(&text);
+            let _ = (duration(&text), size(&text), seeds(&text));
+            number.is_err() || digits(&text).is_some()
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::atomic::Ordering::Relaxed;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use struct_ops_model::Invariant;
@@ -10,7 +9,8 @@ use struct_ops_model::reach::{Action, Reach};
 
 use super::args::{Check, Format};
 use super::output::{json, print, screen};
-use super::{Exit, Failure, STOP};
+use super::{Exit, Failure, Job};
+use crate::bounds::Bounds;
 use crate::check::Settings;
 use crate::explore::Reductions;
 use crate::reach;
@@ -25,6 +25,7 @@ use crate::{shipped, tracefile};
 
 /// Explores every chosen scenario under every chosen design.
 pub(super) fn check(
+    job: &Job,
     args: &Check,
     format: Format,
     quiet: bool,
@@ -47,10 +48,9 @@ pub(super) fn check(
     if let Some(directory) = &args.save_traces {
         writable(directory)?;
     }
-    let threads = args
-        .threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, |n| n.get());
+    let bounds = job.bounds(args.limits.timeout, args.limits.max_memory);
+    let processors = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    let threads = args.threads.map_or_else(processors, |n| n as usize);
     let settings = Settings {
         threads,
         max_states: args.max_states,
@@ -66,8 +66,10 @@ pub(super) fn check(
         invariants,
         runs: Vec::new(),
         skipped: Vec::new(),
+        stopped: None,
     };
-    explore(&mut results, &settings, !args.design.is_empty(), quiet)?;
+    let by_name = !args.design.is_empty();
+    explore(&mut results, &settings, &bounds, by_name, quiet)?;
     if let Some(directory) = &args.save_traces {
         save(&results, directory)?;
     }
@@ -165,6 +167,7 @@ fn cases(names: &[String]) -> Result<Vec<Case>, Failure> {
 fn explore(
     results: &mut Results,
     settings: &Settings,
+    bounds: &Bounds,
     by_name: bool,
     quiet: bool,
 ) -> Result<(), Failure> {
@@ -185,14 +188,15 @@ fn explore(
     let progress = Progress::new(pairs.len(), quiet);
     let mut runs = Vec::new();
     for (scenario, design) in &pairs {
-        if STOP.load(Relaxed) {
+        results.stopped = bounds.reached();
+        if results.stopped.is_some() {
             break;
         }
         progress.begin(scenario.name(), &design.name);
         let tick = &mut |p: &crate::engine::Progress| progress.tick(p);
         let run = match scenario {
-            Case::Attach(s) => crate::check::check(s, design, settings, &STOP, tick)?,
-            Case::Reach(s) => reach::check(s, design, settings, &STOP, tick)?,
+            Case::Attach(s) => crate::check::check(s, design, settings, bounds, tick)?,
+            Case::Reach(s) => reach::check(s, design, settings, bounds, tick)?,
         };
         progress.end(runs.len() + 1, &run, &results.invariants);
         runs.push(run);

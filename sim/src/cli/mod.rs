@@ -10,11 +10,14 @@ mod show;
 mod stress;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, FromArgMatches};
 use struct_ops_model::{Design, Invariant, Machine};
 
+use crate::bounds::{Bounds, Memory};
 use crate::check::{CheckError, setup_error};
 use crate::report::screen::{Mark, Screen};
 use crate::scenario::{InputError, Scenario, unknown};
@@ -57,8 +60,19 @@ impl From<CheckError> for Failure {
     }
 }
 
-/// Set by Ctrl-C.
-static STOP: AtomicBool = AtomicBool::new(false);
+/// The process: when it began, and the signal that it was sent.
+struct Job {
+    start: Instant,
+    signal: Arc<AtomicUsize>,
+}
+
+impl Job {
+    /// The bounds of what it does.
+    fn bounds(&self, timeout: Option<Duration>, memory: Option<u64>) -> Bounds {
+        let deadline = timeout.map(|t| self.start + t);
+        Bounds::new(self.signal.clone(), deadline, Memory::new(memory))
+    }
+}
 
 /// Reads the arguments and does what they say.
 pub fn main() -> ExitCode {
@@ -89,6 +103,7 @@ fn parse() -> Result<Args, clap::Error> {
 }
 
 fn run(args: Args) -> Exit {
+    let start = Instant::now();
     let colour = match args.color {
         clap::ColorChoice::Auto => anstream::ColorChoice::Auto,
         clap::ColorChoice::Always => anstream::ColorChoice::Always,
@@ -96,13 +111,14 @@ fn run(args: Args) -> Exit {
     };
     colour.write_global();
     logging(args.verbose);
-    let result = interruptible().and_then(|()| match args.verb.unwrap_or_default() {
-        Verb::Check(check) => check::check(&check, args.format, args.quiet, args.verbose > 0),
+    let job = signals().map(|signal| Job { start, signal });
+    let result = job.and_then(|job| match args.verb.unwrap_or_default() {
+        Verb::Check(check) => check::check(&job, &check, args.format, args.quiet, args.verbose > 0),
         Verb::Run(run) => one::run(&run, args.format),
-        Verb::Random(random) => one::random(&random, args.format),
-        Verb::Stress(stress) => stress::stress(&stress, args.format),
+        Verb::Random(random) => one::random(&job, &random, args.format),
+        Verb::Stress(stress) => stress::stress(&job, &stress, args.format),
         Verb::Replay { trace } => one::replay(&trace, args.format),
-        Verb::Reach(reach) => reach::reach(&reach, args.format),
+        Verb::Reach(reach) => reach::reach(&job, &reach, args.format),
         Verb::Cost(cost) => cost::cost(&cost, args.format),
         Verb::List { kind } => show::list(kind.as_deref(), args.format),
         Verb::Explain { name } => show::explain(&name, args.format),
@@ -135,14 +151,32 @@ fn logging(verbose: u8) {
         .init();
 }
 
-/// The first Ctrl-C ends the exploration, the second one the program.
-fn interruptible() -> Result<(), Failure> {
-    ctrlc::set_handler(|| {
-        if STOP.swap(true, Relaxed) {
-            std::process::exit(Exit::Incomplete as i32);
-        }
-    })
-    .map_err(|e| Failure::Outside(format!("no handler for Ctrl-C: {e}")))
+/// The first signal that asks the process to end ends the exploration, the second one the process. Where the number of
+/// the first one will be found.
+fn signals() -> Result<Arc<AtomicUsize>, Failure> {
+    use signal_hook::{consts, flag};
+    let signal = Arc::new(AtomicUsize::new(0));
+    let again = Arc::new(AtomicBool::new(false));
+    let mut signals = vec![consts::SIGINT, consts::SIGTERM];
+    #[cfg(unix)]
+    signals.push(consts::SIGHUP);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    signals.retain(|s| !ignored(&status, *s));
+    for number in signals {
+        // In this order: the second signal finds the flag that the first one has set.
+        flag::register_conditional_shutdown(number, Exit::Incomplete as i32, again.clone())
+            .and_then(|_| flag::register(number, again.clone()))
+            .and_then(|_| flag::register_usize(number, signal.clone(), number as usize))
+            .map_err(|e| Failure::Outside(format!("no handler for signals: {e}")))?;
+    }
+    Ok(signal)
+}
+
+/// Whether the process was started with a signal ignored, as nohup(1) does. `status` is /proc/self/status.
+fn ignored(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// The designs named, or every preset.

@@ -1,12 +1,11 @@
 //! `run`, `random` and `replay`: one sequence of steps at a time.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use struct_ops_model::{Design, Invariant, Machine};
 
 use super::args::{Format, Random, Run};
 use super::output::{json, print, screen};
-use super::{Exit, Failure, STOP};
+use super::{Exit, Failure, Job};
+use crate::bounds::Bounds;
 use crate::random::{self, Finding};
 use crate::report::json::Replay;
 use crate::report::text::plural;
@@ -79,44 +78,56 @@ fn show_reach(replayed: &tracefile::ReachReplayed, format: Format) -> Result<Exi
 ///
 /// Other presets are known to break something: only what `link-owned` breaks, or what a scenario does not
 /// expect, is a difference.
-pub(super) fn random(args: &Random, format: Format) -> Result<Exit, Failure> {
+pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, Failure> {
     // The others attach as mainline does.
     let designs = match args.design.as_slice() {
         [] => Design::attach_paths(),
         names => super::designs(names)?,
     };
-    let mut exit = Exit::Expected;
+    let bounds = job.bounds(args.timeout, None);
+    let mut exits = Vec::new();
     if args.scenario.is_empty() {
         for design in &designs {
             let run = |seed| random::run(seed, design);
-            exit = seeds(args, None, design, &run, format)?.unwrap_or(exit);
+            exits.push(seeds(args, &bounds, None, design, &run, format)?);
         }
-        return Ok(exit);
+        return Ok(worst(&exits));
     }
     for scenario in &super::check::scenarios(&args.scenario)? {
         for design in designs.iter().filter(|d| scenario.runs_under(d)) {
             super::machine(scenario, design)?;
             let run = |seed| random::run_in(seed, &scenario.world, design);
-            exit = seeds(args, Some(scenario), design, &run, format)?.unwrap_or(exit);
+            exits.push(seeds(args, &bounds, Some(scenario), design, &run, format)?);
         }
     }
-    Ok(exit)
+    Ok(worst(&exits))
 }
 
-/// All seeds under one design; an exit code if it is not 0.
+/// A difference is one, whatever was not seen.
+fn worst(exits: &[Exit]) -> Exit {
+    let order = [Exit::Different, Exit::Incomplete];
+    let worst = order.into_iter().find(|e| exits.contains(e));
+    worst.unwrap_or(Exit::Expected)
+}
+
+/// All seeds under one design, until a bound is reached.
 fn seeds(
     args: &Random,
+    bounds: &Bounds,
     scenario: Option<&Scenario>,
     design: &Design,
     run: &dyn Fn(u64) -> Option<Finding>,
     format: Format,
-) -> Result<Option<Exit>, Failure> {
+) -> Result<Exit, Failure> {
     let place = scenario.map_or(String::new(), |s| format!("{} ", s.name));
     let mut known: Vec<Invariant> = Vec::new();
-    let mut exit = None;
+    let (from, mut to, mut reached) = (args.seeds.start, args.seeds.end, None);
+    let mut exit = Exit::Expected;
     for seed in args.seeds.clone() {
-        if STOP.load(Relaxed) {
-            return Ok(Some(Exit::Incomplete));
+        reached = bounds.reached();
+        if reached.is_some() {
+            to = seed;
+            break;
         }
         let Some(finding) = run(seed) else { continue };
         let invariant = finding.violation.invariant;
@@ -128,18 +139,26 @@ fn seeds(
             None => *design != Design::link_owned(),
         };
         if !expected {
-            exit = Some(Exit::Different);
+            exit = Exit::Different;
         }
         found(&finding, scenario, known.is_empty(), format)?;
         known.push(invariant);
     }
-    if known.is_empty() && format == Format::Text {
-        let (from, to) = (args.seeds.start, args.seeds.end);
+    if known.is_empty() && from < to && format == Format::Text {
         print(&format!(
             "{place}under {design}: nothing broken with seeds {from}..{to}\n"
         ))?;
     }
-    Ok(exit)
+    if let Some(bound) = reached.filter(|_| format == Format::Text) {
+        print(&format!(
+            "incomplete: {place}under {design}: {} before seed {to}\n",
+            bound.reason()
+        ))?;
+    }
+    Ok(match reached {
+        Some(_) if exit == Exit::Expected => Exit::Incomplete,
+        _ => exit,
+    })
 }
 
 fn found(

@@ -1,27 +1,23 @@
 //! `reach`: the table of who can know its scheduler, or the run behind one cell.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use struct_ops_model::reach::Kind;
 
 use super::args::{Format, Reach};
 use super::output::{json, print, screen};
-use super::{Exit, Failure, STOP};
-use crate::reach::{Cell, cells, programs};
+use super::{Exit, Failure, Job};
+use crate::reach::{Cell, Verdict, cells, programs};
 use crate::report::reach as report;
 use crate::report::text::{count, plural};
 use crate::scenario::{InputError, unknown_program};
 use crate::tracefile::{self, Subject};
 
 /// Explores every chosen cell.
-pub(super) fn reach(args: &Reach, format: Format) -> Result<Exit, Failure> {
+pub(super) fn reach(job: &Job, args: &Reach, format: Format) -> Result<Exit, Failure> {
     let designs = super::designs(&args.design)?;
     let kinds = kinds(&args.program)?;
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let cells = match cells(&designs, &kinds, args.shared, threads, &STOP) {
-        Err(_) if STOP.load(Relaxed) => return Ok(Exit::Incomplete),
-        cells => cells.map_err(Failure::Bug)?,
-    };
+    let bounds = job.bounds(args.limits.timeout, args.limits.max_memory);
+    let cells = cells(&designs, &kinds, args.shared, threads, &bounds).map_err(Failure::Bug)?;
     if let Some(file) = &args.save {
         let [cell] = cells.as_slice() else {
             let message = format!(
@@ -42,7 +38,11 @@ pub(super) fn reach(args: &Reach, format: Format) -> Result<Exit, Failure> {
             }
         }
     }
-    Ok(Exit::Expected)
+    let incomplete = |c: &Cell| matches!(c.verdict, Verdict::Incomplete(_));
+    Ok(match cells.iter().any(incomplete) {
+        true => Exit::Incomplete,
+        false => Exit::Expected,
+    })
 }
 
 fn kinds(names: &[String]) -> Result<Vec<Kind>, Failure> {

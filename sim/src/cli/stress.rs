@@ -1,13 +1,12 @@
 //! `stress`: real threads, and what the model says to what they did.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use struct_ops_model::{Design, Invariant, Machine};
 
 use super::args::{Format, Stress};
 use super::output::{json, print};
-use super::{Exit, Failure, STOP};
+use super::{Exit, Failure, Job};
 use crate::live::round::RoundError;
 use crate::live::side;
 use crate::live::stress::{Broken, Example, Options, Outcome, stress as run};
@@ -21,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ROWS: usize = 40;
 
 /// Runs rounds, prints what came of them.
-pub(super) fn stress(args: &Stress, format: Format) -> Result<Exit, Failure> {
+pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, Failure> {
     let design =
         Design::parse(&args.design).map_err(|e| InputError::whole("--design", e.to_string()))?;
     let scenario = args.scenario.as_deref().map(shipped::find).transpose()?;
@@ -32,9 +31,10 @@ pub(super) fn stress(args: &Stress, format: Format) -> Result<Exit, Failure> {
             return Err(InputError::whole(&scenario.file, message).into());
         }
     }
+    let bounds = job.bounds(None, None);
     let options = Options {
         design,
-        threads: args.threads.get(),
+        threads: args.threads as usize,
         time: Duration::from_secs(args.seconds),
         seed: args.seed,
         scenario: scenario.as_ref(),
@@ -48,10 +48,11 @@ pub(super) fn stress(args: &Stress, format: Format) -> Result<Exit, Failure> {
         );
         std::process::exit(Exit::Bug as i32);
     };
-    let outcome = run(&options, &|| STOP.load(Relaxed), &hung).map_err(|error| match error {
-        RoundError::Unavailable(why) => Failure::Outside(why.to_string()),
-        other => Failure::Bug(other.to_string()),
-    })?;
+    let outcome =
+        run(&options, &|| bounds.reached().is_some(), &hung).map_err(|error| match error {
+            RoundError::Unavailable(why) => Failure::Outside(why.to_string()),
+            other => Failure::Bug(other.to_string()),
+        })?;
     let unexpected = unexpected(&options, &outcome);
     match format {
         Format::Text => print(&text(&options, &outcome, &unexpected))?,
@@ -59,7 +60,7 @@ pub(super) fn stress(args: &Stress, format: Format) -> Result<Exit, Failure> {
     }
     Ok(if outcome.rejected > 0 || !unexpected.is_empty() {
         Exit::Different
-    } else if STOP.load(Relaxed) || outcome.accepted == 0 {
+    } else if bounds.reached().is_some() || outcome.accepted == 0 {
         Exit::Incomplete
     } else {
         Exit::Expected

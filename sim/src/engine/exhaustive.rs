@@ -15,12 +15,13 @@ use std::ops::BitXor;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{
-    Barrier, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Barrier, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    mpsc,
 };
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
-use tracing::{debug, debug_span, trace};
+use tracing::{debug, debug_span, trace, warn};
 
 use super::frontier::{BLOCK, Packed};
 use super::system::{StepReport, System, Violation};
@@ -29,6 +30,7 @@ use super::visited::{
     Exact, Fingerprint, Fingerprints, NO_PARENT, SHARDS, Store, Visited, Xxh3, fingerprint,
     shard_of,
 };
+use crate::bounds::{Bound, Bounds, Memory, Scarce, UNBOUNDED};
 
 /// States and blocks of a round. More hide the barriers, fewer keep the candidates in the cache.
 const ROUND: usize = 8 * 1024;
@@ -40,18 +42,23 @@ const BATCH: usize = 64;
 /// Fingerprints remembered by each thread; they fit in the second-level cache.
 const RECENT: usize = 16 * 1024;
 const PROGRESS: Duration = Duration::from_millis(200);
+/// How often memory is looked at; between that it is asked for when a large table grows.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Most threads that find something to do: a round has no more blocks.
+pub const MAX_THREADS: usize = ROUND_BLOCKS;
 
 /// How to explore.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
-    /// Worker threads.
+    /// Worker threads, of which [`MAX_THREADS`] are of use. Fewer work where the system does not give so many.
     pub threads: usize,
     /// Stop after the round that reaches this number of states.
     pub max_states: Option<u64>,
     /// Store full states, not fingerprints.
     pub exact: bool,
-    /// Set by somebody else to stop after the current round.
-    pub stop: Option<&'a AtomicBool>,
+    /// What ends the search after the current round.
+    pub bounds: &'a Bounds,
 }
 
 impl Default for Options<'_> {
@@ -60,20 +67,9 @@ impl Default for Options<'_> {
             threads: 1,
             max_states: None,
             exact: false,
-            stop: None,
+            bounds: &UNBOUNDED,
         }
     }
-}
-
-/// Why not every state was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Incomplete {
-    /// `max_states` was reached.
-    MaxStates,
-    /// The stop flag was set.
-    Stopped,
-    /// Steps hit a bound of the model; everything within the bound was explored.
-    Overflow,
 }
 
 /// A distinct violation and a shortest way to it.
@@ -113,7 +109,7 @@ pub struct Outcome<A> {
     /// In the order of their first appearance.
     pub violations: Vec<Found<A>>,
     /// Why not every state was seen, if so.
-    pub incomplete: Option<Incomplete>,
+    pub incomplete: Option<Bound>,
 }
 
 /// What is known while exploring.
@@ -301,7 +297,7 @@ struct Round {
 struct Course {
     sightings: Vec<Sighting>,
     depth: u32,
-    incomplete: Option<Incomplete>,
+    incomplete: Option<Bound>,
 }
 
 impl<'a, S: System, V: Visited> Search<'a, S, V> {
@@ -326,27 +322,47 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
         progress: &mut dyn FnMut(&Progress),
     ) -> Outcome<S::Action> {
         let start = Instant::now();
-        let threads = options.threads.max(1);
+        let memory = &options.bounds.memory;
+        let threads = match options.threads.clamp(1, MAX_THREADS) {
+            1 => 1,
+            asked => memory.threads(asked),
+        };
         let _span = debug_span!("exhaustive", threads, exact = options.exact).entered();
-        let barrier = Barrier::new(threads);
+        let barrier = OnceLock::<Barrier>::new();
         let done = AtomicBool::new(false);
         let mut tally = Tally::default();
         let mut course = Course::default();
         thread::scope(|scope| {
-            let help = || {
+            let (arrived, arrivals) = mpsc::channel();
+            let (this, barrier, done) = (&self, &barrier, &done);
+            let help = move |arrived: mpsc::Sender<()>| {
                 let mut worker = Worker::default();
+                // Only who has come so far is waited for: a thread may die before it gets here.
+                arrived.send(()).expect("arrivals are counted");
+                drop(arrived);
+                let barrier = barrier.wait();
                 loop {
                     barrier.wait();
                     if done.load(Relaxed) {
                         return worker.tally;
                     }
-                    self.guarded(|| self.expand::<F>(&mut worker));
+                    this.guarded(|| this.expand::<F>(&mut worker));
                     barrier.wait();
-                    self.guarded(|| self.insert());
+                    this.guarded(|| this.insert(memory));
                     barrier.wait();
                 }
             };
-            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(help)).collect();
+            let helpers: Vec<_> = (1..threads)
+                .map_while(|_| {
+                    let arrived = arrived.clone();
+                    let spawned = thread::Builder::new().spawn_scoped(scope, move || help(arrived));
+                    spawned
+                        .inspect_err(|why| warn!(%why, "fewer threads than asked for"))
+                        .ok()
+                })
+                .collect();
+            drop(arrived);
+            let barrier = barrier.get_or_init(|| Barrier::new(1 + arrivals.iter().count()));
             let mut worker = Worker::default();
             // A panic outside of the phases must not leave the helpers at the barrier either.
             self.guarded(|| {
@@ -360,7 +376,7 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
                     together();
                     self.guarded(|| self.expand::<F>(&mut worker));
                     together();
-                    self.guarded(|| self.insert());
+                    self.guarded(|| self.insert(memory));
                     together();
                 });
             });
@@ -368,11 +384,10 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
             barrier.wait();
             tally.add(&worker.tally);
             for helper in helpers {
-                tally.add(
-                    &helper
-                        .join()
-                        .unwrap_or_else(|payload| resume_unwind(payload)),
-                );
+                // All that a helper does is guarded: one that panicked has never begun.
+                if let Ok(helped) = helper.join() {
+                    tally.add(&helped);
+                }
             }
         });
         if let Some(payload) = lock(&self.panic).take() {
@@ -387,7 +402,10 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
         encode(self.system, &self.system.initial(), false, &mut bytes);
         let fingerprint = fingerprint::<F>(&bytes);
         let mut shard = write(&self.shards[shard_of(fingerprint)]);
-        let id = shard.visited.insert(fingerprint, &bytes, NO_PARENT);
+        let endless = Memory::endless();
+        let id = shard
+            .visited
+            .insert(fingerprint, &bytes, NO_PARENT, &endless);
         let id = id.expect("nothing is stored before the initial state");
         shard.next.push(Packed::default());
         shard.next[0].push(id, &bytes);
@@ -404,7 +422,8 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
         progress: &mut dyn FnMut(&Progress),
         mut run_round: impl FnMut(usize),
     ) {
-        let mut reported = start;
+        let memory = &options.bounds.memory;
+        let (mut reported, mut looked) = (start, None);
         let mut states = 1;
         for depth in 0.. {
             let mut waiting = self.waiting.swap(0, Relaxed);
@@ -421,10 +440,12 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
                 let room = options
                     .max_states
                     .map_or(u64::MAX, |max| max.saturating_sub(states));
-                if options.stop.is_some_and(|stop| stop.load(Relaxed)) {
-                    course.incomplete = Some(Incomplete::Stopped);
-                } else if room == 0 {
-                    course.incomplete = Some(Incomplete::MaxStates);
+                course.incomplete = options.bounds.reached();
+                if course.incomplete.is_none() {
+                    course.incomplete = match (room, self.scarce(memory, &mut looked)) {
+                        (0, _) => Some(Bound::MaxStates),
+                        (_, scarce) => scarce.map(Bound::MaxMemory),
+                    };
                 }
                 if course.incomplete.is_some() {
                     lock(&self.spare).extend(level);
@@ -456,6 +477,16 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
                 }
             }
         }
+    }
+
+    /// What leaves no memory for another round.
+    fn scarce(&self, memory: &Memory, looked: &mut Option<Instant>) -> Option<Scarce> {
+        let full = self.shards.iter().find_map(|s| read(s).visited.full());
+        if full.is_some() || looked.is_some_and(|last| last.elapsed() < LOOK) {
+            return full;
+        }
+        *looked = Some(Instant::now());
+        memory.scarce()
     }
 
     /// Moves the next blocks of the level into the round; the number of their states.
@@ -513,7 +544,7 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
     }
 
     /// Second phase: insert the candidates, shard by shard, in the order of the blocks.
-    fn insert(&self) {
+    fn insert(&self, memory: &Memory) {
         let blocks = read(&self.round).blocks.len();
         let expansions: Vec<_> = self.expansions[..blocks].iter().map(read).collect();
         loop {
@@ -532,7 +563,7 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
                         fingerprint,
                         parent,
                     } = candidate;
-                    let Some(id) = visited.insert(fingerprint, bytes, parent) else {
+                    let Some(id) = visited.insert(fingerprint, bytes, parent, memory) else {
                         continue;
                     };
                     if is_fatal(bytes) {
@@ -623,7 +654,7 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
             violations,
             incomplete: course
                 .incomplete
-                .or(tally.overflow.then_some(Incomplete::Overflow)),
+                .or(tally.overflow.then_some(Bound::ModelTable)),
         }
     }
 }

@@ -15,7 +15,7 @@ mod tests;
 mod trace;
 mod visited;
 
-pub use exhaustive::{Found, Incomplete, Options, Outcome, Progress, explore, explore_with};
+pub use exhaustive::{Found, MAX_THREADS, Options, Outcome, Progress, explore, explore_with};
 pub use system::{StepReport, System, Violation, Violations};
 pub use trace::{End, TraceError};
 pub use visited::{Fingerprint, Xxh3};

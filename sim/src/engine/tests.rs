@@ -2,9 +2,12 @@
 //! lines that stores everything.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use super::*;
+use crate::bounds::{Bound, Bounds, Memory, Scarce};
 
 /// Counters that only grow. Counting what is reachable is arithmetic, and the counters are
 /// interchangeable, so symmetry must make multisets of them.
@@ -293,7 +296,7 @@ fn agrees_with_a_search_of_a_few_lines() {
         .map(|f| (f.violation, f.depth))
         .collect();
     assert_eq!(found, depths);
-    assert_eq!(outcome.incomplete, Some(Incomplete::Overflow));
+    assert_eq!(outcome.incomplete, Some(Bound::ModelTable));
     check_traces(&graph, &outcome);
 }
 
@@ -382,7 +385,7 @@ fn bounds_stop_the_search_and_say_so() {
             ..Options::default()
         },
     );
-    assert_eq!(bounded.incomplete, Some(Incomplete::MaxStates));
+    assert_eq!(bounded.incomplete, Some(Bound::MaxStates));
     assert!(
         (50_000..60_000).contains(&bounded.states),
         "{}",
@@ -401,22 +404,23 @@ fn bounds_stop_the_search_and_say_so() {
     );
     assert_eq!(fits.incomplete, all.incomplete);
 
-    let stop = AtomicBool::new(true);
+    let signal = Arc::new(AtomicUsize::new(15));
+    let bounds = Bounds::new(signal.clone(), None, Memory::endless());
     let stopped = run(
         &counters,
         Options {
-            stop: Some(&stop),
+            bounds: &bounds,
             ..Options::default()
         },
     );
     assert_eq!(
         (stopped.incomplete, stopped.states),
-        (Some(Incomplete::Stopped), 1)
+        (Some(Bound::Signal(15)), 1)
     );
-    let stop = AtomicBool::new(false);
+    signal.store(0, Ordering::Relaxed);
     let options = Options {
         threads: 2,
-        stop: Some(&stop),
+        bounds: &bounds,
         ..Options::default()
     };
     let counters = Counters {
@@ -427,9 +431,53 @@ fn bounds_stop_the_search_and_say_so() {
     let stopped = explore(&counters, &options, &mut |progress| {
         calls += 1;
         assert!(progress.states > 0 && progress.depth > 0);
-        stop.store(true, Ordering::Relaxed);
+        signal.store(2, Ordering::Relaxed);
     });
-    assert_eq!((stopped.incomplete, calls), (Some(Incomplete::Stopped), 1));
+    assert_eq!((stopped.incomplete, calls), (Some(Bound::Signal(2)), 1));
+
+    let over = Bounds::new(signal.clone(), Some(Instant::now()), Memory::endless());
+    signal.store(0, Ordering::Relaxed);
+    let options = Options {
+        bounds: &over,
+        ..Options::default()
+    };
+    assert_eq!(run(&counters, options).incomplete, Some(Bound::Timeout));
+}
+
+/// What was found is kept, and told, when memory runs short; at any number of threads.
+#[test]
+fn memory_that_runs_short_stops_the_search() {
+    let counters = Counters {
+        limit: 60,
+        symmetric: false,
+    };
+    for (exact, threads) in [(false, 1), (false, 3), (true, 1)] {
+        let bounds = Bounds::new(Arc::default(), None, Memory::new(Some(1)));
+        let bounded = run(
+            &counters,
+            Options {
+                threads,
+                exact,
+                bounds: &bounds,
+                ..Options::default()
+            },
+        );
+        let scarce = Some(Bound::MaxMemory(Scarce::Given));
+        assert_eq!(bounded.incomplete, scarce);
+        check_traces(&counters, &bounded);
+    }
+}
+
+/// More threads than find something to do are as good as those that do.
+#[test]
+fn any_number_of_threads_will_do() {
+    let graph = Graph { states: 5_000 };
+    let one = run(&graph, Options::default());
+    let many = Options {
+        threads: usize::MAX,
+        ..Options::default()
+    };
+    assert_eq!(run(&graph, many).states, one.states);
 }
 
 /// Panics in the middle of the search.

@@ -1,7 +1,9 @@
 //! The states seen so far, and from which one each was first reached. Split into shards, each
 //! owned by one thread while it grows. Not the frontier: a state cannot be read back from here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, TryReserveError};
+
+use crate::bounds::{Memory, Scarce};
 
 /// Shards are picked by the high bits of the fingerprint, and their number does not depend on
 /// the number of threads: the order of insertions, and so every count, is the same for any.
@@ -51,8 +53,17 @@ pub trait Visited: Default + Send + Sync {
 
     fn find(&self, fingerprint: u64, bytes: &[u8]) -> Option<u64>;
 
-    /// Adds a state; its new id, or nothing if it was there.
-    fn insert(&mut self, fingerprint: u64, bytes: &[u8], parent: u64) -> Option<u64>;
+    /// Adds a state; its new id, or nothing if it was there, or if there is no room to grow in `memory`.
+    fn insert(
+        &mut self,
+        fingerprint: u64,
+        bytes: &[u8],
+        parent: u64,
+        memory: &Memory,
+    ) -> Option<u64>;
+
+    /// Why nothing can be added any more, if so.
+    fn full(&self) -> Option<Scarce>;
 
     /// The parent of a stored state.
     fn parent(&self, id: u64) -> u64;
@@ -98,17 +109,18 @@ pub struct Fingerprints {
     keys: Vec<Line>,
     parents: Vec<[u64; LINE]>,
     len: usize,
+    full: Option<Scarce>,
 }
 
 impl Fingerprints {
     /// `lines` is even.
-    fn with_lines(lines: usize) -> Self {
-        let (keys, parents) = (vec![Line::default(); lines], vec![[NO_PARENT; LINE]; lines]);
-        Fingerprints {
-            keys,
-            parents,
+    fn with_lines(lines: usize) -> Result<Self, TryReserveError> {
+        Ok(Fingerprints {
+            keys: filled(Line::default(), lines)?,
+            parents: filled([NO_PARENT; LINE], lines)?,
             len: 0,
-        }
+            full: None,
+        })
     }
 
     #[inline]
@@ -143,9 +155,10 @@ impl Fingerprints {
         self.probe(fingerprint, |line| line.has(fingerprint))
     }
 
-    fn grow(&mut self) {
+    fn grow(&mut self, memory: &Memory) -> Result<(), Scarce> {
         let lines = (self.keys.len() * 6).div_ceil(5).next_multiple_of(2);
-        let mut grown = Self::with_lines(lines);
+        let _room = memory.room(lines * size_of::<(Line, [u64; LINE])>())?;
+        let mut grown = Self::with_lines(lines).map_err(|_| Scarce::Allocation)?;
         for (keys, parents) in self.keys.iter().zip(&self.parents) {
             for (&key, &parent) in keys.0.iter().zip(parents).take_while(|&(&key, _)| key != 0) {
                 // No key is there twice: the first line with room will do.
@@ -154,6 +167,7 @@ impl Fingerprints {
             }
         }
         *self = grown;
+        Ok(())
     }
 
     fn put(&mut self, line: usize, key: u64, parent: u64) {
@@ -167,7 +181,7 @@ impl Fingerprints {
 
 impl Default for Fingerprints {
     fn default() -> Self {
-        Self::with_lines(2)
+        Self::with_lines(2).expect("two cache lines")
     }
 }
 
@@ -185,13 +199,20 @@ impl Visited for Fingerprints {
         self.line(fingerprint).ok().map(|_| fingerprint)
     }
 
-    fn insert(&mut self, fingerprint: u64, _: &[u8], parent: u64) -> Option<u64> {
+    fn insert(&mut self, fingerprint: u64, _: &[u8], parent: u64, memory: &Memory) -> Option<u64> {
         let line = self.line(fingerprint).err()?;
+        if self.full.is_some() {
+            return None;
+        }
         self.put(line, fingerprint, parent);
         if self.len * 25 > self.keys.len() * LINE * 21 {
-            self.grow();
+            self.full = self.grow(memory).err();
         }
         Some(fingerprint)
+    }
+
+    fn full(&self) -> Option<Scarce> {
+        self.full
     }
 
     fn parent(&self, id: u64) -> u64 {
@@ -212,12 +233,35 @@ impl Visited for Fingerprints {
     }
 }
 
+/// A vector that may not be had.
+fn filled<T: Copy>(value: T, len: usize) -> Result<Vec<T>, TryReserveError> {
+    let mut vector = Vec::new();
+    vector.try_reserve_exact(len)?;
+    vector.resize(len, value);
+    Ok(vector)
+}
+
 /// States in full, so that a weak hash cannot lose one. Slow and large: the judge of the other.
 #[derive(Default)]
 pub struct Exact {
     ids: HashMap<Box<[u8]>, u64>,
     parents: Vec<u64>,
     bytes: usize,
+    full: Option<Scarce>,
+}
+
+impl Exact {
+    /// Room for one more state.
+    fn grow(&mut self, memory: &Memory) -> Result<(), Scarce> {
+        let full = |_| Scarce::Allocation;
+        if self.ids.len() == self.ids.capacity() {
+            // One control byte per slot, and twice as many slots.
+            let slot = size_of::<(Box<[u8]>, u64)>() + 1;
+            let _room = memory.room(3 * slot * self.ids.capacity())?;
+            self.ids.try_reserve(1).map_err(full)?;
+        }
+        self.parents.try_reserve(1).map_err(full)
+    }
 }
 
 impl Visited for Exact {
@@ -231,8 +275,18 @@ impl Visited for Exact {
         self.ids.get(bytes).copied()
     }
 
-    fn insert(&mut self, fingerprint: u64, bytes: &[u8], parent: u64) -> Option<u64> {
-        if self.ids.contains_key(bytes) {
+    fn insert(
+        &mut self,
+        fingerprint: u64,
+        bytes: &[u8],
+        parent: u64,
+        memory: &Memory,
+    ) -> Option<u64> {
+        if self.ids.contains_key(bytes) || self.full.is_some() {
+            return None;
+        }
+        self.full = self.grow(memory).err();
+        if self.full.is_some() {
             return None;
         }
         self.parents.push(parent);
@@ -246,6 +300,10 @@ impl Visited for Exact {
     fn parent(&self, id: u64) -> u64 {
         let index = (id << SHARD_BITS) >> SHARD_BITS;
         self.parents[index as usize - 1]
+    }
+
+    fn full(&self) -> Option<Scarce> {
+        self.full
     }
 
     fn len(&self) -> usize {

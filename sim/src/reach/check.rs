@@ -1,11 +1,10 @@
 //! One scenario of `kind = "reach"` under one design, explored; its outcome becomes a [`Run`].
 
-use std::sync::atomic::AtomicBool;
-
 use struct_ops_model::Design;
 use struct_ops_model::reach::Reach;
 
 use super::explored::{Event, Explored, explore};
+use crate::bounds::Bounds;
 use crate::check::{CheckError, Settings};
 use crate::engine::Progress;
 use crate::scenario::ReachScenario;
@@ -19,7 +18,7 @@ pub fn check(
     scenario: &ReachScenario,
     design: &Design,
     settings: &Settings,
-    stop: &AtomicBool,
+    bounds: &Bounds,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Run, CheckError> {
     let reach = Reach::new(scenario.world(design), design.clone());
@@ -28,7 +27,7 @@ pub fn check(
         &explored,
         settings.threads,
         settings.max_states,
-        stop,
+        bounds,
         progress,
     )
     .map_err(|e| CheckError::Internal(format!("{}, {design}: {e}", scenario.name)))?;

@@ -1,10 +1,9 @@
 //! The machine as a system that an engine can walk, what was found on the way, and a trace carried out again.
 
-use std::sync::atomic::AtomicBool;
-
 use struct_ops_model::Invariant;
 use struct_ops_model::reach::{Action, Found, Label, Reach, Report, State};
 
+use crate::bounds::Bounds;
 use crate::engine::{self, Options, Progress, StepReport, System, Violation, Violations};
 use crate::report::describe::changes;
 use crate::report::reach::describe;
@@ -128,13 +127,13 @@ pub fn explore(
     explored: &Explored,
     threads: usize,
     max_states: Option<u64>,
-    stop: &AtomicBool,
+    bounds: &Bounds,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Outcome, String> {
     let options = Options {
         threads,
         max_states,
-        stop: Some(stop),
+        bounds,
         ..Options::default()
     };
     let mut explored = engine::explore(explored, &options, progress);

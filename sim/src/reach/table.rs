@@ -2,8 +2,8 @@
 //!
 //! No verdict is written down anywhere: each follows from what programs found in the explored universes.
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
 
 use struct_ops_model::reach::context::{CONTEXTS, Kind, Way};
 use struct_ops_model::reach::{Action, Found, Reach};
@@ -11,6 +11,7 @@ use struct_ops_model::{Design, Invariant};
 
 use super::explored::{Event, Explored, Outcome, explore};
 use super::universe::{Help, universe};
+use crate::bounds::{Bound, Bounds};
 
 /// What can be said of a kind of program under a design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Verdict {
     None,
     /// The least help that makes it find its own scheduler at times lets it find another or a dead one.
     Wrong,
+    /// A bound was reached before this could be told.
+    Incomplete(Bound),
 }
 
 impl Verdict {
@@ -33,6 +36,7 @@ impl Verdict {
             Verdict::WithHelp => "with-help",
             Verdict::None => "none",
             Verdict::Wrong => "wrong",
+            Verdict::Incomplete(_) => "incomplete",
         }
     }
 }
@@ -84,8 +88,8 @@ fn first(outcome: &Outcome, is: impl Fn(&Event) -> bool) -> Option<(Event, Vec<A
 /// Judges a design and a kind of program.
 ///
 /// # Errors
-/// A bug of ours, or Ctrl-C.
-pub fn cell(design: &Design, kind: Kind, shared: bool, stop: &AtomicBool) -> Result<Cell, String> {
+/// A bug of ours.
+pub fn cell(design: &Design, kind: Kind, shared: bool, bounds: &Bounds) -> Result<Cell, String> {
     let mut states = 0;
     let mut make = |help, verdict, found: Option<(Event, Vec<Action>)>, more| {
         states += more;
@@ -105,10 +109,7 @@ pub fn cell(design: &Design, kind: Kind, shared: bool, stop: &AtomicBool) -> Res
     for help in Help::of(design, kind) {
         let world = universe(design, kind, help, shared);
         let explored = Explored::new(Reach::new(world, design.clone()), true);
-        let outcome = explore(&explored, 1, None, stop, &mut |_| ())?;
-        if outcome.explored.incomplete.is_some() {
-            return Err("interrupted".into());
-        }
+        let outcome = explore(&explored, 1, None, bounds, &mut |_| ())?;
         let own = |sched| first(&outcome, |e| *e == Event::Found(Found::Own(sched)));
         let lost = first(&outcome, |e| {
             matches!(e, Event::Found(Found::Nothing(_) | Found::Refused(_)))
@@ -123,6 +124,11 @@ pub fn cell(design: &Design, kind: Kind, shared: bool, stop: &AtomicBool) -> Res
                     Some(wrong),
                     outcome.explored.states,
                 ));
+            }
+            _ if outcome.explored.incomplete.is_some() => {
+                let bound = outcome.explored.incomplete.map(Verdict::Incomplete);
+                let verdict = bound.unwrap_or(Verdict::None);
+                return Ok(make(help, verdict, None, outcome.explored.states));
             }
             Some(wrong) => {
                 stray = Some(make(
@@ -153,13 +159,13 @@ pub fn cell(design: &Design, kind: Kind, shared: bool, stop: &AtomicBool) -> Res
 /// attach path alone look schedulers up in the same way: they share an exploration.
 ///
 /// # Errors
-/// A bug of ours, or Ctrl-C.
+/// A bug of ours.
 pub fn cells(
     designs: &[Design],
     kinds: &[Kind],
     shared: bool,
     threads: usize,
-    stop: &AtomicBool,
+    bounds: &Bounds,
 ) -> Result<Vec<Cell>, String> {
     let same =
         |a: &Design, b: &Design| (a.identity, a.lookup, a.twin) == (b.identity, b.lookup, b.twin);
@@ -179,21 +185,23 @@ pub fn cells(
     let work = || {
         let mut done = Vec::new();
         while let Some((design, kind)) = jobs.get(next.fetch_add(1, Relaxed)) {
-            done.push(cell(&designs[*design], *kind, shared, stop)?);
+            done.push(cell(&designs[*design], *kind, shared, bounds)?);
         }
         Ok(done)
     };
-    let explored: Vec<Cell> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
-        let join = |w: std::thread::ScopedJoinHandle<'_, Result<Vec<Cell>, String>>| {
-            w.join()
-                .unwrap_or_else(|_| Err("a thread of the table panicked".into()))
-        };
-        workers.into_iter().map(join).collect::<Result<Vec<_>, _>>()
-    })?
-    .into_iter()
-    .flatten()
-    .collect();
+    let explored = thread::scope(|scope| {
+        // As many threads as the system gives.
+        let helpers = (1..threads).map_while(|_| {
+            let spawned = thread::Builder::new().spawn_scoped(scope, work);
+            spawned.ok()
+        });
+        let helpers: Vec<_> = helpers.collect();
+        let mut explored = vec![work()];
+        // One that panics leaves out the cell that it was at.
+        explored.extend(helpers.into_iter().filter_map(|h| h.join().ok()));
+        explored.into_iter().collect::<Result<Vec<_>, String>>()
+    })?;
+    let explored: Vec<Cell> = explored.into_iter().flatten().collect();
     let mut cells = Vec::new();
     for design in designs {
         for kind in kinds {

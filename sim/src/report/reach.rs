@@ -18,6 +18,7 @@ pub fn word(cell: &Cell) -> &'static str {
         Verdict::WithHelp => cell.help.word(),
         Verdict::None => "none",
         Verdict::Wrong => "WRONG",
+        Verdict::Incomplete(_) => "?",
     }
 }
 
@@ -154,6 +155,13 @@ pub fn legend(screen: &Screen, cells: &[Cell]) -> String {
             "the least help that makes it so lets it find another scheduler, or one that is gone",
         );
     }
+    let bounds = cells.iter().filter_map(|c| match c.verdict {
+        Verdict::Incomplete(bound) => Some(bound),
+        _ => None,
+    });
+    if let Some(bound) = bounds.max_by_key(|b| b.ends_the_job()) {
+        say("?", &format!("not everything was seen: {}", bound.reason()));
+    }
     out
 }
 
@@ -191,6 +199,7 @@ pub fn run(screen: &Screen, cell: &Cell, trace: &Trace) -> String {
     out.push('\n');
     let end = match (cell.verdict, cell.end) {
         (Verdict::Own | Verdict::WithHelp, _) => "It finds its own scheduler, and in every other run that was explored it finds its own or nothing that it could miss.".into(),
+        (Verdict::Incomplete(bound), _) => format!("Not everything was seen: {}.", bound.reason()),
         (_, Some(Event::Broken(invariant, _))) => format!("This breaks {}: {}", invariant.id(), invariant.sentence()),
         (_, Some(Event::Found(Found::Refused(_)))) => match trace.last().map(|s| s.label) {
             Some(Label::Load) => "The verifier refuses the program, so it never asks.".into(),

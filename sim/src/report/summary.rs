@@ -219,20 +219,22 @@ fn bounds(screen: &Screen, results: &Results) -> String {
     for run in &results.runs {
         if let Some(bound) = run.bound {
             let text = format!(
-                "incomplete: {} under {}: {} after {} states",
+                "incomplete: {} under {}: {} after {}",
                 run.scenario,
                 run.design,
                 bound.reason(),
-                count(run.states)
+                plural(run.states as usize, "state")
             );
             out += &screen.paragraph(&text, 0);
         }
     }
     if !results.skipped.is_empty() {
+        let why = results.stopped.map(|bound| format!(": {}", bound.reason()));
         let _ = writeln!(
             out,
-            "incomplete: {} not explored at all",
-            plural(results.skipped.len(), "run")
+            "incomplete: {} not explored at all{}",
+            plural(results.skipped.len(), "run"),
+            why.unwrap_or_default()
         );
     }
     out
