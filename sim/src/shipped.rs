@@ -1,10 +1,12 @@
-//! Finds scenario files: those inside the binary by name, others by path.
+//! Finds scenario files: those inside the binary by name, others by path, and `-` for standard input.
 
+use std::io::Read;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use include_dir::{Dir, include_dir};
 
-use crate::scenario::{Case, InputError, Scenario, close};
+use crate::scenario::{Case, InputError, STDIN, Scenario, close};
 
 static SCENARIOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/scenarios");
 
@@ -46,7 +48,7 @@ fn parse(name: &str, text: &str) -> Result<Case, InputError> {
     Ok(case)
 }
 
-/// A scenario about the attach path, by the name of a shipped one or by the path of a file.
+/// A scenario about the attach path, by the name of a shipped one or by the path of a file; `-` for standard input.
 ///
 /// # Errors
 /// The mistake in the file, that there is none, or that it is of the other kind.
@@ -61,13 +63,16 @@ pub fn find(what: &str) -> Result<Scenario, InputError> {
     }
 }
 
-/// A scenario of either kind, by the name of a shipped one or by the path of a file.
+/// A scenario of either kind, by the name of a shipped one or by the path of a file; `-` for standard input.
 ///
 /// # Errors
 /// The mistake in the file, or that there is none.
 pub fn find_case(what: &str) -> Result<Case, InputError> {
     if let Some((name, text)) = files().into_iter().find(|f| f.0 == what) {
         return parse(name, text);
+    }
+    if what == "-" {
+        return Case::parse("stdin", STDIN, &read(what)?);
     }
     let path = Path::new(what);
     if !path.exists() && !what.contains('/') && path.extension().is_none() {
@@ -84,13 +89,33 @@ pub fn find_case(what: &str) -> Result<Case, InputError> {
     Case::parse(&name, what, &text)
 }
 
-/// Reads a text file that a user named.
+/// What messages call a file that a user named.
+pub fn shown(path: &str) -> &str {
+    if path == "-" { STDIN } else { path }
+}
+
+/// Standard input, which can be read only once; whoever names it twice gets the same.
+fn stdin() -> std::io::Result<Vec<u8>> {
+    static TEXT: OnceLock<Vec<u8>> = OnceLock::new();
+    if let Some(text) = TEXT.get() {
+        return Ok(text.clone());
+    }
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text)?;
+    Ok(TEXT.get_or_init(|| text).clone())
+}
+
+/// Reads a text file that a user named, or standard input.
 ///
 /// # Errors
 /// What the system says.
 pub fn read(path: &str) -> Result<String, InputError> {
-    let bytes =
-        std::fs::read(path).map_err(|e| InputError::whole(path, format!("cannot be read: {e}")))?;
+    let bytes = match path {
+        "-" => stdin(),
+        path => std::fs::read(path),
+    };
+    let path = shown(path);
+    let bytes = bytes.map_err(|e| InputError::whole(path, format!("cannot be read: {e}")))?;
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         InputError::whole(

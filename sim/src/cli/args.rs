@@ -61,7 +61,7 @@ pub(super) enum Verb {
     Stress(Stress),
     /// Carry out a saved trace again, step by step.
     Replay {
-        /// A file that `check --save-traces` or `run --save` wrote.
+        /// A file that `check --save-traces` or `run --save` wrote, or - for standard input.
         trace: String,
     },
     /// The table of who can know its scheduler: kinds of programs and designs; with both chosen, the run behind a cell.
@@ -74,9 +74,9 @@ pub(super) enum Verb {
         #[arg(value_parser = clap::builder::PossibleValuesParser::new(crate::report::list::KINDS.iter().copied()))]
         kind: Option<String>,
     },
-    /// Explain a design, a choice, an invariant, a scenario, a step or an operation.
+    /// Explain what `list` shows: a design, a choice, a value, an invariant, a scenario, an operation, a step.
     Explain {
-        /// Its name; a custom design too.
+        /// Its name; a custom design, a scenario file and - (one on standard input) too.
         name: String,
     },
 }
@@ -92,14 +92,14 @@ pub(super) struct Check {
     /// A preset, or a custom design: PRESET,KEY=VALUE... [default: every preset]
     #[arg(long)]
     pub design: Vec<String>,
-    /// A shipped scenario or a file. [default: every shipped one]
+    /// A shipped scenario, a file, or - for standard input. [default: every shipped one]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Vec<String>,
     /// The large universes too: minutes each, and gigabytes of memory for the largest.
     #[arg(long, conflicts_with = "scenario")]
     pub extended: bool,
     /// Look at these invariants only. [default: all]
-    #[arg(long)]
+    #[arg(long, value_delimiter = ',')]
     pub invariant: Vec<String>,
     /// Threads; more than 64 find nothing to do. [default: one per processor]
     #[arg(long, value_name = "N", value_parser = whole(1..=8192))]
@@ -137,7 +137,7 @@ pub(super) struct Limits {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
-    /// A shipped scenario or a file.
+    /// A shipped scenario, a file, or - for standard input.
     pub scenario: String,
     /// A preset or a custom design.
     #[arg(long, default_value = "mainline")]
@@ -158,7 +158,7 @@ pub(super) struct Random {
     /// A preset or a custom design. [default: every preset with an attach path of its own]
     #[arg(long)]
     pub design: Vec<String>,
-    /// Only schedules of this scenario, shipped or a file. [default: random operations]
+    /// Only schedules of this scenario, shipped, a file, or -. [default: random operations]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Vec<String>,
     /// End after so long, such as 90, 90s, 15m, 1.5h or 1d: exit code 2.
@@ -172,7 +172,7 @@ pub(super) struct Reach {
     #[arg(long)]
     pub design: Vec<String>,
     /// A kind of program, such as fentry or struct_ops+timer (`list programs`). [default: those of the table]
-    #[arg(long)]
+    #[arg(long, value_delimiter = ',')]
     pub program: Vec<String>,
     /// One object file serves both schedulers: each program is loaded once.
     #[arg(long)]
@@ -198,7 +198,7 @@ pub(super) struct Stress {
     /// Decides worlds and operations; not the order in which threads run.
     #[arg(long, value_name = "N", default_value = "0", value_parser = whole(0..=u64::MAX))]
     pub seed: u64,
-    /// The operations of this scenario, shipped or a file. [default: random operations]
+    /// The operations of this scenario, shipped, a file, or -. [default: random operations]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Option<String>,
 }

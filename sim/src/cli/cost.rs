@@ -17,10 +17,15 @@ use crate::tramp::{Jit, Return};
 #[derive(Debug, clap::Args)]
 pub(super) struct Cost {
     /// struct_ops types. [default: tcp_congestion_ops, sched_ext_ops, Qdisc_ops, hid_bpf_ops, bpf_dummy_ops]
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     pub types: Vec<String>,
     /// Kernels whose types are part of this program. [default: all]
-    #[arg(long, value_name = "VERSION", conflicts_with = "btf")]
+    #[arg(
+        long,
+        value_name = "VERSION",
+        value_delimiter = ',',
+        conflicts_with = "btf"
+    )]
     pub kernel: Vec<String>,
     /// Take the types from this BTF: /sys/kernel/btf/vmlinux, or .BTF of any vmlinux.
     #[arg(long, value_name = "FILE")]
@@ -29,7 +34,7 @@ pub(super) struct Cost {
     #[arg(long)]
     pub design: Vec<String>,
     /// How many links. [default: 1, 10, 100, 1000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
     pub links: Vec<u64>,
     /// A kernel without IBT and without mitigations: no endbr64, no int3.
     #[arg(long)]

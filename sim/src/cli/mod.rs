@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod cost;
+mod hints;
 mod one;
 mod output;
 mod reach;
@@ -98,8 +99,15 @@ pub fn main() -> ExitCode {
 
 /// Help is as wide as results are.
 fn parse() -> Result<Args, clap::Error> {
-    let command = Args::command().term_width(output::screen().width.min(Screen::PROSE));
-    Args::from_arg_matches(&command.try_get_matches()?)
+    let mut command = Args::command().term_width(output::width().min(Screen::PROSE));
+    command.build();
+    let matches = command.clone().try_get_matches().map_err(|mut error| {
+        let words = std::env::args_os().skip(1);
+        let words: Vec<String> = words.map(|w| w.to_string_lossy().into_owned()).collect();
+        hints::hint(&mut error, &command, &words);
+        error
+    })?;
+    Args::from_arg_matches(&matches)
 }
 
 fn run(args: Args) -> Exit {
@@ -186,8 +194,18 @@ fn designs(names: &[String]) -> Result<Vec<Design>, Failure> {
     }
     let mut designs: Vec<Design> = Vec::new();
     for name in names {
-        let design =
-            Design::parse(name).map_err(|e| InputError::whole("--design", e.to_string()))?;
+        let design = Design::parse(name).map_err(|e| {
+            let several = name.split(',').all(|part| Design::parse(part).is_ok());
+            let hint = if several && name.contains(',') {
+                format!(
+                    "; several designs are --design {}",
+                    name.replace(',', " --design ")
+                )
+            } else {
+                String::new()
+            };
+            InputError::whole("--design", format!("{e}{hint}"))
+        })?;
         if !designs.contains(&design) {
             designs.push(design);
         }

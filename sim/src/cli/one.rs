@@ -33,6 +33,7 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
 /// A saved trace.
 pub(super) fn replay(path: &str, format: Format) -> Result<Exit, Failure> {
     let text = shipped::read(path)?;
+    let path = shipped::shown(path);
     if let Some(replayed) = tracefile::replay_reach(path, &text)? {
         return show_reach(&replayed, format);
     }

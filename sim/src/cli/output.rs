@@ -10,15 +10,20 @@ use terminal_size::{Width, terminal_size_of};
 use super::Failure;
 use crate::report::screen::Screen;
 
-/// What standard output is. `COLUMNS` has the first word, then the terminal.
+/// The width of standard output: `COLUMNS` has the first word, then the terminal.
+pub(super) fn width() -> usize {
+    let columns = std::env::var("COLUMNS");
+    let columns = columns.ok().and_then(|c| c.parse::<u16>().ok());
+    let terminal = || terminal_size_of(std::io::stdout()).map(|(Width(width), _)| width);
+    let width = columns.filter(|c| *c > 0).or_else(terminal);
+    Screen::plain(width.map_or(Screen::USUAL, usize::from)).width
+}
+
+/// What standard output is; asked for after `--color` is known.
 pub(super) fn screen() -> &'static Screen {
     static SCREEN: OnceLock<Screen> = OnceLock::new();
     SCREEN.get_or_init(|| {
-        let columns = std::env::var("COLUMNS");
-        let columns = columns.ok().and_then(|c| c.parse::<u16>().ok());
-        let terminal = || terminal_size_of(std::io::stdout()).map(|(Width(width), _)| width);
-        let width = columns.filter(|c| *c > 0).or_else(terminal);
-        let plain = Screen::plain(width.map_or(Screen::USUAL, usize::from));
+        let plain = Screen::plain(width());
         Screen {
             colour: AutoStream::choice(&std::io::stdout()) != ColorChoice::Never,
             program: program().unwrap_or(plain.program.clone()),

@@ -32,7 +32,10 @@ pub(super) fn reach(job: &Job, args: &Reach, format: Format) -> Result<Exit, Fai
         Format::Json => json(&crate::report::json::Reach::new(&cells).map_err(Failure::Bug)?)?,
         Format::Text if args.design.is_empty() || args.program.is_empty() => print(&table(&cells))?,
         Format::Text => {
-            for cell in &cells {
+            for (i, cell) in cells.iter().enumerate() {
+                if i > 0 {
+                    print("\n")?;
+                }
                 let trace = report::trace(cell).map_err(Failure::Bug)?;
                 print(&report::run(screen(), cell, &trace))?;
             }

@@ -42,10 +42,8 @@ pub(super) fn explain(name: &str, format: Format) -> Result<Exit, Failure> {
             explain::design(screen, &design, None)
         }
         // A scenario of the user's own.
-        None if std::path::Path::new(name).exists() => {
-            let case = shipped::find_case(name)?;
-            let name = case.name().to_string();
-            explain::explain(screen, &name, &[case]).unwrap_or_default()
+        None if name == "-" || std::path::Path::new(name).exists() => {
+            explain::case(screen, &shipped::find_case(name)?)
         }
         None => {
             let known = explain::known(&scenarios);

@@ -132,7 +132,8 @@ fn invariant(screen: &Screen, invariant: Invariant) -> String {
     out
 }
 
-fn case(screen: &Screen, case: &Case) -> String {
+/// What a scenario asks, of whom, and what it expects.
+pub fn case(screen: &Screen, case: &Case) -> String {
     match case {
         Case::Attach(s) => scenario(screen, s),
         Case::Reach(s) => reach_scenario(screen, s),

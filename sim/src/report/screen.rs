@@ -101,15 +101,26 @@ impl Screen {
 
     /// A command that can be pasted into a shell as it stands; it is never broken into lines.
     pub fn command(&self, verb: &str, options: &[(&str, &str)]) -> String {
-        let mut out = format!("{} {verb}", quote(&self.program));
+        let mut words = vec![verb.to_string()];
         for (option, value) in options {
             // `--design -x` would be read as another option.
-            let glue = if value.len() > 1 && value.starts_with('-') {
-                '='
+            if value.len() > 1 && value.starts_with('-') {
+                words.push(format!("{option}={value}"));
             } else {
-                ' '
-            };
-            out += &format!(" {option}{glue}{}", quote(value));
+                words.extend([option.to_string(), value.to_string()]);
+            }
+        }
+        self.typed(&words)
+    }
+
+    /// The same, word for word.
+    pub fn typed(&self, words: &[String]) -> String {
+        let mut out = quote(&self.program);
+        for word in words {
+            out += &format!(" {}", quote(word));
+        }
+        if words.iter().any(|word| word == "-") {
+            out += "  # -: the same text on standard input";
         }
         out
     }
@@ -157,7 +168,7 @@ mod tests {
         ] {
             let command = screen.command("check", &[("--scenario", value)]);
             assert!(!command.contains(char::is_control), "{command}");
-            let script = format!("set -- {command}; printf '|%s' \"$@\"");
+            let script = format!("set -- {command}\nprintf '|%s' \"$@\"");
             let output = std::process::Command::new("bash")
                 .args(["-c", &script])
                 .output()

@@ -88,7 +88,7 @@ impl Case {
         }
     }
 
-    /// What to give to `--scenario`: the name of a shipped scenario, the path of another one.
+    /// What to give to `--scenario`: the name of a shipped scenario, the path of another one, or `-`.
     pub fn argument(&self) -> &str {
         match self {
             Case::Attach(s) => s.argument(),
@@ -105,6 +105,17 @@ impl Case {
                 by_name || s.expect.is_empty() || s.expectation(&design.name).is_some()
             }
         }
+    }
+}
+
+/// What messages call standard input.
+pub const STDIN: &str = "<stdin>";
+
+fn argument<'a>(shipped: bool, name: &'a str, file: &'a str) -> &'a str {
+    match file {
+        _ if shipped => name,
+        STDIN => "-",
+        file => file,
     }
 }
 
@@ -162,8 +173,8 @@ impl Scenario {
             .is_none_or(|(only, _)| only.iter().any(|d| *d == design.name || d == preset))
     }
 
-    /// What to give to `--scenario`: the name of a shipped scenario, the path of another one.
+    /// What to give to `--scenario`: the name of a shipped scenario, the path of another one, or `-`.
     pub fn argument(&self) -> &str {
-        if self.shipped { &self.name } else { &self.file }
+        argument(self.shipped, &self.name, &self.file)
     }
 }

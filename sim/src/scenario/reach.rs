@@ -193,7 +193,7 @@ impl ReachScenario {
 
     /// What to give to `--scenario`.
     pub fn argument(&self) -> &str {
-        if self.shipped { &self.name } else { &self.file }
+        super::argument(self.shipped, &self.name, &self.file)
     }
 }
 
