@@ -1,14 +1,20 @@
-//! The README and the book: every command in a `console` block is run, every `toml` block is parsed.
+//! The README and the book: every command in a `console` block is run, every `toml` block is parsed, and what is said
+//! about a printed run is held against it.
 //!
-//! A block is one `$ cargo run --release -- ARGUMENTS` and lines of its output, in order; `...` stands for any
-//! lines. `<!-- exit: N -->` before a block notes an exit status other than 0. The terminal has 100 columns.
+//! A block is `$ COMMAND` and lines of its output, in order, once or several times; `...` stands for any lines. It is
+//! run if `cargo run --release --` occurs in it, by a shell, in a folder that has what the repository has; what a
+//! command writes there, later ones of the page find. `<!-- exit: N -->` before a block notes an exit status of its
+//! last command other than 0. The terminal has 100 columns.
+//!
+//! Prose names no step or CPU by its number: those change with the search. What is **`bold and code`** after a block
+//! quotes it, and has to occur in it, in this order.
 //!
 //! `BOOK=overwrite cargo test --test book` writes what is printed now where only the line breaks differ, or where a
-//! block shows the whole output.
+//! command is shown with its whole output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use struct_ops_sim::scenario::Case;
 use struct_ops_sim::verdict::Verdict;
@@ -40,7 +46,6 @@ fn pages() -> Vec<PathBuf> {
 
 /// A fenced block: where it begins, its text, and the exit status noted before it.
 struct Block {
-    page: PathBuf,
     place: String,
     text: String,
     exit: i32,
@@ -59,7 +64,6 @@ fn blocks(page: &Path, language: &str) -> Vec<Block> {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(info)) => {
                 let block = Block {
-                    page: page.to_path_buf(),
                     place: format!("{name}:{}", number + 1),
                     text: String::new(),
                     exit,
@@ -114,7 +118,7 @@ fn shown(expected: &[&str], output: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// What a block would show now: all of it, or the lines that have the words of each shown part.
+/// What a command would show now: all of it, or the lines that have the words of each shown part.
 fn now(expected: &[&str], output: &[&str]) -> Option<Vec<String>> {
     if !expected.contains(&"...") {
         return Some(output.iter().map(|l| l.trim_end().to_string()).collect());
@@ -147,58 +151,87 @@ fn now(expected: &[&str], output: &[&str]) -> Option<Vec<String>> {
     Some(lines)
 }
 
-/// Puts what a block would show now into its page.
-fn overwrite(block: &Block, command: &str, expected: &[&str], output: &[&str]) -> bool {
+/// Puts what a command would show now into its page.
+fn overwrite(page: &Path, command: &str, expected: &[&str], output: &[&str]) -> bool {
     let Some(now) = now(expected, output) else {
         return false;
     };
-    let page = fs::read_to_string(&block.page).expect("a page");
-    let text = |lines: &str| format!("$ cargo run --release -- {command}\n{lines}\n```");
-    let (old, new) = (text(&expected.join("\n")), text(&now.join("\n")));
-    fs::write(&block.page, page.replacen(&old, &new, 1)).expect("the page again");
+    let text = fs::read_to_string(page).expect("a page");
+    let shown = |lines: &str| format!("$ {command}\n{lines}\n");
+    let (old, new) = (shown(&expected.join("\n")), shown(&now.join("\n")));
+    fs::write(page, text.replacen(&old, &new, 1)).expect("the page again");
     true
+}
+
+/// The commands of a block, each with the lines below it; none if the program is not among them.
+fn typed(text: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut typed: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in text.lines() {
+        match (line.strip_prefix("$ "), typed.last_mut()) {
+            (Some(command), _) => typed.push((command, Vec::new())),
+            (None, Some((_, lines))) => lines.push(line),
+            (None, None) => {}
+        }
+    }
+    if !text.contains(CARGO) {
+        typed.clear();
+    }
+    typed
+}
+
+const CARGO: &str = "cargo run --release --";
+const PROGRAM: &str = env!("CARGO_BIN_EXE_struct-ops-sim");
+
+/// A folder in which everything of the repository is found, and where commands may write.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in fs::read_dir(root()).expect("the repository") {
+        let entry = entry.expect("a file");
+        let link = folder.path().join(entry.file_name());
+        std::os::unix::fs::symlink(entry.path(), link).expect("a link");
+    }
+    folder
+}
+
+fn run(command: &str, folder: &Path) -> Output {
+    Command::new("sh")
+        .args(["-c", &command.replace(CARGO, PROGRAM)])
+        .current_dir(folder)
+        .env("COLUMNS", "100")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("a shell")
 }
 
 #[test]
 fn commands() {
     let overwriting = std::env::var("BOOK").is_ok_and(|v| v == "overwrite");
     let (mut count, mut wrong) = (0, Vec::new());
-    for block in pages().iter().flat_map(|page| blocks(page, "console")) {
-        let mut lines = block.text.lines();
-        let Some(command) = lines
-            .next()
-            .and_then(|l| l.strip_prefix("$ cargo run --release -- "))
-        else {
-            continue;
-        };
-        let expected: Vec<&str> = lines.collect();
-        let output = Command::new(env!("CARGO_BIN_EXE_struct-ops-sim"))
-            .args(command.split_whitespace())
-            .current_dir(root())
-            .env("COLUMNS", "100")
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .output()
-            .expect("the binary starts");
-        // What cargo starts when it is told to run the release.
-        let stdout = String::from_utf8_lossy(&output.stdout).replace(
-            env!("CARGO_BIN_EXE_struct-ops-sim"),
-            "target/release/struct-ops-sim",
-        );
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        count += 1;
-        if output.status.code() != Some(block.exit) {
-            wrong.push(format!(
-                "{}: {command}: {}, expected {}\n{stderr}",
-                block.place, output.status, block.exit
-            ));
-            continue;
-        }
-        let output: Vec<&str> = stdout.lines().collect();
-        if let Err(e) = shown(&expected, &output)
-            && !(overwriting && overwrite(&block, command, &expected, &output))
-        {
-            wrong.push(format!("{}: {command}: {e}", block.place));
+    for page in pages() {
+        let folder = folder();
+        for block in blocks(&page, "console") {
+            let typed = typed(&block.text);
+            for (i, (command, expected)) in typed.iter().enumerate() {
+                let output = run(command, folder.path());
+                // What cargo starts when it is told to run the release.
+                let stdout = String::from_utf8_lossy(&output.stdout)
+                    .replace(PROGRAM, "target/release/struct-ops-sim");
+                let exit = if i + 1 == typed.len() { block.exit } else { 0 };
+                let lines: Vec<&str> = stdout.lines().collect();
+                count += 1;
+                if output.status.code() != Some(exit) {
+                    let stderr = String::from_utf8_lossy(&output.stderr);
+                    wrong.push(format!(
+                        "{}: {command}: {}, expected {exit}\n{stderr}",
+                        block.place, output.status
+                    ));
+                } else if let Err(e) = shown(expected, &lines)
+                    && !(overwriting && overwrite(&page, command, expected, &lines))
+                {
+                    wrong.push(format!("{}: {command}: {e}", block.place));
+                }
+            }
         }
     }
     assert!(
@@ -208,6 +241,94 @@ fn commands() {
         wrong.join("\n")
     );
     assert!(count > 20, "only {count} commands were found");
+}
+
+/// A page without its fenced blocks, in parts: each with the block that was run before it.
+fn prose(page: &str) -> Vec<(String, String)> {
+    let mut parts = vec![(String::new(), String::new())];
+    let mut fence: Option<String> = None;
+    for line in page.lines() {
+        match (&mut fence, line.starts_with("```")) {
+            (None, true) => fence = Some(String::new()),
+            (Some(text), true) => {
+                if !typed(text).is_empty() {
+                    parts.push((std::mem::take(text), String::new()));
+                }
+                fence = None;
+            }
+            (Some(text), false) => *text += &format!("{line}\n"),
+            (None, false) => parts.last_mut().expect("one").1 += &format!("{line}\n"),
+        }
+    }
+    parts
+}
+
+/// Steps and CPUs by number: they are found by what they are instead.
+fn numbered(text: &str) -> Vec<String> {
+    const NUMBERS: [&str; 20] = [
+        "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "first",
+        "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+    ];
+    let plain = |word: &str| {
+        word.trim_matches(|c: char| !c.is_alphanumeric())
+            .to_lowercase()
+    };
+    let words: Vec<String> = text.split_whitespace().map(plain).collect();
+    let number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+    let step = |word: &str| word == "step" || word == "steps";
+    let mut found = Vec::new();
+    for pair in words.windows(2) {
+        let (a, b) = (pair[0].as_str(), pair[1].as_str());
+        let named = step(a) && (number(b) || NUMBERS[..10].contains(&b));
+        let counted = step(b) && (a == "last" || NUMBERS[10..].contains(&a));
+        let cpu = a == "cpu" && number(b);
+        if named || counted || cpu {
+            found.push(format!("{a} {b}"));
+        }
+    }
+    let cpu = |word: &&String| word.strip_prefix("cpu").is_some_and(number);
+    found.extend(words.iter().filter(cpu).cloned());
+    found
+}
+
+#[test]
+fn prose_points_at_what_is_shown() {
+    let (mut quotes, mut wrong) = (0, Vec::new());
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        let name = page
+            .strip_prefix(root())
+            .expect("inside")
+            .display()
+            .to_string();
+        for (block, prose) in prose(&text) {
+            let numbered = numbered(&prose);
+            if !numbered.is_empty() {
+                wrong.push(format!("{name}: {}", numbered.join(", ")));
+            }
+            if block.is_empty() {
+                continue;
+            }
+            let block = block.split_whitespace().collect::<Vec<_>>().join(" ");
+            let mut rest = block.as_str();
+            for quote in prose.split("**`").skip(1) {
+                let Some((quote, _)) = quote.split_once("`**") else {
+                    continue;
+                };
+                let quote = quote.split_whitespace().collect::<Vec<_>>().join(" ");
+                quotes += 1;
+                match rest.split_once(&quote) {
+                    Some((_, after)) => rest = after,
+                    None => wrong.push(format!("{name}: `{quote}` is not shown, or not there")),
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(quotes > 5, "only {quotes} quotes were found");
+    let numbered =
+        numbered("Step 3, the\nsecond step, steps five to six, `cpu1`, CPU 0; cpus and two steps");
+    assert_eq!(numbered.len(), 5, "{numbered:?}");
 }
 
 /// The words for verdicts that the book explains are those that there are.

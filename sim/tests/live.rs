@@ -15,6 +15,8 @@ use struct_ops_sim::live::shrink::{Rejected, shrink};
 use struct_ops_sim::live::side;
 use struct_ops_sim::live::stress::world;
 use struct_ops_sim::live::validate::{Validator, Verdict};
+use struct_ops_sim::report::screen::Screen;
+use struct_ops_sim::report::side::table;
 
 const MACHINE: bool = cfg!(all(target_arch = "x86_64", unix));
 /// Rounds of every scenario under every design.
@@ -29,11 +31,8 @@ fn explain(design: &Design, recorded: &Recorded) -> String {
     };
     let small = shrink(rejected, design);
     let validator = Validator::new(&small.recorded.world, design).expect("the set-up works");
-    side::table(&side::rows(
-        validator.machine(),
-        &small.recorded,
-        &small.verdict,
-    ))
+    let rows = side::rows(validator.machine(), &small.recorded, &small.verdict);
+    table(&Screen::plain(120), &rows)
 }
 
 /// Every scenario under every design that has a runtime: accepted, and nothing broken that is not expected.

@@ -5,11 +5,12 @@ use std::time::Duration;
 use struct_ops_model::{Design, Invariant, Machine};
 
 use super::args::{Format, Stress};
-use super::output::{json, print};
+use super::output::{json, print, screen};
 use super::{Exit, Failure, Job};
 use crate::live::round::RoundError;
 use crate::live::side;
 use crate::live::stress::{Broken, Example, Options, Outcome, stress as run};
+use crate::report::side::table;
 use crate::report::text::{count, plural};
 use crate::scenario::{InputError, Scenario};
 use crate::shipped;
@@ -88,12 +89,16 @@ fn text(options: &Options<'_>, outcome: &Outcome, unexpected: &[Invariant]) -> S
     let place = options
         .scenario
         .map_or(String::new(), |s| format!(" of {}", s.name));
-    let mut out = format!(
-        "stress under {}, seed {}: {}{place} on {}, {}, {} recorded\n",
+    let text = format!(
+        "stress under {}, seed {}: {}{place} on {}",
         options.design,
         options.seed,
         plural(outcome.rounds as usize, "round"),
         plural(options.threads, "thread"),
+    );
+    let mut out = screen().paragraph(&text, 0);
+    out += &format!(
+        "{} and {} recorded\n",
         plural(outcome.operations as usize, "operation"),
         plural(outcome.events as usize, "step"),
     );
@@ -103,10 +108,8 @@ fn text(options: &Options<'_>, outcome: &Outcome, unexpected: &[Invariant]) -> S
         count(outcome.rejected)
     );
     for (why, rounds) in &outcome.beyond {
-        out += &format!(
-            "of {} nothing is said: {why}\n",
-            plural(*rounds as usize, "round")
-        );
+        let rounds = plural(*rounds as usize, "round");
+        out += &screen().paragraph(&format!("of {rounds} nothing is said: {why}"), 0);
     }
     if outcome.broken.is_empty() && outcome.rejected == 0 {
         out += "nothing is broken\n";
@@ -139,7 +142,7 @@ fn text(options: &Options<'_>, outcome: &Outcome, unexpected: &[Invariant]) -> S
         out += "\nThe first round that the model does not explain, shrunk:\n\n";
         if let Ok(machine) = machine {
             let rows = side::rows(&machine, &rejection.recorded, &rejection.verdict);
-            out += &side::table(&rows);
+            out += &table(screen(), &rows);
         }
     }
     out
@@ -156,15 +159,16 @@ fn telling<'a>(outcome: &'a Outcome, unexpected: &[Invariant]) -> Option<&'a Exa
 
 fn example_text(options: &Options<'_>, example: &Example) -> String {
     let finding = &example.finding;
-    let mut out = format!(
-        "\n{} at {} on {}: {}\n",
+    let text = format!(
+        "{} at {} on {}: {}",
         finding.invariant.id(),
         finding.step.name(),
         finding.actor,
         finding.text
     );
+    let mut out = "\n".to_string() + &screen().paragraph(&text, 0);
     for line in &finding.history {
-        out += &format!("    the page was {line}\n");
+        out += &screen().paragraph(&format!("the page was {line}"), 4);
     }
     if let Ok(machine) = Machine::new(example.recorded.world.clone(), options.design.clone()) {
         let rows = side::rows(&machine, &example.recorded, &example.verdict);
@@ -175,7 +179,7 @@ fn example_text(options: &Options<'_>, example: &Example) -> String {
         if start > 0 {
             out += &format!("\n  after {}:", plural(start, "step"));
         }
-        out += &format!("\n{}", side::table(&rows[start..end]));
+        out += &format!("\n{}", table(screen(), &rows[start..end]));
     }
     out
 }

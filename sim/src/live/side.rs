@@ -1,4 +1,6 @@
 //! A record and the model side by side: what ran, what the model's step did, and where they part.
+//!
+//! Not the table for people: `report::side` prints it.
 
 use struct_ops_model::{Machine, Report};
 
@@ -78,36 +80,4 @@ fn left(recorded: &Recorded) -> String {
     } else {
         recorded.left.join(", ")
     }
-}
-
-/// The rows as a table.
-pub fn table(rows: &[Row]) -> String {
-    let width =
-        |f: &dyn Fn(&Row) -> usize, most: usize| rows.iter().map(f).max().unwrap_or(0).min(most);
-    let step = width(&|r| r.step.len(), 16);
-    let seen = width(&|r| r.recorded.len(), 44);
-    let mut out = format!(
-        "  {:<11} {:<5} {:<step$} {:<seen$} | the model\n",
-        "stamps", "task", "step", "recorded"
-    );
-    let mut parted = false;
-    for row in rows {
-        if !row.explained && !parted {
-            parted = true;
-            out +=
-                "  ---- from here on the model has no explanation; the next step of each task:\n";
-        }
-        let stamps = if row.stamps.0 == row.stamps.1 {
-            row.stamps.0.to_string()
-        } else {
-            format!("{}-{}", row.stamps.0, row.stamps.1)
-        };
-        let line = format!(
-            "  {stamps:<11} {:<5} {:<step$} {:<seen$} | {}",
-            row.actor, row.step, row.recorded, row.model
-        );
-        out += line.trim_end();
-        out.push('\n');
-    }
-    out
 }

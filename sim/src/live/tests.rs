@@ -8,6 +8,8 @@ use super::round::run;
 use super::side;
 use super::stress::world;
 use super::validate::{Validator, Verdict};
+use crate::report::screen::Screen;
+use crate::report::side::table;
 use crate::shipped;
 
 /// Schedules of each scenario.
@@ -44,7 +46,7 @@ fn explore(scenario: &'static str, design: fn() -> Design) {
             Verdict::Beyond(why) => panic!("{why}"),
             Verdict::Rejected { .. } => {
                 let rows = side::rows(validator.machine(), &recorded, &verdict);
-                panic!("{}", side::table(&rows));
+                panic!("{}", table(&Screen::plain(120), &rows));
             }
         }
     };
@@ -102,7 +104,7 @@ fn random_worlds() {
             let verdict = validator.validate(&recorded);
             if let Verdict::Rejected { .. } = verdict {
                 let rows = side::rows(validator.machine(), &recorded, &verdict);
-                panic!("{}", side::table(&rows));
+                panic!("{}", table(&Screen::plain(120), &rows));
             }
         };
         schedules(check, 20);

@@ -9,6 +9,7 @@ pub mod matrix;
 pub mod names;
 pub mod reach;
 pub mod screen;
+pub mod side;
 pub mod summary;
 pub mod text;
 pub mod trace;
