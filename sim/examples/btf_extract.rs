@@ -25,6 +25,15 @@ const SIZES: [&str; 8] = [
     "bpf_struct_ops_attachment",
     "bpf_struct_ops_trampoline",
 ];
+/// What tells architecture, page size and code generator: their fields, and the functions' parameters.
+const EVIDENCE: [&str; 5] = [
+    "pt_regs",
+    "bpf_ringbuf",
+    "bpf_tramp_run_ctx",
+    "bpf_tramp_image",
+    "bpf_struct_ops",
+];
+const FUNCTIONS: [&str; 1] = ["save_args"];
 
 fn main() -> ExitCode {
     match run() {
@@ -59,6 +68,16 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     for name in SIZES {
         if !sources.iter().any(|btf| extract.add_size(btf, name)) {
             println!("{name}: not in any of the files");
+        }
+    }
+    for name in EVIDENCE {
+        if !sources.iter().any(|btf| extract.add(btf, name)) {
+            println!("{name}: not in any of the files");
+        }
+    }
+    for name in FUNCTIONS {
+        if !sources.iter().any(|btf| extract.add_func(btf, name)) {
+            println!("{name}(): not in any of the files");
         }
     }
     std::fs::write(&out, extract.finish()).map_err(|e| format!("{out}: {e}"))?;

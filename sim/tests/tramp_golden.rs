@@ -2,12 +2,15 @@
 //!
 //! `sim/golden/*.toml` holds the kernels' bytes with everything that went into them. Nothing is masked: call targets are
 //! the addresses that the dump names. Two pointers that nothing but the code tells (`struct bpf_prog *`,
-//! `struct bpf_tramp_image *`) are read from the code itself; each stands there at least twice.
+//! `struct bpf_tramp_image *`) are read from the code itself; each stands there at least twice. The generator is the one
+//! that an extract of the same kernel's BTF leads to.
 
 use std::collections::BTreeMap;
 
 use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Register};
 use serde::Deserialize;
+use struct_ops_sim::btf::Btf;
+use struct_ops_sim::cost::generator::Generator;
 use struct_ops_sim::tramp::{
     Flags, Func, FuncModel, Jit, Kind, Return, Targets, TrampLink, Trampoline, Version,
 };
@@ -79,17 +82,30 @@ fn dumps() -> Vec<(String, Dump)> {
         .collect()
 }
 
+/// "6.12.117+deb13-cloud-amd64" is a 6.12.
+fn series(release: &str) -> String {
+    let numbers: Vec<&str> = release.split('.').take(2).collect();
+    numbers.join(".")
+}
+
+/// The generator that the kernel's BTF leads to.
+fn version(release: &str) -> Version {
+    let file = format!("{}.btf", series(release));
+    let folders = ["btf", "tests/btf"];
+    let bytes = folders
+        .iter()
+        .find_map(|folder| {
+            std::fs::read(format!("{}/{folder}/{file}", env!("CARGO_MANIFEST_DIR"))).ok()
+        })
+        .unwrap_or_else(|| panic!("no {file} in {folders:?}"));
+    let generator = Generator::of_btf(&Btf::parse(&bytes).unwrap());
+    let jit = generator.jit;
+    jit.unwrap_or_else(|| panic!("{file}: {}", generator.sentence()))
+        .version
+}
+
 fn jit(dump: &Dump) -> Jit {
-    let version = if dump.kernel.starts_with("6.12.") {
-        Version::V6_12
-    } else {
-        assert!(
-            dump.kernel.starts_with("7.3."),
-            "which version is {}?",
-            dump.kernel
-        );
-        Version::V7_3
-    };
+    let version = version(&dump.kernel);
     let ret = match dump.jit.r#return.as_str() {
         "ret" => Return::Ret,
         "ret; int3" => Return::RetInt3,
@@ -208,6 +224,22 @@ fn kernels_emitted_these_bytes() {
         compared.len() >= 4 && compared.values().all(|&n| n >= 12),
         "{compared:?}"
     );
+}
+
+/// What is said of a generator's kernels was compared at both ends.
+#[test]
+fn first_and_last_kernel_of_each_generator_were_dumped() {
+    let mut dumped = BTreeMap::new();
+    for (_, dump) in dumps() {
+        dumped.insert(series(&dump.kernel), version(&dump.kernel));
+    }
+    for version in Version::ALL {
+        let (first, last) = version.kernels();
+        assert_eq!(first, version.name());
+        for kernel in [first, last] {
+            assert_eq!(dumped.get(kernel), Some(&version), "{kernel}");
+        }
+    }
 }
 
 fn listing(code: &[u8], at: u64) -> String {

@@ -164,11 +164,7 @@ impl Arbitrary for Case {
             regs -= size.div_ceil(8);
             sizes.push(size);
         }
-        let version = if bool::arbitrary(g) {
-            Version::V6_12
-        } else {
-            Version::V7_3
-        };
+        let version = Version::ALL[usize::arbitrary(g) % Version::ALL.len()];
         let traced = bool::arbitrary(g);
         let count = if traced { 1 + u64::arbitrary(g) % 5 } else { 1 };
         let mut links: Vec<Link> = (0..count)
@@ -195,7 +191,7 @@ impl Arbitrary for Case {
         Case {
             version,
             ibt: bool::arbitrary(g),
-            jmp: version == Version::V7_3 && bool::arbitrary(g),
+            jmp: version >= Version::V6_19 && bool::arbitrary(g),
             ip_arg: traced && bool::arbitrary(g),
             sizes,
             ret: [0, 1, 2, 4, 8][usize::arbitrary(g) % 5],
@@ -260,8 +256,8 @@ impl Case {
 
     /// What the programs see.
     fn ctx(&self) -> Vec<u64> {
-        // 6.12 reads the stack arguments of an indirect call one slot too high
-        let shift = usize::from(!self.traced && self.version == Version::V6_12);
+        // before 7.3 the stack arguments of an indirect call are read one slot too high
+        let shift = usize::from(!self.traced && self.version < Version::V7_3);
         let mut stack = self.stack;
         stack.rotate_left(shift);
         // a single argument on the stack of 4 bytes at most is cut to them

@@ -1,7 +1,7 @@
 //! Extracts: a small BTF file with some structs of a large one.
 //!
-//! Kept are the named structs with their members, the prototypes of function pointers and the sizes of everything
-//! passed by value. What pointers point to becomes a forward declaration of that name, or void. The result is BTF
+//! Kept are the named structs with their members, the prototypes of function pointers, those of named functions, and
+//! the sizes of everything passed by value. What pointers point to becomes a forward declaration of that name, or void. The result is BTF
 //! like any other; `bpftool btf dump file` reads it.
 
 use std::collections::HashMap;
@@ -54,6 +54,19 @@ impl Extract {
             }
             None => false,
         }
+    }
+
+    /// Adds a function with its prototype; `false` if the source has none of that name.
+    pub fn add_func(&mut self, from: &Btf, name: &str) -> bool {
+        let Some((_, Type::Func(proto))) = from.find_func(name).map(|id| from.get(id)) else {
+            return false;
+        };
+        let (_, Type::FuncProto { ret, params }) = from.get(*proto) else {
+            return false;
+        };
+        let proto = self.proto(from, *ret, params);
+        self.entry(name, kind::FUNC, 0, proto, &[]);
+        true
     }
 
     /// The file.
@@ -111,14 +124,10 @@ impl Extract {
         let name = from.get(id).0.to_owned();
         match ty {
             Type::Scalar { size } => self.scalar(*size, &name),
+            Type::Float { size } => self.entry(&name, kind::FLOAT, 0, *size, &[]),
             Type::Ptr(to) => match from.skip(*to) {
                 Some((_, Type::FuncProto { ret, params })) => {
-                    let ret = self.by_value(from, *ret);
-                    let rest: Vec<u32> = params
-                        .iter()
-                        .flat_map(|(name, ty)| [self.string(name), self.by_value(from, *ty)])
-                        .collect();
-                    let proto = self.entry("", kind::FUNC_PROTO, params.len(), ret, &rest);
+                    let proto = self.proto(from, *ret, params);
                     self.entry("", kind::PTR, 0, proto, &[])
                 }
                 Some((id, Type::Struct { union: false, .. })) => self.pointer(from.get(id).0),
@@ -139,8 +148,17 @@ impl Extract {
                     }
                 }
             }
-            Type::Alias(_) | Type::FuncProto { .. } | Type::Other => 0,
+            Type::Alias(_) | Type::FuncProto { .. } | Type::Func(_) | Type::Other => 0,
         }
+    }
+
+    fn proto(&mut self, from: &Btf, ret: u32, params: &[(String, u32)]) -> u32 {
+        let ret = self.by_value(from, ret);
+        let rest: Vec<u32> = params
+            .iter()
+            .flat_map(|(name, ty)| [self.string(name), self.by_value(from, *ty)])
+            .collect();
+        self.entry("", kind::FUNC_PROTO, params.len(), ret, &rest)
     }
 
     fn scalar(&mut self, size: u32, name: &str) -> u32 {

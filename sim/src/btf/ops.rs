@@ -4,7 +4,7 @@
 //! (`cfi_stubs`, `check_member()`) is not in BTF.
 
 use super::{Btf, BtfError, Type};
-use crate::tramp::FuncModel;
+use crate::tramp::{FuncModel, MAX_BPF_FUNC_ARGS};
 
 /// A struct that programs can implement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl OpsType {
         let missing = || {
             let there = btf.ops_types();
             let hint = match there.is_empty() {
-                true => ", nor any other (modules have BTF of their own)".to_owned(),
+                true => ", nor any other (a module's types are in BTF of its own: --btf FILE --btf-base KERNEL)".to_owned(),
                 false => format!("; there are {}", there.join(", ")),
             };
             BtfError::Missing {
@@ -96,6 +96,12 @@ fn member(btf: &Btf, ty: u32) -> MemberKind {
     let Some((_, Type::FuncProto { ret, params })) = btf.skip(*to) else {
         return MemberKind::Data;
     };
+    if params.len() > MAX_BPF_FUNC_ARGS {
+        return MemberKind::Unsupported(format!(
+            "{} arguments: btf_distill_func_proto() takes at most {MAX_BPF_FUNC_ARGS} (-EINVAL)",
+            params.len()
+        ));
+    }
     let by_value = |id: u32| match btf.skip(id) {
         Some((_, Type::Scalar { .. } | Type::Ptr(_) | Type::Struct { .. })) => btf.size(id),
         _ => None,
@@ -105,15 +111,25 @@ fn member(btf: &Btf, ty: u32) -> MemberKind {
         match by_value(*ty) {
             Some(size) => sizes.push(size),
             None if index + 1 == params.len() && *ty == 0 => {
-                return MemberKind::Unsupported("variable arguments".into());
+                return MemberKind::Unsupported(
+                    "variable arguments: btf_distill_func_proto() refuses them (-EINVAL)".into(),
+                );
             }
-            None => return MemberKind::Unsupported(format!("argument `{name}` has no size")),
+            None => {
+                return MemberKind::Unsupported(format!(
+                    "argument `{name}` is no integer, pointer or struct: btf_distill_func_proto() refuses it (-EINVAL)"
+                ));
+            }
         }
     }
     let ret = match (*ret, btf.skip(*ret)) {
         (0, _) => 0,
         (_, Some((_, Type::Scalar { .. } | Type::Ptr(_)))) => btf.size(*ret).unwrap_or(0),
-        _ => return MemberKind::Unsupported("its return value is no scalar or pointer".into()),
+        _ => {
+            return MemberKind::Unsupported(
+                "its return value is no integer or pointer: btf_distill_func_proto() refuses it (-EINVAL)".into(),
+            );
+        }
     };
     match FuncModel::new(&sizes, ret) {
         Ok(model) => MemberKind::Func(model),

@@ -1,6 +1,6 @@
 //! `cost`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use struct_ops_model::Design;
@@ -9,10 +9,11 @@ use super::args::Format;
 use super::output::{json, print, screen};
 use super::{Exit, Failure};
 use crate::btf::{Btf, BtfError, OpsType};
+use crate::cost::generator::Generator;
 use crate::cost::{self, CostError, Kernel, TypeCost, kernels};
 use crate::report;
 use crate::scenario::{InputError, unknown};
-use crate::tramp::{Jit, Return};
+use crate::tramp::{Return, Version};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Cost {
@@ -27,9 +28,15 @@ pub(super) struct Cost {
         conflicts_with = "btf"
     )]
     pub kernel: Vec<String>,
-    /// Take the types from this BTF: /sys/kernel/btf/vmlinux, or .BTF of any vmlinux.
+    /// Take the types from this BTF: /sys/kernel/btf/vmlinux, or .BTF of any vmlinux or module.
     #[arg(long, value_name = "FILE")]
     pub btf: Option<PathBuf>,
+    /// The kernel's own BTF, if FILE is a module's.
+    #[arg(long, value_name = "KERNEL", requires = "btf")]
+    pub btf_base: Option<PathBuf>,
+    /// Take this version's code generator, whatever the BTF shows: 6.12, 6.19, 7.2 or 7.3.
+    #[arg(long, value_name = "VERSION")]
+    pub generator: Option<String>,
     /// A preset, or a custom design: PRESET,KEY=VALUE... [default: mainline, rfc, link-owned]
     #[arg(long)]
     pub design: Vec<String>,
@@ -55,6 +62,31 @@ fn cookie(text: &str) -> Result<u64, String> {
     number.map_err(|e| format!("{e}: expected 0 to 2^64-1, decimal or 0x..."))
 }
 
+/// Whose code generator a kernel was taken to have.
+#[derive(Serialize)]
+struct GeneratorUsed {
+    kernel: String,
+    machine: Option<&'static str>,
+    version: Option<&'static str>,
+    ibt: Option<bool>,
+    asked: bool,
+    btf_has: Vec<String>,
+}
+
+impl GeneratorUsed {
+    fn of(kernel: &Kernel) -> Self {
+        let generator = &kernel.generator;
+        GeneratorUsed {
+            kernel: kernel.name.clone(),
+            machine: generator.machine,
+            version: generator.jit.map(|jit| jit.version.name()),
+            ibt: generator.jit.map(|jit| jit.ibt),
+            asked: generator.asked,
+            btf_has: generator.reasons.clone(),
+        }
+    }
+}
+
 /// A type that a kernel does not have.
 #[derive(Serialize)]
 struct Missing {
@@ -68,6 +100,7 @@ struct Results {
     schema: u32,
     types: Vec<TypeCost>,
     missing: Vec<Missing>,
+    generators: Vec<GeneratorUsed>,
 }
 
 /// What attaching costs.
@@ -81,7 +114,7 @@ pub(super) fn cost(args: &Cost, format: Format) -> Result<Exit, Failure> {
 
 fn kernels(args: &Cost) -> Result<Vec<Kernel>, Failure> {
     let mut chosen = match &args.btf {
-        Some(path) => vec![read(path)?],
+        Some(path) => vec![read(path, args.btf_base.as_deref())?],
         None => {
             let mut names: Vec<&str> = args.kernel.iter().map(String::as_str).collect();
             if names.is_empty() {
@@ -99,24 +132,41 @@ fn kernels(args: &Cost) -> Result<Vec<Kernel>, Failure> {
             shipped.collect::<Result<_, _>>()?
         }
     };
-    if args.plain {
+    if let Some(name) = &args.generator {
+        let version = Version::ALL
+            .into_iter()
+            .find(|version| version.name() == name)
+            .ok_or_else(|| {
+                let message = unknown("generator", name, Version::ALL.map(Version::name));
+                InputError::whole("--generator", message)
+            })?;
         for kernel in &mut chosen {
-            kernel.jit = Jit {
-                ibt: false,
-                ret: Return::Ret,
-                ..kernel.jit
-            };
+            kernel.generator = (kernel.generator.clone())
+                .asked(version)
+                .map_err(|why| InputError::whole(&kernel.name, format!("--generator: {why}")))?;
+        }
+    }
+    if args.plain {
+        for jit in chosen.iter_mut().filter_map(|k| k.generator.jit.as_mut()) {
+            jit.ibt = false;
+            jit.ret = Return::Ret;
         }
     }
     Ok(chosen)
 }
 
-fn read(path: &std::path::Path) -> Result<Kernel, Failure> {
+fn read(path: &Path, base: Option<&Path>) -> Result<Kernel, Failure> {
+    let wrong = |path: &Path, why: String| InputError::whole(&path.display().to_string(), why);
+    let bytes = |path| std::fs::read(path).map_err(|e| wrong(path, e.to_string()));
+    let btf = match base {
+        None => Btf::parse(&bytes(path)?).map_err(|e| wrong(path, e.to_string()))?,
+        Some(base) => {
+            let below = Btf::parse(&bytes(base)?).map_err(|e| wrong(base, e.to_string()))?;
+            Btf::parse_split(&bytes(path)?, below).map_err(|e| wrong(path, e.to_string()))?
+        }
+    };
     let name = path.display().to_string();
-    let wrong = |error: BtfError| InputError::whole(&name, error.to_string());
-    let bytes = std::fs::read(path).map_err(|e| InputError::whole(&name, e.to_string()))?;
-    let btf = Btf::parse(&bytes).map_err(wrong)?;
-    Ok(kernels::of_btf(&name, btf).map_err(wrong)?)
+    Ok(kernels::of_btf(&name, btf).map_err(|e| wrong(path, e.to_string()))?)
 }
 
 fn table(args: &Cost, kernels: &[Kernel], format: Format) -> Result<Exit, Failure> {
@@ -134,6 +184,7 @@ fn table(args: &Cost, kernels: &[Kernel], format: Format) -> Result<Exit, Failur
         schema: 1,
         types: Vec::new(),
         missing: Vec::new(),
+        generators: kernels.iter().map(GeneratorUsed::of).collect(),
     };
     let all = args.types.is_empty();
     let names: Vec<&str> = match all {
@@ -179,12 +230,19 @@ fn table(args: &Cost, kernels: &[Kernel], format: Format) -> Result<Exit, Failur
             if !results.missing.is_empty() {
                 text.push('\n');
             }
-            text += &report::cost::legend(screen());
+            text += &report::cost::generators(screen(), named(kernels));
+            text += &report::cost::legend(screen(), &results.types);
             print(&text)?;
         }
         Format::Json => json(&results)?,
     }
     Ok(Exit::Expected)
+}
+
+fn named(kernels: &[Kernel]) -> impl Iterator<Item = (&str, &Generator)> {
+    kernels
+        .iter()
+        .map(|kernel| (kernel.name.as_str(), &kernel.generator))
 }
 
 fn failure(kernel: &Kernel, error: CostError) -> Failure {
@@ -202,6 +260,7 @@ fn disassemble(
         false => args.types.iter().map(String::as_str).collect(),
     };
     // the newest kernel and the first type that has the member
+    let mut refused = None;
     for kernel in kernels.iter().rev() {
         for name in &names {
             let ops = match OpsType::read(&kernel.btf, name) {
@@ -209,18 +268,30 @@ fn disassemble(
                 Err(_) if args.types.is_empty() => continue,
                 Err(error) => return Err(failure(kernel, error.into())),
             };
-            let members = cost::members(&ops);
-            let Some((member, model)) = members.iter().find(|(member, _)| *member == wanted) else {
-                continue;
+            let model = match cost::member(&ops, wanted) {
+                None => continue,
+                Some(Err(why)) => {
+                    let message = format!("{name}.{wanted} has no trampoline: {why}");
+                    refused.get_or_insert(InputError::whole(&kernel.name, message));
+                    continue;
+                }
+                Some(Ok(model)) => model,
             };
+            let member = wanted;
             let cookie = args.cookie.unwrap_or(0);
-            let code = cost::trampoline(kernel.jit, model, cookie).map_err(|error| {
+            let Some(jit) = kernel.generator.jit else {
+                let why = kernel.generator.why_none();
+                let message = format!("no code for {name}.{member}: {why}");
+                return Err(InputError::whole(&kernel.name, message).into());
+            };
+            let code = cost::trampoline(jit, model, cookie).map_err(|error| {
                 let member = format!("{name}.{member}");
                 failure(kernel, CostError::Trampoline { member, error })
             })?;
             match format {
                 Format::Text => print(&report::cost::listing(
-                    &kernel.name,
+                    screen(),
+                    (&kernel.name, &kernel.generator),
                     name,
                     member,
                     cookie,
@@ -228,11 +299,14 @@ fn disassemble(
                 ))?,
                 Format::Json => json(&serde_json::json!({
                     "schema": 1, "type": name, "kernel": kernel.name, "member": member, "cookie": cookie,
-                    "bytes": code.size(), "lines": code.lines(),
+                    "bytes": code.size(), "lines": code.lines(), "generator": GeneratorUsed::of(kernel),
                 }))?,
             }
             return Ok(Exit::Expected);
         }
+    }
+    if let Some(refused) = refused {
+        return Err(refused.into());
     }
     let known = kernels.iter().flat_map(|kernel| {
         names

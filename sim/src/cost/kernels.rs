@@ -1,9 +1,9 @@
 //! The kernels that need no file: extracts of their BTF are part of the program.
 
 use super::Kernel;
+use super::generator::Generator;
 use super::memory::AttachmentLayout;
 use crate::btf::{Btf, BtfError};
-use crate::tramp::{Jit, Return, Version};
 
 /// Name and BTF; `sim/btf/README.md` says where each is from.
 const SHIPPED: [(&str, &[u8]); 2] = [
@@ -25,21 +25,12 @@ pub fn shipped(name: &str) -> Option<Result<Kernel, BtfError>> {
     Some(Btf::parse(btf).and_then(|btf| of_btf(name, btf)))
 }
 
-/// A kernel whose BTF is given. `struct bpf_tramp_node` came with 7.x's code generator. Config and processor are taken
-/// to be a distribution's: IBT is configured, and `ret` is followed by int3.
+/// A kernel whose BTF is given: its generator is the one that the BTF points to.
 pub fn of_btf(name: &str, btf: Btf) -> Result<Kernel, BtfError> {
-    let version = match btf.find_struct("bpf_tramp_node") {
-        Some(_) => Version::V7_3,
-        None => Version::V6_12,
-    };
     Ok(Kernel {
         name: name.to_owned(),
+        generator: Generator::of_btf(&btf),
         btf,
-        jit: Jit {
-            version,
-            ibt: true,
-            ret: Return::RetInt3,
-        },
         attachment: AttachmentLayout::read(&Btf::parse(LINK_OWNED)?)?,
     })
 }

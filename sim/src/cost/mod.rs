@@ -4,6 +4,7 @@
 //! ([`crate::btf`]), what a design allocates when from its choices ([`memory`]). Nothing is allocated or run here;
 //! what kernels were measured to use is in [`measured`].
 
+pub mod generator;
 pub mod kernels;
 pub mod measured;
 pub mod memory;
@@ -11,9 +12,10 @@ pub mod memory;
 use serde::Serialize;
 use struct_ops_model::Design;
 
-use crate::btf::{Btf, BtfError, OpsType};
-use crate::tramp::image::Filling;
+use crate::btf::{Btf, BtfError, MemberKind, OpsType};
+use crate::tramp::image::{Filling, PAGE_SIZE};
 use crate::tramp::{Code, Error, Flags, FuncModel, Jit, Targets, TrampLink, Trampoline};
+use generator::Generator;
 use memory::{Layout, Memory};
 
 /// The struct_ops types that are looked at unless others are named.
@@ -57,6 +59,14 @@ pub enum CostError {
     /// The file lacks something.
     #[error(transparent)]
     Btf(#[from] BtfError),
+    /// More memory than a number can hold.
+    #[error("{links} links of {name}: that is more memory than can be counted (2^64 bytes)")]
+    Links {
+        /// The type's name.
+        name: String,
+        /// How many.
+        links: u64,
+    },
     /// No trampoline for a member.
     #[error("{member}: {error}")]
     Trampoline {
@@ -74,8 +84,8 @@ pub struct Kernel {
     pub name: String,
     /// Its types.
     pub btf: Btf,
-    /// Its code generator.
-    pub jit: Jit,
+    /// Its code generator, as far as its types show it.
+    pub generator: Generator,
     /// Sizes of the structs that a link-owned attachment consists of.
     pub attachment: memory::AttachmentLayout,
 }
@@ -89,17 +99,28 @@ pub struct TypeCost {
     pub kernel: String,
     /// Members that take a program.
     pub members: Vec<MemberCost>,
-    /// Pages that hold the trampolines of all of them.
-    pub pages: usize,
+    /// Function pointers that no trampoline can stand for.
+    pub unsupported: Vec<Unsupported>,
+    /// Pages that hold the trampolines of all of them; `None` if no generator is known to be the kernel's.
+    pub pages: Option<usize>,
     /// The same if every cookie takes the largest immediate.
-    pub pages_with_cookie: usize,
+    pub pages_with_cookie: Option<usize>,
     /// Per design.
     pub designs: Vec<DesignCost>,
     /// What kernels were measured to use for it.
     pub measured: Vec<measured::Measured>,
 }
 
-/// One member's trampoline, the slack of 64 bytes included.
+/// A function pointer that no trampoline can stand for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unsupported {
+    /// The member's name.
+    pub member: String,
+    /// What the kernel makes of it.
+    pub reason: String,
+}
+
+/// One member's trampoline, the slack of 64 bytes included. Bytes are `None` if no generator is known to be the kernel's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MemberCost {
     /// Its name.
@@ -107,9 +128,9 @@ pub struct MemberCost {
     /// Registers that its arguments take.
     pub argument_registers: usize,
     /// Without a cookie: the immediate is 0.
-    pub bytes: usize,
+    pub bytes: Option<usize>,
     /// With one, by the size of its immediate.
-    pub bytes_with_cookie: BytesWithCookie,
+    pub bytes_with_cookie: Option<BytesWithCookie>,
 }
 
 /// A cookie costs bytes, never an instruction.
@@ -188,14 +209,28 @@ pub fn trampoline(jit: Jit, model: &FuncModel, cookie: u64) -> Result<Code, Erro
 
 /// Members of a type that take a program, with their models.
 pub fn members(ops: &OpsType) -> Vec<(&str, &FuncModel)> {
-    let none: &[&str] = &[];
-    let refused = NO_PROGRAM
-        .iter()
-        .find(|(ty, _)| *ty == ops.name)
-        .map_or(none, |(_, names)| names);
     ops.funcs()
-        .filter(|(name, _)| !refused.contains(name))
+        .filter(|(name, _)| !takes_no_program(&ops.name, name))
         .collect()
+}
+
+/// A member's model, or why no trampoline stands for it; `None` if there is no such member.
+pub fn member<'a>(ops: &'a OpsType, name: &str) -> Option<Result<&'a FuncModel, String>> {
+    let member = ops.members.iter().find(|member| member.name == name)?;
+    Some(match &member.kind {
+        MemberKind::Data => Err("it is data, not a function pointer".to_owned()),
+        MemberKind::Unsupported(why) => Err(why.clone()),
+        MemberKind::Func(_) if takes_no_program(&ops.name, name) => {
+            Err("the subsystem takes no program for it".to_owned())
+        }
+        MemberKind::Func(model) => Ok(model),
+    })
+}
+
+fn takes_no_program(ty: &str, member: &str) -> bool {
+    NO_PROGRAM
+        .iter()
+        .any(|(of, members)| *of == ty && members.contains(&member))
 }
 
 /// The figures of one type.
@@ -208,33 +243,45 @@ pub fn of_type(
     let ops = OpsType::read(&kernel.btf, name)?;
     let mut costs = Vec::new();
     for (member, model) in members(&ops) {
-        let size = |cookie| {
-            trampoline(kernel.jit, model, cookie)
+        let size = |jit, cookie| {
+            trampoline(jit, model, cookie)
                 .map(|code| code.size())
                 .map_err(|error| CostError::Trampoline {
                     member: format!("{name}.{member}"),
                     error,
                 })
         };
+        let (bytes, bytes_with_cookie) = match kernel.generator.jit {
+            None => (None, None),
+            Some(jit) => (
+                Some(size(jit, COOKIES[0])?),
+                Some(BytesWithCookie {
+                    u32: size(jit, COOKIES[1])?,
+                    s32: size(jit, COOKIES[2])?,
+                    u64: size(jit, COOKIES[3])?,
+                }),
+            ),
+        };
         costs.push(MemberCost {
             member: member.to_owned(),
             argument_registers: model.nr_regs(),
-            bytes: size(COOKIES[0])?,
-            bytes_with_cookie: BytesWithCookie {
-                u32: size(COOKIES[1])?,
-                s32: size(COOKIES[2])?,
-                u64: size(COOKIES[3])?,
-            },
+            bytes,
+            bytes_with_cookie,
         });
     }
     let pages = pages(name, costs.iter().map(|m| m.bytes))?;
-    let pages_with_cookie = self::pages(name, costs.iter().map(|m| m.bytes_with_cookie.u64))?;
+    let with_cookie = costs.iter().map(|m| Some(m.bytes_with_cookie?.u64));
+    let pages_with_cookie = self::pages(name, with_cookie)?;
     let layout = Layout {
         kernel: memory::KernelLayout::read(&kernel.btf)?,
         attachment: kernel.attachment,
         value_size: ops.value_size,
         funcs_cnt: ops.funcs_cnt(),
         members: costs.len(),
+        page_size: match kernel.generator.jit {
+            Some(_) => Some(PAGE_SIZE as u64),
+            None => memory::page_size(&kernel.btf),
+        },
         pages,
         pages_with_cookie,
     };
@@ -242,23 +289,43 @@ pub fn of_type(
         r#type: name.to_owned(),
         kernel: kernel.name.clone(),
         members: costs,
+        unsupported: ops
+            .members
+            .iter()
+            .filter_map(|member| match &member.kind {
+                MemberKind::Unsupported(reason) => Some(Unsupported {
+                    member: member.name.clone(),
+                    reason: reason.clone(),
+                }),
+                _ => None,
+            })
+            .collect(),
         pages,
         pages_with_cookie,
         designs: designs
             .iter()
             .map(|design| layout.design(design, links))
-            .collect(),
+            .collect::<Result<_, u64>>()
+            .map_err(|links| CostError::Links {
+                name: name.to_owned(),
+                links,
+            })?,
         measured: measured::of(name, &kernel.name),
     })
 }
 
-fn pages(name: &str, sizes: impl Iterator<Item = usize>) -> Result<usize, CostError> {
+/// Pages that trampolines of these sizes fill; `None` if a size is not known.
+fn pages(
+    name: &str,
+    sizes: impl Iterator<Item = Option<usize>>,
+) -> Result<Option<usize>, CostError> {
     let mut filling = Filling::default();
     for size in sizes {
+        let Some(size) = size else { return Ok(None) };
         filling.place(size).map_err(|error| CostError::Trampoline {
             member: name.to_owned(),
             error,
         })?;
     }
-    Ok(filling.pages())
+    Ok(Some(filling.pages()))
 }

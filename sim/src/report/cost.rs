@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use super::screen::{Mark, Screen};
 use super::text::count;
+use crate::cost::generator::Generator;
 use crate::cost::memory::Memory;
-use crate::cost::{DesignCost, TypeCost};
+use crate::cost::{BytesWithCookie, DesignCost, MemberCost, TypeCost, Unsupported};
 use crate::tramp::Code;
 
 /// One type of one kernel.
@@ -24,31 +25,62 @@ pub fn text(screen: &Screen, cost: &TypeCost) -> String {
         "member"
     );
     for m in &cost.members {
-        let with = m.bytes_with_cookie;
+        let with = |size: fn(BytesWithCookie) -> usize| number(m.bytes_with_cookie.map(size));
         let _ = writeln!(
             out,
             "  {:width$}  {:>4}  {:>5}                  {:>3}  {:>3}  {:>3}",
-            m.member, m.argument_registers, m.bytes, with.u32, with.s32, with.u64
+            m.member,
+            m.argument_registers,
+            number(m.bytes),
+            with(|b| b.u32),
+            with(|b| b.s32),
+            with(|b| b.u64)
         );
     }
-    let bytes: usize = cost.members.iter().map(|m| m.bytes).sum();
-    let with: usize = cost.members.iter().map(|m| m.bytes_with_cookie.u64).sum();
-    let _ = writeln!(
-        out,
-        "\n  {} members: {} bytes, {}; with 64-bit cookies {} bytes, {}\n",
-        cost.members.len(),
-        count(bytes as u64),
-        pages(cost.pages),
-        count(with as u64),
-        pages(cost.pages_with_cookie)
-    );
+    let _ = write!(out, "\n  {}", plural(cost.members.len(), "member"));
+    let with = |m: &MemberCost| Some(m.bytes_with_cookie?.u64);
+    if let (Some(bytes), Some(with), Some(here), Some(there)) = (
+        cost.members.iter().map(|m| m.bytes).sum::<Option<usize>>(),
+        cost.members.iter().map(with).sum::<Option<usize>>(),
+        cost.pages,
+        cost.pages_with_cookie,
+    ) {
+        let _ = write!(
+            out,
+            ": {} bytes, {}; with 64-bit cookies {} bytes, {}",
+            count(bytes as u64),
+            plural(here, "page"),
+            count(with as u64),
+            plural(there, "page")
+        );
+    }
+    out += "\n\n";
+    for Unsupported { member, reason } in &cost.unsupported {
+        out += &screen.paragraph(&format!("No trampoline for {member}: {reason}."), 2);
+        out += "\n";
+    }
     out += &designs(screen, &cost.designs);
     out += &measured(screen, cost);
     out
 }
 
-fn pages(n: usize) -> String {
-    format!("{n} page{}", if n == 1 { "" } else { "s" })
+fn pages_are_known(designs: &[DesignCost]) -> bool {
+    designs
+        .iter()
+        .all(|d| d.per_map.total().is_some() && d.per_link.total().is_some())
+}
+
+/// What is not known is a dash.
+fn number(n: Option<usize>) -> String {
+    n.map_or("-".to_owned(), |n| n.to_string())
+}
+
+fn counted(n: Option<u64>) -> String {
+    n.map_or("-".to_owned(), count)
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// What a line of [`designs`] takes beside the name.
@@ -62,6 +94,8 @@ fn designs(screen: &Screen, designs: &[DesignCost]) -> String {
         .max()
         .filter(|width| 4 + width + COLUMNS <= screen.width)
         .unwrap_or(0);
+    // where not all pages are known, what is known without them
+    let known = pages_are_known(designs);
     let heading = format!(
         "  {:width$}  {:<12} {:>6} {:>7} {:>10} {:>10} {:>11}",
         if width == 0 { "" } else { "design" },
@@ -70,7 +104,7 @@ fn designs(screen: &Screen, designs: &[DesignCost]) -> String {
         "pages",
         "charged",
         "uncharged",
-        "in all"
+        if known { "in all" } else { "objects" }
     );
     let mut out = screen.paint(Mark::Head, &heading) + "\n";
     let mut line = |name: &str, what: &str, maps: &str, m: &Memory| {
@@ -82,13 +116,14 @@ fn designs(screen: &Screen, designs: &[DesignCost]) -> String {
             }
             _ => name,
         };
+        let last = if known { m.total() } else { Some(m.objects) };
         let _ = writeln!(
             out,
             "  {name:width$}  {what:<12} {maps:>6} {:>7} {:>10} {:>10} {:>11}",
-            count(m.pages),
-            count(m.charged),
+            counted(m.pages),
+            counted(m.charged),
             count(m.uncharged),
-            count(m.total())
+            counted(last)
         );
     };
     for d in designs {
@@ -130,13 +165,12 @@ fn measured(screen: &Screen, cost: &TypeCost) -> String {
         );
         if let Some(mainline) = cost.designs.iter().find(|d| d.design == "mainline") {
             let per_map = mainline.per_map;
-            let slab = per_map.total() - per_map.pages * 4096;
             let _ = write!(
                 text,
                 " Computed for mainline: {} bytes reported, {} page(s), {} bytes of slab.",
-                count(per_map.charged),
-                per_map.pages,
-                count(slab)
+                counted(per_map.charged),
+                counted(per_map.pages),
+                count(per_map.objects)
             );
         }
         out += "\n";
@@ -153,43 +187,72 @@ fn ratio(a: u64, b: u64) -> String {
     }
 }
 
-/// What the columns mean.
-const LEGEND: [(&str, &str); 5] = [
-    (
-        "bytes",
-        "a trampoline with the 64 bytes of slack that the kernel keeps behind it",
-    ),
-    (
-        "maps",
-        "that so many links need, if each is to have what tells it apart",
-    ),
-    (
-        "charged",
-        "bytes that the map reports (memlock in its fdinfo); the kernel always counts one page per map",
-    ),
-    (
-        "uncharged",
-        "bytes of bpf_tramp_link, bpf_ksym and bpf_struct_ops_link, which nobody is charged for",
-    ),
-    (
-        "in all",
-        "bytes really in use: both, with the pages that there are instead of those that are reported",
-    ),
-];
+/// Which generator each kernel has, and from what that was concluded.
+pub fn generators<'a>(
+    screen: &Screen,
+    kernels: impl IntoIterator<Item = (&'a str, &'a Generator)>,
+) -> String {
+    kernels
+        .into_iter()
+        .map(|(name, generator)| {
+            let text = format!("Code generator of {name}: {}", generator.sentence());
+            screen.paragraph(&text, 0) + "\n"
+        })
+        .collect()
+}
 
-/// What the columns mean, as text.
-pub fn legend(screen: &Screen) -> String {
-    LEGEND
+/// What the columns of the tables mean.
+pub fn legend(screen: &Screen, costs: &[TypeCost]) -> String {
+    let mut legend = vec![
+        (
+            "bytes",
+            "a trampoline with the 64 bytes of slack that the kernel keeps behind it",
+        ),
+        (
+            "maps",
+            "that so many links need, if each is to have what tells it apart",
+        ),
+        (
+            "charged",
+            "bytes that the map reports (memlock in its fdinfo); the kernel always counts one page per map",
+        ),
+        (
+            "uncharged",
+            "bytes of bpf_tramp_link, bpf_ksym and bpf_struct_ops_link, which nobody is charged for",
+        ),
+    ];
+    if costs.iter().any(|cost| pages_are_known(&cost.designs)) {
+        legend.push((
+            "in all",
+            "bytes really in use: both, with the pages that there are instead of those that are reported",
+        ));
+    }
+    if costs.iter().any(|cost| !pages_are_known(&cost.designs)) {
+        legend.push((
+            "objects",
+            "bytes in use without image pages: how many there are is not known",
+        ));
+    }
+    legend
         .iter()
         .map(|(column, meaning)| screen.entry(column, 9, meaning))
         .collect()
 }
 
 /// One trampoline.
-pub fn listing(kernel: &str, ty: &str, member: &str, cookie: u64, code: &Code) -> String {
+pub fn listing(
+    screen: &Screen,
+    kernel: (&str, &Generator),
+    ty: &str,
+    member: &str,
+    cookie: u64,
+    code: &Code,
+) -> String {
     format!(
-        "{ty}.{member} in {kernel}, cookie {cookie:#x}: {} bytes of code, {} with the slack behind it\n\n{code}",
+        "{ty}.{member} in {}, cookie {cookie:#x}: {} bytes of code, {} with the slack behind it\n\n{code}\n{}\n",
+        kernel.0,
         code.bytes().len(),
-        code.size()
+        code.size(),
+        generators(screen, [kernel]).trim_end()
     )
 }

@@ -1,7 +1,7 @@
 //! The generator: one trampoline from a function model, links, flags and call targets.
 //!
 //! Stands for `__arch_prepare_bpf_trampoline()`, `invoke_bpf_prog()`, `save_args()` and `restore_regs()` of
-//! `arch/x86/net/bpf_jit_comp.c`, 6.12 and 7.3; functions here have the kernel's names. Which links a trampoline has
+//! `arch/x86/net/bpf_jit_comp.c`, 6.12 to 7.3; functions here have the kernel's names. Which links a trampoline has
 //! and where it lies is the caller's business.
 
 use iced_x86::code_asm::{CodeAssembler, CodeLabel};
@@ -28,14 +28,44 @@ const ARG_REGS: [Register; 6] = [
     Register::R9,
 ];
 
-/// Whose code generator.
+/// Whose code generator: named after the first kernel that has it, of those whose code was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
-    /// Linux 6.12.
+    /// Linux 6.12 to 6.18.
     V6_12,
-    /// Linux 7.3: a nop before each program, to be patched when it is detached; stack arguments of indirect calls are
-    /// read where they are; no patchable nop after the call of the original function.
+    /// Linux 6.19 to 7.1: a traced function may jump to its trampoline instead of calling it. For struct_ops the code is
+    /// that of 6.12.
+    V6_19,
+    /// Linux 7.2: a nop before each program, to be patched when it is detached; no patchable nop after the call of the
+    /// original function.
+    V7_2,
+    /// Linux 7.3: stack arguments of indirect calls are read where they are.
     V7_3,
+}
+
+impl Version {
+    /// All of them, oldest first.
+    pub const ALL: [Version; 4] = [Version::V6_12, Version::V6_19, Version::V7_2, Version::V7_3];
+
+    /// The kernel that it is named after.
+    pub fn name(self) -> &'static str {
+        match self {
+            Version::V6_12 => "6.12",
+            Version::V6_19 => "6.19",
+            Version::V7_2 => "7.2",
+            Version::V7_3 => "7.3",
+        }
+    }
+
+    /// The kernels that it was compared with: first and last.
+    pub fn kernels(self) -> (&'static str, &'static str) {
+        match self {
+            Version::V6_12 => ("6.12", "6.18"),
+            Version::V6_19 => ("6.19", "7.1"),
+            Version::V7_2 => ("7.2", "7.2"),
+            Version::V7_3 => ("7.3", "7.3"),
+        }
+    }
 }
 
 /// How a trampoline returns: decided by mitigations.
@@ -424,7 +454,7 @@ impl Trampoline<'_> {
                 )?;
             }
             emit.stx(-8, Register::RAX, "return value, for fexit programs")?;
-            if self.jit.version < Version::V7_3 {
+            if self.jit.version < Version::V7_2 {
                 emit.nops(
                     X86_PATCH_SIZE,
                     "becomes a jump to the epilogue when the image is put",
@@ -484,7 +514,7 @@ impl Trampoline<'_> {
     fn orig_call(&self) -> u64 {
         let patched = match self.jit.version {
             Version::V6_12 => Flags::SKIP_FRAME,
-            Version::V7_3 => Flags::CALL_ORIG,
+            Version::V6_19 | Version::V7_2 | Version::V7_3 => Flags::CALL_ORIG,
         };
         if !self.flags.contains(patched) {
             return self.func.addr;
@@ -495,16 +525,17 @@ impl Trampoline<'_> {
 
     /// `bpf_trampoline_use_jmp()`: the traced function jumps here, so that there is one return address less.
     fn use_jmp(&self) -> bool {
-        self.jit.version >= Version::V7_3
+        self.jit.version >= Version::V6_19
             && self.flags.contains(Flags::CALL_ORIG)
             && !self.flags.contains(Flags::SKIP_FRAME)
     }
 
-    /// Where stack arguments begin, seen from rbp. 6.12 always skips two return addresses, although an indirect call
+    /// Where stack arguments begin, seen from rbp. Before 7.3 an indirect call counts as two return addresses, although it
     /// pushes one only: a struct_ops member with more than six argument registers reads the wrong slots there.
     fn stack_args_off(&self) -> i64 {
-        let one = self.use_jmp() || self.flags.contains(Flags::INDIRECT);
-        if one && self.jit.version >= Version::V7_3 {
+        let one_indirect =
+            self.jit.version >= Version::V7_3 && self.flags.contains(Flags::INDIRECT);
+        if self.use_jmp() || one_indirect {
             16
         } else {
             24
@@ -581,7 +612,7 @@ impl Trampoline<'_> {
         frame: &Frame,
         save_ret: bool,
     ) -> Result<(), IcedError> {
-        if self.jit.version >= Version::V7_3 {
+        if self.jit.version >= Version::V7_2 {
             emit.nops(
                 X86_PATCH_SIZE,
                 "becomes a jump past this program when it is detached",

@@ -90,15 +90,19 @@ pub enum Error {
         found: usize,
     },
     /// `btf_distill_func_proto()` takes 1 to 16 bytes.
-    #[error("argument {index} has {size} bytes, expected 1 to 16 (-EINVAL)")]
+    #[error(
+        "argument {index} has {size} bytes, expected 1 to 16: btf_distill_func_proto() refuses it (-EINVAL)"
+    )]
     ArgSize {
         /// Counted from 0.
         index: usize,
         /// In bytes.
         size: usize,
     },
-    /// Only scalars and pointers are returned.
-    #[error("a return value of {0} bytes, expected 0 to 8 (-EINVAL)")]
+    /// A trampoline saves one register of the return value; a larger one takes two.
+    #[error(
+        "a return value of {0} bytes, expected 0 to 8: bpf_struct_ops_desc_init() refuses a type with a stub for that (-EOPNOTSUPP)"
+    )]
     RetSize(usize),
     /// `F_INDIRECT` goes with `F_RET_FENTRY_RET` only.
     #[error("these flags do not go together: {0:?}")]
