@@ -470,7 +470,7 @@ impl<'a> Header<'a> {
         } else {
             &[]
         };
-        if layout.len() % 4 != 0 {
+        if !layout.len().is_multiple_of(4) {
             let what = format!(
                 "the layout section has {} bytes, expected a multiple of 4",
                 layout.len()
