@@ -4,7 +4,7 @@
 //! knows neither their order nor their locks. What an operation met is noted in [`crate::kernel::seen`].
 
 use crate::design::{Design, Links, SameMap};
-use crate::exec::errno::{
+use crate::errno::{
     E2BIG, EAGAIN, EBUSY, EEXIST, EINPROGRESS, EINVAL, EIO, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP,
     EPERM, NAMES,
 };
@@ -87,7 +87,7 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
 
 /// The results that the contract allows where `cpu` has another one, for people.
 pub fn allowed(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> String {
-    let results = std::iter::once((0, "0")).chain(NAMES);
+    let results = std::iter::once((0, "0")).chain(NAMES.iter().copied());
     let allowed: Vec<&str> = results
         .filter(|(err, _)| allows(world, design, k, &Cpu { err: *err, ..*cpu }))
         .map(|(_, name)| name)
@@ -106,7 +106,7 @@ fn map_update(world: &World, decl: &MapDecl, err: i8, met: u16) -> bool {
         EINVAL if !valid => true,
         // A ninth image page: all members of one struct did not fit.
         E2BIG => true,
-        crate::exec::errno::EBADF => true,
+        crate::errno::EBADF => true,
         err => !decl.link && refused_by_reg(subsystem, err, met),
     }
 }

@@ -5,7 +5,7 @@
 //! one step (a load through a pointer, a result) are in the step.
 
 use crate::design::{Count, Design, Identity, ProgOwner};
-use crate::kernel::{KdataKey, Kernel, MapState, holds};
+use crate::kernel::{KdataKey, Kernel, MapState, Stage, holds};
 use crate::world::{OpKind, World};
 
 macro_rules! invariants {
@@ -285,10 +285,10 @@ pub fn no_leak(k: &Kernel, world: &World) -> bool {
 
 /// Whether a deferred free is still under way; to be asked when nothing more can happen.
 pub fn eventual_release(k: &Kernel, world: &World) -> bool {
-    k.maps.iter().all(|(_, m)| m.free.stage == 0)
-        && k.kdatas.iter().all(|(_, d)| d.free.stage == 0)
+    k.maps.iter().all(|(_, m)| m.free.stage == Stage::None)
+        && k.kdatas.iter().all(|(_, d)| d.free.stage == Stage::None)
         && k.progs
             .iter()
             .take(world.progs.len())
-            .all(|p| p.free.stage == 0)
+            .all(|p| p.free.stage == Stage::None)
 }

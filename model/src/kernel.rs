@@ -4,6 +4,8 @@
 //! kernel/bpf/bpf_struct_ops.c (`bpf_struct_ops_map`, `bpf_struct_ops_link`), include/linux/bpf.h
 //! (`bpf_map`, `bpf_link`, `bpf_tramp_link`, `bpf_ksym`) and the subsystems' own.
 
+use crate::backend::Pointers;
+use crate::lock::{HELD, LockClass};
 use crate::pc::Pc;
 use crate::table::{Key, Table};
 use crate::world::{
@@ -21,6 +23,18 @@ pub type LinkKey = Key<Link>;
 pub type ImageKey = Key<Image>;
 /// A `bpf_ksym`.
 pub type KsymKey = Key<Ksym>;
+
+/// The explorer's pointers: places in its tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slots;
+
+impl Pointers for Slots {
+    type Map = MapKey;
+    type Kdata = KdataKey;
+    type Link = LinkKey;
+    type Image = ImageKey;
+    type Func = Func;
+}
 
 /// A set of CPUs or processes, one bit each.
 pub type Mask = u8;
@@ -55,14 +69,57 @@ impl MapState {
     }
 }
 
+/// What a deferred free, or a task, waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Stage {
+    /// Nothing is deferred.
+    #[default]
+    None,
+    /// `queue_work()`: for a worker.
+    Queued,
+    /// `synchronize_rcu_tasks()`.
+    Tasks,
+    /// `synchronize_rcu_tasks_trace()`.
+    Trace,
+    /// `synchronize_rcu_mult(call_rcu, call_rcu_tasks)`.
+    RcuAndTasks,
+    /// `synchronize_rcu()`.
+    Rcu,
+}
+
+impl Stage {
+    /// All stages in the order of their values.
+    pub const ALL: [Stage; 6] = [
+        Stage::None,
+        Stage::Queued,
+        Stage::Tasks,
+        Stage::Trace,
+        Stage::RcuAndTasks,
+        Stage::Rcu,
+    ];
+
+    /// What it is, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::None => "nothing",
+            Stage::Queued => "queued work",
+            Stage::Tasks => "a grace period of Tasks RCU",
+            Stage::Trace => "a grace period of Tasks Trace RCU",
+            Stage::RcuAndTasks => "a grace period of RCU and Tasks RCU",
+            Stage::Rcu => "a grace period of RCU",
+        }
+    }
+}
+
 /// Progress of a deferred free: which stage, and which readers it still waits for.
 ///
 /// A grace period is the set of CPUs that were readers when it began; each leaves the set when its
 /// reader ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Deferred {
-    /// 0: not being freed. 1: work queued. 2 and more: grace periods under way.
-    pub stage: u8,
+    /// What is waited for.
+    pub stage: Stage,
     /// RCU readers still to leave.
     pub rcu: Mask,
     /// Tasks RCU readers still to leave.
@@ -112,15 +169,20 @@ pub struct Func {
 }
 
 /// A node of the tcp list: what its `next` or `prev` points to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum Node {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Node<P: Pointers = Slots> {
     /// Never initialised, or `LIST_POISON`.
-    #[default]
     Poison,
     /// The list head.
     Head,
     /// The `list` member of a kdata.
-    Of(KdataKey),
+    Of(P::Kdata),
+}
+
+impl<P: Pointers> Default for Node<P> {
+    fn default() -> Self {
+        Node::Poison
+    }
 }
 
 /// What a subsystem gets (`kvalue.data`) and, in the same object, what was generated for it:
@@ -218,7 +280,7 @@ impl Prog {
     /// The memory goes as soon as its grace period is over: later would only hide a use after free, and
     /// nothing else depends on when.
     pub(crate) fn free_if_elapsed(&mut self) {
-        if self.free.stage > 0 && self.free.elapsed() {
+        if self.free.stage != Stage::None && self.free.elapsed() {
             self.free = Deferred::default();
             self.freed = true;
         }
@@ -239,14 +301,14 @@ pub struct Sock {
 }
 
 /// An entry of a subsystem's own table (bpf_testmod's types, hid_bpf's device).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Reg {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reg<P: Pointers = Slots> {
     /// What was registered.
-    pub kdata: Option<KdataKey>,
+    pub kdata: P::Kdata,
     /// Ghost: cookie of the link.
     pub expect: u8,
     /// Through which link (`None` for plain maps).
-    pub link: Option<LinkKey>,
+    pub link: Option<P::Link>,
 }
 
 /// `scx_ops_enable_state`.
@@ -265,16 +327,27 @@ pub enum ScxState {
 }
 
 /// kernel/sched/ext.c.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Scx {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Scx<P: Pointers = Slots> {
     /// Enable state.
     pub state: ScxState,
     /// The copied ops struct.
-    pub ops: [Func; MAX_MEMBERS],
+    pub ops: [P::Func; MAX_MEMBERS],
     /// Which kdata the copy was made from.
-    pub kdata: Option<KdataKey>,
+    pub kdata: Option<P::Kdata>,
     /// Ghost: cookie of the link.
     pub expect: u8,
+}
+
+impl<P: Pointers> Default for Scx<P> {
+    fn default() -> Self {
+        Scx {
+            state: ScxState::Disabled,
+            ops: [P::Func::default(); MAX_MEMBERS],
+            kdata: None,
+            expect: 0,
+        }
+    }
 }
 
 /// The subsystems' data structures.
@@ -286,10 +359,8 @@ pub struct Subsys {
     pub tcp_prev: Node,
     /// sched_ext.
     pub scx: Scx,
-    /// bpf_testmod's registrations, oldest first; the HID device's `bpf.rdesc_ops`.
-    pub regs: [Reg; MAX_REGS],
-    /// The lock that callers of members hold: `st_ops_mutex`, or `device_lock()` of the HID device.
-    pub call_lock: Option<CpuId>,
+    /// bpf_testmod's registrations, oldest first and without gaps; the HID device's `bpf.rdesc_ops`.
+    pub regs: [Option<Reg>; MAX_REGS],
 }
 
 /// The module that owns the types marked `module`.
@@ -372,8 +443,8 @@ pub struct Readers {
 }
 
 /// A CPU: the procedure in progress and its local variables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Cpu {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cpu<P: Pointers = Slots> {
     /// Operation in progress.
     pub op: OpKind,
     /// Next step.
@@ -383,23 +454,23 @@ pub struct Cpu {
     /// Where the call of a member returns to.
     pub call_ret: Pc,
     /// The map worked on.
-    pub map: Option<MapKey>,
+    pub map: Option<P::Map>,
     /// F_REPLACE's expected old map.
-    pub old: Option<MapKey>,
+    pub old: Option<P::Map>,
     /// The link worked on.
-    pub link: Option<LinkKey>,
+    pub link: Option<P::Link>,
     /// kdata to register, unregister, call or put.
-    pub kdata: Option<KdataKey>,
+    pub kdata: Option<P::Kdata>,
     /// link_update: the kdata to be replaced.
-    pub old_kdata: Option<KdataKey>,
+    pub old_kdata: Option<P::Kdata>,
     /// The attachment that this CPU built, or is about to put.
-    pub attachment: Option<KdataKey>,
+    pub attachment: Option<P::Kdata>,
     /// link_update: the attachment that was replaced.
-    pub old_attachment: Option<KdataKey>,
+    pub old_attachment: Option<P::Kdata>,
     /// Page that is being filled.
-    pub image: Option<ImageKey>,
+    pub image: Option<P::Image>,
     /// Function pointer that was read.
-    pub func: Func,
+    pub func: P::Func,
     /// What the request names: a declaration, link name, socket, table entry, key or program.
     pub arg: u8,
     /// Member that is being prepared or called.
@@ -426,6 +497,39 @@ pub struct Cpu {
     pub wait: Deferred,
     /// Operations done so far (position in a fixed plan).
     pub position: u8,
+}
+
+impl<P: Pointers> Default for Cpu<P> {
+    fn default() -> Self {
+        Cpu {
+            op: Default::default(),
+            pc: Default::default(),
+            ret: Default::default(),
+            call_ret: Default::default(),
+            map: Default::default(),
+            old: Default::default(),
+            link: Default::default(),
+            kdata: Default::default(),
+            old_kdata: Default::default(),
+            attachment: Default::default(),
+            old_attachment: Default::default(),
+            image: Default::default(),
+            func: Default::default(),
+            arg: Default::default(),
+            member: Default::default(),
+            err: Default::default(),
+            cookie: Default::default(),
+            expect: Default::default(),
+            run_ctx: Default::default(),
+            prog: Default::default(),
+            holds: Default::default(),
+            dirty: Default::default(),
+            seen: Default::default(),
+            readers: Default::default(),
+            wait: Default::default(),
+            position: Default::default(),
+        }
+    }
 }
 
 /// A process.
@@ -458,8 +562,8 @@ pub struct Kernel {
     pub subsys: Subsys,
     /// Module.
     pub module: Module,
-    /// `update_mutex`.
-    pub update_mutex: Option<CpuId>,
+    /// Who holds each of the locks of which there is one and that may be held when a step ends.
+    pub locks: [Option<CpuId>; HELD.len()],
     /// CPUs.
     pub cpus: [Cpu; MAX_CPUS],
     /// Processes.
@@ -471,6 +575,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// Who holds a lock of this class, if there is one of the class.
+    pub fn holder(&self, class: LockClass) -> Option<CpuId> {
+        place(class).and_then(|place| self.locks[place])
+    }
+
     /// Freed objects to which somebody still holds a pointer.
     pub(crate) fn in_quarantine(&self) -> u32 {
         [
@@ -492,4 +601,10 @@ impl Kernel {
             .enumerate()
             .fold(0, |m, (i, c)| m | (u8::from(kind(&c.readers)) << i))
     }
+}
+
+/// Where [`Kernel::locks`] has a class.
+#[inline]
+pub(crate) fn place(class: LockClass) -> Option<usize> {
+    HELD.iter().position(|c| *c == class)
 }

@@ -9,26 +9,30 @@
 //! clock. A step stands for what the kernel does between two points at which another CPU could look.
 #![forbid(unsafe_code)]
 
+pub mod backend;
 pub mod contract;
 pub mod design;
-mod exec;
+pub mod errno;
 pub mod invariant;
 pub mod kernel;
+pub mod lock;
 mod mover;
 pub mod pack;
 pub mod pc;
 mod proc;
 pub mod reach;
+mod report;
 pub mod step;
 mod subsys;
 pub mod table;
+mod tables;
 mod visit;
 pub mod world;
 
 pub use design::Design;
-pub use exec::{Report, Violation, errno};
 pub use invariant::Invariant;
 pub use kernel::Kernel;
 pub use pc::Pc;
+pub use report::{Report, Violation};
 pub use step::{Action, Machine, Request, Wait};
 pub use world::World;

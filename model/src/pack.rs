@@ -143,8 +143,10 @@ impl Packing {
             }
             (0..=d).find(|e| alike(*e, d)).unwrap_or(d) as u8
         });
-        let decl_progs =
-            std::array::from_fn(|d| world.maps.get(d).map_or([None; MAX_MEMBERS], |m| m.progs));
+        let decl_progs = std::array::from_fn(|d| {
+            let progs = world.maps.get(d).map(|m| m.progs.as_slice());
+            std::array::from_fn(|i| progs.and_then(|p| p.get(i).copied().flatten()))
+        });
         Packing {
             cpus: world.cpus.len(),
             progs: world.progs.len(),
@@ -581,7 +583,7 @@ fn look_map(k: &Kernel, m: &Map) -> u64 {
             | u64::from(m.refs) << 8
             | u64::from(m.fds) << 16
             | u64::from(m.filled) << 24,
-        u64::from(m.lock.is_some()) | u64::from(m.free.stage) << 8 | u64::from(free) << 16,
+        u64::from(m.lock.is_some()) | (m.free.stage as u64) << 8 | u64::from(free) << 16,
         m.kdata
             .and_then(|d| k.kdatas.get(d))
             .map_or(0, |d| look_kdata(k, d)),
@@ -608,7 +610,7 @@ fn look_kdata(k: &Kernel, d: &Kdata) -> u64 {
             | u64::from(d.registered) << 8
             | u64::from(d.attachment) << 16
             | functions << 24,
-        u64::from(d.free.stage) | u64::from(free) << 8,
+        (d.free.stage as u64) | u64::from(free) << 8,
         pages.fold(0, |h, p| mix(&[h, p])),
         d.func.iter().zip(d.ksyms).fold(0, |h, (f, s)| {
             let dangling = f.image.is_some_and(|i| k.images.get(i).is_none());
@@ -654,7 +656,7 @@ fn look(k: &Kernel, c: &Cpu) -> u64 {
             | u64::from(c.readers.rcu) << 32
             | u64::from(c.readers.trace) << 40
             | u64::from(c.readers.tasks) << 48
-            | u64::from(c.wait.stage) << 56,
+            | (c.wait.stage as u64) << 56,
         c.map
             .and_then(|m| k.maps.get(m))
             .map_or(0, |m| look_map(k, m)),

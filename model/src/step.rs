@@ -4,42 +4,25 @@
 //! (or, with merging on, one step and those that nobody can tell apart from it). Not here: what a step does
 //! (in `proc` and `subsys`) and how states are explored.
 
-use crate::design::Design;
-use crate::exec::{Exec, Report, Step};
+use crate::backend::{Backend, event};
+use crate::design::{Design, SameMap};
+use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
-    Cpu, CpuId, Deferred, Kdata, KdataKey, Kernel, LinkKey, Map, MapKey, MapState, Node, ScxState,
-    seen,
+    Cpu, CpuId, Deferred, KdataKey, Kernel, LinkKey, MapKey, MapState, Node, ScxState, Stage, seen,
 };
+use crate::lock::{Lock, LockClass};
 use crate::mover;
 use crate::pc::{Mover, Pc};
-use crate::proc::{
-    attachment, call, link, link_create, link_detach, link_update, map, map_free, map_update,
-    prepare, syscall,
-};
-use crate::subsys::{dummy, hid_bpf, sched_ext, tcp_cong, testmod};
+use crate::proc::{attachment, map_free, syscall};
+use crate::report::Report;
+use crate::subsys::scx_types;
 use crate::table::Key;
+use crate::tables::Tables;
 use crate::visit::collect_freed;
 use crate::world::{OpKind, Operation, Plan, Subsystem, World};
 
-/// An operation with its targets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Request {
-    /// What to do.
-    pub kind: OpKind,
-    /// Target (or new) map.
-    pub map: Option<MapKey>,
-    /// F_REPLACE's expected old map.
-    pub old: Option<MapKey>,
-    /// Target link.
-    pub link: Option<LinkKey>,
-    /// Cookie (index).
-    pub cookie: u8,
-    /// Declaration, link name, socket, entry, key or program.
-    pub arg: u8,
-    /// Member to call.
-    pub member: u8,
-}
+pub use crate::proc::syscall::Request;
 
 /// One transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,11 +51,9 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
     /// A lock, and the CPU that holds it.
-    Lock(&'static str, CpuId),
+    Lock(Lock, CpuId),
     /// Readers of a grace period.
     GracePeriod(Deferred),
-    /// sched_ext to be enabled or disabled by another CPU.
-    SchedExt,
 }
 
 /// A design in a world: the state machine.
@@ -85,14 +66,6 @@ pub struct Machine {
     /// Merge steps that nobody else can observe.
     pub merge: bool,
     initial: Kernel,
-}
-
-/// Whether the world's types are sched_ext's (its members are called through its own copy).
-pub(crate) fn scx_types(world: &World) -> bool {
-    world
-        .types
-        .iter()
-        .any(|t| matches!(t.subsystem, Subsystem::SchedExt | Subsystem::SchedExt612))
 }
 
 impl Machine {
@@ -145,7 +118,7 @@ impl Machine {
         if err == 0 {
             Ok(())
         } else {
-            Err(format!("it returned {}", crate::exec::errno::name(err)))
+            Err(format!("it returned {}", errno::name(err)))
         }
     }
 
@@ -213,12 +186,12 @@ impl Machine {
             return;
         }
         for (key, map) in k.maps.iter() {
-            if map.free.stage > 0 && map.free.elapsed() {
+            if map.free.stage != Stage::None && map.free.elapsed() {
                 out.push(Action::MapWork(key));
             }
         }
         for (key, kdata) in k.kdatas.iter() {
-            if kdata.free.stage > 0 && kdata.free.elapsed() {
+            if kdata.free.stage != Stage::None && kdata.free.elapsed() {
                 out.push(Action::AttachmentWork(key));
             }
         }
@@ -325,18 +298,24 @@ impl Machine {
         }
     }
 
-    /// Requests that block before their first step: lock_sock(), the lock of a member's caller, and an exit that waits for
-    /// the other threads of its process.
+    /// Requests that block before their first step: for its lock, and an exit for the other threads of its process.
     fn may_begin(&self, k: &Kernel, cpu: CpuId, request: &Request) -> bool {
+        let first = syscall::first_step(&self.world, request.kind);
+        let cpu_then = Cpu {
+            pc: first,
+            map: request.map,
+            arg: request.arg,
+            ..Cpu::default()
+        };
+        if self.lock_of(&cpu_then).and_then(|l| holder(k, l)).is_some() {
+            return false;
+        }
         match request.kind {
-            OpKind::SockCall | OpKind::SockClose => {
-                k.socks[usize::from(request.arg)].busy.is_none()
-                    && !k
-                        .cpus
-                        .iter()
-                        .any(|c| c.pc == Pc::SockRelease && c.arg == request.arg)
-            }
-            OpKind::Call => k.subsys.call_lock.is_none(),
+            // A file that an exit is about to close is no file any more.
+            OpKind::SockCall | OpKind::SockClose => !k
+                .cpus
+                .iter()
+                .any(|c| c.pc == Pc::SockRelease && c.arg == request.arg),
             OpKind::Exit => {
                 let proc = self.world.cpus[usize::from(cpu)].proc;
                 self.world
@@ -345,7 +324,6 @@ impl Machine {
                     .enumerate()
                     .all(|(i, c)| c.proc != proc || k.cpus[i].pc == Pc::Idle)
             }
-            OpKind::ScxError => !sched_ext::busy(k.subsys.scx.state),
             OpKind::TestRun => {
                 let proc = self.world.cpus[usize::from(cpu)].proc;
                 k.progs[usize::from(request.arg)].fds & (1 << proc) != 0
@@ -607,7 +585,7 @@ impl Machine {
                 let entries = if scx_types(&self.world) {
                     u8::from(k.subsys.scx.state == ScxState::Enabled)
                 } else {
-                    k.subsys.regs.iter().filter(|r| r.kdata.is_some()).count() as u8
+                    k.subsys.regs.iter().flatten().count() as u8
                 };
                 for entry in 0..entries {
                     for member in 0..members {
@@ -648,22 +626,31 @@ impl Machine {
     /// What keeps the CPU from its next step.
     pub fn waits_for(&self, k: &Kernel, cpu: CpuId) -> Option<Wait> {
         let c = &k.cpus[usize::from(cpu)];
-        let lock = |name, holder: Option<CpuId>| holder.map(|h| Wait::Lock(name, h));
+        if let Some(lock) = self.lock_of(c) {
+            return holder(k, lock).map(|h| Wait::Lock(lock, h));
+        }
         match c.pc {
-            Pc::UpdLock => {
-                let map = c.map.and_then(|m| k.maps.get(m))?;
-                lock("st_map->lock", map.lock)
-            }
-            Pc::LcLock | Pc::LuLock | Pc::LdLock => lock("update_mutex", k.update_mutex),
-            Pc::SingletonReg | Pc::SingletonUnreg => lock("st_ops_mutex", k.subsys.call_lock),
-            Pc::HidReg | Pc::HidUnreg => lock("prog_list_lock", hid_bpf::prog_list_lock(k)),
-            Pc::HidReconnect => lock("device_lock", k.subsys.call_lock),
             Pc::SyncRcu | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait => {
                 (!c.wait.elapsed()).then_some(Wait::GracePeriod(c.wait))
             }
-            Pc::ScxEnable | Pc::ScxDisable => {
-                sched_ext::busy(k.subsys.scx.state).then_some(Wait::SchedExt)
+            _ => None,
+        }
+    }
+
+    /// The lock that the CPU's next step takes, unless that step releases it again: the step begins when it is free.
+    fn lock_of(&self, c: &Cpu) -> Option<Lock> {
+        let the = |class| Some(Lock::The(class));
+        match c.pc {
+            Pc::UpdLock => c.map.map(Lock::Map),
+            Pc::LcLock | Pc::LuLock | Pc::LdLock => the(LockClass::UpdateMutex),
+            Pc::SingletonReg | Pc::SingletonUnreg => the(LockClass::StOps),
+            Pc::RegCall if self.world.types[0].subsystem == Subsystem::Singleton => {
+                the(LockClass::StOps)
             }
+            Pc::HidReg | Pc::HidUnreg => the(LockClass::ProgList),
+            Pc::HidReconnect | Pc::HidProbe => the(LockClass::Device),
+            Pc::ScxEnable | Pc::ScxDisable | Pc::ScxError => the(LockClass::ScxEnable),
+            Pc::SockCall | Pc::SockRelease => Some(Lock::Sock(c.arg)),
             _ => None,
         }
     }
@@ -671,7 +658,7 @@ impl Machine {
     /// In how many ways the CPU's next step can go: which allocation fails, which fd is closed next.
     fn alternatives(&self, k: &Kernel, cpu: CpuId) -> u8 {
         if k.cpus[usize::from(cpu)].pc == Pc::ExitNext {
-            return syscall::open_files(k, self.world.cpus[usize::from(cpu)].proc).max(1);
+            return Tables::open_files(k, self.world.cpus[usize::from(cpu)].proc).max(1);
         }
         1 + self.failing_allocs(k, cpu)
     }
@@ -681,19 +668,27 @@ impl Machine {
         if k.alloc_failures == 0 {
             return 0;
         }
-        let c = &k.cpus[usize::from(cpu)];
-        let map = c.map.and_then(|m| k.maps.get(m));
-        let decl = map.map(|m| &self.world.maps[usize::from(m.decl)]);
-        match (c.pc, decl) {
-            (Pc::MapAlloc | Pc::UpdTlinks, _) => 1,
-            (Pc::HidRegData, _) => 1,
-            (Pc::LcAlloc, _) => 2,
-            (Pc::UpdMembers, Some(decl)) if map.is_some_and(|m| m.state == MapState::Init) => {
-                map_update::allocs(&self.world, &self.design, decl)
-            }
-            (Pc::LcBuild | Pc::LuBuild, Some(decl)) => attachment::allocs(&self.world, decl),
-            (Pc::PrepMember, Some(decl)) => prepare::member_allocs(k, &self.world, c, decl),
-            _ => 0,
+        let (mut copy, mut report) = (*k, Report::default());
+        let mut x = self.tables(&mut copy, cpu, &mut report);
+        x.pc = x.k.cpus[usize::from(cpu)].pc;
+        // A step that breaks something has made its allocations before.
+        let _ = crate::proc::step(&mut x);
+        x.allocs
+    }
+
+    /// The backend of a step of `cpu`.
+    fn tables<'a>(&'a self, k: &'a mut Kernel, cpu: CpuId, report: &'a mut Report) -> Tables<'a> {
+        Tables {
+            k,
+            world: &self.world,
+            design: &self.design,
+            cpu,
+            pc: Pc::Idle,
+            choice: 0,
+            allocs: 0,
+            report,
+            event: None,
+            counted: false,
         }
     }
 
@@ -795,8 +790,9 @@ impl Machine {
     /// The worker's next step would free something to which somebody holds a pointer.
     fn leaves_stale_keys(&self, k: &Kernel, action: Action) -> bool {
         let frees = match action {
-            Action::MapWork(map) => k.maps.get(map).is_some_and(|m| m.free.stage > 1),
-            Action::AttachmentWork(a) => k.kdatas.get(a).is_some_and(|d| d.free.stage > 3),
+            Action::MapWork(_) | Action::AttachmentWork(_) => {
+                matches!(self.label(k, action), Pc::MapFreeGp | Pc::AttachmentFreeEnd)
+            }
             _ => false,
         };
         if !frees {
@@ -816,37 +812,28 @@ impl Machine {
         report: &mut Report,
         event: &mut Option<&mut String>,
     ) -> bool {
-        let mut x = Exec {
-            k,
-            world: &self.world,
-            design: &self.design,
-            cpu: action.cpu().unwrap_or(CpuId::MAX),
-            pc: Pc::Idle,
-            choice: 0,
-            allocs: 0,
-            report,
-            event: event.as_deref_mut(),
-            counted: false,
-        };
+        let label = self.work_label(k, action);
+        let mut x = self.tables(k, action.cpu().unwrap_or(CpuId::MAX), report);
+        x.event = event.as_deref_mut();
         let single = invariant::single_link_per_map(x.k);
         let mut early = false;
         let result = match action {
             Action::Begin(_, request) => {
                 let begun = syscall::begin(&mut x, request);
                 if request.kind == OpKind::None {
-                    x.c().err = crate::exec::errno::EBADF;
-                    crate::exec::event!(x, "no such fd: -EBADF");
-                    let position = x.c().position;
-                    *x.c() = Cpu {
+                    x.cpu().err = errno::EBADF;
+                    event!(x, "no such fd: -EBADF");
+                    let position = x.cpu().position;
+                    *x.cpu() = Cpu {
                         position,
                         ..Cpu::default()
                     };
                     begun
                 } else {
                     begun.and_then(|()| {
-                        x.pc = x.c().pc;
+                        x.pc = x.cpu().pc;
                         note(&mut x);
-                        cpu_step(&mut x)
+                        crate::proc::step(&mut x)
                     })
                 }
             }
@@ -858,20 +845,15 @@ impl Machine {
                         .map_or(Mover::No, |i| mover::of(self, x.k, cpu, i.mover));
                 early = matches!(mover, Mover::Right | Mover::Both);
                 note(&mut x);
-                cpu_step(&mut x)
+                crate::proc::step(&mut x)
             }
-            Action::MapWork(key) => {
-                let first = x.k.maps.get(key).is_some_and(|m| m.free.stage == 1);
-                x.pc = if first { Pc::MapFree } else { Pc::MapFreeGp };
-                map_free::work(&mut x, key)
+            Action::MapWork(map) => {
+                x.pc = label;
+                map_free::work(&mut x, map)
             }
-            Action::AttachmentWork(key) => {
-                x.pc = match x.k.kdatas.get(key).map_or(0, |d| d.free.stage) {
-                    1 => Pc::AttachmentFree,
-                    2 | 3 => Pc::AttachmentFreeGp,
-                    _ => Pc::AttachmentFreeEnd,
-                };
-                attachment::work(&mut x, key)
+            Action::AttachmentWork(attachment) => {
+                x.pc = label;
+                attachment::work(&mut x, attachment)
             }
         };
         self.judge(&mut x, single, result.is_err());
@@ -879,7 +861,7 @@ impl Machine {
     }
 
     /// The invariants that a state shows.
-    fn judge(&self, x: &mut Exec<'_>, single_before: bool, stopped: bool) {
+    fn judge(&self, x: &mut Tables<'_>, single_before: bool, stopped: bool) {
         x.report.steps += 1;
         x.report.taken |= 1 << x.pc as u32;
         collect_freed(x.k);
@@ -896,7 +878,7 @@ impl Machine {
             return;
         }
         if single_before && !invariant::single_link_per_map(x.k) {
-            x.violate(Invariant::SingleLinkPerMap);
+            x.report.violate(Invariant::SingleLinkPerMap, x.pc);
         }
     }
 
@@ -932,41 +914,37 @@ impl Machine {
     pub fn label(&self, k: &Kernel, action: Action) -> Pc {
         match action {
             Action::Begin(cpu, request) => {
-                let mut copy = *k;
-                let mut report = Report::default();
-                let mut x = Exec {
-                    k: &mut copy,
-                    world: &self.world,
-                    design: &self.design,
-                    cpu,
-                    pc: Pc::Idle,
-                    choice: 0,
-                    allocs: 0,
-                    report: &mut report,
-                    event: None,
-                    counted: false,
-                };
+                let (mut copy, mut report) = (*k, Report::default());
+                let mut x = self.tables(&mut copy, cpu, &mut report);
                 match syscall::begin(&mut x, request) {
                     Ok(()) => copy.cpus[usize::from(cpu)].pc,
                     Err(_) => Pc::Idle,
                 }
             }
             Action::Step(cpu, _) => k.cpus[usize::from(cpu)].pc,
-            Action::MapWork(key) => {
-                if k.maps.get(key).is_some_and(|m: &Map| m.free.stage == 1) {
-                    Pc::MapFree
-                } else {
-                    Pc::MapFreeGp
-                }
-            }
-            Action::AttachmentWork(key) => {
-                match k.kdatas.get(key).map_or(0, |d: &Kdata| d.free.stage) {
-                    1 => Pc::AttachmentFree,
-                    2 | 3 => Pc::AttachmentFreeGp,
-                    _ => Pc::AttachmentFreeEnd,
-                }
-            }
+            _ => self.work_label(k, action),
         }
+    }
+
+    /// The worker's step; `Idle` for actions of CPUs.
+    fn work_label(&self, k: &Kernel, action: Action) -> Pc {
+        let stage = |free: Option<&Deferred>| free.map_or(Stage::None, |f| f.stage);
+        match action {
+            Action::MapWork(map) => map_free::work_pc(stage(k.maps.get(map).map(|m| &m.free))),
+            Action::AttachmentWork(attachment) => {
+                attachment::work_pc(stage(k.kdatas.get(attachment).map(|d| &d.free)))
+            }
+            _ => Pc::Idle,
+        }
+    }
+}
+
+/// Who holds a lock.
+fn holder(k: &Kernel, lock: Lock) -> Option<CpuId> {
+    match lock {
+        Lock::Map(map) => k.maps.get(map).and_then(|m| m.lock),
+        Lock::Sock(sock) => k.socks.get(usize::from(sock)).and_then(|s| s.busy),
+        Lock::The(class) => k.holder(class),
     }
 }
 
@@ -974,8 +952,9 @@ fn pinned(k: &Kernel, link: Key<crate::kernel::Link>) -> bool {
     k.links.get(link).is_some_and(|l| l.pinned)
 }
 
-/// Notes, at the steps that decide, what the operation meets.
-fn note(x: &mut Exec<'_>) {
+/// Notes, before the steps that decide, what the operation meets. The steps themselves have no part in it: a step that
+/// forgets to look is judged by what was there.
+fn note(x: &mut Tables<'_>) {
     let relevant = matches!(
         x.pc,
         Pc::LcValid | Pc::LcGuard | Pc::LuValid | Pc::LuCheck | Pc::UpdMembers | Pc::DelCmpxchg
@@ -983,132 +962,27 @@ fn note(x: &mut Exec<'_>) {
     if !relevant {
         return;
     }
-    let cpu = *x.c();
-    if let Some(map) = cpu.map.and_then(|m| x.k.maps.get(m)) {
-        let state = 1 << map.state as u16;
-        x.saw(state);
+    let cpu = *x.cpu();
+    let map = cpu.map.and_then(|m| x.k.maps.get(m)).copied();
+    if let Some(map) = map {
+        x.saw(1 << map.state as u16);
     }
-    if x.pc == Pc::LuCheck
-        && cpu
-            .link
-            .and_then(|l| x.k.links.get(l))
-            .is_some_and(|l| l.map.is_none())
-    {
-        x.saw(seen::DETACHED);
+    if x.pc != Pc::LuCheck {
+        return;
     }
-}
-
-/// The step at the CPU's program counter.
-fn cpu_step(x: &mut Exec<'_>) -> Step {
-    match x.pc {
-        Pc::Idle => Ok(()),
-        Pc::Finish => syscall::finish(x),
-        Pc::ExitNext => syscall::exit_next(x),
-        Pc::ProgRelease => syscall::prog_release(x),
-        Pc::MapPut
-        | Pc::MapCreate
-        | Pc::MapAlloc
-        | Pc::MapLookup
-        | Pc::MapRelease
-        | Pc::DelCmpxchg
-        | Pc::DelUnregDone => map::step(x),
-        Pc::PutRefs
-        | Pc::LinkPut
-        | Pc::LinkRelease
-        | Pc::LinkPin
-        | Pc::LinkUnpin
-        | Pc::LinkInfo
-        | Pc::LinkInfoRead => link::step(x),
-        Pc::UpdTlinks
-        | Pc::UpdLock
-        | Pc::UpdMembers
-        | Pc::UpdPublish
-        | Pc::UpdKsymsEarly
-        | Pc::UpdRegDone
-        | Pc::UpdUnlock
-        | Pc::UpdKsyms => map_update::step(x),
-        Pc::LcGet
-        | Pc::LcValid
-        | Pc::LcAlloc
-        | Pc::LcBuild
-        | Pc::LcLock
-        | Pc::LcGuard
-        | Pc::LcKsymsEarly
-        | Pc::LcReg
-        | Pc::LcRegDone
-        | Pc::LcUnlock
-        | Pc::LcSettle
-        | Pc::LcCleanup => link_create::step(x),
-        Pc::PrepMember | Pc::PrepSeal => {
-            if x.c().op == OpKind::LinkUpdate {
-                link_update::step(x)
-            } else {
-                link_create::step(x)
-            }
-        }
-        Pc::LuGet
-        | Pc::LuValid
-        | Pc::LuBuild
-        | Pc::LuLock
-        | Pc::LuCheck
-        | Pc::LuKsymsEarly
-        | Pc::LuUpdate
-        | Pc::LuUpdDone
-        | Pc::LuWait
-        | Pc::LuUnlock => link_update::step(x),
-        Pc::LdGet
-        | Pc::LdLock
-        | Pc::LdCheck
-        | Pc::LdUnregDone
-        | Pc::LdWait
-        | Pc::LdUnlock
-        | Pc::DeallocUnreg
-        | Pc::DeallocFree => link_detach::step(x),
-        Pc::CallRead
-        | Pc::CallEnter
-        | Pc::CallBody
-        | Pc::CallSleep
-        | Pc::CallExit
-        | Pc::CallRet => call::step(x),
-        Pc::TcpReg
-        | Pc::TcpUnreg
-        | Pc::TcpUpdate
-        | Pc::SyncRcu
-        | Pc::SockFind
-        | Pc::SockGet
-        | Pc::SockCall
-        | Pc::SockCallDone
-        | Pc::SockRelease => tcp_cong::step(x),
-        Pc::ScxEnable
-        | Pc::ScxInitDone
-        | Pc::ScxDisable
-        | Pc::ScxDisabled
-        | Pc::ScxError
-        | Pc::ScxCall
-        | Pc::ScxCallDone => sched_ext::step(x),
-        Pc::AlwaysReg
-        | Pc::AlwaysRegNext
-        | Pc::AlwaysUnreg
-        | Pc::AlwaysUpdate
-        | Pc::SingletonReg
-        | Pc::SingletonUnreg
-        | Pc::KeyedReg
-        | Pc::KeyedUnreg
-        | Pc::RegCall
-        | Pc::RegCallDone
-        | Pc::Rmmod => testmod::step(x),
-        Pc::HidReg
-        | Pc::HidRegData
-        | Pc::HidUnreg
-        | Pc::HidReconnect
-        | Pc::HidReconnectDone
-        | Pc::HidProbe
-        | Pc::HidProbeDone => hid_bpf::step(x),
-        Pc::DummyReg | Pc::TestRun | Pc::TestRunDone => dummy::step(x),
-        Pc::MapFree
-        | Pc::MapFreeGp
-        | Pc::AttachmentFree
-        | Pc::AttachmentFreeGp
-        | Pc::AttachmentFreeEnd => unreachable!("steps of the worker"),
+    let Some(link) = cpu.link.and_then(|l| x.k.links.get(l)) else {
+        return;
+    };
+    let Some(attached) = link.map else {
+        return x.saw(seen::DETACHED);
+    };
+    if cpu.old.is_some_and(|expected| expected != attached) {
+        x.saw(seen::OTHER_MAP);
+    }
+    let old = x.k.maps.get(attached).copied();
+    let ty = |map: Option<crate::kernel::Map>| map.map(|m| x.world.maps[usize::from(m.decl)].ty);
+    let refused = cpu.map == Some(attached) && x.design.same_map == SameMap::Refuse;
+    if ty(old) != ty(map) || refused {
+        x.saw(seen::MISMATCH);
     }
 }

@@ -7,8 +7,8 @@
 
 use crate::kernel::{
     Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey,
-    Link, LinkKey, Map, MapKey, MapState, Module, Node, Proc, Prog, Readers, ScxState, Sock,
-    Subsys,
+    Link, LinkKey, Map, MapKey, MapState, Module, Node, Proc, Prog, Readers, Reg, ScxState, Sock,
+    Stage, Subsys,
 };
 use crate::pc::Pc;
 use crate::table::{Key, Table};
@@ -88,7 +88,9 @@ fn pc<V: Visitor>(v: &mut V, value: &mut Pc) {
 
 #[inline(always)]
 fn deferred<V: Visitor>(v: &mut V, d: &mut Deferred) {
-    byte(v, 3, &mut d.stage);
+    let mut stage = d.stage as u8;
+    byte(v, 3, &mut stage);
+    d.stage = Stage::ALL[usize::from(stage)];
     v.cpus(&mut d.rcu);
     v.cpus(&mut d.tasks);
     v.cpus(&mut d.trace);
@@ -288,7 +290,6 @@ pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
         ScxState::Enabled,
         ScxState::Disabling,
     ][usize::from(state)];
-    some_cpu(v, &mut s.call_lock);
     if s.scx.state != ScxState::Disabled {
         for f in &mut s.scx.ops {
             func(v, f);
@@ -297,13 +298,18 @@ pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
         v.cookie(&mut s.scx.expect);
     }
     v.end();
-    for reg in &mut s.regs {
-        v.kdata(&mut reg.kdata);
-        if reg.kdata.is_none() {
-            break;
-        }
-        v.cookie(&mut reg.expect);
-        v.link(&mut reg.link);
+    for place in &mut s.regs {
+        let mut kdata = place.map(|reg| reg.kdata);
+        v.kdata(&mut kdata);
+        let Some(kdata) = kdata else { break };
+        let (mut expect, mut link) = place.map_or((0, None), |reg| (reg.expect, reg.link));
+        v.cookie(&mut expect);
+        v.link(&mut link);
+        *place = Some(Reg {
+            kdata,
+            expect,
+            link,
+        });
     }
     v.end();
 }
@@ -313,14 +319,16 @@ pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
 pub(crate) fn rest<V: Visitor>(
     v: &mut V,
     module: &mut Module,
-    update_mutex: &mut Option<CpuId>,
+    locks: &mut [Option<CpuId>],
     procs: &mut [Proc; MAX_PROCS],
     alloc_failures: &mut u8,
     dead: &mut bool,
 ) {
     refs(v, &mut module.refs);
     flag(v, &mut module.unloaded);
-    some_cpu(v, update_mutex);
+    for lock in locks {
+        some_cpu(v, lock);
+    }
     for proc in procs {
         flag(v, &mut proc.exiting);
         flag(v, &mut proc.exited);
@@ -338,7 +346,7 @@ pub(crate) fn globals<V: Visitor>(v: &mut V, k: &mut Kernel) {
     rest(
         v,
         &mut k.module,
-        &mut k.update_mutex,
+        &mut k.locks,
         &mut k.procs,
         &mut k.alloc_failures,
         &mut k.dead,
@@ -353,7 +361,7 @@ pub(crate) fn read_globals<V: Visitor>(v: &mut V, k: &Kernel) {
     rest(
         v,
         &mut { k.module },
-        &mut { k.update_mutex },
+        &mut { k.locks },
         &mut { k.procs },
         &mut { k.alloc_failures },
         &mut { k.dead },

@@ -198,8 +198,8 @@ pub struct MapDecl {
     pub link: bool,
     /// Registration key: maps with equal keys have the same `tcp_congestion_ops.name`.
     pub key: u8,
-    /// Program of each member, index into [`World::progs`].
-    pub progs: [Option<u8>; MAX_MEMBERS],
+    /// Program of each member of the type, index into [`World::progs`].
+    pub progs: Vec<Option<u8>>,
     /// The struct's module-owner member is not zero.
     pub owner_set: bool,
 }

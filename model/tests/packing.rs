@@ -195,8 +195,7 @@ fn swapped(k: &Kernel, a: CpuId, b: CpuId) -> Kernel {
     k.kdatas.values_mut().for_each(|d| deferred(&mut d.free));
     k.progs.iter_mut().for_each(|p| deferred(&mut p.free));
     k.socks.iter_mut().for_each(|s| cpu(&mut s.busy));
-    cpu(&mut k.subsys.call_lock);
-    cpu(&mut k.update_mutex);
+    k.locks.iter_mut().for_each(cpu);
     k
 }
 

@@ -3,148 +3,129 @@
 //! Stands for no Linux source but for the link-owned series: `struct bpf_struct_ops_attachment`, its
 //! build and its deferred free.
 
+use crate::backend::{Backend, Counted, Freed, KdataOf, MapOf, Step, event};
 use crate::design::{Grace, ProgOwner};
-use crate::exec::{Exec, Step, Stop, errno, event};
+use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Deferred, Kdata, KdataKey, MapKey, dirty, holds};
+use crate::kernel::{Stage, dirty, holds};
 use crate::pc::Pc;
 use crate::proc::prepare;
+use crate::proc::refs::{attachment_release, map_inc};
 
-/// Allocations of a build: the object, a ksym per member, pages.
-pub(crate) fn allocs(world: &crate::world::World, decl: &crate::world::MapDecl) -> u8 {
-    1 + prepare::struct_allocs(world, decl)
-}
-
-/// Builds an attachment of `map`, private until somebody publishes it. On success the CPU holds it.
-pub(crate) fn build(x: &mut Exec<'_>, map: MapKey, cookie: u8) -> Result<i8, Stop> {
-    let decl_index = x.map(map)?.decl;
-    let world = x.world;
-    let decl = &world.maps[usize::from(decl_index)];
+/// Builds an attachment of `map`, private until somebody publishes it. On success the task holds it.
+pub(crate) fn build<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>, cookie: u8) -> Step<i8> {
+    let decl_index = x.map_decl(map)?;
+    let decl = &x.world().maps[usize::from(decl_index)];
     x.st_ops(decl_index)?;
     if !x.alloc() {
         return Ok(errno::ENOMEM);
     }
-    let object = Kdata {
-        map: Some(map),
-        decl: decl_index,
-        attachment: true,
-        refs: 1,
-        ..Kdata::default()
-    };
-    let key = x.k.kdatas.insert(object).map_err(|f| x.full(f))?;
-    x.map_inc(map)?;
+    let attachment = x.new_kdata(map, decl_index, true)?;
+    map_inc(x, map)?;
     // References of its own: a plain map whose reg() failed puts the map's at once.
-    if x.design.progs == ProgOwner::Attachment {
+    if x.design().progs == ProgOwner::Attachment {
         for prog in decl.progs.iter().flatten() {
-            x.k.progs[usize::from(*prog)].refs += 1;
+            x.get(Counted::Prog(*prog))?;
         }
     }
-    x.c().attachment = Some(key);
-    x.c().holds |= holds::ATTACHMENT;
-    let to = prepare::target(x, map, Some(key))?;
+    x.cpu().attachment = Some(attachment);
+    x.cpu().holds |= holds::ATTACHMENT;
+    let to = prepare::target(x, map, Some(attachment))?;
     let err = prepare::members(x, to, decl, cookie)?;
     if err != 0 {
         // Nobody has seen it: no grace period is needed.
         x.hand_over(holds::ATTACHMENT);
-        x.c().attachment = None;
-        x.attachment_release(key)?;
+        x.cpu().attachment = None;
+        attachment_release(x, attachment)?;
         return Ok(err);
     }
-    x.protect(key)?;
+    x.protect(attachment)?;
     event!(x, "attachment built");
     Ok(0)
 }
 
 /// What the subsystem gets for this attachment.
-pub(crate) fn published(
-    x: &mut Exec<'_>,
-    map: MapKey,
-    attachment: Option<KdataKey>,
-) -> Result<KdataKey, Stop> {
+pub(crate) fn published<'w, X: Backend<'w>>(
+    x: &mut X,
+    map: MapOf<X>,
+    attachment: Option<KdataOf<X>>,
+) -> Step<KdataOf<X>> {
     Ok(prepare::target(x, map, attachment)?.kdata)
 }
 
 /// Where the ksyms of this attachment are.
-pub(crate) fn ksyms(
-    x: &mut Exec<'_>,
-    map: MapKey,
-    attachment: Option<KdataKey>,
-) -> Result<KdataKey, Stop> {
+pub(crate) fn ksyms<'w, X: Backend<'w>>(
+    x: &mut X,
+    map: MapOf<X>,
+    attachment: Option<KdataOf<X>>,
+) -> Step<KdataOf<X>> {
     Ok(prepare::target(x, map, attachment)?.ksyms)
 }
 
 /// The subsystem has refused it: its ksyms go with it, for a caller may have found it in the meantime; those that
 /// the map keeps go at once.
-pub(crate) fn refused(x: &mut Exec<'_>, map: MapKey, attachment: Option<KdataKey>) -> Step {
+pub(crate) fn refused<'w, X: Backend<'w>>(
+    x: &mut X,
+    map: MapOf<X>,
+    attachment: Option<KdataOf<X>>,
+) -> Step {
     let ksyms = ksyms(x, map, attachment)?;
     if Some(ksyms) == attachment {
         x.undo(dirty::KSYM);
         return Ok(());
     }
-    x.del_ksyms(ksyms)
+    prepare::del_ksyms(x, ksyms)
 }
 
-/// First stage of the grace periods that the design waits for: 2 Tasks, 3 Tasks Trace, 4 RCU and Tasks.
-fn first_stage(x: &mut Exec<'_>, key: KdataKey) -> Result<u8, Stop> {
-    let decl = x.kdata(key)?.decl;
-    let sleepable = x.world.sleepable(&x.world.maps[usize::from(decl)]);
-    Ok(match (sleepable, x.design.grace) {
-        (true, Grace::TasksTraceTasks) => 2,
-        (true, Grace::TraceTasks) => 3,
-        _ => 4,
+/// The first grace period that the design waits for.
+pub(crate) fn first_stage<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>) -> Step<Stage> {
+    let decl = x.kdata_decl(attachment)?;
+    let world = x.world();
+    let sleepable = world.sleepable(&world.maps[usize::from(decl)]);
+    Ok(match (sleepable, x.design().grace) {
+        (true, Grace::TasksTraceTasks) => Stage::Tasks,
+        (true, Grace::TraceTasks) => Stage::Trace,
+        _ => Stage::RcuAndTasks,
     })
 }
 
-/// The readers that a stage waits for, as they are now.
-pub(crate) fn grace_period(x: &Exec<'_>, stage: u8) -> Deferred {
-    let rcu = x.k.readers(|r| r.rcu > 0);
-    let tasks = x.k.readers(|r| r.tasks);
-    let trace = x.k.readers(|r| r.trace > 0);
+/// The grace period that follows.
+pub(crate) fn next_stage(stage: Stage) -> Option<Stage> {
     match stage {
-        2 => Deferred {
-            stage,
-            tasks,
-            ..Deferred::default()
-        },
-        3 => Deferred {
-            stage,
-            trace,
-            ..Deferred::default()
-        },
-        _ => Deferred {
-            stage,
-            rcu,
-            tasks,
-            ..Deferred::default()
-        },
+        Stage::Tasks => Some(Stage::Trace),
+        Stage::Trace => Some(Stage::RcuAndTasks),
+        _ => None,
     }
 }
 
-/// Begins the design's first grace period for an attachment.
-pub(crate) fn grace_begin(x: &mut Exec<'_>, key: KdataKey) -> Result<Deferred, Stop> {
-    let stage = first_stage(x, key)?;
-    Ok(grace_period(x, stage))
+/// The step of the deferred free that comes when this is over.
+pub(crate) fn work_pc(over: Stage) -> Pc {
+    match over {
+        Stage::Queued => Pc::AttachmentFree,
+        Stage::Tasks | Stage::Trace => Pc::AttachmentFreeGp,
+        _ => Pc::AttachmentFreeEnd,
+    }
 }
 
 /// The deferred free; the worker's steps.
-pub(crate) fn work(x: &mut Exec<'_>, key: KdataKey) -> Step {
-    match x.pc {
+pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>) -> Step {
+    match x.pc() {
         Pc::AttachmentFree => {
-            let begun = grace_begin(x, key)?;
-            x.kdata(key)?.free = begun;
+            let first = first_stage(x, attachment)?;
+            x.defer(Freed::Attachment(attachment), first)?;
             event!(x, "grace period begins");
             Ok(())
         }
         Pc::AttachmentFreeGp => {
-            let stage = x.kdata(key)?.free.stage + 1;
-            let begun = grace_period(x, stage);
-            x.kdata(key)?.free = begun;
+            let over = x.deferred(Freed::Attachment(attachment))?;
+            let next = next_stage(over).expect("the last grace period ends in another step");
+            x.defer(Freed::Attachment(attachment), next)?;
             event!(x, "next grace period begins");
             Ok(())
         }
         Pc::AttachmentFreeEnd => {
-            x.report.witness(Invariant::EventualRelease);
-            x.attachment_release(key)?;
+            x.witness(Invariant::EventualRelease);
+            attachment_release(x, attachment)?;
             event!(x, "attachment freed");
             Ok(())
         }

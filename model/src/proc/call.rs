@@ -2,49 +2,47 @@
 //!
 //! Stands for the code that arch_prepare_bpf_trampoline() of arch/x86/net/bpf_jit_comp.c emits, and for
 //! __bpf_prog_enter() and its siblings of kernel/bpf/trampoline.c. The caller has put kdata and member
-//! into its CPU (or the pointer itself) and is a reader of Tasks RCU until the call is over.
+//! into its local variables (or the pointer itself) and is a reader of Tasks RCU until the call is over.
 
-use crate::exec::{Exec, Gone, Step, Stop, errno, event};
+use crate::backend::{Backend, FuncOf, Gone, Step, event};
+use crate::design::Identity;
+use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{Code, seen};
+use crate::lock::Lock;
 use crate::pc::Pc;
 use crate::subsys;
 use crate::world::{Body, OpKind};
 
-pub(crate) fn step(x: &mut Exec<'_>) -> Step {
-    match x.pc {
+pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    match x.pc() {
         Pc::CallRead => {
-            let key = x.c().kdata.expect("the caller has a kdata");
-            let member = usize::from(x.c().member);
-            let func = x.kdata(key)?.func[member];
-            if func.image.is_none() {
+            let kdata = x.cpu().kdata.expect("the caller has a kdata");
+            let member = usize::from(x.cpu().member);
+            let func = x.func(kdata, member)?;
+            if func == FuncOf::<X>::default() {
                 event!(x, "the member is NULL: not called");
                 x.tasks_quiescent();
-                x.c().err = errno::ENOENT;
-                let back = x.c().call_ret;
+                x.cpu().err = errno::ENOENT;
+                let back = x.cpu().call_ret;
                 return x.goto(back);
             }
-            subsys::check_whole(x, key)?;
-            x.c().func = func;
+            x.check_whole(kdata)?;
+            x.cpu().func = func;
             event!(x, "function pointer loaded");
             x.goto(Pc::CallEnter)
         }
         Pc::CallEnter => {
-            let code = code(x)?;
-            let func = x.c().func;
-            let page = func.image.expect("a pointer that was called");
-            if !x.image(page)?.protected {
-                return Err(x.broken(
-                    Invariant::NoTornPublish,
-                    format_args!("the page is not executable: the call faults"),
-                ));
-            }
-            if x.c().op != OpKind::TestRun {
+            let func = x.cpu().func;
+            let code = x.enter_trampoline(func)?;
+            if x.cpu().op != OpKind::TestRun {
                 if x.named(func) {
-                    x.report.witness(Invariant::KsymsMatchImages);
+                    x.witness(Invariant::KsymsMatchImages);
                 } else {
-                    event!(x, "kallsyms does not know this trampoline");
-                    x.violate(Invariant::KsymsMatchImages);
+                    x.violate(
+                        Invariant::KsymsMatchImages,
+                        format_args!("kallsyms does not know this trampoline"),
+                    );
                 }
             }
             check_prog(x, code.prog)?;
@@ -53,20 +51,18 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             } else {
                 x.rcu_read_lock();
             }
-            x.c().run_ctx = code.cookie;
-            x.c().prog = code.prog;
-            event!(
-                x,
-                "run_ctx.bpf_cookie = {:#x}",
-                x.world.cookies[usize::from(code.cookie)]
-            );
+            x.set_run_ctx(code);
+            x.cpu().prog = code.prog;
+            let cookie = x.run_ctx_cookie();
+            event!(x, "run_ctx.bpf_cookie = {cookie:#x}");
             x.goto(Pc::CallBody)
         }
         Pc::CallBody => {
-            let code = code(x)?;
+            let func = x.cpu().func;
+            let code = x.code_at(func)?;
             check_prog(x, code.prog)?;
             read_cookie(x);
-            match x.world.progs[usize::from(code.prog - 1)].body {
+            match x.world().progs[usize::from(code.prog - 1)].body {
                 Body::ReadCookie => x.goto(Pc::CallExit),
                 Body::Fail => {
                     x.saw(seen::PROG_ERROR);
@@ -79,9 +75,9 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
                     x.goto(Pc::CallSleep)
                 }
                 Body::Switch => {
-                    let place = usize::from(x.c().arg);
-                    if x.c().op == OpKind::SockCall && x.k.socks[place].busy == Some(x.cpu) {
-                        subsys::tcp_cong::release(x, place)?;
+                    let sock = x.cpu().arg;
+                    if x.cpu().op == OpKind::SockCall && x.holds_lock(Lock::Sock(sock)) {
+                        subsys::tcp_cong::release(x, sock)?;
                     }
                     x.goto(Pc::CallExit)
                 }
@@ -89,15 +85,16 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::CallSleep => {
             // Only the program's own instructions run here: a page that went away shows at the return.
-            let prog = x.c().prog;
+            let prog = x.cpu().prog;
             check_prog(x, prog)?;
             event!(x, "wakes");
-            x.c().readers.tasks = true;
+            x.tasks_enter();
             read_cookie(x);
             x.goto(Pc::CallExit)
         }
         Pc::CallExit => {
-            let code = code(x)?;
+            let func = x.cpu().func;
+            let code = x.code_at(func)?;
             if sleepable(x, code) {
                 x.rcu_read_unlock_trace();
             } else {
@@ -106,9 +103,11 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             x.goto(Pc::CallRet)
         }
         Pc::CallRet => {
-            code(x)?;
+            let func = x.cpu().func;
+            x.code_at(func)?;
+            x.leave_trampoline(func);
             x.tasks_quiescent();
-            let cpu = x.c();
+            let cpu = x.cpu();
             cpu.run_ctx = 0;
             cpu.prog = 0;
             cpu.func = Default::default();
@@ -119,43 +118,63 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
     }
 }
 
-/// The instructions under the CPU's instruction pointer.
-fn code(x: &mut Exec<'_>) -> Result<Code, Stop> {
-    let func = x.c().func;
-    let page = func.image.expect("a pointer that was called");
-    let code = x.image(page)?.code[usize::from(func.index)];
-    Ok(code)
+/// The caller has loaded a function pointer of kdata, registered with the cookie `expect`, and calls it; back to `ret`.
+pub(crate) fn through_pointer<'w, X: Backend<'w>>(
+    x: &mut X,
+    func: FuncOf<X>,
+    expect: u8,
+    ret: Pc,
+) -> Step {
+    prepare(x, expect, ret);
+    x.cpu().func = func;
+    x.goto(Pc::CallEnter)
 }
 
-fn sleepable(x: &Exec<'_>, code: Code) -> bool {
-    let prog = &x.world.progs[usize::from(code.prog - 1)];
-    x.world.types[prog.ty].members[prog.member].sleepable
+/// The caller calls a member of its kdata, registered with the cookie `expect`; back to `ret`.
+pub(crate) fn through_kdata<'w, X: Backend<'w>>(x: &mut X, expect: u8, ret: Pc) -> Step {
+    prepare(x, expect, ret);
+    x.goto(Pc::CallRead)
 }
 
-fn check_prog(x: &mut Exec<'_>, prog: u8) -> Step {
-    if x.k.progs[usize::from(prog - 1)].freed {
+fn prepare<'w, X: Backend<'w>>(x: &mut X, expect: u8, ret: Pc) {
+    x.tasks_enter();
+    let cpu = x.cpu();
+    cpu.expect = expect;
+    cpu.call_ret = ret;
+}
+
+fn sleepable<'w, X: Backend<'w>>(x: &X, code: Code) -> bool {
+    let world = x.world();
+    let prog = &world.progs[usize::from(code.prog - 1)];
+    world.types[prog.ty].members[prog.member].sleepable
+}
+
+fn check_prog<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
+    if x.prog_freed(prog - 1) {
         return Err(x.gone(Gone::Prog));
     }
     Ok(())
 }
 
-/// `bpf_get_attach_cookie()`: reads `run_ctx.bpf_cookie`.
-fn read_cookie(x: &mut Exec<'_>) {
-    if !x.has_cookies() {
+/// The program calls `bpf_get_attach_cookie()`.
+fn read_cookie<'w, X: Backend<'w>>(x: &mut X) {
+    // Elsewhere programs cannot ask.
+    if x.design().identity != Identity::Cookie {
         return;
     }
-    let (cookie, expect) = (x.c().run_ctx, x.c().expect);
-    let value = |i: u8| x.world.cookies[usize::from(i)];
-    let (cookie, expect) = (value(cookie), value(expect));
+    let cookie = x.run_ctx_cookie();
+    let expect = usize::from(x.cpu().expect);
+    let expect = x.world().cookies[expect];
     event!(x, "reads cookie {cookie:#x}");
     if cookie != 0 {
-        x.report.witness(Invariant::CookieFidelity);
+        x.witness(Invariant::CookieFidelity);
     }
     if cookie != expect {
-        event!(
-            x,
-            "WRONG COOKIE: it was called through the attachment with {expect:#x}"
+        x.violate(
+            Invariant::CookieFidelity,
+            format_args!(
+                "WRONG COOKIE: it was called through the attachment with {expect:#x}"
+            ),
         );
-        x.violate(Invariant::CookieFidelity);
     }
 }

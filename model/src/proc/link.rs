@@ -3,61 +3,54 @@
 //! Stands for bpf_link_put(), bpf_link_release(), bpf_link_get_info_by_fd() of kernel/bpf/syscall.c and
 //! bpf_struct_ops_map_link_fill_link_info() of kernel/bpf/bpf_struct_ops.c.
 
-use crate::exec::{Exec, Step, event};
+use crate::backend::{Backend, Counted, Step, event};
 use crate::invariant::Invariant;
 use crate::kernel::holds;
 use crate::pc::Pc;
+use crate::proc::refs::{attachment_put, map_put, put_my_map};
 
-pub(crate) fn step(x: &mut Exec<'_>) -> Step {
-    match x.pc {
+pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    match x.pc() {
         Pc::LinkRelease => {
-            let (key, _) = x.my_link()?;
-            let fds = 1 << x.world.cpus[usize::from(x.cpu)].proc;
-            x.link(key)?.fds &= !fds;
-            x.c().holds |= holds::LINK;
-            x.counted = true;
+            let link = x.my_link();
+            x.close_link_fd(link)?;
+            x.cpu().holds |= holds::LINK;
             x.goto(Pc::LinkPut)
         }
         Pc::LinkPut => {
-            let (key, link) = x.my_link()?;
-            x.counted = true;
+            let link = x.my_link();
             x.hand_over(holds::LINK);
-            x.link(key)?.refs -= 1;
-            if link.refs > 1 {
+            if !x.put(Counted::Link(link))? {
                 return x.goto(Pc::Finish);
             }
-            x.report.witness(Invariant::RefcountsBalance);
+            x.witness(Invariant::RefcountsBalance);
             event!(x, "last link reference");
             x.goto(Pc::DeallocUnreg)
         }
         Pc::LinkPin => {
-            let (key, _) = x.my_link()?;
-            let link = x.link(key)?;
-            link.pinned = true;
-            link.refs += 1;
-            x.counted = true;
+            let link = x.my_link();
+            x.set_pinned(link, true)?;
+            x.get(Counted::Link(link))?;
             x.goto(Pc::Finish)
         }
         Pc::LinkUnpin => {
-            let (key, _) = x.my_link()?;
-            x.link(key)?.pinned = false;
-            x.c().holds |= holds::LINK;
-            x.counted = true;
+            let link = x.my_link();
+            x.set_pinned(link, false)?;
+            x.cpu().holds |= holds::LINK;
             x.goto(Pc::LinkPut)
         }
         Pc::LinkInfo => {
-            let (key, link) = x.my_link()?;
+            let link = x.my_link();
             x.rcu_read_lock();
-            x.link(key)?.refs += 1;
-            x.counted = true;
-            x.c().holds |= holds::LINK;
-            x.c().map = link.map;
+            x.get(Counted::Link(link))?;
+            x.cpu().holds |= holds::LINK;
+            x.cpu().map = x.link_map(link)?;
             x.goto(Pc::LinkInfoRead)
         }
         Pc::LinkInfoRead => {
-            if let Some(map) = x.c().map {
-                let id = x.map(map)?.decl;
-                event!(x, "map_id of {}", x.world.maps[usize::from(id)].name);
+            if let Some(map) = x.cpu().map {
+                let decl = x.map_decl(map)?;
+                event!(x, "map_id of {}", x.world().maps[usize::from(decl)].name);
             } else {
                 event!(x, "map_id 0");
             }
@@ -66,27 +59,33 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::PutRefs => {
             // What a link_update or link_detach still holds, the link last.
-            if x.c().holds & holds::ATTACHMENT != 0 {
-                let attachment = x.c().attachment.expect("held");
+            if x.cpu().holds & holds::ATTACHMENT != 0 {
+                let attachment = x.cpu().attachment.expect("held");
                 x.hand_over(holds::ATTACHMENT);
-                x.attachment_put(attachment)?;
-                x.report.witness(Invariant::FailureAtomic);
+                attachment_put(x, attachment)?;
+                x.witness(Invariant::FailureAtomic);
             }
-            if x.c().holds & holds::OLD_ATTACHMENT != 0 {
-                let attachment = x.c().old_attachment.expect("held");
-                x.hand_over(holds::OLD_ATTACHMENT);
-                x.attachment_put(attachment)?;
-            }
-            if x.c().holds & holds::OLD != 0 {
-                let old = x.c().old.expect("held");
+            put_old_attachment(x)?;
+            if x.cpu().holds & holds::OLD != 0 {
+                let old = x.cpu().old.expect("held");
                 x.hand_over(holds::OLD);
-                x.map_put(old)?;
+                map_put(x, old)?;
             }
-            if x.c().holds & holds::MAP != 0 {
-                x.put_my_map()?;
+            if x.cpu().holds & holds::MAP != 0 {
+                put_my_map(x)?;
             }
             x.goto(Pc::LinkPut)
         }
         _ => unreachable!("not a step of a link system call"),
     }
+}
+
+/// Puts the attachment that the link has let go of, if the task still holds it.
+pub(crate) fn put_old_attachment<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    if x.cpu().holds & holds::OLD_ATTACHMENT != 0 {
+        let attachment = x.cpu().old_attachment.expect("held");
+        x.hand_over(holds::OLD_ATTACHMENT);
+        attachment_put(x, attachment)?;
+    }
+    Ok(())
 }

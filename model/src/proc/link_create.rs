@@ -1,35 +1,32 @@
 //! bpf_struct_ops_link_create() of kernel/bpf/bpf_struct_ops.c.
 
+use crate::backend::{Backend, MapOf, Step, event};
 use crate::design::{Build, Links, Owner};
-use crate::exec::{Exec, Step, Stop, errno, event};
+use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Link, MapKey, MapState, dirty, holds, seen};
+use crate::kernel::{MapState, dirty, holds, seen};
+use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
+use crate::proc::prepare::add_ksyms;
+use crate::proc::refs::{attachment_put, decl_of, map_inc};
 use crate::proc::{attachment, prepare};
 use crate::subsys;
 
-/// The map has an attached link.
-fn has_link(x: &Exec<'_>, map: MapKey) -> bool {
-    x.k.links.iter().any(|(_, l)| l.map == Some(map))
-}
-
-pub(crate) fn step(x: &mut Exec<'_>) -> Step {
-    match x.pc {
+pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    match x.pc() {
         Pc::LcGet => {
-            let (key, _) = x.my_map()?;
-            x.map_inc(key)?;
-            x.c().holds |= holds::MAP;
+            let map = x.my_map();
+            map_inc(x, map)?;
+            x.cpu().holds |= holds::MAP;
             event!(x, "the map is held");
             x.goto(Pc::LcValid)
         }
         Pc::LcValid => {
-            let (key, map) = x.my_map()?;
-            if has_link(x, key) {
-                x.report.witness(Invariant::SingleLinkPerMap);
+            let map = x.my_map();
+            if x.has_link(map) {
+                x.witness(Invariant::SingleLinkPerMap);
             }
-            let ready = map.state == MapState::Ready
-                || (x.design.links == Links::One && map.state == MapState::InUse);
-            if !x.decl(&map).link || !ready {
+            if !valid_to_reg(x, map)? {
                 return x.fail(errno::EINVAL, Pc::MapPut);
             }
             event!(x, "a link map, ready");
@@ -40,119 +37,101 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             if !x.alloc() || !x.alloc() {
                 return x.fail(errno::ENOMEM, Pc::MapPut);
             }
-            let cookie = x.c().cookie;
-            let name = x.c().arg;
-            let link = Link {
-                name,
-                cookie,
-                refs: 1,
-                ..Link::default()
-            };
-            let link = x.k.links.insert(link).map_err(|f| x.full(f))?;
-            x.counted = true;
-            x.c().link = Some(link);
-            x.c().holds |= holds::LINK;
+            let (name, cookie) = (x.cpu().arg, x.cpu().cookie);
+            let link = x.new_link(name, cookie)?;
+            x.cpu().link = Some(link);
+            x.cpu().holds |= holds::LINK;
             event!(x, "link allocated and primed");
-            x.goto(if x.design.owner == Owner::Link {
+            x.goto(if x.design().owner == Owner::Link {
                 Pc::LcBuild
             } else {
                 Pc::LcLock
             })
         }
         Pc::LcBuild => {
-            let (key, _) = x.my_map()?;
-            let cookie = x.c().cookie;
-            let err = attachment::build(x, key, cookie)?;
+            let (map, cookie) = (x.my_map(), x.cpu().cookie);
+            let err = attachment::build(x, map, cookie)?;
             if err != 0 {
                 return x.fail(err, Pc::LcCleanup);
             }
             x.goto(Pc::LcLock)
         }
         Pc::LcLock => {
-            x.k.update_mutex = Some(x.cpu);
-            if x.design.links == Links::One {
+            x.lock(Lock::The(LockClass::UpdateMutex))?;
+            if x.design().links == Links::One {
                 x.goto(Pc::LcGuard)
             } else {
                 prepare_or_reg(x)
             }
         }
         Pc::LcGuard => {
-            let (key, map) = x.my_map()?;
-            if map.state != MapState::Ready {
+            let map = x.my_map();
+            if x.cmpxchg_map_state(map, MapState::Ready, MapState::InUse)? != MapState::Ready {
                 x.saw(seen::HAS_LINK);
                 return x.fail(errno::EBUSY, Pc::LcUnlock);
             }
-            x.map(key)?.state = MapState::InUse;
             x.touch(dirty::STATE);
             event!(x, "state INUSE");
             prepare_or_reg(x)
         }
         Pc::LcKsymsEarly => {
-            let (key, _) = x.my_map()?;
-            let attachment = x.c().attachment;
-            let ksyms = attachment::ksyms(x, key, attachment)?;
-            x.add_ksyms(ksyms)?;
+            let (map, attachment) = (x.my_map(), x.cpu().attachment);
+            let ksyms = attachment::ksyms(x, map, attachment)?;
+            add_ksyms(x, ksyms)?;
             x.goto(Pc::LcReg)
         }
         Pc::LcReg => {
-            if x.c().err != 0 {
+            if x.cpu().err != 0 {
                 // prepare_attach() has failed.
                 return x.goto(Pc::LcRegDone);
             }
-            let (key, _) = x.my_map()?;
-            let attachment = x.c().attachment;
-            let kdata = attachment::published(x, key, attachment)?;
-            x.c().kdata = Some(kdata);
+            let (map, attachment) = (x.my_map(), x.cpu().attachment);
+            let kdata = attachment::published(x, map, attachment)?;
+            x.cpu().kdata = Some(kdata);
             subsys::reg(x, Pc::LcRegDone)
         }
         Pc::LcRegDone => {
-            let (key, _) = x.my_map()?;
-            let attachment = x.c().attachment;
-            if x.c().err != 0 {
-                take_back(x, key)?;
+            let (map, attachment) = (x.my_map(), x.cpu().attachment);
+            if x.cpu().err != 0 {
+                take_back(x, map)?;
                 return x.goto(Pc::LcUnlock);
             }
-            let (link, _) = x.my_link()?;
-            x.counted = true;
-            x.link(link)?.map = Some(key);
-            if attachment.is_some() {
-                x.link(link)?.attachment = attachment;
-                x.hand_over(holds::ATTACHMENT);
+            let link = x.my_link();
+            x.set_link(link, Some(map), attachment)?;
+            x.hand_over(if attachment.is_some() {
+                holds::ATTACHMENT
             } else {
-                x.hand_over(holds::MAP);
-            }
-            if x.design.build == Build::LinkCreate && !x.ksyms_early() {
-                let ksyms = attachment::ksyms(x, key, attachment)?;
-                x.add_ksyms(ksyms)?;
+                holds::MAP
+            });
+            if x.design().build == Build::LinkCreate && !x.ksyms_early() {
+                let ksyms = attachment::ksyms(x, map, attachment)?;
+                add_ksyms(x, ksyms)?;
             }
             event!(x, "link->map set");
             x.goto(Pc::LcUnlock)
         }
         Pc::LcUnlock => {
-            x.k.update_mutex = None;
-            let failed = x.c().err != 0;
+            x.unlock(Lock::The(LockClass::UpdateMutex))?;
+            let failed = x.cpu().err != 0;
             x.goto(if failed { Pc::LcCleanup } else { Pc::LcSettle })
         }
         Pc::LcSettle => {
-            let (link, _) = x.my_link()?;
-            let fds = 1 << x.world.cpus[usize::from(x.cpu)].proc;
-            x.link(link)?.fds |= fds;
+            let link = x.my_link();
+            x.install_link_fd(link)?;
             x.hand_over(holds::LINK);
-            x.counted = true;
             event!(x, "fd installed");
-            let holds_map = x.c().holds & holds::MAP != 0;
+            let holds_map = x.cpu().holds & holds::MAP != 0;
             x.goto(if holds_map { Pc::MapPut } else { Pc::Finish })
         }
         Pc::LcCleanup => {
-            let (link, _) = x.my_link()?;
-            x.counted = true;
-            if let Some(attachment) = x.c().attachment {
+            let link = x.my_link();
+            if let Some(attachment) = x.cpu().attachment {
                 x.hand_over(holds::ATTACHMENT);
-                x.attachment_put(attachment)?;
+                attachment_put(x, attachment)?;
             }
             x.hand_over(holds::LINK);
-            x.k.links.remove(link);
-            x.report.witness(Invariant::FailureAtomic);
+            x.free_link(link)?;
+            x.witness(Invariant::FailureAtomic);
             x.goto(Pc::MapPut)
         }
         Pc::PrepMember | Pc::PrepSeal => prepare::step(x, Pc::LcReg),
@@ -160,14 +139,23 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
     }
 }
 
+/// `bpf_struct_ops_valid_to_reg()`.
+pub(crate) fn valid_to_reg<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step<bool> {
+    let state = x.map_state(map)?;
+    let ready = state == MapState::Ready
+        || (x.design().links == Links::One && state == MapState::InUse);
+    Ok(decl_of(x, map)?.link && ready)
+}
+
 /// Under update_mutex: generate now (the RFC), or go on to reg().
-fn prepare_or_reg(x: &mut Exec<'_>) -> Step {
-    let (_, map) = x.my_map()?;
-    if x.design.build == Build::LinkCreate && x.design.owner == Owner::Map {
-        let world = x.world;
-        return prepare::next_member(x, &world.maps[usize::from(map.decl)], 0);
+fn prepare_or_reg<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let late = x.design().build == Build::LinkCreate;
+    if late && x.design().owner == Owner::Map {
+        let map = x.my_map();
+        let decl = decl_of(x, map)?;
+        return prepare::next_member(x, decl, 0);
     }
-    x.goto(if x.ksyms_early() && x.design.build == Build::LinkCreate {
+    x.goto(if x.ksyms_early() && late {
         Pc::LcKsymsEarly
     } else {
         Pc::LcReg
@@ -175,18 +163,18 @@ fn prepare_or_reg(x: &mut Exec<'_>) -> Step {
 }
 
 /// After a failing prepare or reg(): what was generated goes, as the design says.
-fn take_back(x: &mut Exec<'_>, key: MapKey) -> Result<(), Stop> {
-    if x.design.build == Build::LinkCreate {
-        if x.design.owner == Owner::Map {
-            prepare::free_at_once(x, key)?;
+fn take_back<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
+    if x.design().build == Build::LinkCreate {
+        if x.design().owner == Owner::Map {
+            prepare::free_at_once(x, map)?;
         } else if x.ksyms_early()
-            && let Some(attachment) = x.c().attachment
+            && let Some(attachment) = x.cpu().attachment
         {
-            attachment::refused(x, key, Some(attachment))?;
+            attachment::refused(x, map, Some(attachment))?;
         }
     }
-    if x.design.links == Links::One {
-        x.map(key)?.state = MapState::Ready;
+    if x.design().links == Links::One {
+        x.set_map_state(map, MapState::Ready)?;
         x.undo(dirty::STATE);
         event!(x, "state READY");
     }

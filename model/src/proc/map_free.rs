@@ -1,28 +1,33 @@
 //! bpf_struct_ops_map_free(), in the work item that the last bpf_map_put() queued.
 
-use crate::design::Twin;
-use crate::exec::{Exec, Step, event};
+use crate::backend::{Backend, Counted, Freed, MapOf, Step, event};
 use crate::invariant::Invariant;
-use crate::kernel::{MapKey, Mask};
+use crate::kernel::Stage;
 use crate::pc::Pc;
-use crate::proc::{attachment, map_update};
+use crate::proc::refs::decl_of;
+use crate::proc::{map_update, prepare};
 
-pub(crate) fn work(x: &mut Exec<'_>, key: MapKey) -> Step {
-    let map = *x.map(key)?;
-    match x.pc {
+/// The step of the deferred free that comes when this is over.
+pub(crate) fn work_pc(over: Stage) -> Pc {
+    match over {
+        Stage::Queued => Pc::MapFree,
+        _ => Pc::MapFreeGp,
+    }
+}
+
+/// The worker's steps.
+pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
+    let decl = decl_of(x, map)?;
+    match x.pc() {
         Pc::MapFree => {
-            if x.world.types[x.decl(&map).ty].module {
-                x.k.module.refs -= 1;
+            if x.world().types[decl.ty].module {
+                x.put(Counted::Module)?;
             }
-            if let Some(kdata) = map.kdata {
-                x.del_ksyms(kdata)?;
+            if let Some(kdata) = x.map_kdata(map)? {
+                prepare::del_ksyms(x, kdata)?;
             }
             // synchronize_rcu_mult(call_rcu, call_rcu_tasks)
-            let mut begun = attachment::grace_period(x, 4);
-            if x.design.twin == Twin::LostCallback {
-                begun.rcu = Mask::MAX;
-            }
-            x.map(key)?.free = begun;
+            x.defer(Freed::Map(map), Stage::RcuAndTasks)?;
             event!(
                 x,
                 "ksyms out of kallsyms; RCU and Tasks RCU grace periods begin"
@@ -30,14 +35,16 @@ pub(crate) fn work(x: &mut Exec<'_>, key: MapKey) -> Step {
             Ok(())
         }
         Pc::MapFreeGp => {
-            map_update::put_progs(x, key)?;
-            if let Some(kdata) = map.kdata {
-                x.free_ksyms(kdata)?;
-                x.free_images(kdata)?;
-                x.k.kdatas.remove(kdata);
+            map_update::put_progs(x, map)?;
+            if let Some(kdata) = x.map_kdata(map)? {
+                x.under_text_mutex(|x| {
+                    x.free_ksyms(kdata)?;
+                    prepare::free_images(x, kdata)?;
+                    x.free_kdata(kdata)
+                })?;
             }
-            x.k.maps.remove(key);
-            x.report.witness(Invariant::EventualRelease);
+            x.free_map(map)?;
+            x.witness(Invariant::EventualRelease);
             event!(x, "map freed");
             Ok(())
         }

@@ -4,45 +4,41 @@
 //! factors out as bpf_struct_ops_prepare_attach(), where every member is a step of its own because the
 //! map's kvalue is visible while it runs.
 
-use crate::design::{KdataOwner, KsymOwner, Owner, Twin, Validate};
-use crate::exec::{Exec, Step, Stop, errno, event};
+use crate::backend::{Backend, KdataOf, MapOf, Pointers, Step, event};
+use crate::design::{Free, KdataOwner, KsymOwner, Owner, Validate};
+use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Code, Func, Image, KdataKey, Kernel, Ksym, MapKey};
+use crate::kernel::{Code, dirty};
 use crate::pc::Pc;
+use crate::proc::refs::decl_of;
 use crate::subsys::tcp_cong;
-use crate::table::Full;
-use crate::world::{MAX_MEMBERS, MapDecl, PAGE_SIZE, Subsystem, World};
+use crate::world::{MapDecl, PAGE_SIZE, Subsystem};
 
 /// Where the parts of what is generated are kept.
 #[derive(Clone, Copy)]
-pub(crate) struct Target {
+pub(crate) struct Target<P: Pointers> {
     /// Owner of the image pages.
-    pub images: KdataKey,
+    pub images: P::Kdata,
     /// The kvalue whose function pointers are written, and that the subsystem gets.
-    pub kdata: KdataKey,
+    pub kdata: P::Kdata,
     /// Owner of the ksyms.
-    pub ksyms: KdataKey,
+    pub ksyms: P::Kdata,
 }
 
 /// The parts for an attachment of `map`: all in the map, or in `attachment` as the design says.
-pub(crate) fn target(
-    x: &mut Exec<'_>,
-    map: MapKey,
-    attachment: Option<KdataKey>,
-) -> Result<Target, Stop> {
-    let (embedded, link_map) = {
-        let map = *x.map(map)?;
-        (map.kdata, x.decl(&map).link)
-    };
+pub(crate) fn target<'w, X: Backend<'w>>(
+    x: &mut X,
+    map: MapOf<X>,
+    attachment: Option<KdataOf<X>>,
+) -> Step<Target<X::P>> {
+    let embedded = x.map_kdata(map)?;
+    let link_map = decl_of(x, map)?.link;
     let pick = |own: bool| {
-        if own {
-            attachment.or(embedded)
-        } else {
-            embedded
-        }
-        .expect("a map or an attachment has it")
+        let chosen = if own { attachment.or(embedded) } else { embedded };
+        chosen.expect("a map or an attachment has it")
     };
-    if x.design.owner == Owner::Map {
+    let design = x.design();
+    if design.owner == Owner::Map {
         let all = pick(false);
         return Ok(Target {
             images: all,
@@ -52,152 +48,77 @@ pub(crate) fn target(
     }
     Ok(Target {
         images: pick(true),
-        kdata: pick(!link_map || x.design.kdata == KdataOwner::Link),
-        ksyms: pick(!link_map || x.design.ksyms == KsymOwner::Link),
+        kdata: pick(!link_map || design.kdata == KdataOwner::Link),
+        ksyms: pick(!link_map || design.ksyms == KsymOwner::Link),
     })
 }
 
-/// Whether generating `member` now needs a new page.
-fn needs_page(
-    k: &Kernel,
-    world: &World,
-    decl: &MapDecl,
-    image: Option<crate::kernel::ImageKey>,
-    member: usize,
-) -> bool {
-    let size = world.types[decl.ty].members[member].size;
-    image
-        .and_then(|i| k.images.get(i))
-        .is_none_or(|i| size > PAGE_SIZE - i.fill)
-}
-
-/// Allocations that one PrepMember step makes: the ksym and perhaps a page.
-pub(crate) fn member_allocs(
-    k: &Kernel,
-    world: &World,
-    cpu: &crate::kernel::Cpu,
-    decl: &MapDecl,
-) -> u8 {
-    match decl.progs.get(usize::from(cpu.member)).copied().flatten() {
-        Some(_) => {
-            1 + u8::from(needs_page(
-                k,
-                world,
-                decl,
-                cpu.image,
-                usize::from(cpu.member),
-            ))
-        }
-        None => 0,
-    }
-}
-
-/// Allocations made for all members of a struct: a ksym each and the pages.
-pub(crate) fn struct_allocs(world: &World, decl: &MapDecl) -> u8 {
-    let (mut allocs, mut fill) = (0, None);
-    for (member, _) in decl.progs.iter().enumerate().filter(|(_, p)| p.is_some()) {
-        let size = world.types[decl.ty].members[member].size;
-        allocs += 1;
-        match fill {
-            Some(f) if size <= PAGE_SIZE - f => fill = Some(f + size),
-            _ => {
-                allocs += 1;
-                fill = Some(size);
-            }
-        }
-    }
-    allocs
-}
-
 /// One member: ksym, trampoline, pointer. The result is 0 or an errno.
-pub(crate) fn member(
-    x: &mut Exec<'_>,
-    to: Target,
-    decl: &MapDecl,
+pub(crate) fn member<'w, X: Backend<'w>>(
+    x: &mut X,
+    to: Target<X::P>,
+    decl: &'w MapDecl,
     member: usize,
     cookie: u8,
-) -> Result<i8, Stop> {
+) -> Step<i8> {
+    let world = x.world();
     let prog = decl.progs[member].expect("a member with a program");
     if !x.alloc() {
         return Ok(errno::ENOMEM);
     }
-    let ksym =
-        x.k.ksyms
-            .insert(Ksym::default())
-            .map_err(|f: Full| x.full(f))?;
     let place = decl.progs[..member].iter().flatten().count();
-    // The entry that was there is overwritten, not freed: kallsyms may still list it.
-    x.kdata(to.ksyms)?.ksyms[place] = Some(ksym);
-    let current = x.c().image;
-    if needs_page(x.k, x.world, decl, current, member) {
-        let Some(page) = x.kdata(to.images)?.pages.iter().position(Option::is_none) else {
+    x.new_ksym(to.ksyms, place)?;
+    let size = world.types[decl.ty].members[member].size;
+    let fits = match x.cpu().image {
+        Some(page) => size <= PAGE_SIZE - x.page_fill(page)?,
+        None => false,
+    };
+    if !fits {
+        if !x.has_page_slot(to.images)? {
             event!(x, "all image pages of the map are taken");
             return Ok(errno::E2BIG);
-        };
+        }
         if !x.alloc() {
             return Ok(errno::ENOMEM);
         }
-        let image = x.k.images.insert(Image::default()).map_err(|f| x.full(f))?;
-        x.kdata(to.images)?.pages[page] = Some(image);
-        x.c().image = Some(image);
+        x.cpu().image = x.new_page(to.images)?;
     }
-    let page = x.c().image.expect("a page was found or made");
-    let size = x.world.types[decl.ty].members[member].size;
-    let image = x.image(page)?;
-    if image.protected {
-        return Err(x.broken(
-            Invariant::TextImmutable,
-            format_args!("an executable page is written"),
-        ));
-    }
-    let Some(index) = image.code.iter().position(|c| c.prog == 0) else {
-        return Err(x.full(Full));
-    };
-    image.fill += size;
-    image.code[index] = Code {
+    let page = x.cpu().image.expect("a page was found or made");
+    let code = Code {
         prog: prog + 1,
         cookie,
     };
-    let func = Func {
-        image: Some(page),
-        index: index as u8,
-    };
-    if x.design.twin == Twin::WriteProtected {
-        x.image(page)?.protected = true;
-    }
-    x.ksym(ksym)?.func = func;
+    let func = x.write_trampoline(page, size, code)?;
+    x.name_ksym(to.ksyms, place, func)?;
     x.set_func(to.kdata, member, func)?;
     event!(
         x,
         "{}: trampoline with cookie {:#x}",
-        x.world.types[decl.ty].members[member].name,
-        x.world.cookies[usize::from(cookie)]
+        world.types[decl.ty].members[member].name,
+        world.cookies[usize::from(cookie)]
     );
     Ok(0)
 }
 
 /// All members at once, for a kdata that nobody else can see.
-pub(crate) fn members(
-    x: &mut Exec<'_>,
-    to: Target,
-    decl: &MapDecl,
+pub(crate) fn members<'w, X: Backend<'w>>(
+    x: &mut X,
+    to: Target<X::P>,
+    decl: &'w MapDecl,
     cookie: u8,
-) -> Result<i8, Stop> {
-    for i in 0..MAX_MEMBERS {
-        if decl.progs[i].is_some() {
-            let err = member(x, to, decl, i, cookie)?;
-            if err != 0 {
-                x.c().image = None;
-                return Ok(err);
-            }
+) -> Step<i8> {
+    let mut err = 0;
+    for (i, prog) in decl.progs.iter().enumerate() {
+        if prog.is_some() && err == 0 {
+            err = member(x, to, decl, i, cookie)?;
         }
     }
-    x.c().image = None;
-    Ok(0)
+    x.cpu().image = None;
+    Ok(err)
 }
 
 /// `st_ops->validate(kdata)`.
-pub(crate) fn validate(x: &mut Exec<'_>, decl: u8, kdata: KdataKey) -> Result<i8, Stop> {
+pub(crate) fn validate<'w, X: Backend<'w>>(x: &mut X, decl: u8, kdata: KdataOf<X>) -> Step<i8> {
     let ok = match x.st_ops(decl)? {
         Subsystem::Dummy => true,
         _ => tcp_cong::validate(x, kdata)?,
@@ -205,19 +126,19 @@ pub(crate) fn validate(x: &mut Exec<'_>, decl: u8, kdata: KdataKey) -> Result<i8
     Ok(if ok { 0 } else { errno::EINVAL })
 }
 
-/// The steps of the RFC's bpf_struct_ops_prepare_attach(): the CPU's map, its cookie; on to `done` with
+/// The steps of the RFC's bpf_struct_ops_prepare_attach(): the task's map, its cookie; on to `done` with
 /// the result in `err`.
-pub(crate) fn step(x: &mut Exec<'_>, done: Pc) -> Step {
-    let (key, map) = x.my_map()?;
-    x.st_ops(map.decl)?;
-    let world = x.world;
-    let decl = &world.maps[usize::from(map.decl)];
-    let to = target(x, key, None)?;
-    match x.pc {
+pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X, done: Pc) -> Step {
+    let map = x.my_map();
+    let decl_index = x.map_decl(map)?;
+    x.st_ops(decl_index)?;
+    let decl = &x.world().maps[usize::from(decl_index)];
+    let to = target(x, map, None)?;
+    match x.pc() {
         Pc::PrepMember => {
-            let i = usize::from(x.c().member);
-            let cookie = x.c().cookie;
-            x.map(key)?.link_cookies[i] = cookie;
+            let i = usize::from(x.cpu().member);
+            let cookie = x.cpu().cookie;
+            x.set_link_cookie(map, i, cookie)?;
             let err = member(x, to, decl, i, cookie)?;
             if err != 0 {
                 return x.fail(err, done);
@@ -225,9 +146,9 @@ pub(crate) fn step(x: &mut Exec<'_>, done: Pc) -> Step {
             next_member(x, decl, i + 1)
         }
         Pc::PrepSeal => {
-            x.c().image = None;
-            if x.design.validate == Validate::LinkCreate {
-                let err = validate(x, map.decl, to.kdata)?;
+            x.cpu().image = None;
+            if x.design().validate == Validate::LinkCreate {
+                let err = validate(x, decl_index, to.kdata)?;
                 if err != 0 {
                     event!(x, "validate() refuses");
                     return x.fail(err, done);
@@ -242,10 +163,10 @@ pub(crate) fn step(x: &mut Exec<'_>, done: Pc) -> Step {
 }
 
 /// Goes to the next member that has a program, or to the end of the walk.
-pub(crate) fn next_member(x: &mut Exec<'_>, decl: &MapDecl, from: usize) -> Step {
-    match (from..MAX_MEMBERS).find(|i| decl.progs[*i].is_some()) {
+pub(crate) fn next_member<'w, X: Backend<'w>>(x: &mut X, decl: &MapDecl, from: usize) -> Step {
+    match (from..decl.progs.len()).find(|i| decl.progs[*i].is_some()) {
         Some(i) => {
-            x.c().member = i as u8;
+            x.cpu().member = i as u8;
             x.goto(Pc::PrepMember)
         }
         None => x.goto(Pc::PrepSeal),
@@ -253,11 +174,39 @@ pub(crate) fn next_member(x: &mut Exec<'_>, decl: &MapDecl, from: usize) -> Step
 }
 
 /// The RFC's undo: ksyms and pages of the map are freed at once, kvalue keeps its pointers.
-pub(crate) fn free_at_once(x: &mut Exec<'_>, map: MapKey) -> Step {
-    let kdata = x.map(map)?.kdata.expect("owner=map has an embedded kvalue");
-    x.free_ksyms(kdata)?;
-    if x.design.free == crate::design::Free::AtOnce {
-        x.free_images(kdata)?;
+pub(crate) fn free_at_once<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
+    let kdata = x.map_kdata(map)?;
+    let kdata = kdata.expect("owner=map has an embedded kvalue");
+    let images_too = x.design().free == Free::AtOnce;
+    x.under_text_mutex(|x| {
+        x.free_ksyms(kdata)?;
+        if images_too {
+            free_images(x, kdata)?;
+        }
+        Ok(())
+    })
+}
+
+/// `bpf_struct_ops_map_add_ksyms()`.
+pub(crate) fn add_ksyms<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
+    x.add_ksyms(kdata)?;
+    x.touch(dirty::KSYM);
+    event!(x, "ksyms added to kallsyms");
+    Ok(())
+}
+
+/// `bpf_struct_ops_map_del_ksyms()`.
+pub(crate) fn del_ksyms<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
+    x.del_ksyms(kdata)?;
+    x.undo(dirty::KSYM);
+    Ok(())
+}
+
+/// `bpf_struct_ops_map_free_image()`.
+pub(crate) fn free_images<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
+    if x.free_images(kdata)? {
+        x.witness(Invariant::NoUseAfterFree);
+        event!(x, "image pages freed");
     }
     Ok(())
 }

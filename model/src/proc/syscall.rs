@@ -3,28 +3,49 @@
 //! Stands for the entry of the bpf(2) commands (fd to object) and for exit_files() of kernel/exit.c. An
 //! operation whose fd is not open returns -EBADF and is not worth a step.
 
-use crate::exec::{Exec, Step, event};
-use crate::kernel::{Cpu, Kernel, holds};
+use crate::backend::{Backend, OpenFile, Pointers, Step, event};
+use crate::kernel::{Cpu, Slots, holds};
 use crate::pc::Pc;
-use crate::step::Request;
-use crate::world::{OpKind, Subsystem};
+use crate::proc::refs::{map_inc, prog_put};
+use crate::subsys;
+use crate::world::{OpKind, World};
 
-/// Puts the request into the CPU and carries out its first step.
-pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
-    let cpu = x.c();
-    cpu.op = request.kind;
-    cpu.map = request.map;
-    cpu.old = request.old;
-    cpu.link = request.link;
-    cpu.cookie = request.cookie;
-    cpu.arg = request.arg;
-    cpu.member = request.member;
-    let proc = usize::from(x.world.cpus[usize::from(x.cpu)].proc);
-    // What removes the rest once a process is gone belongs to no plan.
-    if !x.k.procs[proc].exiting {
-        x.c().position += 1;
+/// An operation with its targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Request<P: Pointers = Slots> {
+    /// What to do.
+    pub kind: OpKind,
+    /// Target (or new) map.
+    pub map: Option<P::Map>,
+    /// F_REPLACE's expected old map.
+    pub old: Option<P::Map>,
+    /// Target link.
+    pub link: Option<P::Link>,
+    /// Cookie (index).
+    pub cookie: u8,
+    /// Declaration, link name, socket, entry, key or program.
+    pub arg: u8,
+    /// Member to call.
+    pub member: u8,
+}
+
+impl<P: Pointers> Default for Request<P> {
+    fn default() -> Self {
+        Request {
+            kind: OpKind::None,
+            map: None,
+            old: None,
+            link: None,
+            cookie: 0,
+            arg: 0,
+            member: 0,
+        }
     }
-    let first = match request.kind {
+}
+
+/// The first step of an operation.
+pub(crate) fn first_step(world: &World, kind: OpKind) -> Pc {
+    match kind {
         OpKind::None => Pc::Finish,
         OpKind::MapCreate => Pc::MapCreate,
         OpKind::MapUpdate => Pc::UpdTlinks,
@@ -41,130 +62,95 @@ pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
         OpKind::SockOpen => Pc::SockFind,
         OpKind::SockCall => Pc::SockCall,
         OpKind::SockClose => Pc::SockRelease,
-        OpKind::Call => {
-            if crate::step::scx_types(x.world) {
-                Pc::ScxCall
-            } else if x.world.types[0].subsystem == Subsystem::HidBpf {
-                Pc::HidProbe
-            } else {
-                Pc::RegCall
-            }
-        }
+        OpKind::Call => subsys::call(world),
         OpKind::TestRun => Pc::TestRun,
         OpKind::ScxError => Pc::ScxError,
         OpKind::Rmmod => Pc::Rmmod,
         OpKind::Exit => Pc::ExitNext,
-    };
+    }
+}
+
+/// Puts the request into the task's local variables, at its first step.
+pub(crate) fn begin<'w, X: Backend<'w>>(x: &mut X, request: Request<X::P>) -> Step {
+    let cpu = x.cpu();
+    cpu.op = request.kind;
+    cpu.map = request.map;
+    cpu.old = request.old;
+    cpu.link = request.link;
+    cpu.cookie = request.cookie;
+    cpu.arg = request.arg;
+    cpu.member = request.member;
+    x.count_operation();
     if matches!(
         request.kind,
         OpKind::MapUpdate | OpKind::MapDelete | OpKind::MapLookup
     ) {
         // fdget(): the file, and with it the map, stays until the system call is over.
-        let map = x.c().map.expect("requests name a map");
-        x.map_inc(map)?;
-        x.c().holds |= holds::MAP;
+        let map = x.my_map();
+        map_inc(x, map)?;
+        x.cpu().holds |= holds::MAP;
     }
     if request.kind == OpKind::SysBpfLinkCreate {
         x.rcu_read_lock_trace();
         event!(x, "a syscall program runs under rcu_read_lock_trace()");
     }
     if request.kind == OpKind::Exit {
-        x.k.procs[proc].exiting = true;
-        // How far the threads' plans had come means nothing any more.
-        for (cpu, decl) in x.k.cpus.iter_mut().zip(&x.world.cpus) {
-            if usize::from(decl.proc) == proc {
-                cpu.position = 0;
-            }
-        }
+        x.begin_exit();
     }
+    let first = first_step(x.world(), request.kind);
     x.goto(first)
 }
 
-/// Links, sockets and maps that the process has open.
-pub(crate) fn open_files(k: &Kernel, proc: u8) -> u8 {
-    let bit = 1 << proc;
-    let links = k.links.iter().filter(|(_, l)| l.fds & bit != 0).count();
-    let socks = k
-        .socks
-        .iter()
-        .filter(|s| s.kdata.is_some() && s.fds & bit != 0)
-        .count();
-    let maps = k.maps.iter().filter(|(_, m)| m.fds & bit != 0).count();
-    (links + socks + maps) as u8
-}
-
-/// exit_files(): closes an open fd, whichever the choice says, or the process is gone.
-pub(crate) fn exit_next(x: &mut Exec<'_>) -> Step {
-    let proc = x.world.cpus[usize::from(x.cpu)].proc;
-    let bit = 1 << proc;
-    let mut nth = usize::from(x.choice);
-    let links: Vec<_> =
-        x.k.links
-            .iter()
-            .filter(|(_, l)| l.fds & bit != 0)
-            .map(|l| l.0)
-            .collect();
-    if let Some(link) = links.get(nth) {
-        x.c().link = Some(*link);
-        event!(x, "closes a link");
-        return x.goto(Pc::LinkRelease);
+pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    match x.pc() {
+        // exit_files(): closes an open fd, or the process is gone.
+        Pc::ExitNext => match x.open_file() {
+            Some(OpenFile::Link(link)) => {
+                x.cpu().link = Some(link);
+                event!(x, "closes a link");
+                x.goto(Pc::LinkRelease)
+            }
+            Some(OpenFile::Sock(sock)) => {
+                x.cpu().arg = sock;
+                event!(x, "closes a socket");
+                x.goto(Pc::SockRelease)
+            }
+            Some(OpenFile::Map(map)) => {
+                x.cpu().map = Some(map);
+                event!(x, "closes a map");
+                x.goto(Pc::MapRelease)
+            }
+            Some(OpenFile::Prog(prog)) => {
+                x.cpu().arg = prog;
+                event!(x, "closes a program");
+                x.goto(Pc::ProgRelease)
+            }
+            None => {
+                x.process_is_gone();
+                event!(x, "process {} is gone", x.proc());
+                let Cpu {
+                    position, readers, ..
+                } = *x.cpu();
+                *x.cpu() = Cpu {
+                    position,
+                    readers,
+                    ..Cpu::default()
+                };
+                Ok(())
+            }
+        },
+        Pc::ProgRelease => {
+            let prog = std::mem::take(&mut x.cpu().arg);
+            x.close_prog_fd(prog);
+            prog_put(x, prog)?;
+            x.goto(Pc::Finish)
+        }
+        Pc::Finish => {
+            if x.cpu().op == OpKind::SysBpfLinkCreate {
+                x.rcu_read_unlock_trace();
+            }
+            x.returns()
+        }
+        _ => unreachable!("not a step of a system call's begin or end"),
     }
-    nth -= links.len();
-    let mut socks = (0..x.k.socks.len()).filter(|s| {
-        let sock = &x.k.socks[*s];
-        sock.kdata.is_some() && sock.fds & bit != 0
-    });
-    let open = socks.clone().count();
-    if let Some(sock) = socks.nth(nth) {
-        x.c().arg = sock as u8;
-        event!(x, "closes a socket");
-        return x.goto(Pc::SockRelease);
-    }
-    nth -= open;
-    let map =
-        x.k.maps
-            .iter()
-            .filter(|(_, m)| m.fds & bit != 0)
-            .nth(nth)
-            .map(|m| m.0);
-    if let Some(map) = map {
-        x.c().map = Some(map);
-        event!(x, "closes a map");
-        return x.goto(Pc::MapRelease);
-    }
-    let prog = (0..x.world.progs.len()).find(|i| x.k.progs[*i].fds & bit != 0);
-    if let Some(prog) = prog {
-        x.c().arg = prog as u8;
-        event!(x, "closes a program");
-        return x.goto(Pc::ProgRelease);
-    }
-    x.k.procs[usize::from(proc)].exited = true;
-    event!(x, "process {proc} is gone");
-    let Cpu {
-        position, readers, ..
-    } = *x.c();
-    *x.c() = Cpu {
-        position,
-        readers,
-        ..Cpu::default()
-    };
-    Ok(())
-}
-
-/// close() of a program's fd.
-pub(crate) fn prog_release(x: &mut Exec<'_>) -> Step {
-    let prog = x.c().arg;
-    let bit = 1 << x.world.cpus[usize::from(x.cpu)].proc;
-    x.k.progs[usize::from(prog)].fds &= !bit;
-    x.c().arg = 0;
-    x.prog_put(prog)?;
-    x.goto(Pc::Finish)
-}
-
-/// The system call returns.
-pub(crate) fn finish(x: &mut Exec<'_>) -> Step {
-    if x.c().op == OpKind::SysBpfLinkCreate {
-        x.rcu_read_unlock_trace();
-    }
-    x.finish()
 }

@@ -4,103 +4,107 @@
 //! device, and of its struct's members `hid_rdesc_fixup` alone: the others are called under the device's SRCU, which
 //! reg() and unreg() wait for. The two loads of `rdesc_ops` in a probe, and the load of the member, are taken as one.
 
-use crate::exec::{Exec, Step, errno, event};
+use crate::backend::{Backend, FuncOf, Step, event};
+use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{CpuId, Kernel, Reg, seen};
+use crate::kernel::{Reg, seen};
+use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
+use crate::proc::call;
 use crate::subsys::{back, leave, registered, unregistered};
 
 /// `hid_rdesc_fixup`, the only member.
 const FIXUP: usize = 0;
 
-/// `hdev->bpf.prog_list_lock`: who is inside.
-pub(crate) fn prog_list_lock(k: &Kernel) -> Option<CpuId> {
-    (0..)
-        .zip(&k.cpus)
-        .find(|(_, c)| c.pc == Pc::HidRegData)
-        .map(|(cpu, _)| cpu)
-}
-
-pub(crate) fn step(x: &mut Exec<'_>) -> Step {
-    match x.pc {
+pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let prog_list_lock = Lock::The(LockClass::ProgList);
+    let device_lock = Lock::The(LockClass::Device);
+    match x.pc() {
         Pc::HidReg => {
-            if x.k.subsys.regs[0].kdata.is_some() {
+            x.lock(prog_list_lock)?;
+            if x.registration(0).is_some() {
                 x.saw(seen::TAKEN);
+                x.unlock(prog_list_lock)?;
                 return leave(x, errno::EINVAL);
             }
-            let kdata = x.c().kdata.expect("reg() gets a kdata");
-            if x.kdata(kdata)?.func[FIXUP].image.is_none() {
-                return x.goto(Pc::HidRegData);
+            let kdata = x.cpu().kdata.expect("reg() gets a kdata");
+            if x.func(kdata, FIXUP)? != FuncOf::<X>::default() {
+                registered(x, kdata)?;
+                let reg = Reg {
+                    kdata,
+                    expect: x.registered_cookie(kdata)?,
+                    link: x.cpu().link,
+                };
+                x.push_registration(reg)?;
+                event!(x, "rdesc_ops is set");
             }
-            registered(x, kdata)?;
-            x.k.subsys.regs[0] = Reg {
-                kdata: Some(kdata),
-                expect: x.kdata(kdata)?.expect,
-                link: x.c().link,
-            };
-            event!(x, "rdesc_ops is set");
             x.goto(Pc::HidRegData)
         }
         Pc::HidRegData => {
-            if x.alloc() {
-                return x.goto(Pc::HidReconnect);
+            let allocated = x.alloc();
+            if !allocated {
+                forget(x)?;
             }
-            forget(x)?;
-            leave(x, errno::ENOMEM)
+            x.unlock(prog_list_lock)?;
+            if allocated {
+                x.goto(Pc::HidReconnect)
+            } else {
+                leave(x, errno::ENOMEM)
+            }
         }
         Pc::HidUnreg => {
+            x.lock(prog_list_lock)?;
             forget(x)?;
+            x.unlock(prog_list_lock)?;
             x.goto(Pc::HidReconnect)
         }
         Pc::HidReconnect => {
-            if x.k.subsys.regs[0].kdata.is_none() {
+            x.lock(device_lock)?;
+            if x.registration(0).is_none() {
+                x.unlock(device_lock)?;
                 return back(x);
             }
             probe(x, Pc::HidReconnectDone)
         }
         Pc::HidReconnectDone => {
-            x.k.subsys.call_lock = None;
+            x.unlock(device_lock)?;
             back(x)
         }
         Pc::HidProbe => {
-            if x.k.subsys.regs[0].kdata.is_none() {
+            x.lock(device_lock)?;
+            if x.registration(0).is_none() {
+                x.unlock(device_lock)?;
                 return x.fail(errno::ENOENT, Pc::Finish);
             }
             probe(x, Pc::HidProbeDone)
         }
         Pc::HidProbeDone => {
-            x.k.subsys.call_lock = None;
+            x.unlock(device_lock)?;
             x.goto(Pc::Finish)
         }
         _ => unreachable!("not a step of hid_bpf"),
     }
 }
 
-/// `hdev->bpf.rdesc_ops = NULL` if it is the CPU's kdata.
-fn forget(x: &mut Exec<'_>) -> Step {
-    let kdata = x.c().kdata.expect("unreg() gets a kdata");
-    if x.k.subsys.regs[0].kdata == Some(kdata) {
-        x.k.subsys.regs[0] = Reg::default();
+/// `hdev->bpf.rdesc_ops = NULL` if it is the task's kdata.
+fn forget<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let kdata = x.cpu().kdata.expect("unreg() gets a kdata");
+    if x.registration(0).is_some_and(|reg| reg.kdata == kdata) {
+        x.remove_registration(0);
         unregistered(x, kdata)?;
         event!(x, "rdesc_ops is NULL again");
     }
     Ok(())
 }
 
-/// `device_lock()`, and the call of `rdesc_ops->hid_rdesc_fixup()`.
-fn probe(x: &mut Exec<'_>, done: Pc) -> Step {
-    let reg = x.k.subsys.regs[0];
-    let kdata = *x.kdata(reg.kdata.expect("the caller has looked"))?;
-    if kdata.func[FIXUP].image.is_none() {
+/// Under `device_lock()`: the call of `rdesc_ops->hid_rdesc_fixup()`.
+fn probe<'w, X: Backend<'w>>(x: &mut X, done: Pc) -> Step {
+    let reg = x.registration(0).expect("the caller has looked");
+    let func = x.func(reg.kdata, FIXUP)?;
+    if func == FuncOf::<X>::default() {
         let what = format_args!("rdesc_ops->hid_rdesc_fixup is NULL, and called");
         return Err(x.broken(Invariant::NoTornPublish, what));
     }
-    x.k.subsys.call_lock = Some(x.cpu);
-    let cpu = x.c();
-    cpu.func = kdata.func[FIXUP];
-    cpu.expect = reg.expect;
-    cpu.call_ret = done;
-    cpu.readers.tasks = true;
     event!(x, "a probe has found rdesc_ops");
-    x.goto(Pc::CallEnter)
+    call::through_pointer(x, func, reg.expect, done)
 }

@@ -9,18 +9,24 @@ pub(crate) mod sched_ext;
 pub(crate) mod tcp_cong;
 pub(crate) mod testmod;
 
-use crate::exec::{Exec, Step};
+use crate::backend::{Backend, KdataOf, Step, event};
+use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{KdataKey, dirty};
+use crate::kernel::dirty;
 use crate::pc::Pc;
-use crate::world::Subsystem;
+use crate::world::{Subsystem, World};
 
-/// `st_ops->reg(kdata, link)` with the CPU's kdata and link; comes back at `ret` with the result in `err`.
-pub(crate) fn reg(x: &mut Exec<'_>, ret: Pc) -> Step {
-    x.c().ret = ret;
-    let kdata = x.c().kdata.expect("reg() gets a kdata");
-    let decl = x.kdata(kdata)?.decl;
-    let entry = match x.st_ops(decl)? {
+/// The subsystem of a kdata that one of its functions is called for; it comes back at `ret`.
+fn enter<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step<Subsystem> {
+    x.cpu().ret = ret;
+    let kdata = x.cpu().kdata.expect("subsystems get a kdata");
+    let decl = x.kdata_decl(kdata)?;
+    x.st_ops(decl)
+}
+
+/// `st_ops->reg(kdata, link)` with the task's kdata and link; comes back at `ret` with the result in `err`.
+pub(crate) fn reg<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
+    let first = match enter(x, ret)? {
         Subsystem::TcpCong => Pc::TcpReg,
         Subsystem::SchedExt | Subsystem::SchedExt612 => Pc::ScxEnable,
         Subsystem::Always => Pc::AlwaysReg,
@@ -29,15 +35,12 @@ pub(crate) fn reg(x: &mut Exec<'_>, ret: Pc) -> Step {
         Subsystem::HidBpf => Pc::HidReg,
         Subsystem::Dummy => Pc::DummyReg,
     };
-    x.goto(entry)
+    x.goto(first)
 }
 
 /// `st_ops->unreg(kdata, link)`; comes back at `ret`.
-pub(crate) fn unreg(x: &mut Exec<'_>, ret: Pc) -> Step {
-    x.c().ret = ret;
-    let kdata = x.c().kdata.expect("unreg() gets a kdata");
-    let decl = x.kdata(kdata)?.decl;
-    let entry = match x.st_ops(decl)? {
+pub(crate) fn unreg<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
+    let first = match enter(x, ret)? {
         Subsystem::TcpCong => Pc::TcpUnreg,
         Subsystem::SchedExt | Subsystem::SchedExt612 => Pc::ScxDisable,
         Subsystem::Always | Subsystem::Dummy => Pc::AlwaysUnreg,
@@ -45,89 +48,69 @@ pub(crate) fn unreg(x: &mut Exec<'_>, ret: Pc) -> Step {
         Subsystem::KeyedByMap => Pc::KeyedUnreg,
         Subsystem::HidBpf => Pc::HidUnreg,
     };
-    x.goto(entry)
+    x.goto(first)
 }
 
 /// `st_ops->update(kdata, old_kdata, link)`; comes back at `ret` with the result in `err`.
-pub(crate) fn update(x: &mut Exec<'_>, ret: Pc) -> Step {
-    x.c().ret = ret;
-    let kdata = x.c().kdata.expect("update() gets a kdata");
-    let decl = x.kdata(kdata)?.decl;
-    let entry = match x.st_ops(decl)? {
+pub(crate) fn update<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
+    let first = match enter(x, ret)? {
         Subsystem::TcpCong => Pc::TcpUpdate,
         _ => Pc::AlwaysUpdate,
     };
-    x.goto(entry)
+    x.goto(first)
+}
+
+/// The first step of a call of a member by the subsystem.
+pub(crate) fn call(world: &World) -> Pc {
+    match world.types.first().map(|t| t.subsystem) {
+        _ if scx_types(world) => Pc::ScxCall,
+        Some(Subsystem::HidBpf) => Pc::HidProbe,
+        _ => Pc::RegCall,
+    }
+}
+
+/// Whether the world's types are sched_ext's (its members are called through its own copy).
+pub(crate) fn scx_types(world: &World) -> bool {
+    world
+        .types
+        .iter()
+        .any(|t| matches!(t.subsystem, Subsystem::SchedExt | Subsystem::SchedExt612))
 }
 
 /// A subsystem function without result returns to the attach path.
-pub(crate) fn back(x: &mut Exec<'_>) -> Step {
-    let ret = x.c().ret;
+pub(crate) fn back<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let ret = x.cpu().ret;
     x.goto(ret)
 }
 
 /// The subsystem function returns `err` to the attach path.
-pub(crate) fn leave(x: &mut Exec<'_>, err: i8) -> Step {
+pub(crate) fn leave<'w, X: Backend<'w>>(x: &mut X, err: i8) -> Step {
     if err != 0 {
-        crate::exec::event!(x, "{}", crate::exec::errno::name(err));
+        event!(x, "{}", errno::name(err));
     }
-    let ret = x.c().ret;
-    x.c().err = err;
-    x.goto(ret)
+    x.cpu().err = err;
+    back(x)
 }
 
 /// Book-keeping of every successful registration: what the subsystem was given must be whole.
-pub(crate) fn registered(x: &mut Exec<'_>, key: KdataKey) -> Step {
-    x.report.witness(Invariant::NoTornPublish);
-    check_whole(x, key)?;
-    let expect = match x.c().link {
-        Some(link) => x.link(link)?.cookie,
+pub(crate) fn registered<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
+    x.witness(Invariant::NoTornPublish);
+    x.check_whole(kdata)?;
+    let cookie = match x.cpu().link {
+        Some(link) => x.link_cookie(link)?,
         None => 0,
     };
-    let kdata = x.kdata(key)?;
-    kdata.registered += 1;
-    kdata.expect = expect;
+    x.note_registered(kdata, cookie)?;
     x.touch(dirty::REG);
     Ok(())
 }
 
-/// Book-keeping of the end of a registration of `key` that the CPU's unreg() was called for.
-pub(crate) fn unregistered(x: &mut Exec<'_>, key: KdataKey) -> Step {
-    if x.c().kdata == Some(key) {
-        x.report.witness(Invariant::NoForeignUnreg);
+/// Book-keeping of the end of a registration of `kdata` that the task's unreg() was called for.
+pub(crate) fn unregistered<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
+    if x.cpu().kdata == Some(kdata) {
+        x.witness(Invariant::NoForeignUnreg);
     }
-    let kdata = x.kdata(key)?;
-    kdata.registered = kdata.registered.saturating_sub(1);
+    x.note_unregistered(kdata)?;
     x.undo(dirty::REG);
-    Ok(())
-}
-
-/// A kdata that somebody calls through must be built to the end.
-pub(crate) fn check_whole(x: &mut Exec<'_>, key: KdataKey) -> Step {
-    let kdata = *x.kdata(key)?;
-    let mut cookie = None;
-    for (member, func) in kdata.func.iter().enumerate() {
-        let Some(page) = func.image else {
-            if x.world.maps[usize::from(kdata.decl)].progs[member].is_some() {
-                crate::exec::event!(x, "TORN: member {member} has no trampoline yet");
-                x.violate(Invariant::NoTornPublish);
-            }
-            continue;
-        };
-        // A dangling pointer is no torn one: following it is judged where it is followed.
-        let Some(image) = x.k.images.get(page) else {
-            continue;
-        };
-        let code = image.code[usize::from(func.index)];
-        if !image.protected {
-            crate::exec::event!(x, "TORN: the page of member {member} is not executable yet");
-            x.violate(Invariant::NoTornPublish);
-        }
-        if cookie.is_some_and(|c| c != code.cookie) {
-            crate::exec::event!(x, "TORN: members carry the cookies of two attachments");
-            x.violate(Invariant::NoTornPublish);
-        }
-        cookie = Some(code.cookie);
-    }
     Ok(())
 }

@@ -1,110 +1,122 @@
 //! sched_ext: one scheduler; the ops struct is copied at enable.
 //!
 //! Stands for kernel/sched/ext.c. The type's member named `init` is called while enabling and may fail.
-//! 6.12's bpf_scx_unreg() disables whatever is enabled; from 6.16 on it acts on its own scheduler.
+//! 6.12's bpf_scx_unreg() disables whatever is enabled; from 6.16 on it acts on its own scheduler. The lock stands
+//! for scx_ops_enable_mutex and for kthread_flush_work(): nobody else is enabling or disabling.
 
-use crate::exec::{Exec, Step, errno, event};
+use crate::backend::{Backend, FuncOf, Step, event};
+use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Scx, ScxState, seen};
+use crate::kernel::{Scx, ScxState, Stage, seen};
+use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
+use crate::proc::call;
 use crate::subsys::{back, leave, registered, unregistered};
-use crate::world::Subsystem;
+use crate::world::{MAX_MEMBERS, Subsystem};
 
-pub(crate) fn step(x: &mut Exec<'_>) -> Step {
-    match x.pc {
+pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let enable_mutex = Lock::The(LockClass::ScxEnable);
+    match x.pc() {
         Pc::ScxEnable => {
-            if x.k.subsys.scx.state != ScxState::Disabled {
+            x.lock(enable_mutex)?;
+            if x.scx().state != ScxState::Disabled {
                 x.saw(seen::TAKEN);
+                x.unlock(enable_mutex)?;
                 return leave(x, errno::EBUSY);
             }
-            let key = x.c().kdata.expect("reg() gets a kdata");
-            registered(x, key)?;
-            let kdata = *x.kdata(key)?;
-            x.k.subsys.scx = Scx {
+            let kdata = x.cpu().kdata.expect("reg() gets a kdata");
+            registered(x, kdata)?;
+            let expect = x.registered_cookie(kdata)?;
+            let decl = x.kdata_decl(kdata)?;
+            let world = x.world();
+            let ty = &world.types[world.maps[usize::from(decl)].ty];
+            let mut ops = [FuncOf::<X>::default(); MAX_MEMBERS];
+            for (member, func) in ops.iter_mut().enumerate().take(ty.members.len()) {
+                *func = x.func(kdata, member)?;
+            }
+            x.set_scx(Scx {
                 state: ScxState::Enabling,
-                ops: kdata.func,
-                kdata: Some(key),
-                expect: kdata.expect,
-            };
+                ops,
+                kdata: Some(kdata),
+                expect,
+            });
             event!(x, "ops copied");
-            let ty = &x.world.types[x.world.maps[usize::from(kdata.decl)].ty];
-            let init = ty
-                .members
-                .iter()
-                .position(|m| m.name == "init")
-                .filter(|i| kdata.func[*i].image.is_some());
-            let Some(init) = init else {
-                return x.goto(Pc::ScxInitDone);
-            };
-            let cpu = x.c();
-            cpu.member = init as u8;
-            cpu.func = kdata.func[init];
-            cpu.expect = kdata.expect;
-            cpu.call_ret = Pc::ScxInitDone;
-            cpu.readers.tasks = true;
-            x.goto(Pc::CallEnter)
+            let init = ty.members.iter().position(|m| m.name == "init");
+            match init {
+                Some(init) if ops[init] != FuncOf::<X>::default() => {
+                    x.cpu().member = init as u8;
+                    call::through_pointer(x, ops[init], expect, Pc::ScxInitDone)
+                }
+                _ => x.goto(Pc::ScxInitDone),
+            }
         }
         Pc::ScxInitDone => {
-            let scx = x.k.subsys.scx;
-            if x.c().seen & seen::PROG_ERROR != 0 {
-                x.k.subsys.scx = Scx::default();
+            let scx = x.scx();
+            let failed = x.cpu().seen & seen::PROG_ERROR != 0;
+            if failed {
+                x.set_scx(Scx::default());
                 if let Some(kdata) = scx.kdata {
                     unregistered(x, kdata)?;
                 }
                 event!(x, "ops.init() failed: disabled again");
-                return leave(x, errno::EIO);
+            } else {
+                x.set_scx(Scx {
+                    state: ScxState::Enabled,
+                    ..scx
+                });
+                event!(x, "scheduler enabled");
             }
-            x.k.subsys.scx.state = ScxState::Enabled;
-            event!(x, "scheduler enabled");
-            leave(x, 0)
+            x.unlock(enable_mutex)?;
+            leave(x, if failed { errno::EIO } else { 0 })
         }
         Pc::ScxDisable => {
-            let key = x.c().kdata.expect("unreg() gets a kdata");
-            let decl = x.kdata(key)?.decl;
+            let kdata = x.cpu().kdata.expect("unreg() gets a kdata");
+            x.lock(enable_mutex)?;
+            let decl = x.kdata_decl(kdata)?;
             let own_only = x.st_ops(decl)? == Subsystem::SchedExt;
-            let scx = x.k.subsys.scx;
-            if scx.state != ScxState::Enabled || (own_only && scx.kdata != Some(key)) {
+            let scx = x.scx();
+            if scx.state != ScxState::Enabled || (own_only && scx.kdata != Some(kdata)) {
                 event!(x, "not enabled: nothing to do");
+                x.unlock(enable_mutex)?;
                 return back(x);
             }
-            if scx.kdata != Some(key) {
-                event!(x, "ANOTHER scheduler is being disabled");
-                x.violate(Invariant::NoForeignUnreg);
+            if scx.kdata != Some(kdata) {
+                let what = format_args!("ANOTHER scheduler is being disabled");
+                x.violate(Invariant::NoForeignUnreg, what);
             }
             disable(x)
         }
         Pc::ScxError => {
-            x.c().ret = Pc::Finish;
-            if x.k.subsys.scx.state != ScxState::Enabled {
+            x.lock(enable_mutex)?;
+            x.cpu().ret = Pc::Finish;
+            if x.scx().state != ScxState::Enabled {
+                x.unlock(enable_mutex)?;
                 return x.fail(errno::ENOENT, Pc::Finish);
             }
             disable(x)
         }
         Pc::ScxDisabled => {
-            x.c().wait = Default::default();
-            let scx = std::mem::take(&mut x.k.subsys.scx);
+            x.wait_begin(Stage::None);
+            let scx = x.scx();
+            x.set_scx(Scx::default());
             if let Some(kdata) = scx.kdata {
                 unregistered(x, kdata)?;
             }
             event!(x, "scheduler disabled");
+            x.unlock(enable_mutex)?;
             back(x)
         }
         Pc::ScxCall => {
             x.rcu_read_lock();
-            let scx = x.k.subsys.scx;
-            let member = x.c().member;
-            let func = scx.ops[usize::from(member)];
-            if scx.state != ScxState::Enabled || func.image.is_none() {
-                x.c().err = errno::ENOENT;
+            let scx = x.scx();
+            let member = x.cpu().member;
+            let func = scx.ops.get(usize::from(member)).copied().unwrap_or_default();
+            if scx.state != ScxState::Enabled || func == FuncOf::<X>::default() {
+                x.cpu().err = errno::ENOENT;
                 return x.goto(Pc::ScxCallDone);
             }
-            let cpu = x.c();
-            cpu.func = func;
-            cpu.expect = scx.expect;
-            cpu.call_ret = Pc::ScxCallDone;
-            cpu.readers.tasks = true;
             event!(x, "calls member {member} through the copied ops");
-            x.goto(Pc::CallEnter)
+            call::through_pointer(x, func, scx.expect, Pc::ScxCallDone)
         }
         Pc::ScxCallDone => {
             x.rcu_read_unlock();
@@ -115,14 +127,13 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
 }
 
 /// scx_ops_disable(): bypass, then wait until nobody runs the scheduler.
-fn disable(x: &mut Exec<'_>) -> Step {
-    x.k.subsys.scx.state = ScxState::Disabling;
-    x.synchronize_rcu_begin();
+fn disable<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let scx = x.scx();
+    x.set_scx(Scx {
+        state: ScxState::Disabling,
+        ..scx
+    });
+    x.wait_begin(Stage::Rcu);
     event!(x, "disabling; waits for running calls");
     x.goto(Pc::ScxDisabled)
-}
-
-/// Another CPU is enabling or disabling: scx_ops_enable_mutex and kthread_flush_work().
-pub(crate) fn busy(state: ScxState) -> bool {
-    matches!(state, ScxState::Enabling | ScxState::Disabling)
 }

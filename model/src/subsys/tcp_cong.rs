@@ -2,73 +2,45 @@
 //!
 //! Stands for net/ipv4/tcp_cong.c and net/ipv4/bpf_tcp_ca.c. Not here: the built-in algorithms.
 
-use crate::exec::{Exec, Gone, Step, Stop, errno, event};
+use crate::backend::{Backend, FuncOf, KdataOf, Step, event};
+use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{KdataKey, Node, Sock, seen};
+use crate::kernel::{Node, Stage, seen};
+use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
+use crate::proc::call;
+use crate::proc::refs::{bpf_struct_ops_get, bpf_struct_ops_put};
 use crate::subsys::{back, leave, registered, unregistered};
-use crate::world::MAX_KDATAS;
-
-fn next(x: &mut Exec<'_>, node: Node) -> Result<Node, Stop> {
-    match node {
-        Node::Head => Ok(x.k.subsys.tcp_next),
-        Node::Of(key) => Ok(x.kdata(key)?.next),
-        Node::Poison => Err(x.gone(Gone::ListNode)),
-    }
-}
-
-fn set_next(x: &mut Exec<'_>, node: Node, to: Node) -> Step {
-    match node {
-        Node::Head => x.k.subsys.tcp_next = to,
-        Node::Of(key) => x.kdata(key)?.next = to,
-        Node::Poison => return Err(x.gone(Gone::ListNode)),
-    }
-    Ok(())
-}
-
-fn set_prev(x: &mut Exec<'_>, node: Node, to: Node) -> Step {
-    match node {
-        Node::Head => x.k.subsys.tcp_prev = to,
-        Node::Of(key) => x.kdata(key)?.prev = to,
-        Node::Poison => return Err(x.gone(Gone::ListNode)),
-    }
-    Ok(())
-}
 
 /// `list_add_tail_rcu(&ca->list, &tcp_cong_list)`.
-fn list_add_tail(x: &mut Exec<'_>, key: KdataKey) -> Step {
-    let prev = x.k.subsys.tcp_prev;
-    let node = Node::Of(key);
-    set_next(x, node, Node::Head)?;
-    set_prev(x, node, prev)?;
-    set_next(x, prev, node)?;
-    set_prev(x, Node::Head, node)
+fn list_add_tail<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
+    let prev = x.list_prev(Node::Head)?;
+    let node = Node::Of(kdata);
+    x.set_list_next(node, Node::Head)?;
+    x.set_list_prev(node, prev)?;
+    x.set_list_next(prev, node)?;
+    x.set_list_prev(Node::Head, node)
 }
 
 /// `list_del_rcu(&ca->list)`: `next` stays for readers, `prev` is poisoned.
-fn list_del(x: &mut Exec<'_>, key: KdataKey) -> Step {
-    let (next, prev) = {
-        let kdata = x.kdata(key)?;
-        (kdata.next, kdata.prev)
-    };
-    set_prev(x, next, prev)?;
-    set_next(x, prev, next)?;
-    x.kdata(key)?.prev = Node::Poison;
-    Ok(())
+fn list_del<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
+    let node = Node::Of(kdata);
+    let (next, prev) = (x.list_next(node)?, x.list_prev(node)?);
+    x.set_list_prev(next, prev)?;
+    x.set_list_next(prev, next)?;
+    x.set_list_prev(node, Node::Poison)
 }
 
 /// `tcp_ca_find()`: walks the list to the entry with that name.
-fn find(x: &mut Exec<'_>, name: u8) -> Result<Option<KdataKey>, Stop> {
-    let mut node = next(x, Node::Head)?;
-    for _ in 0..=MAX_KDATAS {
+fn tcp_ca_find<'w, X: Backend<'w>>(x: &mut X, name: u8) -> Step<Option<KdataOf<X>>> {
+    let mut node = x.list_next(Node::Head)?;
+    for _ in 0..=x.list_bound() {
         match node {
             Node::Head => return Ok(None),
-            Node::Of(key) if x.world.maps[usize::from(x.kdata(key)?.decl)].key == name => {
-                return Ok(Some(key));
-            }
+            Node::Of(kdata) if name_of(x, kdata)? == name => return Ok(Some(kdata)),
             other => {
-                x.report.witness(Invariant::NoDeadlock);
-                node = next(x, other)?;
+                x.witness(Invariant::NoDeadlock);
+                node = x.list_next(other)?;
             }
         }
     }
@@ -78,64 +50,56 @@ fn find(x: &mut Exec<'_>, name: u8) -> Result<Option<KdataKey>, Stop> {
     ))
 }
 
-fn name_of(x: &mut Exec<'_>, key: KdataKey) -> Result<u8, Stop> {
-    let decl = x.kdata(key)?.decl;
-    Ok(x.world.maps[usize::from(decl)].key)
+fn name_of<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step<u8> {
+    let decl = x.kdata_decl(kdata)?;
+    Ok(x.world().maps[usize::from(decl)].key)
 }
 
 /// `tcp_validate_congestion_control()`.
-pub(crate) fn validate(x: &mut Exec<'_>, key: KdataKey) -> Result<bool, Stop> {
-    let kdata = *x.kdata(key)?;
-    let ty = &x.world.types[x.world.maps[usize::from(kdata.decl)].ty];
-    Ok(ty
-        .members
-        .iter()
-        .zip(kdata.func)
-        .all(|(m, f)| !m.required || f.image.is_some()))
+pub(crate) fn validate<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step<bool> {
+    let decl = x.kdata_decl(kdata)?;
+    let world = x.world();
+    let members = &world.types[world.maps[usize::from(decl)].ty].members;
+    for (i, _) in members.iter().enumerate().filter(|m| m.1.required) {
+        if x.func(kdata, i)? == FuncOf::<X>::default() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
-pub(crate) fn step(x: &mut Exec<'_>) -> Step {
-    match x.pc {
+pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let list_lock = Lock::The(LockClass::TcpCongList);
+    match x.pc() {
         Pc::TcpReg => {
-            let kdata = x.c().kdata.expect("reg() gets a kdata");
-            if !validate(x, kdata)? {
-                return leave(x, errno::EINVAL);
-            }
-            let name = name_of(x, kdata)?;
-            if find(x, name)?.is_some() {
-                x.saw(seen::TAKEN);
-                return leave(x, errno::EEXIST);
-            }
-            list_add_tail(x, kdata)?;
-            registered(x, kdata)?;
-            event!(x, "added to tcp_cong_list");
-            leave(x, 0)
+            x.lock(list_lock)?;
+            let kdata = x.cpu().kdata.expect("reg() gets a kdata");
+            let err = tcp_register_congestion_control(x, kdata)?;
+            x.unlock(list_lock)?;
+            leave(x, err)
         }
         Pc::TcpUnreg => {
-            let kdata = x.c().kdata.expect("unreg() gets a kdata");
+            let kdata = x.cpu().kdata.expect("unreg() gets a kdata");
+            x.lock(list_lock)?;
             list_del(x, kdata)?;
             unregistered(x, kdata)?;
-            x.synchronize_rcu_begin();
+            x.unlock(list_lock)?;
+            x.wait_begin(Stage::Rcu);
             event!(x, "removed from tcp_cong_list; synchronize_rcu()");
             x.goto(Pc::SyncRcu)
         }
         Pc::SyncRcu => {
-            x.c().wait = Default::default();
+            x.wait_begin(Stage::None);
             back(x)
         }
         Pc::TcpUpdate => {
-            let new = x.c().kdata.expect("update() gets a kdata");
-            let old = x.c().old_kdata.expect("update() gets the old kdata");
-            let (new_name, old_name) = (name_of(x, new)?, name_of(x, old)?);
-            if find(x, old_name)? != Some(old) || new_name != old_name {
-                x.saw(seen::MISMATCH);
-                return leave(x, errno::EINVAL);
+            x.lock(list_lock)?;
+            let err = tcp_update_congestion_control(x)?;
+            x.unlock(list_lock)?;
+            if err != 0 {
+                return leave(x, err);
             }
-            list_add_tail(x, new)?;
-            list_del(x, old)?;
-            registered(x, new)?;
-            unregistered(x, old)?;
-            x.synchronize_rcu_begin();
+            x.wait_begin(Stage::Rcu);
             event!(
                 x,
                 "new kdata added to tcp_cong_list, old one removed; synchronize_rcu()"
@@ -144,75 +108,94 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::SockFind => {
             x.rcu_read_lock();
-            let name = x.c().arg;
-            let found = find(x, name)?;
-            let Some(kdata) = found else {
+            let name = x.cpu().arg;
+            let Some(kdata) = tcp_ca_find(x, name)? else {
                 x.rcu_read_unlock();
                 return x.fail(errno::ENOENT, Pc::Finish);
             };
-            x.c().kdata = Some(kdata);
+            x.cpu().kdata = Some(kdata);
             event!(x, "found under RCU");
             x.goto(Pc::SockGet)
         }
         Pc::SockGet => {
-            let kdata = x.c().kdata.expect("found");
-            let got = x.struct_ops_get(kdata)?;
-            if got {
-                let expect = x.kdata(kdata)?.expect;
-                let proc = x.world.cpus[usize::from(x.cpu)].proc;
-                let Some(place) = x.k.socks.iter().position(|s| s.kdata.is_none()) else {
-                    return Err(x.full(crate::table::Full));
-                };
-                x.k.socks[place] = Sock {
-                    kdata: Some(kdata),
-                    expect,
-                    busy: None,
-                    fds: 1 << proc,
-                };
-                event!(x, "socket {place} takes a reference");
+            let kdata = x.cpu().kdata.expect("found");
+            if bpf_struct_ops_get(x, kdata)? {
+                let expect = x.registered_cookie(kdata)?;
+                let sock = x.new_sock(kdata, expect)?;
+                event!(x, "socket {sock} takes a reference");
             } else {
-                x.c().err = errno::EBUSY;
+                x.cpu().err = errno::EBUSY;
                 event!(x, "the count is 0: -EBUSY");
             }
             x.rcu_read_unlock();
             x.goto(Pc::Finish)
         }
         Pc::SockCall => {
-            let place = usize::from(x.c().arg);
-            let sock = &mut x.k.socks[place];
-            sock.busy = Some(x.cpu);
-            let (kdata, expect) = (sock.kdata, sock.expect);
-            let cpu = x.c();
-            cpu.kdata = kdata;
-            cpu.expect = expect;
-            cpu.readers.tasks = true;
-            cpu.call_ret = Pc::SockCallDone;
-            let member = cpu.member;
-            event!(x, "socket {place} calls member {member}");
-            x.goto(Pc::CallRead)
+            let sock = x.cpu().arg;
+            x.lock(Lock::Sock(sock))?;
+            let (kdata, expect) = x.sock(sock).expect("an open socket has an algorithm");
+            x.cpu().kdata = Some(kdata);
+            let member = x.cpu().member;
+            event!(x, "socket {sock} calls member {member}");
+            call::through_kdata(x, expect, Pc::SockCallDone)
         }
         Pc::SockCallDone => {
-            let place = usize::from(x.c().arg);
-            if x.k.socks[place].busy == Some(x.cpu) {
-                x.k.socks[place].busy = None;
+            let sock = x.cpu().arg;
+            // The program may have closed it, and somebody opened another one in its place.
+            if x.holds_lock(Lock::Sock(sock)) {
+                x.unlock(Lock::Sock(sock))?;
             }
             x.goto(Pc::Finish)
         }
         Pc::SockRelease => {
-            let place = usize::from(x.c().arg);
-            release(x, place)?;
+            let sock = x.cpu().arg;
+            x.lock(Lock::Sock(sock))?;
+            release(x, sock)?;
             x.goto(Pc::Finish)
         }
         _ => unreachable!("not a step of tcp_cong"),
     }
 }
 
-/// `tcp_cleanup_congestion_control()`: the socket lets go of its algorithm.
-pub(crate) fn release(x: &mut Exec<'_>, place: usize) -> Step {
-    let kdata = x.k.socks[place]
-        .kdata
-        .expect("an open socket has an algorithm");
-    x.k.socks[place] = Sock::default();
-    event!(x, "socket {place} puts its reference");
-    x.struct_ops_put(kdata)
+/// The name must be free. The result is 0 or an errno.
+fn tcp_register_congestion_control<'w, X: Backend<'w>>(
+    x: &mut X,
+    kdata: KdataOf<X>,
+) -> Step<i8> {
+    if !validate(x, kdata)? {
+        return Ok(errno::EINVAL);
+    }
+    let name = name_of(x, kdata)?;
+    if tcp_ca_find(x, name)?.is_some() {
+        x.saw(seen::TAKEN);
+        return Ok(errno::EEXIST);
+    }
+    list_add_tail(x, kdata)?;
+    registered(x, kdata)?;
+    event!(x, "added to tcp_cong_list");
+    Ok(0)
+}
+
+/// The entry of that name must be the old kdata. The result is 0 or an errno.
+fn tcp_update_congestion_control<'w, X: Backend<'w>>(x: &mut X) -> Step<i8> {
+    let new = x.cpu().kdata.expect("update() gets a kdata");
+    let old = x.cpu().old_kdata.expect("update() gets the old kdata");
+    let (new_name, old_name) = (name_of(x, new)?, name_of(x, old)?);
+    if tcp_ca_find(x, old_name)? != Some(old) || new_name != old_name {
+        x.saw(seen::MISMATCH);
+        return Ok(errno::EINVAL);
+    }
+    list_add_tail(x, new)?;
+    list_del(x, old)?;
+    registered(x, new)?;
+    unregistered(x, old)?;
+    Ok(0)
+}
+
+/// `tcp_cleanup_congestion_control()`, under `lock_sock()`: the socket lets go of its algorithm, and is gone.
+pub(crate) fn release<'w, X: Backend<'w>>(x: &mut X, sock: u8) -> Step {
+    let (kdata, _) = x.sock(sock).expect("an open socket has an algorithm");
+    x.close_sock(sock);
+    event!(x, "socket {sock} puts its reference");
+    bpf_struct_ops_put(x, kdata)
 }

@@ -6,182 +6,211 @@
 //! meet link_update (6.12's has none; -EOPNOTSUPP is explored on the other types). Members of all three are
 //! called as `bpf_kfunc_st_ops_test_prologue()` calls the singleton's.
 
+use crate::backend::{Backend, Counted, FuncOf, Gone, Step, event};
 use crate::design::Twin;
-use crate::exec::{Exec, Gone, Step, errno, event};
+use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Reg, holds, seen};
+use crate::kernel::{Reg, Stage, holds, seen};
+use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
+use crate::proc::call;
 use crate::subsys::{back, leave, registered, unregistered};
-use crate::table::Full;
 use crate::world::Subsystem;
 
-fn push(x: &mut Exec<'_>) -> Step {
-    let kdata = x.c().kdata.expect("reg() gets a kdata");
+fn push<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let kdata = x.cpu().kdata.expect("reg() gets a kdata");
     registered(x, kdata)?;
-    let expect = x.kdata(kdata)?.expect;
-    let link = x.c().link;
-    let Some(place) = x.k.subsys.regs.iter().position(|r| r.kdata.is_none()) else {
-        return Err(x.full(Full));
+    let reg = Reg {
+        kdata,
+        expect: x.registered_cookie(kdata)?,
+        link: x.cpu().link,
     };
-    x.k.subsys.regs[place] = Reg {
-        kdata: Some(kdata),
-        expect,
-        link,
-    };
+    let place = x.push_registration(reg)?;
     event!(x, "registered as entry {place}");
     Ok(())
 }
 
-fn remove(x: &mut Exec<'_>) -> Step {
-    let (kdata, link) = (x.c().kdata, x.c().link);
-    let oldest = x.design.twin == Twin::ForeignUnreg;
-    let regs = &mut x.k.subsys.regs;
-    if let Some(place) = regs
-        .iter()
-        .position(|r| oldest || (r.kdata == kdata && r.link == link))
-    {
-        let reg = std::mem::take(&mut regs[place]);
-        regs[place..].rotate_left(1);
+fn remove<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let kdata = x.cpu().kdata.expect("unreg() gets a kdata");
+    let link = x.cpu().link;
+    let oldest = x.design().twin == Twin::ForeignUnreg;
+    let place = x.find_registration(|r| oldest || (r.kdata == kdata && r.link == link));
+    if let Some(place) = place {
+        let reg = x.registration(place).expect("just found");
+        x.remove_registration(place);
         if (reg.kdata, reg.link) != (kdata, link) {
-            x.violate(Invariant::NoForeignUnreg);
+            let what = format_args!("ANOTHER registration is being removed");
+            x.violate(Invariant::NoForeignUnreg, what);
         }
-        if let Some(kdata) = reg.kdata {
-            unregistered(x, kdata)?;
-        }
+        unregistered(x, reg.kdata)?;
         event!(x, "entry {place} removed");
     }
     Ok(())
 }
 
-pub(crate) fn step(x: &mut Exec<'_>) -> Step {
-    match x.pc {
+pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    // bpf_testmod_ops has no lock; here its table has one, for as long as a look and a change belong together.
+    let table_lock = Lock::The(LockClass::MultiStOps);
+    let st_ops_mutex = Lock::The(LockClass::StOps);
+    match x.pc() {
         Pc::AlwaysReg => {
+            x.lock(table_lock)?;
             push(x)?;
-            x.c().member = 0;
+            x.unlock(table_lock)?;
+            x.cpu().member = 0;
             x.goto(Pc::AlwaysRegNext)
         }
         Pc::AlwaysRegNext => {
             // bpf_dummy_reg() calls test_1 and test_2.
-            let kdata = x.c().kdata.expect("reg() gets a kdata");
-            let data = *x.kdata(kdata)?;
-            let member = usize::from(x.c().member);
-            if member >= 2 || data.func[member].image.is_none() {
+            let kdata = x.cpu().kdata.expect("reg() gets a kdata");
+            let member = usize::from(x.cpu().member);
+            if member >= 2 {
                 return leave(x, 0);
             }
-            let cpu = x.c();
-            cpu.func = data.func[member];
-            cpu.expect = data.expect;
-            cpu.member += 1;
-            cpu.call_ret = Pc::AlwaysRegNext;
-            cpu.readers.tasks = true;
+            let func = x.func(kdata, member)?;
+            if func == FuncOf::<X>::default() {
+                return leave(x, 0);
+            }
+            x.cpu().member += 1;
             event!(x, "reg() calls member {member}");
-            x.goto(Pc::CallEnter)
+            let expect = x.registered_cookie(kdata)?;
+            call::through_pointer(x, func, expect, Pc::AlwaysRegNext)
         }
         Pc::AlwaysUnreg => {
+            x.lock(table_lock)?;
             remove(x)?;
+            x.unlock(table_lock)?;
             back(x)
         }
         Pc::AlwaysUpdate => {
-            let (new, old, link) = (x.c().kdata, x.c().old_kdata, x.c().link);
-            let Some(place) =
-                x.k.subsys
-                    .regs
-                    .iter()
-                    .position(|r| r.kdata == old && r.link == link)
-            else {
+            x.lock(table_lock)?;
+            let new = x.cpu().kdata.expect("update() gets a kdata");
+            let old = x.cpu().old_kdata.expect("update() gets the old kdata");
+            let link = x.cpu().link;
+            let place = x.find_registration(|r| r.kdata == old && r.link == link);
+            let Some(place) = place else {
                 x.saw(seen::MISMATCH);
+                x.unlock(table_lock)?;
                 return leave(x, errno::EINVAL);
             };
-            registered(x, new.expect("update() gets a kdata"))?;
-            unregistered(x, old.expect("update() gets the old kdata"))?;
-            x.k.subsys.regs[place].kdata = new;
+            registered(x, new)?;
+            unregistered(x, old)?;
+            let reg = x.registration(place).expect("just found");
+            x.set_registration(place, Reg { kdata: new, ..reg });
             event!(x, "entry {place} now has the new kdata");
+            x.unlock(table_lock)?;
             leave(x, 0)
         }
         Pc::SingletonReg => {
-            if x.k.subsys.regs[0].kdata.is_some() {
+            x.lock(st_ops_mutex)?;
+            let taken = x.registration(0).is_some();
+            if taken {
                 x.saw(seen::TAKEN);
-                return leave(x, errno::EEXIST);
+            } else {
+                push(x)?;
             }
-            push(x)?;
-            leave(x, 0)
+            x.unlock(st_ops_mutex)?;
+            leave(x, if taken { errno::EEXIST } else { 0 })
         }
         Pc::SingletonUnreg => {
-            let reg = std::mem::take(&mut x.k.subsys.regs[0]);
-            if reg.kdata != x.c().kdata {
-                x.violate(Invariant::NoForeignUnreg);
+            x.lock(st_ops_mutex)?;
+            let kdata = x.cpu().kdata;
+            let reg = x.registration(0);
+            if reg.map(|r| r.kdata) != kdata {
+                let what = format_args!("ANOTHER registration is being removed");
+                x.violate(Invariant::NoForeignUnreg, what);
             }
-            if let Some(kdata) = reg.kdata {
-                unregistered(x, kdata)?;
+            if let Some(reg) = reg {
+                x.remove_registration(0);
+                unregistered(x, reg.kdata)?;
             }
+            x.unlock(st_ops_mutex)?;
             back(x)
         }
         Pc::KeyedReg => {
-            let kdata = x.c().kdata.expect("reg() gets a kdata");
-            let id = x.kdata(kdata)?.map;
-            let regs = x.k.subsys.regs;
-            for other in regs.iter().filter_map(|r| r.kdata) {
-                if x.kdata(other)?.map == id {
-                    x.saw(seen::TAKEN);
-                    return leave(x, errno::EEXIST);
+            x.lock(table_lock)?;
+            let kdata = x.cpu().kdata.expect("reg() gets a kdata");
+            let id = x.kdata_map(kdata)?;
+            let mut taken = false;
+            for place in 0.. {
+                let Some(other) = x.registration(place) else {
+                    break;
+                };
+                if x.kdata_map(other.kdata)? == id {
+                    taken = true;
+                    break;
                 }
             }
-            push(x)?;
-            leave(x, 0)
+            if taken {
+                x.saw(seen::TAKEN);
+            } else {
+                push(x)?;
+            }
+            x.unlock(table_lock)?;
+            leave(x, if taken { errno::EEXIST } else { 0 })
         }
         Pc::KeyedUnreg => {
+            x.lock(table_lock)?;
             remove(x)?;
-            x.synchronize_rcu_begin();
+            x.unlock(table_lock)?;
+            x.wait_begin(Stage::Rcu);
             x.goto(Pc::SyncRcu)
         }
         Pc::RegCall => {
-            let entry = usize::from(x.c().arg);
-            let reg = x.k.subsys.regs[entry];
-            let Some(kdata) = reg.kdata else {
-                return x.fail(errno::ENOENT, Pc::Finish);
-            };
-            let decl = x.kdata(kdata)?.decl;
-            let subsystem = x.st_ops(decl)?;
-            let ty = &x.world.types[x.world.maps[usize::from(decl)].ty];
-            let member = usize::from(x.c().member);
-            if subsystem == Subsystem::Singleton {
-                x.k.subsys.call_lock = Some(x.cpu);
-            } else if !ty.members.get(member).is_some_and(|m| m.sleepable) {
+            let world = x.world();
+            let singleton = world.types[0].subsystem == Subsystem::Singleton;
+            // The singleton's calls hold its mutex, the others' rcu_read_lock(); where the member may sleep, for the
+            // look at the table only.
+            if singleton {
+                x.lock(st_ops_mutex)?;
+            } else {
                 x.rcu_read_lock();
             }
+            let entry = usize::from(x.cpu().arg);
+            let Some(reg) = x.registration(entry) else {
+                if singleton {
+                    x.unlock(st_ops_mutex)?;
+                } else {
+                    x.rcu_read_unlock();
+                }
+                return x.fail(errno::ENOENT, Pc::Finish);
+            };
+            let decl = x.kdata_decl(reg.kdata)?;
+            x.st_ops(decl)?;
+            let ty = &world.types[world.maps[usize::from(decl)].ty];
+            let member = usize::from(x.cpu().member);
             if ty.module {
-                x.k.module.refs += 1;
-                x.c().holds |= holds::MODULE;
+                x.get(Counted::Module)?;
+                x.cpu().holds |= holds::MODULE;
             }
-            let cpu = x.c();
-            cpu.kdata = Some(kdata);
-            cpu.expect = reg.expect;
-            cpu.call_ret = Pc::RegCallDone;
-            cpu.readers.tasks = true;
+            x.cpu().kdata = Some(reg.kdata);
             event!(x, "entry {entry} calls member {member}");
-            x.goto(Pc::CallRead)
-        }
-        Pc::RegCallDone => {
-            if x.c().readers.rcu > 0 {
+            call::through_kdata(x, reg.expect, Pc::RegCallDone)?;
+            if !singleton && ty.members.get(member).is_some_and(|m| m.sleepable) {
                 x.rcu_read_unlock();
             }
-            if x.k.subsys.call_lock == Some(x.cpu) {
-                x.k.subsys.call_lock = None;
+            Ok(())
+        }
+        Pc::RegCallDone => {
+            if x.cpu().readers.rcu > 0 {
+                x.rcu_read_unlock();
             }
-            if x.c().holds & holds::MODULE != 0 {
+            if x.cpu().holds & holds::MODULE != 0 {
                 x.hand_over(holds::MODULE);
-                x.k.module.refs -= 1;
+                x.put(Counted::Module)?;
+            }
+            if x.holds_lock(st_ops_mutex) {
+                x.unlock(st_ops_mutex)?;
             }
             x.goto(Pc::Finish)
         }
         Pc::Rmmod => {
-            if x.k.module.refs > 0 {
+            if !x.unload_module() {
                 return x.fail(errno::EAGAIN, Pc::Finish);
             }
-            if x.k.subsys.regs.iter().any(|r| r.kdata.is_some()) {
+            if x.registration(0).is_some() {
                 return Err(x.gone(Gone::Module));
             }
-            x.k.module.unloaded = true;
             event!(x, "module unloaded");
             x.goto(Pc::Finish)
         }

@@ -40,7 +40,7 @@ pub fn world(subsystem: Subsystem, maps: &[(bool, u8, bool)], cpus: Vec<Plan>) -
                     ty: 0,
                     link: *link,
                     key: *key,
-                    progs,
+                    progs: progs.to_vec(),
                     owner_set: false,
                 }
             })

@@ -106,7 +106,8 @@ impl From<&World> for Declared {
             ty: m.ty,
             link: m.link,
             key: m.key,
-            progs: m.progs[..world.types[m.ty].members.len()]
+            progs: m
+                .progs
                 .iter()
                 .map(|p| p.map(usize::from))
                 .collect(),

@@ -262,7 +262,7 @@ pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
         module: false,
     });
     for map in 0..2u8 {
-        let mut progs = [None; struct_ops_model::world::MAX_MEMBERS];
+        let mut progs = vec![None; names.len()];
         for (member, name) in names.iter().enumerate() {
             progs[member] = Some(world.progs.len() as u8);
             world.progs.push(ProgDecl {

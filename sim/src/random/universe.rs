@@ -6,7 +6,7 @@
 use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::World;
 use struct_ops_model::world::{
-    Body, CpuDecl, MAX_MEMBERS, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType,
+    Body, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType,
     Subsystem,
 };
 
@@ -97,7 +97,7 @@ fn struct_ops_type(g: &mut Gen, subsystem: Subsystem) -> StructOpsType {
 
 fn map(g: &mut Gen, world: &mut World, number: usize) {
     let members = world.types[0].members.clone();
-    let mut progs = [None; MAX_MEMBERS];
+    let mut progs = vec![None; world.types[0].members.len()];
     for (i, member) in members.iter().enumerate() {
         // A required member is rarely left out, another one more often.
         if one_in(g, if member.required { 16 } else { 4 }) {

@@ -1,7 +1,8 @@
 //! A state as named objects with named fields, and what changed between two of them.
 
 use struct_ops_model::Kernel;
-use struct_ops_model::kernel::{Deferred, Mask, Node};
+use struct_ops_model::kernel::{Deferred, Mask, Node, Stage};
+use struct_ops_model::lock::LockClass;
 
 use super::names::Names;
 
@@ -56,10 +57,10 @@ fn deferred(free: &Deferred) -> String {
         .map(|w| format!("{} of {}", w.0, bits(w.1, "cpu")))
         .collect();
     match (free.stage, waits.as_slice()) {
-        (0, _) => "-".into(),
-        (1, []) => "queued".into(),
-        (stage, []) => format!("stage {stage}, over"),
-        (stage, waits) => format!("stage {stage}, waits for {}", waits.join(" and ")),
+        (Stage::None, _) => "-".into(),
+        (Stage::Queued, _) => "queued".into(),
+        (stage, []) => format!("{}, over", stage.name()),
+        (stage, waits) => format!("{}, waits for {}", stage.name(), waits.join(" and ")),
     }
 }
 
@@ -231,7 +232,7 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
     let kdata = |key: Option<_>| key.map_or("-".into(), |d| names.kdata(k, d));
     let mut all = Object::new(String::new()).with("tcp_cong_list", tcp_list(names, k));
     for (i, reg) in k.subsys.regs.iter().enumerate() {
-        all = all.with(format!("registration {i}"), kdata(reg.kdata));
+        all = all.with(format!("registration {i}"), kdata(reg.map(|r| r.kdata)));
     }
     let scx = &k.subsys.scx;
     all = all
@@ -243,10 +244,11 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
             names.func(*func),
         );
     }
+    for class in LockClass::ALL {
+        all = all.with(class.name(), cpu(k.holder(*class)));
+    }
     objects.push(
-        all.with("st_ops_mutex or device_lock", cpu(k.subsys.call_lock))
-            .with("update_mutex", cpu(k.update_mutex))
-            .with("module.refs", k.module.refs)
+        all.with("module.refs", k.module.refs)
             .with(
                 "module",
                 if k.module.unloaded {

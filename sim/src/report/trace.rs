@@ -138,7 +138,9 @@ fn stuck(trace: &Trace) -> String {
         .iter()
         .map(|(cpu, pc, wait)| {
             let what = match wait {
-                Wait::Lock(name, holder) => format!("{name}, which cpu{holder} holds"),
+                Wait::Lock(lock, holder) => {
+                    format!("{}, which cpu{holder} holds", lock.class().name())
+                }
                 Wait::GracePeriod(gp) => {
                     let kinds = [
                         ("RCU", gp.rcu),
@@ -152,7 +154,6 @@ fn stuck(trace: &Trace) -> String {
                         .collect();
                     kinds.join(" and ")
                 }
-                Wait::SchedExt => "sched_ext to be idle".to_string(),
             };
             let function = pc.info().map_or("-", |i| i.function);
             format!("cpu{cpu} waits in {function} for {what}")

@@ -418,7 +418,7 @@ fn maps(s: &Source<'_>, world: &mut World, tables: &[MapTable]) -> Result<(), In
             world.maps.iter().map(|m| m.name.as_str()),
         )?;
         let ty = type_of(s, world, &table.ty)?;
-        let mut progs = [None; MAX_MEMBERS];
+        let mut progs = vec![None; world.types[ty].members.len()];
         for text in &table.programs {
             let Some(index) = world.progs.iter().position(|p| p.name == *text.get_ref()) else {
                 return s.error(

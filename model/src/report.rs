@@ -1,0 +1,55 @@
+//! What a transition broke and reached, as data.
+//!
+//! Filled by the steps and by [`crate::Machine`]; read by engines and reports. Not here: how it is shown.
+
+use crate::invariant::Invariant;
+use crate::pc::Pc;
+
+/// A broken invariant and the step that broke it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Violation {
+    /// What was broken.
+    pub invariant: Invariant,
+    /// By which step; `Idle` for what only a final state shows.
+    pub step: Pc,
+}
+
+/// What a transition broke and reached.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Broken invariants, in the order of discovery.
+    pub violations: Vec<Violation>,
+    /// Invariants whose `sometimes` event happened, one bit each.
+    pub witnessed: u32,
+    /// Steps carried out (more than one where steps were merged).
+    pub steps: u32,
+    /// Which steps they were: bit `pc as u32`.
+    pub taken: u128,
+    /// The state has no meaning any more.
+    pub fatal: bool,
+    /// A table of the model was too small: what follows from here is unknown.
+    pub overflow: bool,
+}
+
+impl Report {
+    /// Forgets everything, keeps the memory.
+    pub fn clear(&mut self) {
+        self.violations.clear();
+        self.witnessed = 0;
+        self.steps = 0;
+        self.taken = 0;
+        self.fatal = false;
+        self.overflow = false;
+    }
+
+    pub(crate) fn violate(&mut self, invariant: Invariant, step: Pc) {
+        let violation = Violation { invariant, step };
+        if !self.violations.contains(&violation) {
+            self.violations.push(violation);
+        }
+    }
+
+    pub(crate) fn witness(&mut self, invariant: Invariant) {
+        self.witnessed |= 1 << invariant as u32;
+    }
+}
