@@ -65,7 +65,11 @@ pub(super) fn smaller(world: &World) -> Vec<Smaller> {
     for ty in 0..world.types.len() {
         let last = world.types[ty].members.len() - 1;
         if last > 0 && !names_member(world, last) {
-            changed(&|w| drop(w.types[ty].members.pop()));
+            changed(&|w| {
+                w.types[ty].members.pop();
+                let maps = w.maps.iter_mut().filter(|m| m.ty == ty);
+                maps.for_each(|m| m.progs.truncate(last));
+            });
         }
         for member in 0..world.types[ty].members.len() {
             changed(&|w| w.types[ty].members[member].required = false);
