@@ -9,10 +9,11 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use struct_ops_model::Design;
-use struct_ops_model::world::{Body, Member, Operation, Subsystem};
+use struct_ops_model::world::{
+    Body, MapDecl, Member, Operation, ProgDecl, StructOpsType, Subsystem,
+};
+use struct_ops_model::{Design, World};
 use struct_ops_sim::live::Task;
-use struct_ops_sim::live::decl::{Declared, MapDecl, ProgDecl, Type};
 use struct_ops_sim::live::event::Actor;
 use struct_ops_sim::live::runtime::{Machine, Settings};
 
@@ -26,9 +27,10 @@ const BATCH: usize = 40;
 const SAMPLES: usize = 15;
 
 /// A type with so many members, as many maps as there are threads, programs shared by the maps.
-fn declared(members: usize, maps: usize) -> Declared {
-    Declared {
-        types: vec![Type {
+fn world(members: usize, maps: usize) -> World {
+    World {
+        types: vec![StructOpsType {
+            name: "ops".into(),
             subsystem: Subsystem::Always,
             members: (0..members)
                 .map(|i| Member {
@@ -43,9 +45,10 @@ fn declared(members: usize, maps: usize) -> Declared {
         progs: (0..members)
             .map(|i| ProgDecl {
                 name: format!("prog_{i}"),
-                sleepable: false,
+                ty: 0,
+                member: i,
                 body: Body::ReadCookie,
-                fds: 1,
+                process: None,
             })
             .collect(),
         maps: (0..maps)
@@ -54,25 +57,26 @@ fn declared(members: usize, maps: usize) -> Declared {
                 ty: 0,
                 link: true,
                 key: i as u8,
-                progs: (0..members).map(Some).collect(),
+                progs: (0..members).map(|i| Some(i as u8)).collect(),
                 owner_set: false,
             })
             .collect(),
         cookies: vec![0, 0x1234_5678_9abc_def0],
         procs: 1,
+        ..World::default()
     }
 }
 
 fn boot(members: usize, maps: usize, design: &Design) -> Machine {
     let settings = Settings {
-        machine: true,
+        jit: true,
         jitter: false,
         alloc_failures: 0,
     };
-    Machine::boot(declared(members, maps), design.clone(), settings, 0)
+    Machine::boot(world(members, maps), design.clone(), settings, 0)
 }
 
-fn task(machine: &Machine) -> Task {
+fn task(machine: &Machine) -> Task<'_> {
     Task::new(machine.runtime(), Actor::Cpu(0), 0, 0)
 }
 
@@ -92,7 +96,7 @@ fn attach(map: u8) -> Operation {
     }
 }
 
-fn do_it(task: &Task, operation: Operation) {
+fn do_it(task: &mut Task<'_>, operation: Operation) {
     assert_eq!(
         task.carry_out(black_box(operation)),
         Some(0),
@@ -135,10 +139,10 @@ impl What {
 /// The time that `count` operations of this kind take.
 fn lives(what: What, members: usize, design: &Design, count: u64) -> Duration {
     let machine = boot(members, 1, design);
-    let task = task(&machine);
+    let mut task = task(&machine);
     let mut time = Duration::ZERO;
     for _ in 0..count {
-        let mut timed = |this: What, act: &dyn Fn()| {
+        let mut timed = |this: What, act: &mut dyn FnMut()| {
             let start = Instant::now();
             act();
             let part = what == What::Attach && matches!(this, What::MapUpdate | What::LinkCreate);
@@ -146,15 +150,15 @@ fn lives(what: What, members: usize, design: &Design, count: u64) -> Duration {
                 time += start.elapsed();
             }
         };
-        do_it(&task, create(0));
-        timed(What::MapUpdate, &|| do_it(&task, update(0)));
-        timed(What::LinkCreate, &|| do_it(&task, attach(0)));
-        timed(What::Detach, &|| {
-            do_it(&task, Operation::LinkDetach { link: 0 });
+        do_it(&mut task, create(0));
+        timed(What::MapUpdate, &mut || do_it(&mut task, update(0)));
+        timed(What::LinkCreate, &mut || do_it(&mut task, attach(0)));
+        timed(What::Detach, &mut || {
+            do_it(&mut task, Operation::LinkDetach { link: 0 });
         });
-        timed(What::Release, &|| {
-            do_it(&task, Operation::LinkClose { link: 0 });
-            do_it(&task, Operation::MapClose { map: 0 });
+        timed(What::Release, &mut || {
+            do_it(&mut task, Operation::LinkClose { link: 0 });
+            do_it(&mut task, Operation::MapClose { map: 0 });
             machine.runtime().quiesce();
         });
         // Nobody holds a pointer: the memory goes back, as in a kernel without KASAN.
@@ -166,12 +170,12 @@ fn lives(what: What, members: usize, design: &Design, count: u64) -> Duration {
 /// The time of one more link_create, and its detach, where so many links are attached to one map.
 fn one_more(links: usize, design: &Design, count: u64) -> Duration {
     let machine = boot(12, 1, design);
-    let task = task(&machine);
-    do_it(&task, create(0));
-    do_it(&task, update(0));
+    let mut task = task(&machine);
+    do_it(&mut task, create(0));
+    do_it(&mut task, update(0));
     for _ in 1..links {
         do_it(
-            &task,
+            &mut task,
             Operation::LinkCreate {
                 map: 0,
                 cookie: 1,
@@ -182,9 +186,9 @@ fn one_more(links: usize, design: &Design, count: u64) -> Duration {
     let mut time = Duration::ZERO;
     for _ in 0..count {
         let start = Instant::now();
-        do_it(&task, attach(0));
+        do_it(&mut task, attach(0));
         time += start.elapsed();
-        do_it(&task, Operation::LinkClose { link: 0 });
+        do_it(&mut task, Operation::LinkClose { link: 0 });
         machine.runtime().quiesce();
         machine.runtime().empty_quarantine();
     }
@@ -213,15 +217,15 @@ fn lives_at_once(threads: usize, design: &Design, count: u64) -> Duration {
             .map(|map| {
                 let (machine, barrier) = (&machine, &barrier);
                 scope.spawn(move || {
-                    let task = task(machine);
+                    let mut task = task(machine);
                     barrier.wait();
                     let start = Instant::now();
                     for _ in 0..count {
-                        do_it(&task, create(map));
-                        do_it(&task, update(map));
-                        do_it(&task, attach(map));
-                        do_it(&task, Operation::LinkClose { link: map });
-                        do_it(&task, Operation::MapClose { map });
+                        do_it(&mut task, create(map));
+                        do_it(&mut task, update(map));
+                        do_it(&mut task, attach(map));
+                        do_it(&mut task, Operation::LinkClose { link: map });
+                        do_it(&mut task, Operation::MapClose { map });
                     }
                     start.elapsed()
                 })

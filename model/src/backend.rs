@@ -74,6 +74,19 @@ pub enum Counted<P: Pointers> {
     Module,
 }
 
+impl<P: Pointers> Counted<P> {
+    /// What it is, in a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Counted::Map(_) => "map",
+            Counted::Attachment(_) => "attachment",
+            Counted::Link(_) => "link",
+            Counted::Prog(_) => "program",
+            Counted::Module => "module",
+        }
+    }
+}
+
 /// An object that is freed in deferred work, after grace periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freed<P: Pointers> {
@@ -232,7 +245,7 @@ pub trait Backend<'w>: HasPointers + Sized {
 
     /// One `kmalloc()`, told to fail where this gives `false`.
     fn alloc(&mut self) -> bool;
-    /// A new map of this declaration: one reference, and an fd of the process.
+    /// A new map of this declaration with one reference, which nobody finds yet.
     fn new_map(&mut self, decl: u8) -> Step<MapOf<Self>>;
     /// A new kdata of a map: its kvalue, or (`attachment`) an object with a reference of its own.
     fn new_kdata(&mut self, map: MapOf<Self>, decl: u8, attachment: bool) -> Step<KdataOf<Self>>;
@@ -313,6 +326,8 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn set_filled(&mut self, map: MapOf<Self>, member: usize, to: bool) -> Step;
     /// The cookie of a `bpf_tramp_link` in `links[]`.
     fn set_link_cookie(&mut self, map: MapOf<Self>, member: usize, cookie: u8) -> Step;
+    /// `bpf_map_new_fd()`: the map's first reference is the file's.
+    fn install_map_fd(&mut self, map: MapOf<Self>) -> Step;
     /// The process's fd is gone; the reference behind it is the task's now.
     fn close_map_fd(&mut self, map: MapOf<Self>) -> Step;
     /// Ghost: some link is attached to the map.

@@ -19,7 +19,7 @@ pub mod lock;
 mod mover;
 pub mod pack;
 pub mod pc;
-mod proc;
+pub mod proc;
 pub mod reach;
 mod report;
 pub mod step;

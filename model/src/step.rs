@@ -4,20 +4,20 @@
 //! (or, with merging on, one step and those that nobody can tell apart from it). Not here: what a step does
 //! (in `proc` and `subsys`) and how states are explored.
 
-use crate::backend::{Backend, event};
+use crate::backend::{Backend, HasPointers, event};
 use crate::design::{Design, SameMap};
 use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
-    Cpu, CpuId, Deferred, KdataKey, Kernel, LinkKey, MapKey, MapState, Node, ScxState, Stage, seen,
+    Cpu, CpuId, Deferred, KdataKey, Kernel, LinkKey, MapKey, MapState, Node, ScxState, Slots, Stage, seen,
 };
 use crate::lock::{Lock, LockClass};
 use crate::mover;
 use crate::pc::{Mover, Pc};
+use crate::proc::syscall::Files;
 use crate::proc::{attachment, map_free, syscall};
 use crate::report::Report;
 use crate::subsys::scx_types;
-use crate::table::Key;
 use crate::tables::Tables;
 use crate::visit::collect_freed;
 use crate::world::{OpKind, Operation, Plan, Subsystem, World};
@@ -332,127 +332,10 @@ impl Machine {
         }
     }
 
-    fn map_of(&self, k: &Kernel, cpu: CpuId, decl: u8) -> Option<MapKey> {
-        let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
-        k.maps
-            .iter()
-            .find(|(_, m)| m.decl == decl && m.fds & bit != 0)
-            .map(|m| m.0)
-    }
-
-    fn link_of(&self, k: &Kernel, cpu: CpuId, name: u8) -> Option<LinkKey> {
-        let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
-        k.links
-            .iter()
-            .find(|(_, l)| l.name == name && l.fds & bit != 0)
-            .map(|l| l.0)
-    }
-
     /// The request that an operation of a fixed plan means now; `None` if its target does not exist.
     pub fn resolve(&self, k: &Kernel, cpu: CpuId, operation: Operation) -> Option<Request> {
-        let request = |kind| Request {
-            kind,
-            ..Request::default()
-        };
-        let map = |decl| self.map_of(k, cpu, decl);
-        let link = |name| self.link_of(k, cpu, name);
-        let on_map = |kind, decl| {
-            map(decl).map(|m| Request {
-                map: Some(m),
-                ..request(kind)
-            })
-        };
-        let on_link = |kind, name| {
-            link(name).map(|l| Request {
-                link: Some(l),
-                ..request(kind)
-            })
-        };
-        match operation {
-            Operation::MapCreate { map } => Some(Request {
-                arg: map,
-                ..request(OpKind::MapCreate)
-            }),
-            Operation::MapUpdate { map } => on_map(OpKind::MapUpdate, map),
-            Operation::MapDelete { map } => on_map(OpKind::MapDelete, map),
-            Operation::MapLookup { map } => on_map(OpKind::MapLookup, map),
-            Operation::MapClose { map } => on_map(OpKind::MapClose, map),
-            Operation::LinkCreate { map, cookie, link } => {
-                on_map(OpKind::LinkCreate, map).map(|r| Request {
-                    cookie,
-                    arg: link,
-                    ..r
-                })
-            }
-            Operation::SysBpfLinkCreate { map, cookie, link } => {
-                on_map(OpKind::SysBpfLinkCreate, map).map(|r| Request {
-                    cookie,
-                    arg: link,
-                    ..r
-                })
-            }
-            Operation::LinkUpdate {
-                link: name,
-                map: new,
-                replace,
-            } => {
-                let old = match replace {
-                    Some(old) => Some(map(old)?),
-                    None => None,
-                };
-                Some(Request {
-                    link: Some(link(name)?),
-                    map: Some(map(new)?),
-                    old,
-                    ..request(OpKind::LinkUpdate)
-                })
-            }
-            Operation::LinkDetach { link } => on_link(OpKind::LinkDetach, link),
-            Operation::LinkClose { link } => on_link(OpKind::LinkClose, link),
-            Operation::LinkPin { link: name } => {
-                on_link(OpKind::LinkPin, name).filter(|r| !r.link.is_some_and(|l| pinned(k, l)))
-            }
-            Operation::LinkUnpin { link } => k
-                .links
-                .iter()
-                .find(|(_, l)| l.name == link && l.pinned)
-                .map(|(l, _)| Request {
-                    link: Some(l),
-                    ..request(OpKind::LinkUnpin)
-                }),
-            Operation::LinkInfo { link } => on_link(OpKind::LinkInfo, link),
-            Operation::SockOpen { key } => Some(Request {
-                arg: key,
-                ..request(OpKind::SockOpen)
-            }),
-            Operation::SockCall { sock, member } => self.sock(k, cpu, sock).map(|_| Request {
-                arg: sock,
-                member,
-                ..request(OpKind::SockCall)
-            }),
-            Operation::SockClose { sock } => self.sock(k, cpu, sock).map(|_| Request {
-                arg: sock,
-                ..request(OpKind::SockClose)
-            }),
-            Operation::Call { entry, member } => Some(Request {
-                arg: entry,
-                member,
-                ..request(OpKind::Call)
-            }),
-            Operation::TestRun { prog } => Some(Request {
-                arg: prog,
-                ..request(OpKind::TestRun)
-            }),
-            Operation::ScxError => Some(request(OpKind::ScxError)),
-            Operation::Rmmod => Some(request(OpKind::Rmmod)),
-            Operation::Exit => Some(request(OpKind::Exit)),
-        }
-    }
-
-    fn sock(&self, k: &Kernel, cpu: CpuId, sock: u8) -> Option<()> {
-        let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
-        let sock = k.socks.get(usize::from(sock))?;
-        (sock.kdata.is_some() && sock.fds & bit != 0).then_some(())
+        let proc = self.world.cpus[usize::from(cpu)].proc;
+        syscall::resolve(&Descriptors { k, bit: 1 << proc }, operation)
     }
 
     /// Every request of one kind that has a target now.
@@ -569,7 +452,7 @@ impl Machine {
             }
             OpKind::SockCall | OpKind::SockClose => {
                 for sock in 0..k.socks.len() as u8 {
-                    if self.sock(k, cpu, sock).is_some() {
+                    if (Descriptors { k, bit }).sock_fd(sock) {
                         let members = if kind == OpKind::SockCall { members } else { 1 };
                         for member in 0..members {
                             push(Request {
@@ -629,12 +512,8 @@ impl Machine {
         if let Some(lock) = self.lock_of(c) {
             return holder(k, lock).map(|h| Wait::Lock(lock, h));
         }
-        match c.pc {
-            Pc::SyncRcu | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait => {
-                (!c.wait.elapsed()).then_some(Wait::GracePeriod(c.wait))
-            }
-            _ => None,
-        }
+        let waits = crate::proc::waits(c.pc) && !c.wait.elapsed();
+        waits.then_some(Wait::GracePeriod(c.wait))
     }
 
     /// The lock that the CPU's next step takes, unless that step releases it again: the step begins when it is free.
@@ -948,8 +827,47 @@ fn holder(k: &Kernel, lock: Lock) -> Option<CpuId> {
     }
 }
 
-fn pinned(k: &Kernel, link: Key<crate::kernel::Link>) -> bool {
-    k.links.get(link).is_some_and(|l| l.pinned)
+/// The descriptors of a process: what it has open in a state.
+struct Descriptors<'a> {
+    k: &'a Kernel,
+    bit: u8,
+}
+
+impl HasPointers for Descriptors<'_> {
+    type P = Slots;
+}
+
+impl Files for Descriptors<'_> {
+    fn map_fd(&self, decl: u8) -> Option<MapKey> {
+        let mut maps = self.k.maps.iter();
+        let map = maps.find(|(_, m)| m.decl == decl && m.fds & self.bit != 0);
+        map.map(|m| m.0)
+    }
+
+    fn link_fd(&self, name: u8) -> Option<LinkKey> {
+        let mut links = self.k.links.iter();
+        let link = links.find(|(_, l)| l.name == name && l.fds & self.bit != 0);
+        link.map(|l| l.0)
+    }
+
+    fn pinned_link(&self, name: u8) -> Option<LinkKey> {
+        let mut links = self.k.links.iter();
+        let link = links.find(|(_, l)| l.name == name && l.pinned);
+        link.map(|l| l.0)
+    }
+
+    fn is_pinned(&self, link: LinkKey) -> bool {
+        self.k.links.get(link).is_some_and(|l| l.pinned)
+    }
+
+    fn sock_fd(&self, sock: u8) -> bool {
+        let sock = self.k.socks.get(usize::from(sock));
+        sock.is_some_and(|s| s.kdata.is_some() && s.fds & self.bit != 0)
+    }
+
+    fn prog_fd(&self, prog: u8) -> bool {
+        self.k.progs[usize::from(prog)].fds & self.bit != 0
+    }
 }
 
 /// Notes, before the steps that decide, what the operation meets. The steps themselves have no part in it: a step that

@@ -349,7 +349,6 @@ impl<'w> Backend<'w> for Tables<'w> {
         let map = Map {
             decl,
             refs: 1,
-            fds: self.proc_bit(),
             ..Map::default()
         };
         self.k.maps.insert(map).map_err(|f| self.full(f))
@@ -437,14 +436,8 @@ impl<'w> Backend<'w> for Tables<'w> {
     fn put(&mut self, what: Counted<Slots>) -> Step<bool> {
         let refs = self.refs(what)?;
         if *refs == 0 {
-            let text = match what {
-                Counted::Map(_) => "map refcount below 0",
-                Counted::Attachment(_) => "attachment refcount below 0",
-                Counted::Link(_) => "link refcount below 0",
-                Counted::Prog(_) => "program refcount below 0",
-                Counted::Module => "module refcount below 0",
-            };
-            return Err(self.broken(Invariant::RefcountsBalance, format_args!("{text}")));
+            let text = format_args!("{} refcount below 0", what.name());
+            return Err(self.broken(Invariant::RefcountsBalance, text));
         }
         *refs -= 1;
         Ok(*refs == 0)
@@ -575,6 +568,13 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn set_link_cookie(&mut self, map: MapKey, member: usize, cookie: u8) -> Step {
         self.map(map)?.link_cookies[member] = cookie;
+        Ok(())
+    }
+
+    fn install_map_fd(&mut self, map: MapKey) -> Step {
+        self.counted = true;
+        let bit = self.proc_bit();
+        self.map(map)?.fds |= bit;
         Ok(())
     }
 

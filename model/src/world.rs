@@ -321,6 +321,35 @@ pub enum Operation {
     Exit,
 }
 
+impl Operation {
+    /// What kind it is.
+    pub fn kind(&self) -> OpKind {
+        match self {
+            Operation::MapCreate { .. } => OpKind::MapCreate,
+            Operation::MapUpdate { .. } => OpKind::MapUpdate,
+            Operation::MapDelete { .. } => OpKind::MapDelete,
+            Operation::MapLookup { .. } => OpKind::MapLookup,
+            Operation::MapClose { .. } => OpKind::MapClose,
+            Operation::LinkCreate { .. } => OpKind::LinkCreate,
+            Operation::LinkUpdate { .. } => OpKind::LinkUpdate,
+            Operation::LinkDetach { .. } => OpKind::LinkDetach,
+            Operation::LinkClose { .. } => OpKind::LinkClose,
+            Operation::LinkPin { .. } => OpKind::LinkPin,
+            Operation::LinkUnpin { .. } => OpKind::LinkUnpin,
+            Operation::LinkInfo { .. } => OpKind::LinkInfo,
+            Operation::SockOpen { .. } => OpKind::SockOpen,
+            Operation::SockCall { .. } => OpKind::SockCall,
+            Operation::SockClose { .. } => OpKind::SockClose,
+            Operation::Call { .. } => OpKind::Call,
+            Operation::TestRun { .. } => OpKind::TestRun,
+            Operation::SysBpfLinkCreate { .. } => OpKind::SysBpfLinkCreate,
+            Operation::ScxError => OpKind::ScxError,
+            Operation::Rmmod => OpKind::Rmmod,
+            Operation::Exit => OpKind::Exit,
+        }
+    }
+}
+
 /// Names of operations in scenario files, in the order of [`OpKind`]'s variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[repr(u8)]
@@ -352,6 +381,19 @@ pub enum OpKind {
 }
 
 impl OpKind {
+    /// Its operands are descriptors of maps and links.
+    pub fn names_files(self) -> bool {
+        use OpKind::{
+            LinkClose, LinkCreate, LinkDetach, LinkInfo, LinkPin, LinkUnpin, LinkUpdate, MapClose,
+            MapDelete, MapLookup, MapUpdate, SysBpfLinkCreate,
+        };
+        matches!(
+            self,
+            MapUpdate | MapDelete | MapLookup | MapClose | LinkCreate | LinkUpdate | LinkDetach
+                | LinkClose | LinkPin | LinkUnpin | LinkInfo | SysBpfLinkCreate
+        )
+    }
+
     /// `(kind, name in scenario files, kernel entry point)`.
     pub const NAMES: &'static [(OpKind, &'static str, &'static str)] = &[
         (OpKind::MapCreate, "map_create", "BPF_MAP_CREATE"),

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use struct_ops_model::world::{Operation, Subsystem};
 use struct_ops_model::{Design, Invariant, Pc};
 use struct_ops_sim::live::Task;
-use struct_ops_sim::live::decl::Declared;
 use struct_ops_sim::live::event::{Actor, Recorded};
 use struct_ops_sim::live::round::run;
 use struct_ops_sim::live::runtime::{Machine, Settings};
@@ -191,20 +190,20 @@ fn a_page_is_never_freed_with_a_thread_inside() {
         world.types[0].subsystem = Subsystem::TcpCong;
         world.maps[1].key = 1;
         let settings = Settings {
-            machine: MACHINE,
+            jit: MACHINE,
             jitter: true,
             alloc_failures: 0,
         };
-        let machine = Machine::boot(Declared::from(&world), design.clone(), settings, 0);
+        let machine = Machine::boot(world.clone(), design.clone(), settings, 0);
         std::thread::scope(|scope| {
             for thread in 0..THREADS {
                 let rt = machine.runtime();
                 scope.spawn(move || {
-                    busy(&Task::new(rt, Actor::Cpu(thread), 0, thread.into()), thread)
+                    busy(&mut Task::new(rt, Actor::Cpu(thread), 0, thread.into()), thread)
                 });
             }
         });
-        let task = Task::new(machine.runtime(), Actor::Cpu(0), 0, 0);
+        let mut task = Task::new(machine.runtime(), Actor::Cpu(0), 0, 0);
         for sock in 0..=u8::MAX {
             task.carry_out(Operation::SockClose { sock });
         }
@@ -224,7 +223,7 @@ fn a_page_is_never_freed_with_a_thread_inside() {
 }
 
 /// Maps come and go, links are attached and closed, sockets use whatever is there.
-fn busy(task: &Task, thread: u8) {
+fn busy(task: &mut Task<'_>, thread: u8) {
     let (map, link) = (thread % 2, thread);
     let mut rng = fastrand::Rng::with_seed(thread.into());
     for _ in 0..120 {

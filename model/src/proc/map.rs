@@ -48,6 +48,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 let kdata = x.new_kdata(map, decl_index, false)?;
                 x.set_map_kdata(map, Some(kdata))?;
             }
+            x.install_map_fd(map)?;
             event!(x, "map {} created", decl.name);
             x.goto(Pc::Finish)
         }

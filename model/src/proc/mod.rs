@@ -1,5 +1,9 @@
 //! The procedures: one file per kernel function or family, one `match` arm per step, each written once over the
 //! vocabulary of [`crate::backend`].
+//!
+//! What drives them is somebody else's: the explorer's [`crate::Machine`], or the tasks of a runtime. For those this is
+//! the entry: [`resolve`] and [`begin`] an operation, then take [`step`] by [`step`] until the program counter is
+//! [`Pc::Idle`]; [`work`] is what a worker does.
 
 pub(crate) mod attachment;
 pub(crate) mod call;
@@ -14,13 +18,19 @@ pub(crate) mod prepare;
 pub(crate) mod refs;
 pub(crate) mod syscall;
 
-use crate::backend::{Backend, Step};
+pub use syscall::{Files, begin, first_step, resolve};
+
+use crate::backend::{Backend, Freed, Pointers, Step};
+use crate::kernel::Stage;
 use crate::pc::Pc;
 use crate::subsys::{dummy, hid_bpf, sched_ext, tcp_cong, testmod};
 use crate::world::OpKind;
 
 /// The step at the task's program counter, whichever backend carries it out.
-pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
+///
+/// # Errors
+/// [`crate::backend::Stop`] if the step broke something after which nothing has a meaning.
+pub fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
     match x.pc() {
         Pc::Idle => Ok(()),
         Pc::Finish | Pc::ExitNext | Pc::ProgRelease => syscall::step(x),
@@ -129,5 +139,32 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         | Pc::AttachmentFree
         | Pc::AttachmentFreeGp
         | Pc::AttachmentFreeEnd => unreachable!("steps of the worker"),
+    }
+}
+
+/// Whether this step begins only when the grace period is over that the task has asked for.
+pub fn waits(pc: Pc) -> bool {
+    matches!(pc, Pc::SyncRcu | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait)
+}
+
+/// The step of a deferred free that comes when this is over.
+pub fn work_pc<P: Pointers>(what: Freed<P>, over: Stage) -> Pc {
+    match what {
+        Freed::Map(_) => map_free::work_pc(over),
+        Freed::Attachment(_) => attachment::work_pc(over),
+        // Its memory goes without a step.
+        Freed::Prog(_) => Pc::Idle,
+    }
+}
+
+/// A step of a deferred free: of the worker, at [`work_pc`].
+///
+/// # Errors
+/// As [`step`].
+pub fn work<'w, X: Backend<'w>>(x: &mut X, what: Freed<X::P>) -> Step {
+    match what {
+        Freed::Map(map) => map_free::work(x, map),
+        Freed::Attachment(attachment) => attachment::work(x, attachment),
+        Freed::Prog(_) => Ok(()),
     }
 }

@@ -3,12 +3,12 @@
 //! Stands for the entry of the bpf(2) commands (fd to object) and for exit_files() of kernel/exit.c. An
 //! operation whose fd is not open returns -EBADF and is not worth a step.
 
-use crate::backend::{Backend, OpenFile, Pointers, Step, event};
+use crate::backend::{Backend, HasPointers, LinkOf, MapOf, OpenFile, Pointers, Step, event};
 use crate::kernel::{Cpu, Slots, holds};
 use crate::pc::Pc;
 use crate::proc::refs::{map_inc, prog_put};
 use crate::subsys;
-use crate::world::{OpKind, World};
+use crate::world::{OpKind, Operation, World};
 
 /// An operation with its targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +44,7 @@ impl<P: Pointers> Default for Request<P> {
 }
 
 /// The first step of an operation.
-pub(crate) fn first_step(world: &World, kind: OpKind) -> Pc {
+pub fn first_step(world: &World, kind: OpKind) -> Pc {
     match kind {
         OpKind::None => Pc::Finish,
         OpKind::MapCreate => Pc::MapCreate,
@@ -70,8 +70,107 @@ pub(crate) fn first_step(world: &World, kind: OpKind) -> Pc {
     }
 }
 
+/// What the descriptors of a process stand for.
+pub trait Files: HasPointers {
+    /// The map of this declaration that the process has open.
+    fn map_fd(&self, decl: u8) -> Option<MapOf<Self>>;
+    /// The link of this name that the process has open.
+    fn link_fd(&self, name: u8) -> Option<LinkOf<Self>>;
+    /// The link of this name that is pinned in bpffs.
+    fn pinned_link(&self, name: u8) -> Option<LinkOf<Self>>;
+    /// The link is pinned.
+    fn is_pinned(&self, link: LinkOf<Self>) -> bool;
+    /// The process has the socket open.
+    fn sock_fd(&self, sock: u8) -> bool;
+    /// The process has the program open.
+    fn prog_fd(&self, prog: u8) -> bool;
+}
+
+/// The request that an operation of a plan means now; `None` if its target does not exist.
+pub fn resolve<F: Files>(files: &F, operation: Operation) -> Option<Request<F::P>> {
+    let request = Request {
+        kind: operation.kind(),
+        ..Request::default()
+    };
+    Some(match operation {
+        Operation::MapCreate { map } => Request {
+            arg: map,
+            ..request
+        },
+        Operation::MapUpdate { map }
+        | Operation::MapDelete { map }
+        | Operation::MapLookup { map }
+        | Operation::MapClose { map } => Request {
+            map: Some(files.map_fd(map)?),
+            ..request
+        },
+        Operation::LinkCreate { map, cookie, link }
+        | Operation::SysBpfLinkCreate { map, cookie, link } => Request {
+            map: Some(files.map_fd(map)?),
+            cookie,
+            arg: link,
+            ..request
+        },
+        Operation::LinkUpdate { link, map, replace } => Request {
+            old: match replace {
+                Some(old) => Some(files.map_fd(old)?),
+                None => None,
+            },
+            link: Some(files.link_fd(link)?),
+            map: Some(files.map_fd(map)?),
+            ..request
+        },
+        Operation::LinkDetach { link }
+        | Operation::LinkClose { link }
+        | Operation::LinkInfo { link } => Request {
+            link: Some(files.link_fd(link)?),
+            ..request
+        },
+        Operation::LinkPin { link } => Request {
+            link: Some(files.link_fd(link).filter(|l| !files.is_pinned(*l))?),
+            ..request
+        },
+        Operation::LinkUnpin { link } => Request {
+            link: Some(files.pinned_link(link)?),
+            ..request
+        },
+        Operation::SockOpen { key } => Request {
+            arg: key,
+            ..request
+        },
+        Operation::SockCall { sock, .. } | Operation::SockClose { sock }
+            if !files.sock_fd(sock) =>
+        {
+            return None;
+        }
+        Operation::SockCall { sock, member } => Request {
+            arg: sock,
+            member,
+            ..request
+        },
+        Operation::SockClose { sock } => Request {
+            arg: sock,
+            ..request
+        },
+        Operation::Call { entry, member } => Request {
+            arg: entry,
+            member,
+            ..request
+        },
+        Operation::TestRun { prog } if !files.prog_fd(prog) => return None,
+        Operation::TestRun { prog } => Request {
+            arg: prog,
+            ..request
+        },
+        Operation::ScxError | Operation::Rmmod | Operation::Exit => request,
+    })
+}
+
 /// Puts the request into the task's local variables, at its first step.
-pub(crate) fn begin<'w, X: Backend<'w>>(x: &mut X, request: Request<X::P>) -> Step {
+///
+/// # Errors
+/// As a step's: an object of the request is gone.
+pub fn begin<'w, X: Backend<'w>>(x: &mut X, request: Request<X::P>) -> Step {
     let cpu = x.cpu();
     cpu.op = request.kind;
     cpu.map = request.map;

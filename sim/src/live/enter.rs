@@ -1,8 +1,9 @@
 //! What a trampoline calls: enter, the program, exit; and the kfuncs that a program calls.
 //!
-//! Stands for `__bpf_prog_enter()` and its siblings of kernel/bpf/trampoline.c, for `bpf_get_attach_cookie()`, and for
-//! programs of each body. All have the C ABI and find the task that runs through a thread-local, as the kernel does
-//! through `current`. struct_ops programs use the variants without recursion counter, tracing programs those with.
+//! Stands for `__bpf_prog_enter()` and its siblings of kernel/bpf/trampoline.c, and for `bpf_get_attach_cookie()`. What
+//! the trampoline calls has the C ABI and finds the task that runs through a thread-local, as the kernel does through
+//! `current`; there it takes the model's steps of the place that was reached. struct_ops programs use the variants
+//! without recursion counter, tracing programs those with.
 
 // A program gets at its run context, and everybody at `current`, through raw pointers, as in the kernel.
 #![allow(unsafe_code)]
@@ -11,15 +12,12 @@ use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use struct_ops_model::design::Identity;
-use struct_ops_model::world::Body;
-use struct_ops_model::{Invariant, Pc};
+use struct_ops_model::Pc;
 
 use super::object::Prog;
-use super::subsys::tcp_cong;
 use super::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::sync::{thread, thread_local};
-use super::task::{Step, Task};
+use super::task::Task;
 pub(crate) use crate::tramp::RunCtx;
 
 /// `struct bpf_prog_stats`.
@@ -51,37 +49,28 @@ impl Stats {
 
 thread_local! {
     /// `current`.
-    static CURRENT: Cell<*const Task> = const { Cell::new(std::ptr::null()) };
+    static CURRENT: Cell<*mut Task<'static>> = const { Cell::new(std::ptr::null_mut()) };
     /// `current->bpf_ctx`.
     static BPF_CTX: Cell<*mut RunCtx> = const { Cell::new(std::ptr::null_mut()) };
     /// `prog->active` of this CPU: programs with a recursion counter that are running.
     static ACTIVE: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// While it lives, the task is `current` on this thread.
-#[derive(Debug)]
-pub(crate) struct Current<'a>(std::marker::PhantomData<&'a Task>);
-
-impl<'a> Current<'a> {
-    pub(crate) fn new(task: &'a Task) -> Self {
-        CURRENT.with(|c| c.set(task));
-        Current(std::marker::PhantomData)
-    }
+/// Makes the task `current` on this thread while `act` runs, which enters trampolines.
+pub(crate) fn as_current(task: &mut Task<'_>, act: impl FnOnce()) {
+    let task: *mut Task<'_> = task;
+    let outer = CURRENT.with(|c| c.replace(task.cast()));
+    act();
+    CURRENT.with(|c| c.set(outer));
 }
 
-impl Drop for Current<'_> {
-    fn drop(&mut self) {
-        CURRENT.with(|c| c.set(std::ptr::null()));
-    }
-}
-
-/// The task that runs on this thread.
-fn current() -> Option<&'static Task> {
+/// Something with the task that runs on this thread, if there is one.
+fn with_current<T>(act: impl FnOnce(&mut Task<'_>) -> T) -> Option<T> {
     let task = CURRENT.with(Cell::get);
-    // SAFETY: `Current` keeps the pointer non-null only while it borrows the task, and the functions here, the only
-    // users, run inside that borrow: they are called by trampolines that `call::member` jumps into. The 'static is
-    // never kept.
-    unsafe { task.as_ref() }
+    // SAFETY: `as_current` keeps the pointer non-null only while it has the task borrowed mutably and does not use that
+    // borrow itself; what runs then is a trampoline and, one after the other, the functions here, none of which calls
+    // another one inside of `act`. The lifetime is never kept.
+    unsafe { task.as_mut() }.map(act)
 }
 
 /// `bpf_set_run_ctx()`.
@@ -142,12 +131,10 @@ fn enter(run_ctx: *mut RunCtx) -> u64 {
         (*run_ctx).saved_run_ctx = saved;
         (*run_ctx).bpf_cookie
     };
-    if let Some(task) = current() {
-        // The caller's, which protected the jump.
-        task.reader.rcu_read_unlock();
+    with_current(|task| {
         task.note(|e| e.cookie = Some(cookie));
         task.end();
-    }
+    });
     start_time()
 }
 
@@ -158,36 +145,25 @@ fn exit(prog: u64, start: u64, run_ctx: *mut RunCtx) {
     update_stats(prog, start);
 }
 
-/// `__bpf_prog_enter()`.
+/// `__bpf_prog_enter()`: the read side that it enters is part of the step in which the trampoline is entered.
 pub(crate) extern "C" fn __bpf_prog_enter(_prog: u64, run_ctx: *mut RunCtx) -> u64 {
-    if let Some(task) = current() {
-        task.reader.rcu_read_lock();
-    }
     enter(run_ctx)
 }
 
 /// `__bpf_prog_exit()`.
 pub(crate) extern "C" fn __bpf_prog_exit(prog: u64, start: u64, run_ctx: *mut RunCtx) {
     exit(prog, start, run_ctx);
-    if let Some(task) = current() {
-        left(task, |task| task.reader.rcu_read_unlock());
-    }
+    with_current(|task| steps(task, |pc| pc == Pc::CallExit));
 }
 
 /// `__bpf_prog_enter_sleepable()`.
-pub(crate) extern "C" fn __bpf_prog_enter_sleepable(_prog: u64, run_ctx: *mut RunCtx) -> u64 {
-    if let Some(task) = current() {
-        task.reader.rcu_read_lock_trace();
-    }
-    enter(run_ctx)
+pub(crate) extern "C" fn __bpf_prog_enter_sleepable(prog: u64, run_ctx: *mut RunCtx) -> u64 {
+    __bpf_prog_enter(prog, run_ctx)
 }
 
 /// `__bpf_prog_exit_sleepable()`.
 pub(crate) extern "C" fn __bpf_prog_exit_sleepable(prog: u64, start: u64, run_ctx: *mut RunCtx) {
-    exit(prog, start, run_ctx);
-    if let Some(task) = current() {
-        left(task, |task| task.reader.rcu_read_unlock_trace());
-    }
+    __bpf_prog_exit(prog, start, run_ctx);
 }
 
 /// `this_cpu_inc_return(*(prog->active)) != 1`: it is running on this CPU already.
@@ -236,129 +212,36 @@ pub(crate) extern "C" fn __bpf_prog_exit_sleepable_recur(
     __bpf_prog_exit_sleepable(prog, start, run_ctx);
 }
 
-/// The step in which the read side ends: the page that exit returns to must be there.
-fn left(task: &Task, unlock: impl FnOnce(&Task)) {
-    if task.stopped.get() || task.begin(Pc::CallExit).is_err() {
-        task.stopped.set(true);
-        return unlock(task);
+/// Takes the task's next steps as long as they are these, unless its run is over.
+fn steps(task: &mut Task<'_>, these: impl Fn(Pc) -> bool) {
+    while !task.stopped && these(task.cpu.pc) {
+        task.stopped = task.step().is_err();
+        if task.cpu.pc == Pc::CallSleep {
+            kfunc_sleep();
+        }
     }
-    if super::call::code_is_there(task).is_err() {
-        task.stopped.set(true);
-        return unlock(task);
-    }
-    unlock(task);
-    task.end();
 }
 
 // ---- kfuncs and helpers -------------------------------------------------------------------------------
 
-/// `bpf_get_attach_cookie()`: what `current->bpf_ctx` holds.
-extern "C" fn bpf_get_attach_cookie(_ctx: *const u64) -> u64 {
+/// `bpf_get_attach_cookie()`: what `current->bpf_ctx` holds; nothing outside of a program.
+pub(crate) fn run_ctx_cookie() -> Option<u64> {
     let run_ctx = BPF_CTX.with(Cell::get);
-    // SAFETY: only programs call this, and while one runs bpf_ctx is the run context on its trampoline's stack.
-    unsafe { (*run_ctx).bpf_cookie }
+    // SAFETY: `enter` sets it to the run context on its trampoline's stack and `exit` sets it back before that goes.
+    unsafe { run_ctx.as_ref() }.map(|run_ctx| run_ctx.bpf_cookie)
 }
 
 /// A kfunc that sleeps: a voluntary switch.
-extern "C" fn kfunc_sleep() {
+fn kfunc_sleep() {
     thread::yield_now();
-}
-
-/// `bpf_setsockopt(TCP_CONGESTION)`: the socket in whose algorithm the program runs takes another one.
-fn bpf_setsockopt(task: &Task) -> Step {
-    match task.call.get().sock {
-        Some(sock) => tcp_cong::release(task, sock),
-        None => Ok(()),
-    }
 }
 
 // ---- programs -----------------------------------------------------------------------------------------
 
-/// The address of a program's code: `prog->bpf_func`.
-pub(crate) fn bpf_func(body: Body) -> extern "C" fn(*const u64, u64) -> u64 {
-    match body {
-        Body::ReadCookie => prog_read_cookie,
-        Body::Sleep => prog_sleep,
-        Body::Switch => prog_switch,
-        Body::Fail => prog_fail,
-    }
-}
-
-extern "C" fn prog_read_cookie(ctx: *const u64, _insnsi: u64) -> u64 {
-    run(|task| {
-        body_begins(task, ctx)?;
-        task.end();
-        Ok(0)
-    })
-}
-
-extern "C" fn prog_fail(ctx: *const u64, _insnsi: u64) -> u64 {
-    run(|task| {
-        body_begins(task, ctx)?;
-        task.end();
-        Ok(u64::MAX)
-    })
-}
-
-extern "C" fn prog_switch(ctx: *const u64, _insnsi: u64) -> u64 {
-    run(|task| {
-        body_begins(task, ctx)?;
-        bpf_setsockopt(task)?;
-        task.end();
-        Ok(0)
-    })
-}
-
-extern "C" fn prog_sleep(ctx: *const u64, _insnsi: u64) -> u64 {
-    run(|task| {
-        body_begins(task, ctx)?;
-        task.reader.tasks_quiescent();
-        task.end();
-        kfunc_sleep();
-        let begun = task.begin(Pc::CallSleep);
-        task.reader.tasks_enter();
-        begun?;
-        super::call::prog_is_there(task)?;
-        read_cookie(task, ctx);
-        task.end();
-        Ok(0)
-    })
-}
-
-/// Runs a program's body unless the run is over.
-fn run(body: impl FnOnce(&Task) -> Step<u64>) -> u64 {
-    match current() {
-        Some(task) if !task.stopped.get() => body(task).unwrap_or_else(|_| {
-            task.forget();
-            task.stopped.set(true);
-            0
-        }),
-        _ => 0,
-    }
-}
-
-/// The step in which the program reads its cookie, left open.
-fn body_begins(task: &Task, ctx: *const u64) -> Step {
-    task.begin(Pc::CallBody)?;
-    super::call::code_is_there(task)?;
-    super::call::prog_is_there(task)?;
-    read_cookie(task, ctx);
-    Ok(())
-}
-
-fn read_cookie(task: &Task, ctx: *const u64) {
-    if task.rt.design.identity != Identity::Cookie {
-        return;
-    }
-    let cookie = bpf_get_attach_cookie(ctx);
-    let expect = task.call.get().expect;
-    task.note(|e| e.cookie = Some(cookie));
-    if cookie != expect {
-        let text =
-            format!("reads cookie {cookie:#x}; called through the attachment with {expect:#x}");
-        let history = super::call::history(task);
-        task.finding(Invariant::CookieFidelity, text, history);
-    }
+/// `prog->bpf_func`, of every program: its body is the model's.
+pub(crate) extern "C" fn bpf_func(_ctx: *const u64, _insnsi: u64) -> u64 {
+    with_current(|task| steps(task, |pc| matches!(pc, Pc::CallBody | Pc::CallSleep)));
+    0
 }
 
 /// A trampoline without machine code: the same calls in the same order.
@@ -378,7 +261,7 @@ pub(crate) fn plain(prog: &Prog, cookie: u64, arg: u64) -> u64 {
     };
     let start = enter(address, &mut run_ctx);
     let result = if start != 0 {
-        bpf_func(prog.body)(ctx.as_ptr(), 0)
+        bpf_func(ctx.as_ptr(), 0)
     } else {
         0
     };

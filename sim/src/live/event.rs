@@ -80,7 +80,7 @@ pub struct Fault {
     /// What is broken by it.
     pub invariant: Invariant,
     /// What was found.
-    pub text: &'static str,
+    pub text: String,
 }
 
 /// One step.
@@ -138,7 +138,7 @@ impl Event {
             words.push(errno::name(self.err));
         }
         if let Some(fault) = &self.fault {
-            words.push(fault.text.into());
+            words.push(fault.text.clone());
         }
         words.join(", ")
     }

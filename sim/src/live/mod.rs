@@ -9,31 +9,20 @@
 //! What is wrong in a design goes wrong here too, but is noticed and not suffered: freed objects stay in quarantine,
 //! and a page is looked up before it is entered. Not here: the model's exhaustive exploration, and kernels.
 
-mod attachment;
-mod call;
-pub mod decl;
+mod backend;
 mod enter;
 pub mod event;
-mod link;
-mod link_create;
-mod link_detach;
-mod link_update;
-mod map;
-mod map_free;
-mod map_update;
+mod lock;
 mod object;
+mod operation;
 mod page;
-mod prepare;
 mod rcu;
-mod refs;
 pub mod round;
 pub mod runtime;
 pub mod shrink;
 pub mod side;
 pub mod stress;
-mod subsys;
 mod sync;
-mod syscall;
 mod task;
 #[cfg(test)]
 mod tests;

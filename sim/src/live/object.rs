@@ -4,32 +4,84 @@
 //! places, so that following one to an object that is gone is seen, as KASAN sees it: what is freed stays in
 //! quarantine until the runtime ends. Not here: what happens to them.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use slab::Slab;
+use struct_ops_model::backend::Pointers;
 use struct_ops_model::kernel::MapState;
-use struct_ops_model::world::Body;
 
+use super::lock::RawLock;
 use super::sync::Mutex;
 use super::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst,
 };
 
+/// A pointer to an object of a table: its place.
+pub struct Place<T>(usize, PhantomData<fn() -> T>);
+
+impl<T> Place<T> {
+    pub(crate) fn new(place: usize) -> Self {
+        Place(place, PhantomData)
+    }
+
+    /// The number of the place; none is used again while the runtime lives.
+    pub(crate) fn number(self) -> usize {
+        self.0
+    }
+}
+
+impl<T> Clone for Place<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Place<T> {}
+impl<T> PartialEq for Place<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+impl<T> Eq for Place<T> {}
+impl<T> std::hash::Hash for Place<T> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+impl<T> fmt::Debug for Place<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The runtime's pointers: places in its tables, and addresses of executable memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Places;
+
+impl Pointers for Places {
+    type Map = Place<StMap>;
+    type Kdata = Place<Kdata>;
+    type Link = Place<Link>;
+    type Image = usize;
+    type Func = usize;
+}
+
 /// A pointer that may be NULL and that readers load without a lock.
 #[derive(Debug)]
-pub struct Ptr(AtomicUsize);
+pub struct Ptr<T>(AtomicUsize, PhantomData<fn() -> T>);
 
-impl Ptr {
+impl<T> Ptr<T> {
     pub(crate) fn null() -> Self {
-        Ptr(AtomicUsize::new(0))
+        Ptr(AtomicUsize::new(0), PhantomData)
     }
 
-    pub(crate) fn load(&self) -> Option<usize> {
-        self.0.load(SeqCst).checked_sub(1)
+    pub(crate) fn load(&self) -> Option<Place<T>> {
+        self.0.load(SeqCst).checked_sub(1).map(Place::new)
     }
 
-    pub(crate) fn store(&self, to: Option<usize>) {
-        self.0.store(to.map_or(0, |n| n + 1), SeqCst);
+    pub(crate) fn store(&self, to: Option<Place<T>>) {
+        self.0.store(to.map_or(0, |n| n.0 + 1), SeqCst);
     }
 }
 
@@ -53,18 +105,14 @@ impl<T: Allocated> Table<T> {
         }
     }
 
-    pub(crate) fn insert(&self, make: impl FnOnce(usize) -> T) -> Arc<T> {
-        let mut slots = self.slots.lock();
-        let place = slots.vacant_entry();
-        let object = Arc::new(make(place.key()));
-        place.insert(object.clone());
+    pub(crate) fn insert(&self, object: T) -> Place<T> {
         self.live.fetch_add(1, SeqCst);
-        object
+        Place::new(self.slots.lock().insert(Arc::new(object)))
     }
 
     /// The object, freed or not.
-    pub(crate) fn get(&self, id: usize) -> Arc<T> {
-        self.slots.lock()[id].clone()
+    pub(crate) fn get(&self, place: Place<T>) -> Arc<T> {
+        self.slots.lock()[place.0].clone()
     }
 
     /// `kfree()`, into quarantine.
@@ -78,13 +126,10 @@ impl<T: Allocated> Table<T> {
     }
 
     /// The first live object, in the order of the table, that is looked for.
-    pub(crate) fn find(&self, wanted: impl Fn(&T) -> bool) -> Option<Arc<T>> {
+    pub(crate) fn find(&self, wanted: impl Fn(&T) -> bool) -> Option<Place<T>> {
         let slots = self.slots.lock();
-        let mut live = slots
-            .iter()
-            .map(|s| s.1)
-            .filter(|o| !o.freed().load(SeqCst));
-        live.find(|o| wanted(o)).cloned()
+        let mut live = slots.iter().filter(|(_, o)| !o.freed().load(SeqCst));
+        live.find(|(_, o)| wanted(o)).map(|(n, _)| Place::new(n))
     }
 
     /// Some object has been freed: the model may have used its place again.
@@ -93,13 +138,10 @@ impl<T: Allocated> Table<T> {
     }
 
     /// Live objects, oldest first.
-    pub(crate) fn all(&self) -> Vec<Arc<T>> {
+    pub(crate) fn all(&self) -> Vec<(Place<T>, Arc<T>)> {
         let slots = self.slots.lock();
-        slots
-            .iter()
-            .map(|s| s.1.clone())
-            .filter(|o| !o.freed().load(SeqCst))
-            .collect()
+        let live = slots.iter().filter(|(_, o)| !o.freed().load(SeqCst));
+        live.map(|(n, o)| (Place::new(n), o.clone())).collect()
     }
 
     /// Ends the quarantine: nobody holds a pointer.
@@ -111,34 +153,33 @@ impl<T: Allocated> Table<T> {
 /// `struct bpf_struct_ops_map`.
 #[derive(Debug)]
 pub struct StMap {
-    pub(crate) id: usize,
-    pub(crate) decl: usize,
-    pub(crate) link: bool,
+    pub(crate) decl: u8,
     /// `kvalue.common.state`.
     state: AtomicU8,
     pub(crate) refs: AtomicI64,
     /// Processes with an fd; changed under `files`.
     pub(crate) fds: AtomicU8,
-    /// `st_map->lock`, and what only its holder changes: members with a program in uvalue and `links[]`.
-    pub(crate) lock: Mutex<Vec<bool>>,
-    /// Cookie of each `bpf_tramp_link` in `links[]`.
-    pub(crate) link_cookies: Box<[AtomicU64]>,
+    /// `st_map->lock`.
+    pub(crate) lock: RawLock,
+    /// Members with a program in uvalue and `links[]`, one bit each.
+    pub(crate) filled: AtomicU64,
+    /// Cookie of each `bpf_tramp_link` in `links[]` (index).
+    pub(crate) link_cookies: Box<[AtomicU8]>,
     /// The kvalue.
-    pub(crate) kdata: Ptr,
+    pub(crate) kdata: Ptr<Kdata>,
     pub(crate) freed: AtomicBool,
 }
 
 impl StMap {
-    pub(crate) fn new(id: usize, decl: usize, link: bool, members: usize, fds: u8) -> Self {
+    pub(crate) fn new(decl: u8, members: usize) -> Self {
         StMap {
-            id,
             decl,
-            link,
             state: AtomicU8::new(MapState::Init as u8),
             refs: AtomicI64::new(1),
-            fds: AtomicU8::new(fds),
-            lock: Mutex::new(vec![false; members]),
-            link_cookies: (0..members).map(|_| AtomicU64::new(0)).collect(),
+            fds: AtomicU8::new(0),
+            lock: RawLock::new(),
+            filled: AtomicU64::new(0),
+            link_cookies: (0..members).map(|_| AtomicU8::new(0)).collect(),
             kdata: Ptr::null(),
             freed: AtomicBool::new(false),
         }
@@ -164,53 +205,36 @@ impl StMap {
     }
 }
 
-/// Ends of list nodes: `LIST_POISON`, the head, or the `list` member of a kdata.
-pub(crate) const POISON: usize = 0;
-pub(crate) const HEAD: usize = 1;
-
-/// A kdata as a list node.
-pub(crate) fn node(kdata: usize) -> usize {
-    kdata + 2
-}
-
 /// What was generated for a kdata.
 #[derive(Debug, Default)]
 pub struct Built {
     /// `ksyms[]`.
     pub(crate) ksyms: Vec<Option<usize>>,
     /// `image_pages[]`, by address.
-    pub(crate) pages: [Option<usize>; 8],
+    pub(crate) pages: [Option<usize>; struct_ops_model::world::MAX_TRAMP_IMAGE_PAGES],
 }
 
 /// What a subsystem gets, and what was generated for it: the map's own, or an attachment.
 #[derive(Debug)]
 pub struct Kdata {
-    pub(crate) id: usize,
-    pub(crate) map: usize,
-    pub(crate) decl: usize,
+    pub(crate) map: Place<StMap>,
+    pub(crate) decl: u8,
     pub(crate) attachment: bool,
     pub(crate) refs: AtomicI64,
     /// Function pointers: addresses of trampolines.
     pub(crate) func: Box<[AtomicUsize]>,
     pub(crate) built: Mutex<Built>,
-    /// `tcp_congestion_ops.list`.
+    /// `tcp_congestion_ops.list`, as numbers of nodes.
     pub(crate) next: AtomicUsize,
     pub(crate) prev: AtomicUsize,
-    /// The cookie with which it was last registered, for the check of what programs read.
-    pub(crate) expect: AtomicU64,
+    /// The cookie (index) with which it was last registered, for the check of what programs read.
+    pub(crate) expect: AtomicU8,
     pub(crate) freed: AtomicBool,
 }
 
 impl Kdata {
-    pub(crate) fn new(
-        id: usize,
-        map: usize,
-        decl: usize,
-        members: usize,
-        attachment: bool,
-    ) -> Self {
+    pub(crate) fn new(map: Place<StMap>, decl: u8, members: usize, attachment: bool) -> Self {
         Kdata {
-            id,
             map,
             decl,
             attachment,
@@ -220,9 +244,9 @@ impl Kdata {
                 ksyms: vec![None; members],
                 pages: Default::default(),
             }),
-            next: AtomicUsize::new(POISON),
-            prev: AtomicUsize::new(POISON),
-            expect: AtomicU64::new(0),
+            next: AtomicUsize::new(0),
+            prev: AtomicUsize::new(0),
+            expect: AtomicU8::new(0),
             freed: AtomicBool::new(false),
         }
     }
@@ -231,13 +255,12 @@ impl Kdata {
 /// `struct bpf_struct_ops_link`.
 #[derive(Debug)]
 pub struct Link {
-    pub(crate) id: usize,
     pub(crate) name: u8,
     /// Index of the cookie.
     pub(crate) cookie: u8,
     /// `link->map`.
-    pub(crate) map: Ptr,
-    pub(crate) attachment: Ptr,
+    pub(crate) map: Ptr<StMap>,
+    pub(crate) attachment: Ptr<Kdata>,
     pub(crate) refs: AtomicI64,
     /// Processes with an fd, and the pin; changed under `files`.
     pub(crate) fds: AtomicU8,
@@ -246,9 +269,8 @@ pub struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(id: usize, name: u8, cookie: u8) -> Self {
+    pub(crate) fn new(name: u8, cookie: u8) -> Self {
         Link {
-            id,
             name,
             cookie,
             map: Ptr::null(),
@@ -264,9 +286,7 @@ impl Link {
 /// `struct bpf_prog`.
 #[derive(Debug)]
 pub struct Prog {
-    pub(crate) id: usize,
     pub(crate) sleepable: bool,
-    pub(crate) body: Body,
     pub(crate) refs: AtomicI64,
     pub(crate) fds: AtomicU8,
     pub(crate) freed: AtomicBool,

@@ -8,7 +8,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use struct_ops_model::kernel::Code;
+
 use super::object::Prog;
+use super::runtime::Runtime;
 use super::text::PAGE_SIZE;
 use super::{Unavailable, enter};
 use crate::tramp::image::{Freed, Image};
@@ -16,8 +19,17 @@ use crate::tramp::{Error, Flags, FuncModel, Jit, Targets, TrampLink, Trampoline}
 
 /// What a trampoline is made for.
 pub(crate) struct Link<'a> {
-    pub prog: &'a Prog,
-    pub cookie: u64,
+    prog: &'a Prog,
+    cookie: u64,
+}
+
+impl<'a> Link<'a> {
+    pub(crate) fn new(rt: &'a Runtime, code: Code) -> Self {
+        Link {
+            prog: &rt.progs[usize::from(code.prog - 1)],
+            cookie: rt.world.cookies[usize::from(code.cookie)],
+        }
+    }
 }
 
 /// One page.
@@ -41,8 +53,8 @@ impl From<Error> for Unavailable {
 }
 
 impl Page {
-    pub(crate) fn alloc(machine: bool) -> Result<Self, Unavailable> {
-        if machine {
+    pub(crate) fn alloc(jit: bool) -> Result<Self, Unavailable> {
+        if jit {
             Ok(Page::Machine(Image::alloc(PAGE_SIZE, targets().enter)?))
         } else {
             Ok(Page::Plain(NEXT.fetch_add(PAGE_SIZE, Relaxed)))
@@ -70,7 +82,7 @@ impl Page {
         let model = FuncModel::new(&[8], 8)?;
         let links = [TrampLink {
             prog: std::ptr::from_ref(link.prog) as u64,
-            bpf_func: enter::bpf_func(link.prog.body) as usize as u64,
+            bpf_func: bpf_func(enter::bpf_func),
             cookie: link.cookie,
             sleepable: link.prog.sleepable,
             ..TrampLink::default()
@@ -113,6 +125,11 @@ impl Page {
     }
 }
 
+/// The address of a program's code.
+fn bpf_func(f: extern "C" fn(*const u64, u64) -> u64) -> u64 {
+    f as usize as u64
+}
+
 /// Where trampolines call.
 fn targets() -> Targets {
     let enter = |f: extern "C" fn(u64, *mut enter::RunCtx) -> u64| f as usize as u64;
@@ -131,9 +148,9 @@ fn targets() -> Targets {
 }
 
 /// Calls the trampoline at an address: the caller has looked it up and counted itself in.
-pub(crate) fn call(machine: bool, address: usize, prog: &Prog, cookie: u64) -> u64 {
+pub(crate) fn call(jit: bool, address: usize, prog: &Prog, cookie: u64) -> u64 {
     let arg = std::ptr::from_ref(prog) as u64;
-    if !machine {
+    if !jit {
         return enter::plain(prog, cookie, arg);
     }
     // SAFETY: the address is that of a trampoline which `write` generated for this signature, in a page that was

@@ -11,7 +11,6 @@ use struct_ops_model::world::{OpKind, Operation, Plan, Subsystem};
 use struct_ops_model::{Design, World, errno};
 
 use super::Unavailable;
-use super::decl::Declared;
 use super::event::{Actor, Event, Object, Recorded};
 use super::runtime::{Machine, Settings};
 use super::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -60,25 +59,20 @@ pub fn run_watched(
     watch: &Arc<Watch>,
 ) -> Result<Recorded, RoundError> {
     let settings = Settings {
-        machine,
+        jit: machine,
         jitter: true,
         alloc_failures: world.alloc_failures,
     };
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut world = concrete(world, &mut rng);
-    let machine = Machine::boot(
-        Declared::from(&world),
-        design.clone(),
-        settings,
-        rng.u64(..),
-    );
+    let machine = Machine::boot(world.clone(), design.clone(), settings, rng.u64(..));
     let rt = machine.runtime().clone();
     let available = || match rt.unavailable.lock().clone() {
         Some(why) => Err(RoundError::Unavailable(why)),
         None => Ok(()),
     };
     let start = {
-        let task = Task::new(&rt, Actor::Cpu(0), world.cpus[0].proc, rng.u64(..));
+        let mut task = Task::new(&rt, Actor::Cpu(0), world.cpus[0].proc, rng.u64(..));
         for (i, operation) in world.setup.iter().enumerate() {
             let result = task.carry_out(*operation);
             available()?;
@@ -101,7 +95,7 @@ pub fn run_watched(
     let mut events = threads(&rt, &mut world, &mut rng);
     {
         // The last one to leave tidies up.
-        let task = Task::new(&rt, Actor::Cpu(0), world.cpus[0].proc, rng.u64(..));
+        let mut task = Task::new(&rt, Actor::Cpu(0), world.cpus[0].proc, rng.u64(..));
         let _ = task.remove_rest();
         events.extend(task.take_log());
     }
@@ -121,11 +115,12 @@ pub fn run_watched(
 
 /// Maps, links and attachments that the set-up left, oldest first.
 fn open_objects(rt: &super::runtime::Runtime) -> Vec<Object> {
-    let maps = rt.maps.all().into_iter().map(|m| Object::Map(m.id));
-    let links = rt.links.all().into_iter().map(|l| Object::Link(l.id));
-    let attachments = rt.kdatas.all().into_iter().filter(|k| k.attachment);
-    maps.chain(links)
-        .chain(attachments.map(|k| Object::Attachment(k.id)))
+    let maps = rt.maps.all().into_iter();
+    let links = rt.links.all().into_iter();
+    let attachments = rt.kdatas.all().into_iter().filter(|k| k.1.attachment);
+    maps.map(|m| Object::Map(m.0.number()))
+        .chain(links.map(|l| Object::Link(l.0.number())))
+        .chain(attachments.map(|k| Object::Attachment(k.0.number())))
         .collect()
 }
 
@@ -146,7 +141,7 @@ struct Shared {
 
 impl Shared {
     /// Carries out an operation, unless the process ends. Whether the thread goes on.
-    fn carry_out(&self, task: &Task, operation: Operation) -> bool {
+    fn carry_out(&self, task: &mut Task<'_>, operation: Operation) -> bool {
         if operation == Operation::Exit {
             self.exit(task);
             return false;
@@ -164,7 +159,7 @@ impl Shared {
     }
 
     /// exit_group(2): once no thread of the process is in the kernel.
-    fn exit(&self, task: &Task) {
+    fn exit(&self, task: &mut Task<'_>) {
         let mut tries = 0;
         loop {
             {
@@ -217,16 +212,16 @@ fn threads(
             let shared = processes[&decl.proc].clone();
             let (proc, seed) = (decl.proc, rng.u64(..));
             thread::spawn(move || {
-                let task = Task::new(&rt, Actor::Cpu(cpu as u8), proc, seed);
+                let mut task = Task::new(&rt, Actor::Cpu(cpu as u8), proc, seed);
                 wait_for(&waiting, 0, true);
                 let mut closed = Vec::new();
-                let done = plan.iter().all(|o| shared.carry_out(&task, *o));
+                let done = plan.iter().all(|o| shared.carry_out(&mut task, *o));
                 shared.left.fetch_sub(1, SeqCst);
                 if ends && done {
                     wait_for(&shared.left, 0, false);
                     closed = task.ambiguous();
-                    if closed.iter().all(|o| shared.carry_out(&task, *o)) {
-                        shared.exit(&task);
+                    if closed.iter().all(|o| shared.carry_out(&mut task, *o)) {
+                        shared.exit(&mut task);
                     }
                 }
                 (task.take_log(), closed)

@@ -4,13 +4,15 @@
 
 use std::sync::{Arc, OnceLock};
 
-use struct_ops_model::Design;
-use struct_ops_model::kernel::ScxState;
+use struct_ops_model::backend::Freed;
+use struct_ops_model::kernel::{Reg, Scx, Stage};
+use struct_ops_model::lock::{Lock, LockClass};
+use struct_ops_model::{Design, World};
 
-use super::decl::Declared;
 use super::event::{Actor, Event, Finding};
-use super::object::{HEAD, Kdata, Link, Prog, StMap, Table};
-use super::rcu::{GracePeriod, Rcu};
+use super::lock::RawLock;
+use super::object::{Kdata, Link, Place, Places, Prog, StMap, Table};
+use super::rcu::Rcu;
 use super::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst,
 };
@@ -18,17 +20,15 @@ use super::sync::{Mutex, mpsc, relax, thread};
 use super::task::Task;
 use super::text::Text;
 use super::watch::Watch;
-use super::{Unavailable, attachment, enter, map_free};
+use super::{Unavailable, enter};
 
 /// What the worker is to do.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// `bpf_map_free_deferred()`.
-    MapFree(Arc<StMap>),
-    /// `bpf_struct_ops_attachment_free()`.
-    AttachmentFree(Arc<Kdata>),
-    /// `bpf_prog_put_deferred()`.
-    ProgFree(Arc<Prog>),
+    /// The deferred free of a map or an attachment.
+    Free(Freed<Places>),
+    /// `__bpf_prog_put_noref()`, after this grace period.
+    FreeProg(u8, Stage),
     /// The machine is switched off.
     End,
 }
@@ -43,45 +43,29 @@ pub(crate) struct ListHead {
 /// A socket that uses a congestion control.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sock {
-    pub kdata: Option<usize>,
-    /// The cookie of the attachment through which it got it.
-    pub expect: u64,
+    pub kdata: Option<Place<Kdata>>,
+    /// The cookie (index) of the attachment through which it got it.
+    pub expect: u8,
     /// `lock_sock()`: who is inside.
     pub busy: Option<Actor>,
     /// Processes with an fd.
     pub fds: u8,
 }
 
-/// An entry of a subsystem's own table.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reg {
-    pub kdata: usize,
-    pub expect: u64,
-    pub link: Option<usize>,
-}
-
-/// kernel/sched/ext.c.
-#[derive(Debug, Default)]
-pub(crate) struct Scx {
-    pub state: ScxState,
-    /// The copied ops struct.
-    pub ops: Vec<usize>,
-    pub kdata: Option<usize>,
-    pub expect: u64,
-}
-
 /// The module that owns the types marked `module`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Module {
-    pub refs: u32,
-    pub unloaded: bool,
+    pub refs: AtomicI64,
+    pub unloaded: AtomicBool,
+    /// Held by those who look at both.
+    pub lock: Mutex<()>,
 }
 
 /// How a runtime is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Trampolines are machine code.
-    pub machine: bool,
+    /// Execute generated x86-64 code; otherwise call the same functions from Rust.
+    pub jit: bool,
     /// Steps let others run at random.
     pub jitter: bool,
     /// Allocations that may fail while recording.
@@ -91,28 +75,24 @@ pub struct Settings {
 /// A machine under one design.
 #[derive(Debug)]
 pub struct Runtime {
-    pub(crate) decl: Declared,
+    pub(crate) world: World,
     pub(crate) design: Design,
-    pub(crate) machine: bool,
+    pub(crate) jit: bool,
     pub(crate) jitter: bool,
     pub(crate) maps: Table<StMap>,
     pub(crate) kdatas: Table<Kdata>,
     pub(crate) links: Table<Link>,
-    pub(crate) progs: Vec<Arc<Prog>>,
+    pub(crate) progs: Vec<Prog>,
     pub(crate) text: Mutex<Text>,
     /// The processes' descriptors: from a descriptor to a reference on its object nobody comes between.
     pub(crate) files: Mutex<()>,
-    pub(crate) update_mutex: Mutex<()>,
+    /// The locks of which there is one, by class.
+    pub(crate) locks: Vec<RawLock>,
     pub(crate) tcp_cong_list: ListHead,
-    pub(crate) tcp_cong_list_lock: Mutex<()>,
     pub(crate) socks: Mutex<Vec<Sock>>,
-    pub(crate) regs: Mutex<Vec<Reg>>,
-    pub(crate) st_ops_mutex: Mutex<()>,
-    /// Of the HID device.
-    pub(crate) device_lock: Mutex<()>,
-    pub(crate) prog_list_lock: Mutex<()>,
-    pub(crate) scx: Mutex<Scx>,
-    pub(crate) module: Mutex<Module>,
+    pub(crate) regs: Mutex<Vec<Reg<Places>>>,
+    pub(crate) scx: Mutex<Scx<Places>>,
+    pub(crate) module: Module,
     pub(crate) rcu: Arc<Rcu>,
     pub(crate) dead: AtomicBool,
     pub(crate) recording: AtomicBool,
@@ -136,43 +116,42 @@ pub struct Machine {
 
 impl Machine {
     /// Boots.
-    pub fn boot(decl: Declared, design: Design, settings: Settings, seed: u64) -> Self {
+    pub fn boot(world: World, design: Design, settings: Settings, seed: u64) -> Self {
         let (work, queue) = mpsc::channel();
-        let progs = decl.progs.iter().enumerate().map(|(id, p)| {
-            Arc::new(Prog {
-                id,
-                sleepable: p.sleepable,
-                body: p.body,
-                refs: AtomicI64::new(i64::from(p.fds.count_ones())),
-                fds: AtomicU8::new(p.fds),
+        let progs = world.progs.iter().map(|p| {
+            let fds = world.loaded_by(p);
+            Prog {
+                sleepable: world.types[p.ty].members[p.member].sleepable,
+                refs: AtomicI64::new(i64::from(fds.count_ones())),
+                fds: AtomicU8::new(fds),
                 freed: AtomicBool::new(false),
                 stats: enter::Stats::new(),
-            })
+            }
         });
         let rt = Arc::new(Runtime {
             progs: progs.collect(),
-            decl,
+            world,
             design,
-            machine: settings.machine,
+            jit: settings.jit,
             jitter: settings.jitter,
             maps: Table::new(),
             kdatas: Table::new(),
             links: Table::new(),
             text: Mutex::new(Text::default()),
             files: Mutex::new(()),
-            update_mutex: Mutex::new(()),
+            locks: LockClass::ALL.iter().map(|_| RawLock::new()).collect(),
             tcp_cong_list: ListHead {
-                next: AtomicUsize::new(HEAD),
-                prev: AtomicUsize::new(HEAD),
+                next: AtomicUsize::new(1),
+                prev: AtomicUsize::new(1),
             },
-            tcp_cong_list_lock: Mutex::new(()),
             socks: Mutex::new(Vec::new()),
             regs: Mutex::new(Vec::new()),
-            st_ops_mutex: Mutex::new(()),
-            device_lock: Mutex::new(()),
-            prog_list_lock: Mutex::new(()),
             scx: Mutex::new(Scx::default()),
-            module: Mutex::new(Module::default()),
+            module: Module {
+                refs: AtomicI64::new(0),
+                unloaded: AtomicBool::new(false),
+                lock: Mutex::new(()),
+            },
             rcu: Arc::new(Rcu::new()),
             dead: AtomicBool::new(false),
             recording: AtomicBool::new(false),
@@ -255,7 +234,7 @@ impl Runtime {
             ("image page", images),
             ("ksym", ksyms),
             ("program", progs),
-            ("module reference", self.module.lock().refs as usize),
+            ("module reference", self.module.refs.load(SeqCst) as usize),
         ]
         .into_iter()
         .filter(|(_, n)| *n > 0)
@@ -287,39 +266,82 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    // ---- locks and sockets ------------------------------------------------------------------------
+
+    /// Releases a lock for the task that holds it.
+    pub(crate) fn release(&self, lock: Lock<Places>) {
+        match lock {
+            // Freed or not: the lock is where it was.
+            Lock::Map(map) => self.maps.get(map).lock.unlock(),
+            Lock::The(class) => self.locks[class as usize].unlock(),
+            Lock::Sock(sock) => self.socks.lock()[usize::from(sock)].busy = None,
+        }
+    }
+
+    /// `lock_sock()`, if nobody else is inside.
+    pub(crate) fn take_sock(&self, sock: u8, who: Actor) -> bool {
+        let mut socks = self.socks.lock();
+        let busy = &mut socks[usize::from(sock)].busy;
+        *busy.get_or_insert(who) == who
+    }
+
+    /// The same, if the process still has it open.
+    pub(crate) fn take_open_sock(&self, sock: u8, who: Actor, bit: u8) -> bool {
+        let mut socks = self.socks.lock();
+        let sock = &mut socks[usize::from(sock)];
+        sock.kdata.is_some() && sock.fds & bit != 0 && *sock.busy.get_or_insert(who) == who
+    }
+
+    /// Whether this task is inside.
+    pub(crate) fn has_sock(&self, sock: u8, who: Actor) -> bool {
+        let socks = self.socks.lock();
+        socks.get(usize::from(sock)).is_some_and(|s| s.busy == Some(who))
+    }
+
+    /// A socket in the first free place.
+    pub(crate) fn new_sock(&self, kdata: Place<Kdata>, expect: u8, fds: u8) -> u8 {
+        let sock = Sock {
+            kdata: Some(kdata),
+            expect,
+            busy: None,
+            fds,
+        };
+        let mut socks = self.socks.lock();
+        let free = socks.iter().position(|s| s.kdata.is_none() && s.busy.is_none());
+        let place = free.unwrap_or_else(|| {
+            socks.push(Sock::default());
+            socks.len() - 1
+        });
+        socks[place] = sock;
+        place as u8
+    }
+}
+
 /// The thread of work items.
-fn worker(rt: &Arc<Runtime>, queue: &mpsc::Receiver<Work>, seed: u64) -> Vec<Event> {
-    let task = Task::new(rt, Actor::Worker, 0, seed);
+fn worker(rt: &Runtime, queue: &mpsc::Receiver<Work>, seed: u64) -> Vec<Event> {
+    let mut task = Task::new(rt, Actor::Worker, 0, seed);
     while let Ok(work) = queue.recv() {
         let end = matches!(work, Work::End);
-        // After a fault nobody waits for anything any more.
-        let _ = match work {
-            Work::MapFree(map) => map_free::bpf_struct_ops_map_free(&task, &map),
-            Work::AttachmentFree(kdata) => {
-                attachment::bpf_struct_ops_attachment_free(&task, &kdata)
+        match work {
+            // After a fault nobody waits for anything any more.
+            Work::Free(what) => {
+                if task.work(what).is_err() {
+                    task.give_up();
+                }
             }
-            Work::ProgFree(prog) => {
-                prog_free(&task, &prog);
-                Ok(())
+            Work::FreeProg(prog, after) => {
+                task.synchronize(after);
+                // Under the lock under which callers look at it.
+                let _text = rt.text.lock();
+                rt.progs[usize::from(prog)].freed.store(true, SeqCst);
             }
-            Work::End => Ok(()),
-        };
+            Work::End => {}
+        }
         rt.pending.fetch_sub(1, SeqCst);
         if end {
             break;
         }
     }
     task.take_log()
-}
-
-/// A program of a sleepable member waits for Tasks Trace RCU, others for RCU.
-fn prog_free(t: &Task, prog: &Prog) {
-    t.reader.synchronize(if prog.sleepable {
-        GracePeriod::Trace
-    } else {
-        GracePeriod::Rcu
-    });
-    // Under the lock under which callers look at it.
-    let _text = t.rt.text.lock();
-    prog.freed.store(true, SeqCst);
 }

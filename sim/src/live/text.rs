@@ -9,16 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use slab::Slab;
 
+use struct_ops_model::kernel::Code;
+
 use super::object::Built;
 use super::page::Page;
 
 /// One trampoline.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Code {
+struct Trampoline {
     /// Its address.
-    pub at: usize,
-    pub prog: usize,
-    pub cookie: u64,
+    at: usize,
+    code: Code,
 }
 
 /// One page of `image_pages[]`.
@@ -29,10 +30,18 @@ pub(crate) struct Image {
     pub live: bool,
     pub protected: bool,
     pub fill: usize,
-    code: Vec<Code>,
+    code: Vec<Trampoline>,
     /// Threads between the jump into it and the return.
     inside: u32,
     pub history: Vec<String>,
+}
+
+impl Image {
+    /// The trampoline at an address.
+    fn code_at(&self, address: usize) -> Code {
+        let trampoline = self.code.iter().find(|c| c.at == address);
+        trampoline.expect("function pointers point to trampolines").code
+    }
 }
 
 /// `struct bpf_ksym`.
@@ -53,7 +62,7 @@ pub(crate) enum Found {
     Gone { history: Vec<String> },
 }
 
-/// All of it.
+/// All image pages and kallsyms entries of a runtime, under one lock.
 #[derive(Debug, Default)]
 pub struct Text {
     images: BTreeMap<usize, Image>,
@@ -102,10 +111,10 @@ impl Text {
     }
 
     /// A trampoline was written.
-    pub(crate) fn push(&mut self, base: usize, code: Code, size: usize) {
+    pub(crate) fn push(&mut self, base: usize, at: usize, code: Code, size: usize) {
         let image = self.images.get_mut(&base).expect("the page is being built");
         image.fill += size;
-        image.code.push(code);
+        image.code.push(Trampoline { at, code });
     }
 
     /// Looks up the page to be entered, and counts the caller in.
@@ -124,28 +133,18 @@ impl Text {
         if !image.protected {
             return Found::NotExecutable;
         }
-        let code = *image
-            .code
-            .iter()
-            .find(|c| c.at == address)
-            .expect("function pointers point to trampolines");
+        let code = image.code_at(address);
         image.inside += 1;
         Found::Code { code, named }
     }
 
-    /// Whether the page that somebody is inside is still there.
-    pub(crate) fn still_there(&mut self, address: usize) -> Result<(), Vec<String>> {
+    /// The trampoline that somebody is inside, if its page is still there; otherwise what happened to it.
+    pub(crate) fn still_there(&mut self, address: usize) -> Result<Code, Vec<String>> {
         match self.image_mut(address) {
-            Some(image) if image.live => Ok(()),
+            Some(image) if image.live => Ok(image.code_at(address)),
             Some(image) => Err(image.history.clone()),
             None => Err(Vec::new()),
         }
-    }
-
-    /// The program that the trampoline at an address calls.
-    pub(crate) fn prog_at(&mut self, address: usize) -> Option<usize> {
-        let image = self.image_mut(address)?;
-        image.code.iter().find(|c| c.at == address).map(|c| c.prog)
     }
 
     /// What happened to the page of an address.
