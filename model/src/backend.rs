@@ -231,10 +231,7 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn broken(&mut self, invariant: Invariant, text: Arguments<'_>) -> Stop;
     /// Something was used after it was gone.
     fn gone(&mut self, what: Gone) -> Stop {
-        self.broken(
-            Invariant::NoUseAfterFree,
-            format_args!("{}", what.text()),
-        )
+        self.broken(Invariant::NoUseAfterFree, format_args!("{}", what.text()))
     }
     /// The system call returns: its result is judged, and the task forgets its local variables.
     fn returns(&mut self) -> Step;

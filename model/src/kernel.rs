@@ -169,20 +169,15 @@ pub struct Func {
 }
 
 /// A node of the tcp list: what its `next` or `prev` points to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Node<P: Pointers = Slots> {
     /// Never initialised, or `LIST_POISON`.
+    #[default]
     Poison,
     /// The list head.
     Head,
     /// The `list` member of a kdata.
     Of(P::Kdata),
-}
-
-impl<P: Pointers> Default for Node<P> {
-    fn default() -> Self {
-        Node::Poison
-    }
 }
 
 /// What a subsystem gets (`kvalue.data`) and, in the same object, what was generated for it:

@@ -9,7 +9,8 @@ use crate::design::{Design, SameMap};
 use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
-    Cpu, CpuId, Deferred, KdataKey, Kernel, LinkKey, MapKey, MapState, Node, ScxState, Slots, Stage, seen,
+    Cpu, CpuId, Deferred, KdataKey, Kernel, LinkKey, MapKey, MapState, Node, ScxState, Slots,
+    Stage, seen,
 };
 use crate::lock::{Lock, LockClass};
 use crate::mover;

@@ -389,8 +389,18 @@ impl OpKind {
         };
         matches!(
             self,
-            MapUpdate | MapDelete | MapLookup | MapClose | LinkCreate | LinkUpdate | LinkDetach
-                | LinkClose | LinkPin | LinkUnpin | LinkInfo | SysBpfLinkCreate
+            MapUpdate
+                | MapDelete
+                | MapLookup
+                | MapClose
+                | LinkCreate
+                | LinkUpdate
+                | LinkDetach
+                | LinkClose
+                | LinkPin
+                | LinkUnpin
+                | LinkInfo
+                | SysBpfLinkCreate
         )
     }
 

@@ -199,7 +199,10 @@ fn a_page_is_never_freed_with_a_thread_inside() {
             for thread in 0..THREADS {
                 let rt = machine.runtime();
                 scope.spawn(move || {
-                    busy(&mut Task::new(rt, Actor::Cpu(thread), 0, thread.into()), thread)
+                    busy(
+                        &mut Task::new(rt, Actor::Cpu(thread), 0, thread.into()),
+                        thread,
+                    )
                 });
             }
         });

@@ -172,9 +172,7 @@ fn read_cookie<'w, X: Backend<'w>>(x: &mut X) {
     if cookie != expect {
         x.violate(
             Invariant::CookieFidelity,
-            format_args!(
-                "WRONG COOKIE: it was called through the attachment with {expect:#x}"
-            ),
+            format_args!("WRONG COOKIE: it was called through the attachment with {expect:#x}"),
         );
     }
 }

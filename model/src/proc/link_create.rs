@@ -142,8 +142,8 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
 /// `bpf_struct_ops_valid_to_reg()`.
 pub(crate) fn valid_to_reg<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step<bool> {
     let state = x.map_state(map)?;
-    let ready = state == MapState::Ready
-        || (x.design().links == Links::One && state == MapState::InUse);
+    let ready =
+        state == MapState::Ready || (x.design().links == Links::One && state == MapState::InUse);
     Ok(decl_of(x, map)?.link && ready)
 }
 

@@ -34,7 +34,11 @@ pub(crate) fn target<'w, X: Backend<'w>>(
     let embedded = x.map_kdata(map)?;
     let link_map = decl_of(x, map)?.link;
     let pick = |own: bool| {
-        let chosen = if own { attachment.or(embedded) } else { embedded };
+        let chosen = if own {
+            attachment.or(embedded)
+        } else {
+            embedded
+        };
         chosen.expect("a map or an attachment has it")
     };
     let design = x.design();

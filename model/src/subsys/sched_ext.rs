@@ -110,7 +110,11 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             x.rcu_read_lock();
             let scx = x.scx();
             let member = x.cpu().member;
-            let func = scx.ops.get(usize::from(member)).copied().unwrap_or_default();
+            let func = scx
+                .ops
+                .get(usize::from(member))
+                .copied()
+                .unwrap_or_default();
             if scx.state != ScxState::Enabled || func == FuncOf::<X>::default() {
                 x.cpu().err = errno::ENOENT;
                 return x.goto(Pc::ScxCallDone);

@@ -158,10 +158,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
 }
 
 /// The name must be free. The result is 0 or an errno.
-fn tcp_register_congestion_control<'w, X: Backend<'w>>(
-    x: &mut X,
-    kdata: KdataOf<X>,
-) -> Step<i8> {
+fn tcp_register_congestion_control<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step<i8> {
     if !validate(x, kdata)? {
         return Ok(errno::EINVAL);
     }

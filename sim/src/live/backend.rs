@@ -8,9 +8,7 @@
 use std::fmt::Arguments;
 use std::sync::Arc;
 
-use struct_ops_model::backend::{
-    Backend, Counted, Freed, Gone, HasPointers, OpenFile, Step, Stop,
-};
+use struct_ops_model::backend::{Backend, Counted, Freed, Gone, HasPointers, OpenFile, Step, Stop};
 use struct_ops_model::kernel::{Code, Cpu, MapState, Node, Reg, Scx, Stage};
 use struct_ops_model::lock::Lock;
 use struct_ops_model::world::OpKind;
@@ -201,12 +199,7 @@ impl<'w> Backend<'w> for Task<'w> {
         Ok(map)
     }
 
-    fn new_kdata(
-        &mut self,
-        map: Place<StMap>,
-        decl: u8,
-        attachment: bool,
-    ) -> Step<Place<Kdata>> {
+    fn new_kdata(&mut self, map: Place<StMap>, decl: u8, attachment: bool) -> Step<Place<Kdata>> {
         let members = self.rt.world.maps[usize::from(decl)].progs.len();
         let kdata = Kdata::new(map, decl, members, attachment);
         let kdata = self.rt.kdatas.insert(kdata);

@@ -6,6 +6,14 @@
 // Releasing a raw mutex is up to whoever holds it.
 #![allow(unsafe_code)]
 
+pub(crate) use imp::RawLock;
+
+impl std::fmt::Debug for RawLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RawLock")
+    }
+}
+
 #[cfg(not(test))]
 mod imp {
     use parking_lot::lock_api::RawMutex as _;
@@ -43,7 +51,10 @@ mod imp {
         pub(crate) fn lock(&self) {
             let mut taken = self.0.lock().expect("no thread panics with a lock held");
             while *taken {
-                taken = self.1.wait(taken).expect("no thread panics with a lock held");
+                taken = self
+                    .1
+                    .wait(taken)
+                    .expect("no thread panics with a lock held");
             }
             *taken = true;
         }
@@ -53,13 +64,5 @@ mod imp {
             *self.0.lock().expect("no thread panics with a lock held") = false;
             self.1.notify_one();
         }
-    }
-}
-
-pub(crate) use imp::RawLock;
-
-impl std::fmt::Debug for RawLock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RawLock")
     }
 }

@@ -198,7 +198,11 @@ impl Runtime {
         if let Some(link) = self.links.find(|l| open(l.fds.load(SeqCst))) {
             return Some(OpenFile::Link(link));
         }
-        let sock = self.socks.lock().iter().position(|s| s.kdata.is_some() && open(s.fds));
+        let sock = self
+            .socks
+            .lock()
+            .iter()
+            .position(|s| s.kdata.is_some() && open(s.fds));
         if let Some(sock) = sock {
             return Some(OpenFile::Sock(sock as u8));
         }

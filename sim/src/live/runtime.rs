@@ -296,7 +296,9 @@ impl Runtime {
     /// Whether this task is inside.
     pub(crate) fn has_sock(&self, sock: u8, who: Actor) -> bool {
         let socks = self.socks.lock();
-        socks.get(usize::from(sock)).is_some_and(|s| s.busy == Some(who))
+        socks
+            .get(usize::from(sock))
+            .is_some_and(|s| s.busy == Some(who))
     }
 
     /// A socket in the first free place.
@@ -308,7 +310,9 @@ impl Runtime {
             fds,
         };
         let mut socks = self.socks.lock();
-        let free = socks.iter().position(|s| s.kdata.is_none() && s.busy.is_none());
+        let free = socks
+            .iter()
+            .position(|s| s.kdata.is_none() && s.busy.is_none());
         let place = free.unwrap_or_else(|| {
             socks.push(Sock::default());
             socks.len() - 1

@@ -40,7 +40,9 @@ impl Image {
     /// The trampoline at an address.
     fn code_at(&self, address: usize) -> Code {
         let trampoline = self.code.iter().find(|c| c.at == address);
-        trampoline.expect("function pointers point to trampolines").code
+        trampoline
+            .expect("function pointers point to trampolines")
+            .code
     }
 }
 

@@ -6,8 +6,7 @@
 use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::World;
 use struct_ops_model::world::{
-    Body, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType,
-    Subsystem,
+    Body, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType, Subsystem,
 };
 
 use super::prune;
