@@ -1012,7 +1012,8 @@ fn cpu_step(x: &mut Exec<'_>) -> Step {
         | Pc::MapRelease
         | Pc::DelCmpxchg
         | Pc::DelUnregDone => map::step(x),
-        Pc::PutRefs
+        Pc::LuPutRefs
+        | Pc::LdPutRefs
         | Pc::LinkPut
         | Pc::LinkRelease
         | Pc::LinkPin
@@ -1094,8 +1095,12 @@ fn cpu_step(x: &mut Exec<'_>) -> Step {
         | Pc::SingletonUnreg
         | Pc::KeyedReg
         | Pc::KeyedUnreg
-        | Pc::RegCall
-        | Pc::RegCallDone
+        | Pc::AlwaysCall
+        | Pc::AlwaysCallDone
+        | Pc::SingletonCall
+        | Pc::SingletonCallDone
+        | Pc::KeyedCall
+        | Pc::KeyedCallDone
         | Pc::Rmmod => testmod::step(x),
         Pc::HidReg
         | Pc::HidRegData

@@ -64,7 +64,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             x.rcu_read_unlock();
             x.goto(Pc::LinkPut)
         }
-        Pc::PutRefs => {
+        Pc::LuPutRefs | Pc::LdPutRefs => {
             // What a link_update or link_detach still holds, the link last.
             if x.c().holds & holds::ATTACHMENT != 0 {
                 let attachment = x.c().attachment.expect("held");

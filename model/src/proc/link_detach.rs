@@ -50,7 +50,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::LdUnlock => {
             x.k.update_mutex = None;
-            x.goto(Pc::PutRefs)
+            x.goto(Pc::LdPutRefs)
         }
         Pc::DeallocUnreg => {
             let (_, link) = x.my_link()?;

@@ -27,10 +27,10 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             let ready = map.state == MapState::Ready
                 || (x.design.links == Links::One && map.state == MapState::InUse);
             if !decl.link || !ready {
-                return x.fail(errno::EINVAL, Pc::PutRefs);
+                return x.fail(errno::EINVAL, Pc::LuPutRefs);
             }
             if !x.st_ops(map.decl)?.has_update() {
-                return x.fail(errno::EOPNOTSUPP, Pc::PutRefs);
+                return x.fail(errno::EOPNOTSUPP, Pc::LuPutRefs);
             }
             x.goto(if x.design.owner == Owner::Link {
                 Pc::LuBuild
@@ -43,7 +43,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             let (_, link) = x.my_link()?;
             let err = attachment::build(x, key, link.cookie)?;
             if err != 0 {
-                return x.fail(err, Pc::PutRefs);
+                return x.fail(err, Pc::LuPutRefs);
             }
             x.goto(Pc::LuLock)
         }
@@ -83,7 +83,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
         }
         Pc::LuUnlock => {
             x.k.update_mutex = None;
-            x.goto(Pc::PutRefs)
+            x.goto(Pc::LuPutRefs)
         }
         Pc::PrepMember | Pc::PrepSeal => prepare::step(x, Pc::LuUpdate),
         _ => unreachable!("not a step of link_update"),

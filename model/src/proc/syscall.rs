@@ -1,12 +1,13 @@
 //! How operations begin and processes end.
 //!
-//! Stands for the entry of the bpf(2) commands (fd to object) and for exit_files() of kernel/exit.c. An
+//! Stands for the entry of the bpf(2) commands (fd to object) and for exit_files() of fs/file.c. An
 //! operation whose fd is not open returns -EBADF and is not worth a step.
 
 use crate::exec::{Exec, Step, event};
 use crate::kernel::{Cpu, Kernel, holds};
 use crate::pc::Pc;
 use crate::step::Request;
+use crate::subsys::testmod;
 use crate::world::{OpKind, Subsystem};
 
 /// Puts the request into the CPU and carries out its first step.
@@ -47,7 +48,7 @@ pub(crate) fn begin(x: &mut Exec<'_>, request: Request) -> Step {
             } else if x.world.types[0].subsystem == Subsystem::HidBpf {
                 Pc::HidProbe
             } else {
-                Pc::RegCall
+                testmod::call(x.k, x.world, request.arg)
             }
         }
         OpKind::TestRun => Pc::TestRun,

@@ -4,16 +4,17 @@
 //! source, the always-succeeding type remembers what was registered, as hid_bpf's per-device list does, so
 //! that its members can be called after reg() as well, and it has an update(), so that two links of one map
 //! meet link_update (6.12's has none; -EOPNOTSUPP is explored on the other types). Members of all three are
-//! called as `bpf_kfunc_st_ops_test_prologue()` calls the singleton's.
+//! called as `bpf_kfunc_st_ops_test_prologue()` calls the singleton's. 7.3 holds
+//! multi_st_ops_lock across a call of the keyed one; the model has an RCU reader there, for which unreg() waits.
 
 use crate::design::Twin;
 use crate::exec::{Exec, Gone, Step, errno, event};
 use crate::invariant::Invariant;
-use crate::kernel::{Reg, holds, seen};
+use crate::kernel::{Kernel, Reg, holds, seen};
 use crate::pc::Pc;
 use crate::subsys::{back, leave, registered, unregistered};
 use crate::table::Full;
-use crate::world::Subsystem;
+use crate::world::{Subsystem, World};
 
 fn push(x: &mut Exec<'_>) -> Step {
     let kdata = x.c().kdata.expect("reg() gets a kdata");
@@ -51,6 +52,18 @@ fn remove(x: &mut Exec<'_>) -> Step {
         event!(x, "entry {place} removed");
     }
     Ok(())
+}
+
+/// The first step of a call through a registration: its label says which type's kfunc it is.
+pub(crate) fn call(k: &Kernel, world: &World, entry: u8) -> Pc {
+    let reg = k.subsys.regs.get(usize::from(entry));
+    let kdata = reg.and_then(|r| r.kdata).and_then(|key| k.kdatas.get(key));
+    let ty = kdata.map_or(0, |d| world.maps[usize::from(d.decl)].ty);
+    match world.types[ty].subsystem {
+        Subsystem::Singleton => Pc::SingletonCall,
+        Subsystem::KeyedByMap => Pc::KeyedCall,
+        _ => Pc::AlwaysCall,
+    }
 }
 
 pub(crate) fn step(x: &mut Exec<'_>) -> Step {
@@ -134,7 +147,7 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
             x.synchronize_rcu_begin();
             x.goto(Pc::SyncRcu)
         }
-        Pc::RegCall => {
+        Pc::AlwaysCall | Pc::SingletonCall | Pc::KeyedCall => {
             let entry = usize::from(x.c().arg);
             let reg = x.k.subsys.regs[entry];
             let Some(kdata) = reg.kdata else {
@@ -153,15 +166,20 @@ pub(crate) fn step(x: &mut Exec<'_>) -> Step {
                 x.k.module.refs += 1;
                 x.c().holds |= holds::MODULE;
             }
+            let done = match x.pc {
+                Pc::SingletonCall => Pc::SingletonCallDone,
+                Pc::KeyedCall => Pc::KeyedCallDone,
+                _ => Pc::AlwaysCallDone,
+            };
             let cpu = x.c();
             cpu.kdata = Some(kdata);
             cpu.expect = reg.expect;
-            cpu.call_ret = Pc::RegCallDone;
+            cpu.call_ret = done;
             cpu.readers.tasks = true;
             event!(x, "entry {entry} calls member {member}");
             x.goto(Pc::CallRead)
         }
-        Pc::RegCallDone => {
+        Pc::AlwaysCallDone | Pc::SingletonCallDone | Pc::KeyedCallDone => {
             if x.c().readers.rcu > 0 {
                 x.rcu_read_unlock();
             }

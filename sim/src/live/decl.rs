@@ -2,8 +2,8 @@
 //!
 //! A [`World`] of the model becomes one; benchmarks make larger ones, which no model has to follow.
 
-use struct_ops_model::World;
-use struct_ops_model::world::{Body, Member, Subsystem};
+use struct_ops_model::world::{self, Body, Member, Subsystem};
+use struct_ops_model::{Linux, World};
 
 /// A struct_ops type.
 #[derive(Clone, Debug)]
@@ -62,6 +62,11 @@ pub struct Declared {
 }
 
 impl Declared {
+    /// The kernel whose functions carry the steps out.
+    pub fn linux(&self) -> Linux {
+        world::linux(self.types.iter().map(|t| t.subsystem))
+    }
+
     /// The type of a map.
     pub fn type_of(&self, map: usize) -> &Type {
         &self.types[self.maps[map].ty]

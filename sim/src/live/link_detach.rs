@@ -29,7 +29,7 @@ pub(crate) fn bpf_struct_ops_map_link_detach(t: &Task, name: u8) -> Step<i8> {
         detach_locked(t, &link, &mut held)?;
         t.point(Pc::LdUnlock)?;
     }
-    put_refs(t, held)?;
+    put_refs(t, held, Pc::LdPutRefs)?;
     bpf_link_put(t, &link)
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn bpf_struct_ops_map_link_update(
         ..Held::default()
     };
     link_update(t, &link, &map, &mut held)?;
-    put_refs(t, held)?;
+    put_refs(t, held, Pc::LuPutRefs)?;
     bpf_link_put(t, &link)
 }
 
@@ -199,8 +199,8 @@ pub(crate) fn set_ready(t: &Task, map: &StMap) {
 }
 
 /// What a link_update or link_detach still holds; the link comes last.
-pub(crate) fn put_refs(t: &Task, held: Held) -> Step {
-    t.begin(Pc::PutRefs)?;
+pub(crate) fn put_refs(t: &Task, held: Held, pc: Pc) -> Step {
+    t.begin(pc)?;
     for attachment in [held.attachment, held.old_attachment].into_iter().flatten() {
         attachment_put(t, &attachment)?;
     }

@@ -60,7 +60,7 @@ fn update_locked(t: &Task, map: &Arc<StMap>, filled: &mut [bool]) -> Step {
         t.end();
         return Ok(());
     }
-    let kdata = map.kdata.load().expect("members() has filled it");
+    let kdata = map.kdata.load().expect("filled with the members");
     t.end();
     if t.rt.design.kallsyms == KsymTime::BeforeReg {
         t.begin(Pc::UpdKsymsEarly)?;

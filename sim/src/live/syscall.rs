@@ -1,6 +1,6 @@
 //! How operations begin and processes end.
 //!
-//! Stands for the entry of the bpf(2) commands (fd to object) and for exit_files() of kernel/exit.c. From the
+//! Stands for the entry of the bpf(2) commands (fd to object) and for exit_files() of fs/file.c. From the
 //! descriptor to what the first step does with its object nobody comes between: all of it is under `files`.
 
 use std::sync::Arc;

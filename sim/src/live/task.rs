@@ -208,7 +208,7 @@ impl Task {
             Some(event) => format!(
                 "{} in {} ({})",
                 self.actor,
-                event.pc.info().map_or("-", |i| i.function),
+                event.pc.place().on(self.rt.decl.linux()),
                 event.pc.name()
             ),
             None => self.actor.to_string(),

@@ -123,10 +123,15 @@ pub(crate) fn multi_st_ops_unreg(t: &Task, kdata: usize, link: Option<&Link>) ->
 
 /// The subsystem calls a member of its n-th registration, as this kfunc calls the singleton's.
 pub(crate) fn bpf_kfunc_st_ops_test_prologue(t: &Task, entry: u8, member: u8) -> Step<i8> {
-    let singleton = t.rt.decl.types[0].subsystem == Subsystem::Singleton;
+    let (first, last) = match t.rt.decl.types[0].subsystem {
+        Subsystem::Singleton => (Pc::SingletonCall, Pc::SingletonCallDone),
+        Subsystem::KeyedByMap => (Pc::KeyedCall, Pc::KeyedCallDone),
+        _ => (Pc::AlwaysCall, Pc::AlwaysCallDone),
+    };
+    let singleton = first == Pc::SingletonCall;
     // The singleton's calls hold its mutex, the others' rcu_read_lock(), unless the member may sleep.
     let mutex = singleton.then(|| t.rt.st_ops_mutex.lock());
-    t.begin(Pc::RegCall)?;
+    t.begin(first)?;
     t.ask(Ask {
         kind: OpKind::Call,
         arg: entry,
@@ -159,7 +164,7 @@ pub(crate) fn bpf_kfunc_st_ops_test_prologue(t: &Task, entry: u8, member: u8) ->
         ..Call::default()
     };
     call::through_kdata(t, reg.kdata, member, call)?;
-    t.begin(Pc::RegCallDone)?;
+    t.begin(last)?;
     if rcu {
         t.reader.rcu_read_unlock();
     }
