@@ -61,7 +61,7 @@ classes! {
     ScxEnable "scx_ops_enable_mutex" "kernel/sched/ext.c";
     Sock "lock_sock" "include/net/sock.h";
     TcpCongList "tcp_cong_list_lock" "net/ipv4/tcp_cong.c";
-    MultiStOps "multi_st_ops_mutex" "tools/testing/selftests/bpf/test_kmods/bpf_testmod.c";
+    MultiStOps "multi_st_ops_lock" "tools/testing/selftests/bpf/test_kmods/bpf_testmod.c";
 }
 
 /// Classes whose locks may be held when a step ends; each has a place in [`crate::kernel::Kernel::locks`]. The others

@@ -23,7 +23,7 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         // A put that is not the last one only lowers a count, and nothing tests for a number above 0.
         Pc::MapPut => left(map.is_some_and(|m| m.refs > 1)),
         Pc::LinkPut => left(link.is_some_and(|l| l.refs > 1)),
-        Pc::PutRefs => left(puts_are_not_last(k, c)),
+        Pc::LuPutRefs | Pc::LdPutRefs => left(puts_are_not_last(k, c)),
         // READY is terminal for link maps, unless a link takes it to INUSE.
         Pc::LcValid | Pc::LuValid => both(
             design.links == Links::Many

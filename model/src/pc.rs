@@ -1,7 +1,9 @@
-//! The steps: every label that a CPU's program counter can have, with the kernel function it stands for.
+//! The steps: every label that a CPU's program counter can have, where each is carried out.
 //!
-//! One row, one atomic step. The code of a step is in the file of its function, in `proc` or
-//! `subsys`; this table is what `explain` prints and what the reductions know of a step.
+//! One row, one atomic step. The code of a step is in `proc` or `subsys`, in the file of its function; this table
+//! is what `explain` prints and what the reductions know of a step.
+
+use crate::place::{Code, Place, always, moved, new_in_7_3, series};
 
 /// What a step commutes with, after Lipton: it decides which steps may be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +25,8 @@ pub struct StepInfo {
     pub pc: Pc,
     /// Its name in commands and JSON.
     pub name: &'static str,
-    /// The kernel function.
-    pub function: &'static str,
-    /// The file of that function.
-    pub file: &'static str,
+    /// Where it is carried out.
+    pub place: Place,
     /// What the step does and why it is atomic.
     pub why: &'static str,
     /// What it commutes with.
@@ -34,7 +34,7 @@ pub struct StepInfo {
 }
 
 macro_rules! steps {
-    ($($file:literal { $($function:literal { $($variant:ident $mover:ident $why:literal;)+ })+ })+) => {
+    ($($place:expr => { $($variant:ident $mover:ident $why:literal;)+ })+) => {
         /// A program counter.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
         #[repr(u8)]
@@ -42,245 +42,299 @@ macro_rules! steps {
             /// No procedure in progress.
             #[default]
             Idle,
-            $($($(#[doc = $why] $variant,)+)+)+
+            $($(#[doc = $why] $variant,)+)+
         }
 
         /// Every step, in the order of [`Pc`] without `Idle`.
-        pub const STEPS: &[StepInfo] = &[$($($(StepInfo {
+        pub const STEPS: &[StepInfo] = &[$($(StepInfo {
             pc: Pc::$variant,
             name: stringify!($variant),
-            function: $function,
-            file: $file,
+            place: $place,
             why: $why,
             mover: Mover::$mover,
-        },)+)+)+];
+        },)+)+];
 
         impl Pc {
             /// Every value.
-            pub const ALL: &[Pc] = &[Pc::Idle, $($($(Pc::$variant,)+)+)+];
+            pub const ALL: &[Pc] = &[Pc::Idle, $($(Pc::$variant,)+)+];
         }
     };
 }
 
+const SYSCALL: &str = "kernel/bpf/syscall.c";
+const INODE: &str = "kernel/bpf/inode.c";
+const STRUCT_OPS: &str = "kernel/bpf/bpf_struct_ops.c";
+const TCP: &str = "net/ipv4/tcp_cong.c";
+const SCX: &str = "kernel/sched/ext.c";
+const SCX_7_3: &str = "kernel/sched/ext/ext.c";
+const TESTMOD: &str = "tools/testing/selftests/bpf/bpf_testmod/bpf_testmod.c";
+const TESTMOD_7_3: &str = "tools/testing/selftests/bpf/test_kmods/bpf_testmod.c";
+const HID: &str = "drivers/hid/bpf/hid_bpf_struct_ops.c";
+const HID_DISPATCH: &str = "drivers/hid/bpf/hid_bpf_dispatch.c";
+const DUMMY: &str = "net/bpf/bpf_dummy_struct_ops.c";
+
 steps! {
-    "kernel/bpf/syscall.c" {
-        "bpf_map_put" {
-            MapPut No "Drops a map reference; the last one queues bpf_map_free_deferred().";
-        }
-        "__sys_bpf" {
-            PutRefs No "Drops what the system call still holds: F_REPLACE's old map, attachments, the link.";
-            Finish Both "The system call returns its result.";
-        }
-        "map_create" {
-            MapCreate No "Looks up the type and takes its module (btf_try_get_module()).";
-        }
-        "map_lookup_elem" {
-            MapLookup No "Copies state and uvalue; the state is read with acquire.";
-        }
-        "bpf_map_release" {
-            MapRelease No "close(): the process's fd is gone, then bpf_map_put().";
-        }
-        "bpf_link_put" {
-            LinkPut No "Drops a link reference; the last one deallocates.";
-        }
-        "bpf_link_release" {
-            LinkRelease No "close(): the process's fd is gone, then bpf_link_put().";
-        }
-        "bpf_link_pin" {
-            LinkPin No "A bpffs inode takes a reference.";
-            LinkUnpin No "The inode goes, then bpf_link_put().";
-        }
-        "bpf_link_get_info_by_fd" {
-            LinkInfo No "rcu_read_lock() and the load of link->map, which a detach may overtake.";
-            LinkInfoRead No "Reads map->id under RCU and ends the reader.";
-        }
-        "bpf_prog_put" {
-            ProgRelease No "close(): the process's fd is gone, then the program's reference.";
-        }
-        "exit_files" {
-            ExitNext No "Closes an open link, socket or map of the process, in any order; programs last.";
-        }
-        "bpf_map_free_deferred" {
-            MapFree No "Work item: puts the module, takes the ksyms out of kallsyms and starts the grace periods.";
-            MapFreeGp No "The grace periods are over: programs are put, ksyms, pages and both values are freed.";
-        }
+    always("bpf_map_put", SYSCALL) => {
+        MapPut No "Drops a map reference; the last one queues bpf_map_free_deferred().";
     }
-    "kernel/bpf/bpf_struct_ops.c" {
-        "bpf_struct_ops_map_alloc" {
-            MapAlloc No "Allocates the map and installs the fd; nobody knew it before.";
-        }
-        "bpf_struct_ops_map_update_elem" {
-            UpdTlinks Both "Checks flags and key, allocates tlinks.";
-            UpdLock Right "mutex_lock(&st_map->lock).";
-            UpdMembers No "Tests the state; in INIT fills links[], ksyms[], pages and kvalue, validates and protects: all under the lock, and nobody reads them while the state is INIT.";
-            UpdPublish No "Link maps: smp_store_release(state, READY). Plain maps: on to reg().";
-            UpdKsymsEarly No "kallsyms learns of the trampolines before reg() makes them reachable.";
-            UpdRegDone No "Plain maps: takes the registered reference, state INUSE; or resets after a failing reg().";
-            UpdUnlock Left "mutex_unlock(&st_map->lock).";
-            UpdKsyms No "bpf_struct_ops_map_add_ksyms(), after the unlock.";
-        }
-        "bpf_struct_ops_map_delete_elem" {
-            DelCmpxchg No "cmpxchg(state, INUSE, TOBEFREE): the winner unregisters.";
-            DelUnregDone No "Drops the registered reference.";
-        }
-        "bpf_struct_ops_link_create" {
-            LcGet No "bpf_map_get(): a reference through the fd.";
-            LcValid No "bpf_struct_ops_valid_to_reg(): link map, state READY (acquire).";
-            LcAlloc Both "kzalloc(link) and bpf_link_prime(): nobody finds the link before it is settled.";
-            LcBuild Both "Builds the attachment: kdata, ksyms, pages, all still private.";
-            LcLock Right "mutex_lock(&update_mutex).";
-            LcGuard No "One link per map: READY to INUSE, or -EBUSY.";
-            LcKsymsEarly No "kallsyms learns of the trampolines before reg() makes them reachable.";
-            LcReg Both "Calls the subsystem's reg().";
-            LcRegDone No "link->map is set, or what was generated is taken back.";
-            LcUnlock Left "mutex_unlock(&update_mutex).";
-            LcSettle No "bpf_link_settle(): the fd is installed.";
-            LcCleanup No "bpf_link_cleanup(): the primed link goes.";
-        }
-        "bpf_struct_ops_prepare_attach" {
-            PrepMember No "One member: ksym, trampoline into the current page, pointer into the map's kvalue, which others may be calling through.";
-            PrepSeal No "validate(), then the pages become read-only and executable.";
-        }
-        "bpf_struct_ops_map_link_update" {
-            LuGet No "References on the link, the new map and F_REPLACE's old map.";
-            LuValid No "The new map must be READY and the subsystem must have update().";
-            LuBuild Both "Builds the new attachment, still private.";
-            LuLock Right "mutex_lock(&update_mutex).";
-            LuCheck No "Is the link attached, to the expected map, of the same type?";
-            LuKsymsEarly No "kallsyms learns of the new trampolines.";
-            LuUpdate Both "Calls the subsystem's update().";
-            LuUpdDone No "Swaps link->map and drops the old one, or takes back what was generated.";
-            LuWait No "Waits for grace periods under update_mutex.";
-            LuUnlock Left "mutex_unlock(&update_mutex).";
-        }
-        "bpf_struct_ops_map_link_detach" {
-            LdGet No "A reference on the link.";
-            LdLock Right "mutex_lock(&update_mutex).";
-            LdCheck No "A link without map is detached already.";
-            LdUnregDone No "link->map = NULL and the map is put.";
-            LdWait No "Waits for grace periods under update_mutex.";
-            LdUnlock Left "mutex_unlock(&update_mutex); pollers are woken.";
-        }
-        "bpf_struct_ops_map_link_dealloc" {
-            DeallocUnreg No "The last reference is gone: unregisters if still attached, without update_mutex.";
-            DeallocFree No "Puts the map and frees the link.";
-        }
-        "bpf_struct_ops_attachment_free" {
-            AttachmentFree No "Work item: the first grace period begins. The ksyms stay: who is inside is still named.";
-            AttachmentFreeGp No "A grace period is over: the next one begins.";
-            AttachmentFreeEnd No "The last grace period is over: ksyms leave kallsyms, pages and kdata go, programs and map are put.";
-        }
+    always("link_update", SYSCALL) => {
+        LuPutRefs No "Drops what the system call still holds: the maps, which link_update_map() puts, attachments, the link.";
     }
-    "arch/x86/net/bpf_jit_comp.c" {
-        "arch_prepare_bpf_trampoline" {
-            CallRead No "The caller loads the function pointer from kdata.";
-            CallEnter No "The trampoline runs: frame, run_ctx.bpf_cookie = immediate, __bpf_prog_enter().";
-            CallBody No "The program runs and asks for its cookie.";
-            CallSleep No "The program sleeps and wakes: a voluntary switch, a quiescent state of Tasks RCU.";
-            CallExit No "__bpf_prog_exit(): the program's read side ends.";
-            CallRet No "The last instructions of the trampoline, then the return to the caller.";
-        }
+    Place::Code(Code::Return) => {
+        Finish Both "The operation returns its result.";
     }
-    "net/ipv4/tcp_cong.c" {
-        "tcp_register_congestion_control" {
-            TcpReg No "Under tcp_cong_list_lock: the name must be free, then list_add_tail_rcu().";
-        }
-        "tcp_unregister_congestion_control" {
-            TcpUnreg No "Under tcp_cong_list_lock: list_del_rcu(); then synchronize_rcu() begins.";
-        }
-        "tcp_update_congestion_control" {
-            TcpUpdate No "Under tcp_cong_list_lock: list_add_tail_rcu(new), list_del_rcu(old); then synchronize_rcu() begins.";
-        }
-        "tcp_set_congestion_control" {
-            SockFind No "rcu_read_lock() and the walk of tcp_cong_list to the name.";
-            SockGet No "bpf_struct_ops_get(kdata): a reference unless the count is 0; rcu_read_unlock().";
-            SockCall No "lock_sock(); the socket holds its algorithm, no RCU needed.";
-            SockCallDone No "release_sock().";
-        }
-        "tcp_cleanup_congestion_control" {
-            SockRelease No "close(): bpf_struct_ops_put(kdata).";
-        }
+    always("bpf_struct_ops_map_alloc", STRUCT_OPS) => {
+        MapCreate No "Looks up the type and takes its module (btf_try_get_module()).";
     }
-    "kernel/rcu/tree.c" {
-        "synchronize_rcu" {
-            SyncRcu No "The grace period is over: readers that could see the old entry are gone.";
-        }
+    always("bpf_struct_ops_map_sys_lookup_elem", STRUCT_OPS) => {
+        MapLookup No "Copies state and uvalue; the state is read with acquire.";
     }
-    "kernel/sched/ext.c" {
-        "scx_ops_enable" {
-            ScxEnable No "-EBUSY unless disabled; the ops struct is copied.";
-            ScxInitDone No "ops.init() has returned: enabled, or disabled again.";
-        }
-        "scx_ops_disable" {
-            ScxDisable No "No new calls; waits for the running ones.";
-            ScxDisabled No "Nobody runs the scheduler any more: the copy is cleared.";
-            ScxError No "An error disables the scheduler; its link stays.";
-        }
-        "SCX_CALL_OP" {
-            ScxCall No "With preemption off: is a scheduler enabled? Loads the pointer from the copy.";
-            ScxCallDone Left "Preemption is on again.";
-        }
+    always("bpf_map_release", SYSCALL) => {
+        MapRelease No "close(): the process's fd is gone, then bpf_map_put().";
     }
-    "tools/testing/selftests/bpf/bpf_testmod/bpf_testmod.c" {
-        "bpf_dummy_reg" {
-            AlwaysReg No "Remembers kdata and begins to call its members.";
-            AlwaysRegNext No "Calls the next member.";
-        }
-        "bpf_dummy_unreg" {
-            AlwaysUnreg No "Forgets the registration, waits for nobody.";
-        }
-        "st_ops_reg" {
-            SingletonReg No "Under st_ops_mutex: -EEXIST if there is one.";
-        }
-        "st_ops_unreg" {
-            SingletonUnreg No "Under st_ops_mutex: forgets kdata.";
-        }
-        "multi_st_ops_reg" {
-            KeyedReg No "Under its lock: -EEXIST if the map's id is registered.";
-        }
-        "multi_st_ops_unreg" {
-            KeyedUnreg No "Under its lock: removes the map's id, then synchronize_rcu() begins.";
-        }
-        "bpf_kfunc_st_ops_test_prologue" {
-            RegCall No "Finds the registration; rcu_read_lock() for members that do not sleep, st_ops_mutex for the singleton.";
-            RegCallDone Left "Ends what RegCall began.";
-        }
-        "bpf_testmod_exit" {
-            Rmmod No "delete_module(): refused while the module is in use.";
-        }
+    always("bpf_link_put", SYSCALL) => {
+        LinkPut No "Drops a link reference; the last one deallocates.";
     }
-    "drivers/hid/bpf/hid_bpf_struct_ops.c" {
-        "hid_bpf_reg" {
-            HidReg No "Under prog_list_lock: -EINVAL if the device has a rdesc_ops, else it is kdata: a probe may find it from here on.";
-            HidRegData No "hid_bpf_allocate_event_data(). If that fails rdesc_ops is NULL again, and nobody waits for a probe that has found it.";
-        }
-        "hid_bpf_unreg" {
-            HidUnreg No "Under prog_list_lock: rdesc_ops is NULL again.";
-        }
+    always("bpf_link_release", SYSCALL) => {
+        LinkRelease No "close(): the process's fd is gone, then bpf_link_put().";
     }
-    "drivers/hid/bpf/hid_bpf_dispatch.c" {
-        "hid_bpf_reconnect" {
-            HidReconnect No "device_reprobe(): waits for device_lock(), and so for a probe in progress; then probes again, which calls the fixup if there is one.";
-            HidReconnectDone Left "The probe is over: device_unlock().";
-        }
-        "call_hid_bpf_rdesc_fixup" {
-            HidProbe No "A probe, under device_lock(), loads rdesc_ops and its member. No other lock, no read-side section.";
-            HidProbeDone Left "The probe is over: device_unlock().";
-        }
+    always("bpf_obj_pin_user", INODE) => {
+        LinkPin No "A bpffs inode takes a reference.";
     }
-    "include/linux/bpf.h" {
-        "bpf_struct_ops.update" {
-            AlwaysUpdate No "The registration points to the new kdata.";
-        }
+    always("bpf_destroy_inode", INODE) => {
+        LinkUnpin No "unlink(): the inode goes, then bpf_link_put().";
     }
-    "net/bpf/bpf_dummy_struct_ops.c" {
-        "bpf_dummy_reg" {
-            DummyReg No "-EOPNOTSUPP.";
-        }
-        "bpf_struct_ops_test_run" {
-            TestRun No "Generates a trampoline for one program into a page of its own and protects it.";
-            TestRunDone No "Frees the page: the only caller has returned.";
-        }
+    always("bpf_struct_ops_map_link_fill_link_info", STRUCT_OPS) => {
+        LinkInfo No "rcu_read_lock() and the load of link->map, which a detach may overtake.";
+        LinkInfoRead No "Reads map->id under RCU and ends the reader.";
+    }
+    always("bpf_prog_release", SYSCALL) => {
+        ProgRelease No "close(): the process's fd is gone, then the program's reference.";
+    }
+    always("exit_files", "fs/file.c") => {
+        ExitNext No "Closes an open link, socket or map of the process, in any order; programs last.";
+    }
+    always("bpf_struct_ops_map_free", STRUCT_OPS) => {
+        MapFree No "Work item: puts the module, takes the ksyms out of kallsyms and starts the grace periods.";
+        MapFreeGp No "The grace periods are over: programs are put, ksyms, pages and both values are freed.";
+    }
+    always("map_create", SYSCALL) => {
+        MapAlloc No "The map is allocated, and nobody knows it before its fd is installed (bpf_map_new_fd()).";
+    }
+    always("bpf_struct_ops_map_update_elem", STRUCT_OPS) => {
+        UpdTlinks Both "Checks flags and key, allocates the arguments of the generator.";
+        UpdLock Right "mutex_lock(&st_map->lock).";
+        UpdMembers No "Tests the state; in INIT fills links[], ksyms[], pages and kvalue, validates and protects: all under the lock, and nobody reads them while the state is INIT.";
+        UpdPublish No "Link maps: smp_store_release(state, READY). Plain maps: on to reg().";
+    }
+    series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
+        UpdKsymsEarly No "kallsyms learns of the trampolines before reg() makes them reachable.";
+    }
+    always("bpf_struct_ops_map_update_elem", STRUCT_OPS) => {
+        UpdRegDone No "Plain maps: takes the registered reference, state INUSE; or resets after a failing reg().";
+        UpdUnlock Left "mutex_unlock(&st_map->lock).";
+        UpdKsyms No "bpf_struct_ops_map_add_ksyms(), after the unlock.";
+    }
+    always("bpf_struct_ops_map_delete_elem", STRUCT_OPS) => {
+        DelCmpxchg No "cmpxchg(state, INUSE, TOBEFREE): the winner unregisters.";
+        DelUnregDone No "Drops the registered reference.";
+    }
+    always("bpf_struct_ops_link_create", STRUCT_OPS) => {
+        LcGet No "bpf_map_get(): a reference through the fd.";
+        LcValid No "bpf_struct_ops_valid_to_reg(): link map, state READY (acquire).";
+        LcAlloc Both "The link is allocated, and bpf_link_prime(): nobody finds the link before it is settled.";
+    }
+    series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
+        LcBuild Both "Builds the attachment: kdata, ksyms, pages, all still private.";
+    }
+    always("bpf_struct_ops_link_create", STRUCT_OPS) => {
+        LcLock Right "mutex_lock(&update_mutex).";
+    }
+    Place::Code(Code::Model) => {
+        LcGuard No "One link per map: READY to INUSE, or -EBUSY.";
+    }
+    series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
+        LcKsymsEarly No "kallsyms learns of the trampolines before reg() makes them reachable.";
+    }
+    always("bpf_struct_ops_link_create", STRUCT_OPS) => {
+        LcReg Both "Calls the subsystem's reg().";
+        LcRegDone No "link->map is set, or what was generated is taken back.";
+        LcUnlock Left "mutex_unlock(&update_mutex).";
+        LcSettle No "bpf_link_settle(): the fd is installed.";
+        LcCleanup No "bpf_link_cleanup(): the primed link goes.";
+    }
+    series("rfc", "bpf_struct_ops_prepare_attach", STRUCT_OPS) => {
+        PrepMember No "One member: ksym, trampoline into the current page, pointer into the map's kvalue, which others may be calling through.";
+        PrepSeal No "validate(), then the pages become read-only and executable.";
+    }
+    always("link_update", SYSCALL) => {
+        LuGet No "References on the link and, in link_update_map(), on the new map and F_REPLACE's old map.";
+    }
+    always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
+        LuValid No "The new map must be READY and the subsystem must have update().";
+    }
+    series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
+        LuBuild Both "Builds the new attachment, still private.";
+    }
+    always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
+        LuLock Right "mutex_lock(&update_mutex).";
+        LuCheck No "Is the link attached, to the expected map, of the same type?";
+    }
+    series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
+        LuKsymsEarly No "kallsyms learns of the new trampolines.";
+    }
+    always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
+        LuUpdate Both "Calls the subsystem's update().";
+        LuUpdDone No "Swaps link->map and drops the old one, or takes back what was generated.";
+    }
+    Place::Code(Code::Model) => {
+        LuWait No "Waits for grace periods under update_mutex.";
+    }
+    always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
+        LuUnlock Left "mutex_unlock(&update_mutex).";
+    }
+    always("link_detach", SYSCALL) => {
+        LdGet No "A reference on the link.";
+    }
+    always("bpf_struct_ops_map_link_detach", STRUCT_OPS) => {
+        LdLock Right "mutex_lock(&update_mutex).";
+        LdCheck No "A link without map is detached already.";
+        LdUnregDone No "link->map = NULL and the map is put.";
+    }
+    Place::Code(Code::Model) => {
+        LdWait No "Waits for grace periods under update_mutex.";
+    }
+    always("bpf_struct_ops_map_link_detach", STRUCT_OPS) => {
+        LdUnlock Left "mutex_unlock(&update_mutex); pollers are woken.";
+    }
+    always("bpf_struct_ops_map_link_dealloc", STRUCT_OPS) => {
+        DeallocUnreg No "The last reference is gone: unregisters if still attached, without update_mutex.";
+        DeallocFree No "Puts the map and frees the link.";
+    }
+    series("link-owned", "bpf_struct_ops_attachment_free_deferred", STRUCT_OPS) => {
+        AttachmentFree No "Work item: the first grace period begins. The ksyms stay: who is inside is still named.";
+        AttachmentFreeGp No "A grace period is over: the next one begins.";
+        AttachmentFreeEnd No "The last grace period is over: ksyms leave kallsyms, then pages and kdata go, programs and map are put.";
+    }
+    Place::Code(Code::Caller) => {
+        CallRead No "Loads the function pointer from kdata.";
+    }
+    Place::Code(Code::Trampoline) => {
+        CallEnter No "Frame, run_ctx.bpf_cookie = immediate, then __bpf_prog_enter() or __bpf_prog_enter_sleepable().";
+    }
+    Place::Code(Code::Program) => {
+        CallBody No "The program runs and asks for its cookie.";
+        CallSleep No "The program sleeps and wakes: a voluntary switch, a quiescent state of Tasks RCU.";
+    }
+    Place::Code(Code::Trampoline) => {
+        CallExit No "__bpf_prog_exit() or __bpf_prog_exit_sleepable(): the program's read side ends.";
+        CallRet No "The last instructions, then the return to the caller.";
+    }
+    always("tcp_register_congestion_control", TCP) => {
+        TcpReg No "Under tcp_cong_list_lock: the name must be free, then list_add_tail_rcu().";
+    }
+    always("tcp_unregister_congestion_control", TCP) => {
+        TcpUnreg No "Under tcp_cong_list_lock: list_del_rcu(); then synchronize_rcu() begins.";
+    }
+    always("tcp_update_congestion_control", TCP) => {
+        TcpUpdate No "Under tcp_cong_list_lock: list_add_tail_rcu(new), list_del_rcu(old); then synchronize_rcu() begins.";
+    }
+    always("tcp_set_congestion_control", TCP) => {
+        SockFind No "setsockopt(): rcu_read_lock() and the walk of tcp_cong_list to the name.";
+        SockGet No "bpf_struct_ops_get(kdata): a reference unless the count is 0; rcu_read_unlock().";
+    }
+    Place::Code(Code::Caller) => {
+        SockCall No "A system call on the socket: lock_sock(). The socket holds its algorithm, no RCU needed.";
+    }
+    always("release_sock", "net/core/sock.c") => {
+        SockCallDone No "The socket's lock is free again.";
+    }
+    always("tcp_cleanup_congestion_control", TCP) => {
+        SockRelease No "close(): bpf_struct_ops_put(kdata).";
+    }
+    always("synchronize_rcu", "kernel/rcu/tree.c") => {
+        SyncRcu No "The grace period is over: readers that could see the old entry are gone.";
+    }
+    moved("scx_ops_enable_workfn", SCX, "scx_root_enable_workfn", SCX_7_3) => {
+        ScxEnable No "-EBUSY unless disabled; the ops struct is copied.";
+        ScxInitDone No "ops.init() has returned: enabled, or disabled again.";
+    }
+    moved("scx_ops_disable_workfn", SCX, "scx_disable_workfn", SCX_7_3) => {
+        ScxDisable No "No new calls; waits for the running ones.";
+    }
+    moved("scx_ops_disable_workfn", SCX, "scx_root_disable", SCX_7_3) => {
+        ScxDisabled No "Nobody runs the scheduler any more: no caller finds the copy.";
+    }
+    moved("scx_ops_disable_workfn", SCX, "scx_disable_workfn", SCX_7_3) => {
+        ScxError No "An error disables the scheduler; its link stays.";
+    }
+    Place::Code(Code::Caller) => {
+        ScxCall No "With preemption off: is a scheduler enabled? SCX_CALL_OP() loads the pointer from the copy.";
+        ScxCallDone Left "Preemption is on again.";
+    }
+    moved("bpf_dummy_reg", TESTMOD, "bpf_dummy_reg", TESTMOD_7_3) => {
+        AlwaysReg No "Begins to call the members. That kdata is remembered is the model's.";
+        AlwaysRegNext No "Calls the next member.";
+    }
+    moved("bpf_dummy_unreg", TESTMOD, "bpf_dummy_unreg", TESTMOD_7_3) => {
+        AlwaysUnreg No "Waits for nobody. That the registration is forgotten is the model's.";
+    }
+    moved("st_ops_reg", TESTMOD, "st_ops_reg", TESTMOD_7_3) => {
+        SingletonReg No "Under st_ops_mutex: -EEXIST if there is one.";
+    }
+    moved("st_ops_unreg", TESTMOD, "st_ops_unreg", TESTMOD_7_3) => {
+        SingletonUnreg No "Under st_ops_mutex: forgets kdata.";
+    }
+    new_in_7_3("multi_st_ops_reg", TESTMOD_7_3) => {
+        KeyedReg No "Under its lock: -EEXIST if the map's id is registered.";
+    }
+    new_in_7_3("multi_st_ops_unreg", TESTMOD_7_3) => {
+        KeyedUnreg No "Under its lock: removes the map's id. Calls hold that lock in the kernel; in the model they are RCU readers, and a grace period waits for them.";
+    }
+    Place::Code(Code::Model) => {
+        AlwaysCall No "Finds the registration; rcu_read_lock() for members that do not sleep.";
+        AlwaysCallDone Left "The reader ends.";
+    }
+    always("try_stop_module", "kernel/module/main.c") => {
+        Rmmod No "delete_module(): refused while the module is in use.";
+    }
+    always("hid_bpf_reg", HID) => {
+        HidReg No "Under prog_list_lock: -EINVAL if the device has a rdesc_ops, else it is kdata: a probe may find it from here on.";
+        HidRegData No "hid_bpf_allocate_event_data(). If that fails rdesc_ops is NULL again, and nobody waits for a probe that has found it.";
+    }
+    always("hid_bpf_unreg", HID) => {
+        HidUnreg No "Under prog_list_lock: rdesc_ops is NULL again.";
+    }
+    always("hid_bpf_reconnect", HID_DISPATCH) => {
+        HidReconnect No "device_reprobe(): waits for device_lock(), and so for a probe in progress; then probes again, which calls the fixup if there is one.";
+        HidReconnectDone Left "The probe is over: device_unlock().";
+    }
+    always("call_hid_bpf_rdesc_fixup", HID_DISPATCH) => {
+        HidProbe No "A probe, under device_lock(), loads rdesc_ops and its member. No other lock, no read-side section.";
+    }
+    Place::Code(Code::Caller) => {
+        HidProbeDone Left "The probe is over: device_unlock().";
+    }
+    Place::Code(Code::Model) => {
+        AlwaysUpdate No "The registration points to the new kdata.";
+    }
+    always("bpf_dummy_reg", DUMMY) => {
+        DummyReg No "-EOPNOTSUPP.";
+    }
+    always("bpf_struct_ops_test_run", DUMMY) => {
+        TestRun No "Generates a trampoline for one program into a page of its own and protects it.";
+        TestRunDone No "Frees the page: the only caller has returned.";
+    }
+    always("link_detach", SYSCALL) => {
+        LdPutRefs No "Drops what the system call still holds: the attachment that the link has let go of, the link.";
+    }
+    moved("bpf_kfunc_st_ops_test_prologue", TESTMOD, "bpf_kfunc_st_ops_test_prologue", TESTMOD_7_3) => {
+        SingletonCall No "Takes st_ops_mutex and finds the registration.";
+        SingletonCallDone Left "mutex_unlock(&st_ops_mutex).";
+    }
+    new_in_7_3("bpf_kfunc_multi_st_ops_test_1", TESTMOD_7_3) => {
+        KeyedCall No "Finds the registration by the map's id, under multi_st_ops_lock; the model has an RCU reader in its place.";
+        KeyedCallDone Left "The reader ends.";
     }
 }
 
@@ -289,6 +343,11 @@ impl Pc {
     #[inline]
     pub fn info(self) -> Option<&'static StepInfo> {
         (self as usize).checked_sub(1).map(|i| &STEPS[i])
+    }
+
+    /// Where it is carried out.
+    pub fn place(self) -> Place {
+        self.info().map_or(Place::Code(Code::Return), |i| i.place)
     }
 
     /// Its name.

@@ -21,7 +21,7 @@ use crate::report::Report;
 use crate::subsys::scx_types;
 use crate::tables::Tables;
 use crate::visit::collect_freed;
-use crate::world::{OpKind, Operation, Plan, Subsystem, World};
+use crate::world::{OpKind, Operation, Plan, World};
 
 pub use crate::proc::syscall::Request;
 
@@ -523,10 +523,7 @@ impl Machine {
         match c.pc {
             Pc::UpdLock => c.map.map(Lock::Map),
             Pc::LcLock | Pc::LuLock | Pc::LdLock => the(LockClass::UpdateMutex),
-            Pc::SingletonReg | Pc::SingletonUnreg => the(LockClass::StOps),
-            Pc::RegCall if self.world.types[0].subsystem == Subsystem::Singleton => {
-                the(LockClass::StOps)
-            }
+            Pc::SingletonReg | Pc::SingletonUnreg | Pc::SingletonCall => the(LockClass::StOps),
             Pc::HidReg | Pc::HidUnreg => the(LockClass::ProgList),
             Pc::HidReconnect | Pc::HidProbe => the(LockClass::Device),
             Pc::ScxEnable | Pc::ScxDisable | Pc::ScxError => the(LockClass::ScxEnable),

@@ -2,6 +2,8 @@
 //!
 //! A scenario file becomes a [`World`]. Names live here; the state in [`crate::kernel`] holds indices.
 
+use crate::place::Linux;
+
 /// Most members with a program that a modelled struct_ops type may have.
 pub const MAX_MEMBERS: usize = 3;
 /// `MAX_TRAMP_IMAGE_PAGES` of kernel/bpf/bpf_struct_ops.c.
@@ -103,6 +105,15 @@ impl Subsystem {
             .find(|n| n.1 == self)
             .expect("every subsystem is listed")
             .0
+    }
+
+    /// The kernel that has it as it is here, if not every one has.
+    pub fn linux(self) -> Option<Linux> {
+        match self {
+            Subsystem::SchedExt612 => Some(Linux::V6_12),
+            Subsystem::SchedExt | Subsystem::KeyedByMap => Some(Linux::V7_3),
+            _ => None,
+        }
     }
 
     /// Whether `st_ops->update` is there.
@@ -492,7 +503,18 @@ pub struct World {
     pub max_links: u8,
 }
 
+/// The kernel that has all of these: the oldest, unless one of them asks for another.
+pub fn linux(subsystems: impl IntoIterator<Item = Subsystem>) -> Linux {
+    let mut named = subsystems.into_iter().filter_map(Subsystem::linux);
+    named.next().unwrap_or(Linux::V6_12)
+}
+
 impl World {
+    /// The kernel whose functions carry the steps out.
+    pub fn linux(&self) -> Linux {
+        linux(self.types.iter().map(|t| t.subsystem))
+    }
+
     /// Processes with an fd of a program at the beginning, one bit each.
     pub fn loaded_by(&self, prog: &ProgDecl) -> u8 {
         prog.process.map_or((1 << self.procs) - 1, |p| 1 << p)

@@ -88,6 +88,7 @@ pub fn check(
         seconds = outcome.seconds,
         "explored"
     );
+    let linux = scenario.world.linux();
     let mut found = Vec::new();
     for f in std::mem::take(&mut outcome.violations) {
         let violation = Violation {
@@ -131,7 +132,7 @@ pub fn check(
         .into_iter()
         .map(|(transitions, steps, violation, actions)| Counterexample {
             invariant: violation.invariant,
-            place: violation.step.info().map(|i| (i.name, i.function)),
+            place: violation.step.info().map(|i| (i.name, i.place.on(linux))),
             transitions,
             steps,
             path: Path::Attach(violation, actions),

@@ -3,7 +3,8 @@
 //! Not a table for people: `report::trace` prints it.
 
 use struct_ops_model::kernel::CpuId;
-use struct_ops_model::{Action, Kernel, Machine, Pc, Report, Violation, Wait};
+use struct_ops_model::place::Site;
+use struct_ops_model::{Action, Kernel, Linux, Machine, Pc, Report, Violation, Wait};
 
 use crate::report::describe::{changes, describe};
 use crate::report::names::Names;
@@ -17,6 +18,8 @@ pub struct Step {
     pub cpu: Option<CpuId>,
     /// The step's label.
     pub pc: Pc,
+    /// Where it was carried out.
+    pub site: Site,
     /// What happened, in words.
     pub event: String,
     /// What is different now.
@@ -26,11 +29,6 @@ pub struct Step {
 }
 
 impl Step {
-    /// The kernel function.
-    pub fn function(&self) -> &'static str {
-        self.pc.info().map_or("-", |i| i.function)
-    }
-
     /// `cpu0`, or `work` for the worker.
     pub fn actor(&self) -> String {
         self.cpu
@@ -39,7 +37,7 @@ impl Step {
 }
 
 /// A sequence of steps.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     /// The steps.
     pub steps: Vec<Step>,
@@ -47,6 +45,8 @@ pub struct Trace {
     pub end: Vec<Violation>,
     /// Nothing can happen any more.
     pub ended: bool,
+    /// The kernel whose functions are named.
+    pub linux: Linux,
     /// CPUs that nothing can move any more: where they are, and what each waits for.
     pub stuck: Vec<(CpuId, Pc, Wait)>,
 }
@@ -93,7 +93,13 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
     let machine = unmerged(machine);
     let names = Names::new(&machine.world);
     let mut k = machine.initial();
-    let mut trace = Trace::default();
+    let mut trace = Trace {
+        linux: machine.world.linux(),
+        steps: Vec::new(),
+        end: Vec::new(),
+        ended: false,
+        stuck: Vec::new(),
+    };
     let mut enabled = Vec::new();
     for (i, action) in actions.iter().enumerate() {
         enabled.clear();
@@ -158,6 +164,7 @@ fn step(
         number,
         cpu: action.cpu(),
         pc,
+        site: pc.place().on(machine.world.linux()),
         event,
         changes,
         broke: report.violations,

@@ -1,5 +1,6 @@
 //! What came out of exploring one scenario under one design, as plain data for reports.
 
+use struct_ops_model::place::Site;
 use struct_ops_model::{Action, Design, Invariant, Violation};
 
 pub use crate::bounds::Bound;
@@ -93,8 +94,8 @@ impl Expected {
 pub struct Counterexample {
     /// What broke.
     pub invariant: Invariant,
-    /// At which step, and the kernel function it stands for; `None` in the final state.
-    pub place: Option<(&'static str, &'static str)>,
+    /// At which step, and where that is carried out; `None` in the final state.
+    pub place: Option<(&'static str, Site)>,
     /// Transitions of the explored system, of which no fewer lead here.
     pub transitions: usize,
     /// How many steps these are.

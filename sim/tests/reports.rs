@@ -2,6 +2,7 @@
 
 use struct_ops_sim::bounds::UNBOUNDED;
 
+use struct_ops_model::place::{Code, Site};
 use struct_ops_model::reach::Kind;
 use struct_ops_model::{Action, Design, Invariant, Machine, Pc, Violation};
 use struct_ops_sim::check::{Settings, check};
@@ -26,7 +27,7 @@ fn run(design: &Design, broken: &[(Invariant, usize)], expected: Option<&[Invari
         };
         Counterexample {
             invariant: *invariant,
-            place: Some(("CallBody", "bpf_prog_run")),
+            place: Some(("CallBody", Site::Code(Code::Program))),
             transitions: *steps,
             steps: *steps,
             path: Path::Attach(violation, vec![Action::Step(0, 0); *steps]),

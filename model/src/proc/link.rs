@@ -57,7 +57,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             x.rcu_read_unlock();
             x.goto(Pc::LinkPut)
         }
-        Pc::PutRefs => {
+        Pc::LuPutRefs | Pc::LdPutRefs => {
             // What a link_update or link_detach still holds, the link last.
             if x.cpu().holds & holds::ATTACHMENT != 0 {
                 let attachment = x.cpu().attachment.expect("held");

@@ -53,7 +53,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::LdUnlock => {
             x.unlock(Lock::The(LockClass::UpdateMutex))?;
-            x.goto(Pc::PutRefs)
+            x.goto(Pc::LdPutRefs)
         }
         Pc::DeallocUnreg => {
             let link = x.my_link();

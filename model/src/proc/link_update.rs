@@ -27,11 +27,11 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::LuValid => {
             let map = x.my_map();
             if !link_create::valid_to_reg(x, map)? {
-                return x.fail(errno::EINVAL, Pc::PutRefs);
+                return x.fail(errno::EINVAL, Pc::LuPutRefs);
             }
             let decl = x.map_decl(map)?;
             if !x.st_ops(decl)?.has_update() {
-                return x.fail(errno::EOPNOTSUPP, Pc::PutRefs);
+                return x.fail(errno::EOPNOTSUPP, Pc::LuPutRefs);
             }
             x.goto(if x.design().owner == Owner::Link {
                 Pc::LuBuild
@@ -44,7 +44,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let cookie = x.link_cookie(link)?;
             let err = attachment::build(x, map, cookie)?;
             if err != 0 {
-                return x.fail(err, Pc::PutRefs);
+                return x.fail(err, Pc::LuPutRefs);
             }
             x.goto(Pc::LuLock)
         }
@@ -82,7 +82,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::LuUnlock => {
             x.unlock(Lock::The(LockClass::UpdateMutex))?;
-            x.goto(Pc::PutRefs)
+            x.goto(Pc::LuPutRefs)
         }
         Pc::PrepMember | Pc::PrepSeal => prepare::step(x, Pc::LuUpdate),
         _ => unreachable!("not a step of link_update"),

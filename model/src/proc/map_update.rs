@@ -1,6 +1,6 @@
 //! bpf_struct_ops_map_update_elem() of kernel/bpf/bpf_struct_ops.c.
 //!
-//! Not here: flags, key and hole checks, which touch no state (the `contract` has their errnos).
+//! Not here: flags, key and hole checks, which touch no state.
 
 use crate::backend::{Backend, Counted, MapOf, Step, event};
 use crate::design::{Build, Owner, OwnerCheck, Validate};

@@ -41,7 +41,8 @@ pub fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         | Pc::MapRelease
         | Pc::DelCmpxchg
         | Pc::DelUnregDone => map::step(x),
-        Pc::PutRefs
+        Pc::LuPutRefs
+        | Pc::LdPutRefs
         | Pc::LinkPut
         | Pc::LinkRelease
         | Pc::LinkPin
@@ -123,8 +124,12 @@ pub fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         | Pc::SingletonUnreg
         | Pc::KeyedReg
         | Pc::KeyedUnreg
-        | Pc::RegCall
-        | Pc::RegCallDone
+        | Pc::AlwaysCall
+        | Pc::AlwaysCallDone
+        | Pc::SingletonCall
+        | Pc::SingletonCallDone
+        | Pc::KeyedCall
+        | Pc::KeyedCallDone
         | Pc::Rmmod => testmod::step(x),
         Pc::HidReg
         | Pc::HidRegData

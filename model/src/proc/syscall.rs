@@ -1,6 +1,6 @@
 //! How operations begin and processes end.
 //!
-//! Stands for the entry of the bpf(2) commands (fd to object) and for exit_files() of kernel/exit.c. An
+//! Stands for the entry of the bpf(2) commands (fd to object) and for exit_files() of fs/file.c. An
 //! operation whose fd is not open returns -EBADF and is not worth a step.
 
 use crate::backend::{Backend, HasPointers, LinkOf, MapOf, OpenFile, Pointers, Step, event};

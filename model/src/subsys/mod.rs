@@ -65,7 +65,9 @@ pub(crate) fn call(world: &World) -> Pc {
     match world.types.first().map(|t| t.subsystem) {
         _ if scx_types(world) => Pc::ScxCall,
         Some(Subsystem::HidBpf) => Pc::HidProbe,
-        _ => Pc::RegCall,
+        Some(Subsystem::Singleton) => Pc::SingletonCall,
+        Some(Subsystem::KeyedByMap) => Pc::KeyedCall,
+        _ => Pc::AlwaysCall,
     }
 }
 

@@ -318,7 +318,12 @@ impl<'a> Task<'a> {
     /// Who does what, for histories.
     pub(crate) fn by(&self) -> String {
         match &self.open {
-            Some(event) => format!("{} in {}", self.actor, event.pc.name()),
+            Some(event) => format!(
+                "{} in {} ({})",
+                self.actor,
+                event.pc.place().on(self.rt.world.linux()),
+                event.pc.name()
+            ),
             None => self.actor.to_string(),
         }
     }

@@ -37,7 +37,7 @@ pub fn check(
         .filter_map(|(event, actions)| match event {
             Event::Broken(invariant, label) => Some(Counterexample {
                 invariant,
-                place: Some((label.name(), label.function())),
+                place: Some((label.name(), label.site())),
                 transitions: actions.len(),
                 steps: actions.len(),
                 path: Path::Reach(actions),

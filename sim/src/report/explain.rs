@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use struct_ops_model::design::{Lookup, PRESETS};
 use struct_ops_model::pc::{Mover, STEPS, StepInfo};
+use struct_ops_model::place::{Function, Place};
 use struct_ops_model::reach::context::{NO_HELPER, RunCtx, Slot, Way};
 use struct_ops_model::reach::{Kind, Label};
 use struct_ops_model::world::{Body, OpKind, Plan, Subsystem};
-use struct_ops_model::{Design, Invariant};
+use struct_ops_model::{Design, Invariant, Linux};
 
 use super::list;
 use super::screen::Screen;
@@ -51,7 +52,7 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
         format!(
             "step {name}, where schedulers are looked up\n\n{}\n{}",
             screen.paragraph(label.why(), 2),
-            screen.entry("function", 9, label.function())
+            place(screen, label.place(), &[Linux::V7_3])
         )
     }));
     let short = |kind: &str, text: &str| format!("{kind} {name}\n\n{}", screen.paragraph(text, 2));
@@ -277,12 +278,41 @@ fn expected(screen: &Screen, expect: &[Expectation]) -> String {
     out
 }
 
+/// Where a step is carried out on each of these kernels.
+fn place(screen: &Screen, place: Place, kernels: &[Linux]) -> String {
+    let here = |f: &Function| format!("{}() in {}", f.name, f.file);
+    match place {
+        Place::Linux(functions) => {
+            let of = |linux: Linux| functions[linux as usize];
+            let first = of(kernels[0]);
+            if let Some(function) = first
+                && kernels.len() > 1
+                && kernels.iter().all(|l| of(*l) == first)
+            {
+                return screen.entry("function", 9, &here(&function));
+            }
+            let line = |linux: &Linux| {
+                let text = of(*linux).as_ref().map_or("none".into(), here);
+                screen.entry(&format!("in {}", linux.version()), 9, &text)
+            };
+            kernels.iter().map(line).collect()
+        }
+        Place::Series(series, function) => {
+            let text = format!("{}, which kernel-patches/{series} adds", here(&function));
+            screen.entry("function", 9, &text)
+        }
+        Place::Code(code) => {
+            let text = format!("none: {} is {}", code.mark(), code.meaning());
+            screen.entry("function", 9, &text)
+        }
+    }
+}
+
 fn step(screen: &Screen, info: &StepInfo) -> String {
     let mut out = format!("step {}\n\n", info.name);
     out += &screen.paragraph(info.why, 2);
     out.push('\n');
-    out += &screen.entry("function", 9, info.function);
-    out += &screen.entry("file", 9, info.file);
+    out += &place(screen, info.place, &Linux::ALL);
     out += &screen.entry(
         "commutes",
         9,

@@ -3,6 +3,7 @@
 use crate::trace::{Step, Trace};
 use crate::verdict::{Counterexample, Expected, Results, Run};
 use serde::Serialize;
+use struct_ops_model::place::Site;
 
 /// The version of everything here.
 pub const SCHEMA: u32 = 1;
@@ -48,20 +49,50 @@ struct Entry<'a> {
 pub struct StepEntry {
     step: usize,
     cpu: Option<u8>,
-    function: &'static str,
+    /// The kernel function; null where none carries the step out.
+    function: Option<&'static str>,
+    /// The file of the function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'static str>,
+    /// The series of patches that adds the function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series: Option<&'static str>,
+    /// What carries the step out where no function does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
     label: &'static str,
     event: String,
 }
 
+impl StepEntry {
+    fn new(step: usize, cpu: Option<u8>, site: Site, label: &'static str, event: &str) -> Self {
+        let (series, function, code) = match site {
+            Site::Linux(function) => (None, Some(function), None),
+            Site::Series(series, function) => (Some(series), Some(function), None),
+            Site::Code(code) => (None, None, Some(code.name())),
+        };
+        StepEntry {
+            step,
+            cpu,
+            function: function.map(|f| f.name),
+            file: function.map(|f| f.file),
+            series,
+            code,
+            label,
+            event: event.to_string(),
+        }
+    }
+}
+
 impl From<&Step> for StepEntry {
     fn from(step: &Step) -> Self {
-        StepEntry {
-            step: step.number,
-            cpu: step.cpu,
-            function: step.function(),
-            label: step.pc.name(),
-            event: step.event.clone(),
-        }
+        StepEntry::new(
+            step.number,
+            step.cpu,
+            step.site,
+            step.pc.name(),
+            &step.event,
+        )
     }
 }
 
@@ -143,13 +174,13 @@ struct CellEntry<'a> {
 
 impl From<&crate::reach::Step> for StepEntry {
     fn from(step: &crate::reach::Step) -> Self {
-        StepEntry {
-            step: step.number,
-            cpu: step.actor.strip_prefix("cpu").and_then(|n| n.parse().ok()),
-            function: step.label.function(),
-            label: step.label.name(),
-            event: step.event.clone(),
-        }
+        StepEntry::new(
+            step.number,
+            step.actor.strip_prefix("cpu").and_then(|n| n.parse().ok()),
+            step.label.site(),
+            step.label.name(),
+            &step.event,
+        )
     }
 }
 

@@ -5,7 +5,7 @@ use struct_ops_model::pc::STEPS;
 use struct_ops_model::reach::Label;
 use struct_ops_model::reach::context::Way;
 use struct_ops_model::world::{Body, OpKind, Subsystem};
-use struct_ops_model::{Design, Invariant};
+use struct_ops_model::{Design, Invariant, Linux};
 
 use super::screen::{Mark, Screen};
 use crate::reach::programs;
@@ -96,9 +96,9 @@ pub fn section(kind: &'static str, scenarios: &[Case]) -> Section {
         "bodies" => Body::NAMES.iter().map(|n| pair(n.0, n.2)).collect(),
         _ => STEPS
             .iter()
-            .map(|s| (s.name, s.function, s.why))
-            .chain(Label::ALL.iter().map(|l| (l.name(), l.function(), l.why())))
-            .map(|(name, function, why)| pair(name, &format!("{function}: {why}")))
+            .map(|s| (s.name, s.place.on(Linux::V6_12), s.why))
+            .chain(Label::ALL.iter().map(|l| (l.name(), l.site(), l.why())))
+            .map(|(name, site, why)| pair(name, &format!("{site}: {why}")))
             .collect(),
     };
     Section { kind, entries }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use struct_ops_model::Invariant;
 use struct_ops_model::reach::state::{GARBAGE, Life, MapLife, POISON, ProgLife, State};
 use struct_ops_model::reach::{Found, Label, World};
+use struct_ops_model::{Invariant, Linux};
 
 use super::describe::Object;
 use super::screen::{Mark, Screen};
@@ -218,7 +218,7 @@ pub fn steps(screen: &Screen, trace: &Trace) -> String {
         .map(|step| Row {
             number: step.number,
             actor: step.actor.clone(),
-            function: step.label.function(),
+            site: step.label.site(),
             event: if step.event.is_empty() {
                 step.label.why()
             } else {
@@ -228,7 +228,7 @@ pub fn steps(screen: &Screen, trace: &Trace) -> String {
             broke: step.broke.iter().map(|i| i.id()).collect(),
         })
         .collect();
-    rows(screen, &table)
+    rows(screen, &table, Linux::V7_3)
 }
 
 /// One sentence on what broke.
@@ -239,7 +239,7 @@ pub fn broke(screen: &Screen, trace: &Trace, invariant: Invariant) -> String {
             "Step {} ({} in {}) ",
             s.number,
             s.label.name(),
-            s.label.function()
+            s.label.site()
         )
     });
     let text = format!("{place}breaks {}: {}", invariant.id(), invariant.sentence());

@@ -166,8 +166,8 @@ fn counterexamples(screen: &Screen, results: &Results) -> String {
 pub fn place(example: &Counterexample) -> String {
     example
         .place
-        .map_or("in the final state".into(), |(name, function)| {
-            format!("at {name} in {function}")
+        .map_or("in the final state".into(), |(name, site)| {
+            format!("at {name} in {site}")
         })
 }
 

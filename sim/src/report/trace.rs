@@ -1,8 +1,9 @@
-//! A trace as a table: step, CPU, kernel function, what happened, and below it what changed.
+//! A trace as a table: step, CPU, where it is carried out, what happened, and below it what changed.
 
 use std::fmt::Write;
 
-use struct_ops_model::{Pc, Violation, Wait};
+use struct_ops_model::place::Site;
+use struct_ops_model::{Linux, Pc, Violation, Wait};
 
 use super::screen::{Mark, Screen};
 use super::text::{columns, plural, wrap};
@@ -18,8 +19,8 @@ pub struct Row<'a> {
     pub number: usize,
     /// Who acts.
     pub actor: String,
-    /// The kernel function.
-    pub function: &'a str,
+    /// Where it is carried out.
+    pub site: Site,
     /// What happened.
     pub event: &'a str,
     /// What is different now.
@@ -33,7 +34,7 @@ impl<'a> From<&'a Step> for Row<'a> {
         Row {
             number: step.number,
             actor: step.actor(),
-            function: step.function(),
+            site: step.site,
             event: if step.event.is_empty() {
                 why(step)
             } else {
@@ -50,34 +51,35 @@ pub fn table(screen: &Screen, trace: &Trace) -> String {
     rows(
         screen,
         &trace.steps.iter().map(Row::from).collect::<Vec<_>>(),
+        trace.linux,
     )
 }
 
-/// The table of any steps.
-pub fn rows(screen: &Screen, steps: &[Row<'_>]) -> String {
+/// The table of any steps; functions are those of `linux`.
+pub fn rows(screen: &Screen, steps: &[Row<'_>], linux: Linux) -> String {
     let number = steps.len().to_string().len().max("step".len());
     let actor = steps.iter().map(|s| s.actor.len()).max().unwrap_or(3);
-    let heading = "kernel function".len();
-    let functions = steps.iter().map(|s| s.function.len());
+    let heading = format!("in Linux {}", linux.version());
+    let functions = steps.iter().map(|s| s.site.to_string().len());
     let room = screen.width.saturating_sub(number + actor + 6 + TEXT);
     let fitting = functions.filter(|width| *width <= room).max();
-    let function = fitting.unwrap_or(0).max(heading);
+    let function = fitting.unwrap_or(0).max(heading.len());
     let margin = number + actor + function + 6;
     let text = screen.width - margin;
     let mut out = screen.paint(
         Mark::Head,
         &format!(
             "{:>number$}  {:actor$}  {:function$}  what happened, and what changed",
-            "step", "cpu", "kernel function"
+            "step", "cpu", heading
         ),
     );
     out.push('\n');
     for step in steps {
         let mut head = format!(
             "{:>number$}  {:actor$}  {:function$}  ",
-            step.number, step.actor, step.function
+            step.number, step.actor, step.site
         );
-        if step.function.len() > function {
+        if head.trim_end().len() > margin - 2 {
             let _ = writeln!(out, "{}", paint(screen, step, head.trim_end()));
             head.clear();
         }
@@ -103,6 +105,22 @@ pub fn rows(screen: &Screen, steps: &[Row<'_>]) -> String {
         for id in &step.broke {
             line(Some(Mark::Broken), &format!("!! {id} is violated"));
         }
+    }
+    let mut series: Vec<&str> = steps
+        .iter()
+        .filter_map(|s| match s.site {
+            Site::Series(series, _) => Some(series),
+            _ => None,
+        })
+        .collect();
+    series.sort_unstable();
+    series.dedup();
+    for series in series {
+        let text = format!(
+            "+ is not in Linux {}: kernel-patches/{series} adds it",
+            linux.version()
+        );
+        let _ = writeln!(out, "{}", screen.paint(Mark::Detail, &text));
     }
     out
 }
@@ -155,8 +173,8 @@ fn stuck(trace: &Trace) -> String {
                     kinds.join(" and ")
                 }
             };
-            let function = pc.info().map_or("-", |i| i.function);
-            format!("cpu{cpu} waits in {function} for {what}")
+            let site = pc.place().on(trace.linux);
+            format!("cpu{cpu} waits in {site} for {what}")
         })
         .collect();
     waits.join("; ")
@@ -170,7 +188,7 @@ pub fn broke(screen: &Screen, trace: &Trace, violation: Violation) -> String {
             "Step {} ({} in {}) breaks {}: {}",
             step.number,
             step.pc.name(),
-            step.function(),
+            step.site,
             invariant.id(),
             invariant.sentence()
         ),

@@ -3,7 +3,7 @@
 //!
 //! Stands for `arch_prepare_bpf_trampoline()` of `arch/x86/net/bpf_jit_comp.c` and for the page filling of
 //! `bpf_struct_ops_prepare_trampoline()`. For the same inputs the bytes are the kernel's own: `sim/golden/`
-//! holds what booted kernels emitted, `sim/tests/tramp.rs` compares.
+//! holds what booted kernels emitted, `sim/tests/tramp_golden.rs` compares.
 //!
 //! ```
 //! use struct_ops_sim::tramp::{Flags, FuncModel, Jit, TrampLink, Targets, Trampoline};
