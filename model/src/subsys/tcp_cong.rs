@@ -167,8 +167,8 @@ fn tcp_register_congestion_control<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf
         x.saw(seen::TAKEN);
         return Ok(errno::EEXIST);
     }
-    list_add_tail(x, kdata)?;
     registered(x, kdata)?;
+    list_add_tail(x, kdata)?;
     event!(x, "added to tcp_cong_list");
     Ok(0)
 }
@@ -182,9 +182,9 @@ fn tcp_update_congestion_control<'w, X: Backend<'w>>(x: &mut X) -> Step<i8> {
         x.saw(seen::MISMATCH);
         return Ok(errno::EINVAL);
     }
+    registered(x, new)?;
     list_add_tail(x, new)?;
     list_del(x, old)?;
-    registered(x, new)?;
     unregistered(x, old)?;
     Ok(0)
 }
