@@ -82,7 +82,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::LcReg => {
             if x.cpu().err != 0 {
-                // prepare_attach() has failed.
+                // bpf_struct_ops_prepare_attach() has failed.
                 return x.goto(Pc::LcRegDone);
             }
             let (map, attachment) = (x.my_map(), x.cpu().attachment);

@@ -61,7 +61,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::LuUpdate => {
             if x.cpu().err != 0 {
-                // prepare_attach() has failed.
+                // bpf_struct_ops_prepare_attach() has failed.
                 return x.goto(Pc::LuUpdDone);
             }
             let (link, map, built) = (x.my_link(), x.my_map(), x.cpu().attachment);
