@@ -267,9 +267,11 @@ pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
     true
 }
 
-/// Whether one kdata is registered through two links.
-pub fn single_link_per_map(k: &Kernel) -> bool {
-    k.kdatas.iter().all(|(_, d)| d.registered <= 1)
+/// Whether this kdata is registered through two links, and no other one is.
+pub(crate) fn first_to_have_two_links(k: &Kernel, kdata: KdataKey) -> bool {
+    k.kdatas
+        .iter()
+        .all(|(key, d)| (d.registered > 1) == (key == kdata))
 }
 
 /// Whether anything is left once every fd is closed; to be asked when nothing more can happen.

@@ -558,7 +558,7 @@ pub struct Kernel {
     /// Module.
     pub module: Module,
     /// Who holds each of the locks of which there is one and that may be held when a step ends.
-    pub locks: [Option<CpuId>; HELD.len()],
+    pub locks: [Option<CpuId>; HELD],
     /// CPUs.
     pub cpus: [Cpu; MAX_CPUS],
     /// Processes.
@@ -572,7 +572,7 @@ pub struct Kernel {
 impl Kernel {
     /// Who holds a lock of this class, if there is one of the class.
     pub fn holder(&self, class: LockClass) -> Option<CpuId> {
-        place(class).and_then(|place| self.locks[place])
+        class.place().and_then(|place| self.locks[place])
     }
 
     /// Freed objects to which somebody still holds a pointer.
@@ -596,10 +596,4 @@ impl Kernel {
             .enumerate()
             .fold(0, |m, (i, c)| m | (u8::from(kind(&c.readers)) << i))
     }
-}
-
-/// Where [`Kernel::locks`] has a class.
-#[inline]
-pub(crate) fn place(class: LockClass) -> Option<usize> {
-    HELD.iter().position(|c| *c == class)
 }

@@ -52,24 +52,27 @@ macro_rules! classes {
     };
 }
 
+// Those that may be held when a step ends come first: each has a place in `Kernel::locks`. The others have their holder
+// in the object, or are taken and released within one step.
 classes! {
     UpdateMutex "update_mutex" "kernel/bpf/bpf_struct_ops.c";
-    StMap "st_map->lock" "kernel/bpf/bpf_struct_ops.c";
     StOps "st_ops_mutex" "tools/testing/selftests/bpf/bpf_testmod/bpf_testmod.c";
     ProgList "prog_list_lock" "drivers/hid/bpf/hid_bpf_struct_ops.c";
     Device "device_lock" "include/linux/device.h";
     ScxEnable "scx_ops_enable_mutex" "kernel/sched/ext.c";
+    StMap "st_map->lock" "kernel/bpf/bpf_struct_ops.c";
     Sock "lock_sock" "include/net/sock.h";
     TcpCongList "tcp_cong_list_lock" "net/ipv4/tcp_cong.c";
     MultiStOps "multi_st_ops_lock" "tools/testing/selftests/bpf/test_kmods/bpf_testmod.c";
 }
 
-/// Classes whose locks may be held when a step ends; each has a place in [`crate::kernel::Kernel::locks`]. The others
-/// have their holder in the object, or are taken and released within one step.
-pub(crate) const HELD: [LockClass; 5] = [
-    LockClass::UpdateMutex,
-    LockClass::StOps,
-    LockClass::ProgList,
-    LockClass::Device,
-    LockClass::ScxEnable,
-];
+/// How many classes have a place in [`crate::kernel::Kernel::locks`].
+pub(crate) const HELD: usize = LockClass::ScxEnable as usize + 1;
+
+impl LockClass {
+    /// The place in [`crate::kernel::Kernel::locks`], if it has one.
+    #[inline]
+    pub(crate) fn place(self) -> Option<usize> {
+        Some(self as usize).filter(|place| *place < HELD)
+    }
+}

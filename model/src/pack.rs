@@ -250,17 +250,24 @@ impl Packing {
 
     /// CPUs sorted by what they do; groups `(start, length)` of those that the sort cannot tell apart.
     fn cpu_order(&self, k: &Kernel) -> ([u8; MAX_CPUS], Vec<(usize, usize)>) {
-        let mut keys: [(u8, u64, u8); MAX_CPUS] = std::array::from_fn(|i| {
-            (
-                self.cpu_class[i],
-                if i < self.cpus {
-                    look(k, &k.cpus[i])
-                } else {
-                    0
-                },
-                i as u8,
-            )
+        // Asked only where there is something to tell apart, and once.
+        let shared = |i: usize| {
+            let class = self.cpu_class[i];
+            self.cpu_class[..self.cpus]
+                .iter()
+                .filter(|c| **c == class)
+                .count()
+                > 1
+        };
+        let looks: [u64; MAX_CPUS] = std::array::from_fn(|i| {
+            if i < self.cpus && shared(i) {
+                look(k, &k.cpus[i])
+            } else {
+                0
+            }
         });
+        let mut keys: [(u8, u64, u8); MAX_CPUS] =
+            std::array::from_fn(|i| (self.cpu_class[i], looks[i], i as u8));
         // Within a class only: a class's positions are those of its members.
         keys[..self.cpus].sort_unstable();
         let mut order = identity();
@@ -278,7 +285,7 @@ impl Packing {
             let (a, b) = (usize::from(a), usize::from(b));
             self.cpu_class[a] == self.cpu_class[b]
                 && k.cpus[a].pc != Pc::Idle
-                && look(k, &k.cpus[a]) == look(k, &k.cpus[b])
+                && looks[a] == looks[b]
         };
         let mut start = 0;
         while start < self.cpus {

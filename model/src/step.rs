@@ -302,13 +302,8 @@ impl Machine {
     /// Requests that block before their first step: for its lock, and an exit for the other threads of its process.
     fn may_begin(&self, k: &Kernel, cpu: CpuId, request: &Request) -> bool {
         let first = syscall::first_step(&self.world, request.kind);
-        let cpu_then = Cpu {
-            pc: first,
-            map: request.map,
-            arg: request.arg,
-            ..Cpu::default()
-        };
-        if self.lock_of(&cpu_then).and_then(|l| holder(k, l)).is_some() {
+        let lock = lock_of(first, request.map, request.arg);
+        if lock.and_then(|l| holder(k, l)).is_some() {
             return false;
         }
         match request.kind {
@@ -510,26 +505,11 @@ impl Machine {
     /// What keeps the CPU from its next step.
     pub fn waits_for(&self, k: &Kernel, cpu: CpuId) -> Option<Wait> {
         let c = &k.cpus[usize::from(cpu)];
-        if let Some(lock) = self.lock_of(c) {
+        if let Some(lock) = lock_of(c.pc, c.map, c.arg) {
             return holder(k, lock).map(|h| Wait::Lock(lock, h));
         }
         let waits = crate::proc::waits(c.pc) && !c.wait.elapsed();
         waits.then_some(Wait::GracePeriod(c.wait))
-    }
-
-    /// The lock that the CPU's next step takes, unless that step releases it again: the step begins when it is free.
-    fn lock_of(&self, c: &Cpu) -> Option<Lock> {
-        let the = |class| Some(Lock::The(class));
-        match c.pc {
-            Pc::UpdLock => c.map.map(Lock::Map),
-            Pc::LcLock | Pc::LuLock | Pc::LdLock => the(LockClass::UpdateMutex),
-            Pc::SingletonReg | Pc::SingletonUnreg | Pc::SingletonCall => the(LockClass::StOps),
-            Pc::HidReg | Pc::HidUnreg => the(LockClass::ProgList),
-            Pc::HidReconnect | Pc::HidProbe => the(LockClass::Device),
-            Pc::ScxEnable | Pc::ScxDisable | Pc::ScxError => the(LockClass::ScxEnable),
-            Pc::SockCall | Pc::SockRelease => Some(Lock::Sock(c.arg)),
-            _ => None,
-        }
     }
 
     /// In how many ways the CPU's next step can go: which allocation fails, which fd is closed next.
@@ -566,6 +546,7 @@ impl Machine {
             report,
             event: None,
             counted: false,
+            doubled: None,
         }
     }
 
@@ -692,7 +673,6 @@ impl Machine {
         let label = self.work_label(k, action);
         let mut x = self.tables(k, action.cpu().unwrap_or(CpuId::MAX), report);
         x.event = event.as_deref_mut();
-        let single = invariant::single_link_per_map(x.k);
         let mut early = false;
         let result = match action {
             Action::Begin(_, request) => {
@@ -733,12 +713,12 @@ impl Machine {
                 attachment::work(&mut x, attachment)
             }
         };
-        self.judge(&mut x, single, result.is_err());
+        self.judge(&mut x, result.is_err());
         early
     }
 
-    /// The invariants that a state shows.
-    fn judge(&self, x: &mut Tables<'_>, single_before: bool, stopped: bool) {
+    /// The invariants that a state shows, each where the step has touched what it is about.
+    fn judge(&self, x: &mut Tables<'_>, stopped: bool) {
         x.report.steps += 1;
         x.report.taken |= 1 << x.pc as u32;
         collect_freed(x.k);
@@ -754,7 +734,9 @@ impl Machine {
             x.report.fatal = true;
             return;
         }
-        if single_before && !invariant::single_link_per_map(x.k) {
+        if let Some(kdata) = x.doubled
+            && invariant::first_to_have_two_links(x.k, kdata)
+        {
             x.report.violate(Invariant::SingleLinkPerMap, x.pc);
         }
     }
@@ -813,6 +795,22 @@ impl Machine {
             }
             _ => Pc::Idle,
         }
+    }
+}
+
+/// The lock that a step takes which begins when that lock is free: of the CPU's map, or of the socket `arg`.
+#[inline]
+fn lock_of(pc: Pc, map: Option<MapKey>, arg: u8) -> Option<Lock> {
+    let the = |class| Some(Lock::The(class));
+    match pc {
+        Pc::UpdLock => map.map(Lock::Map),
+        Pc::LcLock | Pc::LuLock | Pc::LdLock => the(LockClass::UpdateMutex),
+        Pc::SingletonReg | Pc::SingletonUnreg | Pc::SingletonCall => the(LockClass::StOps),
+        Pc::HidReg | Pc::HidUnreg => the(LockClass::ProgList),
+        Pc::HidReconnect | Pc::HidProbe => the(LockClass::Device),
+        Pc::ScxEnable | Pc::ScxDisable | Pc::ScxError => the(LockClass::ScxEnable),
+        Pc::SockCall | Pc::SockRelease => Some(Lock::Sock(arg)),
+        _ => None,
     }
 }
 

@@ -98,6 +98,23 @@ pub(crate) fn members(mut set: Slots) -> impl Iterator<Item = usize> {
     })
 }
 
+/// The slot of a key, whatever is in it.
+impl<T, const N: usize> std::ops::Index<Key<T>> for Table<T, N> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, key: Key<T>) -> &T {
+        &self.slots[key.slot()]
+    }
+}
+
+impl<T, const N: usize> std::ops::IndexMut<Key<T>> for Table<T, N> {
+    #[inline]
+    fn index_mut(&mut self, key: Key<T>) -> &mut T {
+        &mut self.slots[key.slot()]
+    }
+}
+
 impl<T: Copy + Default, const N: usize> Table<T, N> {
     /// A table with these live and freed slots; the objects are still to be filled in.
     pub(crate) fn with_slots(live: Slots, freed: Slots) -> Self {
@@ -148,6 +165,12 @@ impl<T: Copy + Default, const N: usize> Table<T, N> {
     #[inline]
     pub(crate) fn freed(&self) -> Slots {
         self.freed
+    }
+
+    /// Whether the object is there: the key is not stale.
+    #[inline]
+    pub fn contains(&self, key: Key<T>) -> bool {
+        self.live >> key.slot() & 1 != 0
     }
 
     /// The object, unless the key is stale.

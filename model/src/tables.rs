@@ -14,7 +14,7 @@ use crate::invariant::Invariant;
 use crate::kernel::{
     Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey,
     Link, LinkKey, Map, MapKey, MapState, Mask, Node, Readers, Reg, Scx, Slots, Sock, Stage, dirty,
-    place, seen,
+    seen,
 };
 use crate::lock::Lock;
 use crate::pc::Pc;
@@ -38,6 +38,8 @@ pub(crate) struct Tables<'a> {
     pub event: Option<&'a mut String>,
     /// A reference count or its holders changed.
     pub counted: bool,
+    /// A kdata that was registered once is registered twice.
+    pub doubled: Option<KdataKey>,
 }
 
 impl HasPointers for Tables<'_> {
@@ -45,39 +47,44 @@ impl HasPointers for Tables<'_> {
 }
 
 impl Tables<'_> {
+    #[inline]
     fn map(&mut self, key: MapKey) -> Step<&mut Map> {
-        if self.k.maps.get(key).is_none() {
+        if !self.k.maps.contains(key) {
             return Err(self.gone(Gone::Map));
         }
-        Ok(self.k.maps.get_mut(key).expect("just found"))
+        Ok(&mut self.k.maps[key])
     }
 
+    #[inline]
     fn kdata(&mut self, key: KdataKey) -> Step<&mut Kdata> {
-        if self.k.kdatas.get(key).is_none() {
+        if !self.k.kdatas.contains(key) {
             return Err(self.gone(Gone::Kdata));
         }
-        Ok(self.k.kdatas.get_mut(key).expect("just found"))
+        Ok(&mut self.k.kdatas[key])
     }
 
+    #[inline]
     fn link(&mut self, key: LinkKey) -> Step<&mut Link> {
-        if self.k.links.get(key).is_none() {
+        if !self.k.links.contains(key) {
             return Err(self.gone(Gone::Link));
         }
-        Ok(self.k.links.get_mut(key).expect("just found"))
+        Ok(&mut self.k.links[key])
     }
 
+    #[inline]
     fn image(&mut self, key: ImageKey) -> Step<&mut Image> {
-        if self.k.images.get(key).is_none() {
+        if !self.k.images.contains(key) {
             return Err(self.gone(Gone::Image));
         }
-        Ok(self.k.images.get_mut(key).expect("just found"))
+        Ok(&mut self.k.images[key])
     }
 
+    #[inline]
     fn ksym(&mut self, key: KsymKey) -> Step<&mut Ksym> {
-        if self.k.ksyms.get(key).is_none() {
+        if !self.k.ksyms.contains(key) {
             return Err(self.gone(Gone::Ksym));
         }
-        Ok(self.k.ksyms.get_mut(key).expect("just found"))
+        Ok(&mut self.k.ksyms[key])
     }
 
     fn page(func: Func) -> ImageKey {
@@ -164,7 +171,7 @@ impl Tables<'_> {
         Ok(match lock {
             Lock::Map(map) => Some(&mut self.map(map)?.lock),
             Lock::Sock(sock) => Some(&mut self.k.socks[usize::from(sock)].busy),
-            Lock::The(class) => place(class).map(|place| &mut self.k.locks[place]),
+            Lock::The(class) => class.place().map(|place| &mut self.k.locks[place]),
         })
     }
 
@@ -444,7 +451,10 @@ impl<'w> Backend<'w> for Tables<'w> {
     }
 
     fn is_last(&mut self, what: Counted<Slots>) -> Step<bool> {
-        Ok(*self.refs(what)? == 1)
+        let counted = self.counted;
+        let last = *self.refs(what)? == 1;
+        self.counted = counted;
+        Ok(last)
     }
 
     fn defer(&mut self, what: Freed<Slots>, after: Stage) -> Step {
@@ -530,13 +540,13 @@ impl<'w> Backend<'w> for Tables<'w> {
     }
 
     fn set_map_state(&mut self, map: MapKey, to: MapState) -> Step {
-        self.counted = true;
+        self.counted |= to != MapState::Ready;
         self.map(map)?.state = to;
         Ok(())
     }
 
     fn cmpxchg_map_state(&mut self, map: MapKey, from: MapState, to: MapState) -> Step<MapState> {
-        self.counted = true;
+        self.counted |= to == MapState::ToBeFree;
         let state = &mut self.map(map)?.state;
         let was = *state;
         if was == from {
@@ -620,10 +630,13 @@ impl<'w> Backend<'w> for Tables<'w> {
         Ok(())
     }
 
-    fn note_registered(&mut self, kdata: KdataKey, cookie: u8) -> Step {
-        let kdata = self.kdata(kdata)?;
+    fn note_registered(&mut self, key: KdataKey, cookie: u8) -> Step {
+        let kdata = self.kdata(key)?;
         kdata.registered += 1;
         kdata.expect = cookie;
+        if kdata.registered == 2 {
+            self.doubled = Some(key);
+        }
         Ok(())
     }
 
