@@ -326,17 +326,15 @@ pub(crate) fn rest<V: Visitor>(
 ) {
     refs(v, &mut module.refs);
     flag(v, &mut module.unloaded);
+    for lock in locks {
+        some_cpu(v, lock);
+    }
     for proc in procs {
         flag(v, &mut proc.exiting);
         flag(v, &mut proc.exited);
     }
     byte(v, 8, alloc_failures);
     flag(v, dead);
-    let mut any = locks.iter().any(Option::is_some);
-    flag(v, &mut any);
-    if any {
-        locks.iter_mut().for_each(|lock| some_cpu(v, lock));
-    }
     v.end();
 }
 
