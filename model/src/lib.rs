@@ -5,6 +5,9 @@
 //! [`Design`] in a [`World`]; [`Machine::enabled`] lists what may happen next and [`Machine::apply`] lets it
 //! happen and reports which [`Invariant`] broke.
 //!
+//! A step is written once, in `proc` or `subsys`, over the vocabulary of [`backend`]. The explorer's tables carry it out
+//! here; a runtime with threads, locks and pages can be another backend, and enters through [`proc`].
+//!
 //! What it is not: it explores nothing (that is an engine's work), reads no file, knows no thread and no
 //! clock. A step stands for what the kernel does between two points at which another CPU could look.
 #![forbid(unsafe_code)]

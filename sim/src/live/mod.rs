@@ -1,10 +1,9 @@
 //! The attach path in motion: real threads, real locks, real trampolines; and the proof that it does what the model
 //! says.
 //!
-//! Maps, links, subsystems and programs are objects that many threads work on at once, by functions that carry the
-//! kernel's names, one file per subject. A [`struct_ops_model::Design`] is asked wherever designs differ. Every step
-//! is recorded, with the label of the model's step that it is and with what it saw (`event`); `validate` then looks
-//! for an order of the model's steps that explains all of it.
+//! What happens is the model's: a [`Task`] is a backend that carries out the vocabulary of `struct_ops_model::backend`
+//! on objects that other tasks work on at once. Every step is recorded, with its label and with what it saw (`event`);
+//! `validate` then looks for an order of the model's steps that explains all of it.
 //!
 //! What is wrong in a design goes wrong here too, but is noticed and not suffered: freed objects stay in quarantine,
 //! and a page is looked up before it is entered. Not here: the model's exhaustive exploration, and kernels.
