@@ -24,6 +24,12 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         Pc::MapPut => left(map.is_some_and(|m| m.refs > 1)),
         Pc::LinkPut => left(link.is_some_and(|l| l.refs > 1)),
         Pc::LuPutRefs | Pc::LdPutRefs => left(puts_are_not_last(k, c)),
+        // The last reference on the module lets it go.
+        Pc::AlwaysCallDone | Pc::SingletonCallDone | Pc::KeyedCallDone
+            if c.holds & holds::MODULE != 0 && k.module.refs == 1 =>
+        {
+            Mover::No
+        }
         // READY is terminal for link maps, unless a link takes it to INUSE.
         Pc::LcValid | Pc::LuValid => both(
             design.links == Links::Many
@@ -33,8 +39,11 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         ),
         // Under update_mutex, and a dealloc cannot run while this CPU holds the link.
         Pc::LuCheck | Pc::LdCheck => both(design.links == Links::Many),
-        // The lock is held, and while the state is INIT nobody looks; no state ever returns to INIT.
-        Pc::UpdMembers => Mover::Both,
+        // The lock is held, and while the state is INIT nobody looks; no state ever returns to INIT. A state that is
+        // another one stays, unless a link takes it from READY to INUSE and back.
+        Pc::UpdMembers => {
+            both(design.links == Links::Many || map.is_some_and(|m| m.state == MapState::Init))
+        }
         // The attachment is private.
         Pc::LcKsymsEarly | Pc::LuKsymsEarly => both(design.ksyms == KsymOwner::Link),
         // The link is not settled yet: nobody finds it.

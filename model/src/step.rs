@@ -502,6 +502,15 @@ impl Machine {
         k.cpus[usize::from(cpu)].pc != Pc::Idle && self.waits_for(k, cpu).is_none()
     }
 
+    /// What the CPU's next step commutes with, as the reductions take it to.
+    pub fn mover(&self, k: &Kernel, cpu: CpuId) -> Mover {
+        let listed = k.cpus[usize::from(cpu)]
+            .pc
+            .info()
+            .map_or(Mover::No, |i| i.mover);
+        mover::of(self, k, cpu, listed)
+    }
+
     /// What keeps the CPU from its next step.
     pub fn waits_for(&self, k: &Kernel, cpu: CpuId) -> Option<Wait> {
         let c = &k.cpus[usize::from(cpu)];
