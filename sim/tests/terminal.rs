@@ -313,3 +313,34 @@ fn scenarios_come_from_standard_input() {
         stderr(&wrong)
     );
 }
+
+/// A line that does not fit is a command, or it has one word that is longer than its column; a scenario file is not
+/// broken into lines either.
+#[test]
+fn every_verb_fits_the_narrowest_terminal() {
+    for arguments in [
+        "--help",
+        "check --help",
+        "cost --help",
+        "check -q --scenario update-to-same-map --design rfc",
+        "check -q --scenario two-links-keyed --scenario old-kernel -v",
+        "run module-unload",
+        "random --seeds 15..30 --design rfc",
+        "reach --program struct_ops,fentry,syscall",
+        "reach --program struct_ops,fentry --design association",
+        "list",
+        "list steps",
+        "explain link-owned",
+        "explain two-links-sched-ext",
+        "explain fentry",
+    ] {
+        let words = arguments.split_whitespace();
+        let output = program(PROGRAM).args(words).env("COLUMNS", "72").output();
+        let text = stdout(&output.expect("the program starts"));
+        assert!(text.lines().count() > 3, "{arguments}: {text}");
+        let (report, _) = text.split_once("As a scenario file").unwrap_or((&text, ""));
+        for line in report.lines().filter(|line| !line.contains(PROGRAM)) {
+            assert!(line.chars().count() <= 72, "{arguments}: {line}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use struct_ops_model::pc::STEPS;
 
 use super::matrix;
 use super::screen::{Mark, Screen};
-use super::text::{count, plural};
+use super::text::{count, plural, wrap};
 use crate::verdict::{Counterexample, Expected, Results, Run, Verdict};
 
 /// How much to say beside the verdicts.
@@ -22,7 +22,9 @@ pub struct Detail {
 /// The whole summary.
 pub fn summary(screen: &Screen, results: &Results, detail: Detail) -> String {
     let mut out = sizes(screen, results, detail);
-    out += "\nHow often each promise was put to the test (`explain INVARIANT` says by what)\n";
+    let text = "How often each promise was put to the test (`explain INVARIANT` says by what)";
+    out += "\n";
+    out += &screen.paragraph(text, 0);
     out += &matrix::exercised(screen, results);
     if detail.coverage {
         out += &coverage(screen, results);
@@ -198,17 +200,18 @@ pub fn overview(screen: &Screen, results: &Results, run: &Run) -> String {
         run.design,
         plural(broken.len(), "promise")
     );
-    let heading = format!("{:<19}  {:>5}  where it breaks", "promise", "steps");
+    let name = broken.iter().map(|found| found.invariant.id().len()).max();
+    let name = name.unwrap_or(0);
+    let heading = format!("{:name$}  {:>5}  where it breaks", "promise", "steps");
     out += &screen.paint(Mark::Head, &heading);
     out.push('\n');
     for found in &broken {
-        let _ = writeln!(
-            out,
-            "{:<19}  {:>5}  {}",
-            found.invariant.id(),
-            found.steps,
-            place(found)
-        );
+        let mut head = format!("{:name$}  {:>5}  ", found.invariant.id(), found.steps);
+        let margin = head.len();
+        for part in wrap(&place(found), screen.width - margin) {
+            let _ = writeln!(out, "{head:margin$}{part}");
+            head.clear();
+        }
     }
     let text = "A shortest run for each follows; `--invariant NAME` tells one alone.";
     out + "\n" + &screen.paragraph(text, 0) + "\n"
