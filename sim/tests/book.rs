@@ -16,8 +16,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use struct_ops_model::{Design, Invariant};
+use struct_ops_sim::bounds::UNBOUNDED;
+use struct_ops_sim::check::Settings;
+use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::scenario::Case;
 use struct_ops_sim::verdict::Verdict;
+use struct_ops_sim::{check, reach, shipped};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -345,6 +350,54 @@ fn verdicts() {
         .collect();
     let there_are = Verdict::ALL.map(|v| format!("| {} | `{}` ", v.word(), v.cell()));
     assert_eq!(explained, there_are);
+}
+
+/// "`DESIGN` in `SCENARIO`" in the section of an invariant says that the one breaks it in the other. "No preset breaks
+/// it" is what scenarios expect.
+#[test]
+fn what_breaks_a_promise() {
+    let page = fs::read_to_string(root().join("docs/src/invariants.md")).expect("a page");
+    let settings = Settings {
+        threads: 2,
+        max_states: None,
+        exact: false,
+        reductions: Reductions::ALL,
+    };
+    let cases = shipped::all().expect("shipped scenarios");
+    let mut silent: Vec<Invariant> = Invariant::ALL.to_vec();
+    for section in page.split("\n## ").skip(1) {
+        let (id, text) = section.split_once('\n').expect("a text");
+        let invariant = Invariant::from_id(id).expect("an invariant");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let parts: Vec<&str> = text.split("` in `").collect();
+        for pair in parts.windows(2) {
+            let (_, design) = pair[0].rsplit_once('`').expect("a design");
+            let (name, _) = pair[1].split_once('`').expect("a scenario");
+            let design = Design::parse(design).unwrap_or_else(|e| panic!("{id}: {e}"));
+            let case = shipped::find_case(name).unwrap_or_else(|e| panic!("{id}: {e}"));
+            let run = match &case {
+                Case::Attach(s) => check::check(s, &design, &settings, &UNBOUNDED, &mut |_| ()),
+                Case::Reach(s) => reach::check(s, &design, &settings, &UNBOUNDED, &mut |_| ()),
+            };
+            let found = run.expect("a run").shortest(invariant).is_some();
+            assert!(found, "{id} is not broken by {design} in {name}");
+            silent.retain(|i| *i != invariant);
+        }
+        let breaks = |case: &Case| {
+            let expect = match case {
+                Case::Attach(s) => &s.expect,
+                Case::Reach(s) => &s.expect,
+            };
+            let mut presets = expect.iter().filter(|e| !e.design.contains(','));
+            presets.any(|e| e.violated.contains(&invariant))
+        };
+        let broken = cases.iter().any(breaks);
+        assert_eq!(text.contains("No preset breaks it"), !broken, "{id}");
+    }
+    assert!(
+        silent.is_empty(),
+        "the book does not say what breaks {silent:?}"
+    );
 }
 
 #[test]
