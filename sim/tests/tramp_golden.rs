@@ -11,6 +11,8 @@ use iced_x86::{Code, Decoder, DecoderOptions, Instruction, Register};
 use serde::Deserialize;
 use struct_ops_sim::btf::Btf;
 use struct_ops_sim::cost::generator::Generator;
+use struct_ops_sim::report::cost::instructions;
+use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::tramp::{
     Flags, Func, FuncModel, Jit, Kind, Return, Targets, TrampLink, Trampoline, Version,
 };
@@ -212,8 +214,9 @@ fn kernels_emitted_these_bytes() {
             let code = trampoline.generate(at).unwrap();
             assert!(
                 code.bytes() == expected,
-                "{file}: {}: the generator says\n{code}\nthe kernel\n{}",
+                "{file}: {}: the generator says\n{}\nthe kernel\n{}",
                 entry.what,
+                instructions(&Screen::plain(120), &code),
                 listing(&expected, at)
             );
             *compared.entry(file.clone()).or_insert(0) += 1;

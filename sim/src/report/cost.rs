@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::screen::{Mark, Screen};
-use super::text::count;
+use super::text::{count, wrap};
 use crate::cost::generator::Generator;
 use crate::cost::memory::Memory;
 use crate::cost::{BytesWithCookie, DesignCost, MemberCost, TypeCost, Unsupported};
@@ -37,7 +37,7 @@ pub fn text(screen: &Screen, cost: &TypeCost) -> String {
             with(|b| b.u64)
         );
     }
-    let _ = write!(out, "\n  {}", plural(cost.members.len(), "member"));
+    let mut sum = plural(cost.members.len(), "member");
     let with = |m: &MemberCost| Some(m.bytes_with_cookie?.u64);
     if let (Some(bytes), Some(with), Some(here), Some(there)) = (
         cost.members.iter().map(|m| m.bytes).sum::<Option<usize>>(),
@@ -46,7 +46,7 @@ pub fn text(screen: &Screen, cost: &TypeCost) -> String {
         cost.pages_with_cookie,
     ) {
         let _ = write!(
-            out,
+            sum,
             ": {} bytes, {}; with 64-bit cookies {} bytes, {}",
             count(bytes as u64),
             plural(here, "page"),
@@ -54,7 +54,7 @@ pub fn text(screen: &Screen, cost: &TypeCost) -> String {
             plural(there, "page")
         );
     }
-    out += "\n\n";
+    out += &format!("\n{}\n", screen.paragraph(&sum, 2));
     for Unsupported { member, reason } in &cost.unsupported {
         out += &screen.paragraph(&format!("No trampoline for {member}: {reason}."), 2);
         out += "\n";
@@ -248,11 +248,53 @@ pub fn listing(
     cookie: u64,
     code: &Code,
 ) -> String {
-    format!(
-        "{ty}.{member} in {}, cookie {cookie:#x}: {} bytes of code, {} with the slack behind it\n\n{code}\n{}\n",
+    let title = format!(
+        "{ty}.{member} in {}, cookie {cookie:#x}: {} bytes of code, {} with the slack behind it",
         kernel.0,
         code.bytes().len(),
         code.size(),
+    );
+    format!(
+        "{}\n{}\n{}\n",
+        screen.paragraph(&title, 0),
+        instructions(screen, code),
         generators(screen, [kernel]).trim_end()
     )
+}
+
+/// Columns of a note beside its instruction, at least: where they are not left, it stands above.
+const NOTE: usize = 18;
+
+/// One line per instruction, with what it is for. Where there is little room, nothing is left between bytes.
+pub fn instructions(screen: &Screen, code: &Code) -> String {
+    let mut out = String::new();
+    let lines = code.lines();
+    let longest = lines.iter().map(|l| l.bytes.len()).max().unwrap_or(0);
+    let text = lines.iter().map(|l| l.text.len()).max().unwrap_or(0);
+    let beside = |bytes: usize| screen.width.checked_sub(6 + bytes + 2 + text + 4);
+    let apart = (3 * longest).saturating_sub(1);
+    let spaced = beside(apart).is_some_and(|room| room >= 28);
+    let bytes = if spaced { apart } else { 2 * longest };
+    let room = beside(bytes).filter(|room| *room >= NOTE);
+    for line in lines {
+        let each = line.bytes.iter().map(|b| format!("{b:02x}"));
+        let hex = each.collect::<Vec<_>>().join(if spaced { " " } else { "" });
+        let mut head = format!("{:4x}: {hex:<bytes$}  {:<text$}", line.offset, line.text);
+        let note = wrap(&line.note, room.unwrap_or(screen.width - 8));
+        let notes = note.iter().filter(|part| !part.is_empty());
+        let notes = notes.map(|part| screen.paint(Mark::Detail, &format!("; {part}")));
+        if room.is_none() || line.note.is_empty() {
+            for note in notes {
+                let _ = writeln!(out, "      {note}");
+            }
+            let _ = writeln!(out, "{}", head.trim_end());
+            continue;
+        }
+        let margin = head.len();
+        for note in notes {
+            let _ = writeln!(out, "{head:margin$}  {note}");
+            head.clear();
+        }
+    }
+    out
 }

@@ -1,6 +1,4 @@
-//! Trampolines for people: one line per instruction, with what it is for.
-
-use std::fmt;
+//! Trampolines read back: one line per instruction, with what it is for. `report::cost` prints them.
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
 
@@ -44,24 +42,5 @@ impl Code {
             });
         }
         lines
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.lines() {
-            let bytes: Vec<String> = line.bytes.iter().map(|b| format!("{b:02x}")).collect();
-            let head = format!(
-                "{:4x}: {:<29}  {:<28}",
-                line.offset,
-                bytes.join(" "),
-                line.text
-            );
-            match line.note.as_str() {
-                "" => writeln!(f, "{}", head.trim_end())?,
-                note => writeln!(f, "{head}  ; {note}")?,
-            }
-        }
-        Ok(())
     }
 }

@@ -22,7 +22,9 @@
 //! };
 //! let code = trampoline.generate(0x1000)?;
 //! assert_eq!(code.size(), code.bytes().len() + 64);
-//! println!("{code}");
+//! for line in code.lines() {
+//!     println!("{:4x}: {}  ; {}", line.offset, line.text, line.note);
+//! }
 //! # Ok::<(), struct_ops_sim::tramp::Error>(())
 //! ```
 //!
