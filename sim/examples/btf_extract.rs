@@ -31,7 +31,7 @@ const EVIDENCE: [&str; 5] = [
     "bpf_ringbuf",
     "bpf_tramp_run_ctx",
     "bpf_tramp_image",
-    "bpf_struct_ops",
+    "bpf_verifier_ops",
 ];
 const FUNCTIONS: [&str; 1] = ["save_args"];
 

@@ -307,7 +307,13 @@ fn module(base: &[u8]) -> Vec<u8> {
     let proto = file.entry("", FUNC_PROTO, 1, 0, &[arg, ptr]);
     let func = file.entry("", PTR, 0, proto, &[]);
     let member = file.string("run");
-    file.entry("module_ops", STRUCT, 1, 8, &[member, func, 0]);
+    // a member that no trampoline can stand for
+    let wide = file.entry("__int128", INT, 0, 16, &[128]);
+    let proto = file.entry("", FUNC_PROTO, 0, wide, &[]);
+    let wide = file.entry("", PTR, 0, proto, &[]);
+    let count = file.string("count");
+    let members = [member, func, 0, count, wide, 64];
+    file.entry("module_ops", STRUCT, 2, 16, &members);
     file.entry("bpf_struct_ops_module_ops", STRUCT, 0, 128, &[]);
     file.finish()
 }
@@ -328,6 +334,8 @@ fn split_btf_is_read_over_its_base() {
     let kernel = kernels::of_btf("module", btf).unwrap();
     let cost = cost::of_type(&kernel, "module_ops", &[Design::mainline()], &[1]).unwrap();
     assert_eq!(cost.members[0].bytes, Some(64 + 105));
+    assert_eq!(cost.members.len(), 1);
+    assert_eq!(cost.unsupported[0].member, "count");
 
     // another kernel's BTF as base: names begin in the middle of its strings, or types are missing
     let other = Btf::parse(include_bytes!("../btf/6.12.btf")).unwrap();
@@ -357,7 +365,7 @@ fn generator_without(left_out: &str) -> Generator {
     for name in [
         "pt_regs",
         "bpf_tramp_run_ctx",
-        "bpf_struct_ops",
+        "bpf_verifier_ops",
         "bpf_tramp_image",
     ] {
         assert!(name == left_out || extract.add(&btf, name), "{name}");
@@ -388,7 +396,9 @@ fn a_generator_needs_evidence() {
             "none: its BTF has bpf_tramp_image.skips, no bpf_tramp_image.ip_after_call, no function save_args(), {none}"
         )
     );
-    assert!(sentence("bpf_struct_ops").contains("no struct bpf_struct_ops ("));
+    assert!(
+        sentence("bpf_verifier_ops").contains("no struct bpf_verifier_ops (it is older than 6.12)")
+    );
     assert!(sentence("bpf_tramp_image").contains("no struct bpf_tramp_image"));
     assert_eq!(
         sentence("pt_regs"),

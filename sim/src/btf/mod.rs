@@ -393,7 +393,7 @@ impl Btf {
     pub fn struct_size(&self, name: &str) -> Result<usize, BtfError> {
         let id = self.find_struct(name).ok_or_else(|| BtfError::Missing {
             name: format!("struct `{name}`"),
-            hint: String::new(),
+            hint: ", from whose size memory is counted".to_owned(),
         })?;
         Ok(self.size(id).unwrap_or(0))
     }

@@ -39,15 +39,15 @@ const MACHINES: [(&str, &[Fact]); 4] = [
 
 const X86_64: &str = "x86-64";
 
-/// What all generators here have in common, and what a kernel without it does.
+/// What all kernels have whose code was compared, and what a kernel without it is like.
 const COMMON: [(Fact, &str); 2] = [
     (
         Fact::Field("bpf_tramp_run_ctx", "bpf_cookie"),
         "its trampolines hand on no cookie",
     ),
     (
-        Fact::Field("bpf_struct_ops", "cfi_stubs"),
-        "its trampolines are not made to be called through a pointer",
+        Fact::Field("bpf_verifier_ops", "gen_epilogue"),
+        "it is older than 6.12",
     ),
 ];
 
