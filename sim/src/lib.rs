@@ -9,6 +9,7 @@ pub mod cli;
 pub mod cost;
 pub mod engine;
 pub mod explore;
+pub mod input;
 pub mod live;
 pub mod random;
 pub mod reach;

@@ -1,11 +1,10 @@
 //! Finds scenario files: those inside the binary by name, others by path, and `-` for standard input.
 
-use std::io::Read;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use include_dir::{Dir, include_dir};
 
+use crate::input;
 use crate::scenario::{Case, InputError, STDIN, Scenario, close};
 
 static SCENARIOS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/scenarios");
@@ -72,7 +71,7 @@ pub fn find_case(what: &str) -> Result<Case, InputError> {
         return parse(name, text);
     }
     if what == "-" {
-        return Case::parse("stdin", STDIN, &read(what)?);
+        return Case::parse("stdin", STDIN, &input::text(what)?);
     }
     let path = Path::new(what);
     if !path.exists() && !what.contains('/') && path.extension().is_none() {
@@ -82,45 +81,9 @@ pub fn find_case(what: &str) -> Result<Case, InputError> {
         );
         return Err(InputError::whole(what, message));
     }
-    let text = read(what)?;
+    let text = input::text(what)?;
     let name = path
         .file_stem()
         .map_or(what.into(), |s| s.to_string_lossy());
     Case::parse(&name, what, &text)
-}
-
-/// What messages call a file that a user named.
-pub fn shown(path: &str) -> &str {
-    if path == "-" { STDIN } else { path }
-}
-
-/// Standard input, which can be read only once; whoever names it twice gets the same.
-fn stdin() -> std::io::Result<Vec<u8>> {
-    static TEXT: OnceLock<Vec<u8>> = OnceLock::new();
-    if let Some(text) = TEXT.get() {
-        return Ok(text.clone());
-    }
-    let mut text = Vec::new();
-    std::io::stdin().read_to_end(&mut text)?;
-    Ok(TEXT.get_or_init(|| text).clone())
-}
-
-/// Reads a text file that a user named, or standard input.
-///
-/// # Errors
-/// What the system says.
-pub fn read(path: &str) -> Result<String, InputError> {
-    let bytes = match path {
-        "-" => stdin(),
-        path => std::fs::read(path),
-    };
-    let path = shown(path);
-    let bytes = bytes.map_err(|e| InputError::whole(path, format!("cannot be read: {e}")))?;
-    String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        InputError::whole(
-            path,
-            format!("not UTF-8 text: byte {at} is not part of a character"),
-        )
-    })
 }

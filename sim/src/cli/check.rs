@@ -258,11 +258,11 @@ impl Progress {
     fn end(&self, number: usize, run: &Run, invariants: &[Invariant]) {
         self.bar.inc(1);
         if self.lines {
-            eprintln!(
+            super::say(&format!(
                 "{number}/{} {}",
                 self.total,
                 report::summary::line(run, invariants)
-            );
+            ));
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{Exit, Failure};
 use crate::btf::{Btf, BtfError, OpsType};
 use crate::cost::generator::Generator;
 use crate::cost::{self, CostError, Kernel, TypeCost, kernels};
+use crate::input;
 use crate::report;
 use crate::scenario::{InputError, unknown};
 use crate::tramp::{Return, Version};
@@ -157,7 +158,7 @@ fn kernels(args: &Cost) -> Result<Vec<Kernel>, Failure> {
 
 fn read(path: &Path, base: Option<&Path>) -> Result<Kernel, Failure> {
     let wrong = |path: &Path, why: String| InputError::whole(&path.display().to_string(), why);
-    let bytes = |path| std::fs::read(path).map_err(|e| wrong(path, e.to_string()));
+    let bytes = |path| input::bytes(path, input::BTF);
     let btf = match base {
         None => Btf::parse(&bytes(path)?).map_err(|e| wrong(path, e.to_string()))?,
         Some(base) => {

@@ -10,6 +10,8 @@ mod reach;
 mod show;
 mod stress;
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -21,7 +23,7 @@ use struct_ops_model::{Design, Invariant, Machine};
 use crate::bounds::{Bounds, Memory};
 use crate::check::{CheckError, setup_error};
 use crate::report::screen::{Mark, Screen};
-use crate::scenario::{InputError, Scenario, unknown};
+use crate::scenario::{InputError, Scenario, printable_lines, unknown};
 use args::{Args, Verb};
 
 /// How the program ends.
@@ -80,8 +82,7 @@ pub fn main() -> ExitCode {
     let exit = std::panic::catch_unwind(|| match parse() {
         Ok(args) => run(args),
         Err(error) => {
-            // What clap cannot print here, nobody would see anyway.
-            let _ = error.print();
+            refused(&error);
             if error.use_stderr() {
                 Exit::Input
             } else {
@@ -90,11 +91,35 @@ pub fn main() -> ExitCode {
         }
     });
     ExitCode::from(exit.unwrap_or_else(|_| {
-        eprintln!(
-            "a bug of struct-ops-sim: please report it with the command line and the scenario"
-        );
+        say("a bug of struct-ops-sim: please report it with the command line and the scenario");
         Exit::Bug
     }) as u8)
+}
+
+/// Most lines of an error.
+const SCREENFUL: usize = 24;
+
+/// Says something on stderr. Whoever has closed it, or was on a terminal that has gone, misses that alone.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints what clap says, in its colours unless an argument would print other things than text.
+fn refused(error: &clap::Error) {
+    let plain = error.render().to_string();
+    let odd = |word: OsString| {
+        let word = word.to_string_lossy();
+        word.len() > 200 || word.chars().any(char::is_control)
+    };
+    // What cannot be printed here, nobody would see anyway.
+    let _ = match error.use_stderr() && std::env::args_os().any(odd) {
+        true => writeln!(
+            std::io::stderr(),
+            "{}",
+            printable_lines(plain.trim_end(), SCREENFUL)
+        ),
+        false => error.print(),
+    };
 }
 
 /// Help is as wide as results are.
@@ -133,7 +158,10 @@ fn run(args: Args) -> Exit {
     });
     result.unwrap_or_else(|failure| {
         let error = output::stderr().paint(Mark::Broken, "error:");
-        eprintln!("{error} {failure}");
+        say(&format!(
+            "{error} {}",
+            printable_lines(&failure.to_string(), SCREENFUL)
+        ));
         match failure {
             Failure::Input(_) => Exit::Input,
             Failure::Outside(_) => Exit::Outside,
@@ -155,6 +183,8 @@ fn logging(verbose: u8) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would say so on stderr, of all places.
+        .log_internal_errors(false)
         .with_ansi(output::stderr().colour)
         .init();
 }

@@ -13,7 +13,7 @@ use crate::report::trace as table;
 use crate::scenario::{InputError, Scenario};
 use crate::schedule::{self, Chooser};
 use crate::trace::{Trace, trace};
-use crate::{shipped, tracefile};
+use crate::{input, shipped, tracefile};
 
 /// One schedule.
 pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
@@ -32,8 +32,8 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
 
 /// A saved trace.
 pub(super) fn replay(path: &str, format: Format) -> Result<Exit, Failure> {
-    let text = shipped::read(path)?;
-    let path = shipped::shown(path);
+    let text = input::text(path)?;
+    let path = input::shown(path);
     if let Some(replayed) = tracefile::replay_reach(path, &text)? {
         return show_reach(&replayed, format);
     }

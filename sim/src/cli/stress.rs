@@ -43,10 +43,10 @@ pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, F
         patience: PATIENCE,
     };
     let hung = |places: String| {
-        eprintln!(
+        super::say(&format!(
             "error: nothing has moved for {} s: {places}. The runtime is deadlocked, or the machine is far overloaded",
             PATIENCE.as_secs()
-        );
+        ));
         std::process::exit(Exit::Bug as i32);
     };
     let outcome =

@@ -1,9 +1,17 @@
 //! What is wrong with a file that a user wrote, and where.
 //!
-//! Not the rules themselves: those are beside the code that reads each table.
+//! What is shown fits on a screen and is text: a terminal that reads it does nothing else. Not the rules themselves:
+//! those are beside the code that reads each table.
 
 use std::fmt;
 use std::ops::Range;
+
+use unicode_width::UnicodeWidthChar;
+
+/// Most characters of a message, of a name in it, and of a line of a file.
+const MESSAGE: usize = 1200;
+const FOUND: usize = 60;
+const LINE: usize = 100;
 
 /// A mistake in a file: where, what was found, what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +69,7 @@ impl InputError {
         InputError {
             file: file.to_string(),
             place: None,
-            message: message.into(),
+            message: printable(&message.into(), MESSAGE),
         }
     }
 
@@ -70,38 +78,125 @@ impl InputError {
         InputError {
             file: file.to_string(),
             place: Some(Place::new(source, span)),
-            message: message.into(),
+            message: printable(&message.into(), MESSAGE),
         }
     }
 }
 
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = printable(&self.file, MESSAGE);
         let Some(place) = &self.place else {
-            return write!(f, "{}: {}", self.file, self.message);
+            return write!(f, "{file}: {}", self.message);
         };
         let number = place.line.to_string();
         let margin = " ".repeat(number.len());
-        let indent: String = place
-            .text
-            .chars()
-            .take(place.column - 1)
-            .map(|c| if c == '\t' { c } else { ' ' })
-            .collect();
         writeln!(
             f,
-            "{}:{}:{}: {}",
-            self.file, place.line, place.column, self.message
+            "{file}:{}:{}: {}",
+            place.line, place.column, self.message
         )?;
-        writeln!(f, "  {number} | {}", place.text)?;
-        write!(f, "  {margin} | {indent}{}", "^".repeat(place.width))
+        let (text, marks) = place.excerpt();
+        writeln!(f, "  {number} | {text}")?;
+        write!(f, "  {margin} | {marks}")
     }
 }
 
 impl std::error::Error for InputError {}
 
+impl Place {
+    /// The part of the line around the place, and the marks below it.
+    fn excerpt(&self) -> (String, String) {
+        let before = self.column - 1;
+        let length = self.text.chars().count();
+        // A long line is shown from a little before the place on.
+        let start = match length > LINE {
+            true => before.saturating_sub(LINE / 2),
+            false => 0,
+        };
+        let (mut text, mut marks) = (String::new(), String::new());
+        if start > 0 {
+            text += "...";
+            marks += "   ";
+        }
+        for (i, c) in self.text.chars().enumerate().skip(start).take(LINE) {
+            let shown = match c {
+                '\t' => "\t".to_string(),
+                c => printable(&c.to_string(), 1),
+            };
+            let meant = (before..before + self.width).contains(&i);
+            for shown in shown.chars() {
+                let mark = match shown {
+                    _ if meant => '^',
+                    '\t' => '\t',
+                    _ => ' ',
+                };
+                let columns = match shown {
+                    '\t' => 1,
+                    c => c.width().unwrap_or(0),
+                };
+                marks.extend(std::iter::repeat_n(mark, columns));
+            }
+            text += &shown;
+        }
+        if start + LINE < length {
+            text += "...";
+        }
+        // What is meant may be the end of the line, or of the file.
+        let marks = match marks.contains('^') {
+            true => marks.trim_end().to_string(),
+            false => marks + "^",
+        };
+        (text, marks)
+    }
+}
+
+/// What a terminal would not print but obey, or what would make it print in another order.
+fn is_command(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The first character of a text, with its place in bytes, that is not there to be read. Line breaks and tabs are.
+pub fn unprintable(text: &str) -> Option<(usize, char)> {
+    text.char_indices()
+        .find(|(_, c)| is_command(*c) && !matches!(c, '\n' | '\r' | '\t'))
+}
+
+/// A text in one line, of at most so many characters, for a terminal: `\u{1b}` where it would be obeyed.
+pub fn printable(text: &str, most: usize) -> String {
+    let mut out = String::new();
+    for c in text.chars().take(most) {
+        if is_command(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    match text.chars().count().saturating_sub(most) {
+        0 => out,
+        more => format!("{out}... ({more} more characters)"),
+    }
+}
+
+/// The same for a text of several lines.
+pub fn printable_lines(text: &str, most: usize) -> String {
+    let mut lines: Vec<String> = text
+        .lines()
+        .take(most)
+        .map(|line| printable(&line.replace('\t', "    "), MESSAGE))
+        .collect();
+    match text.lines().count().saturating_sub(most) {
+        0 => {}
+        more => lines.push(format!("... ({more} more lines)")),
+    }
+    lines.join("\n")
+}
+
 /// `; did you mean ...?` for the nearest candidate, or nothing.
 pub fn close<'a>(found: &str, expected: impl IntoIterator<Item = &'a str>) -> String {
+    if found.chars().count() > FOUND {
+        return String::new();
+    }
     expected
         .into_iter()
         .map(|c| (strsim::damerau_levenshtein(found, c), c))
@@ -113,13 +208,72 @@ pub fn close<'a>(found: &str, expected: impl IntoIterator<Item = &'a str>) -> St
 /// `unknown KIND `FOUND`: expected one of ...; did you mean ...?`
 pub fn unknown<'a>(kind: &str, found: &str, expected: impl IntoIterator<Item = &'a str>) -> String {
     let expected: Vec<&str> = expected.into_iter().collect();
+    let shown = printable(found, FOUND);
     match expected.as_slice() {
-        [] => format!("unknown {kind} `{found}`: there is none"),
-        [one] => format!("unknown {kind} `{found}`: the only one is {one}"),
+        [] => format!("unknown {kind} `{shown}`: there is none"),
+        [one] => format!("unknown {kind} `{shown}`: the only one is {one}"),
         all => format!(
-            "unknown {kind} `{found}`: expected one of {}{}",
+            "unknown {kind} `{shown}`: expected one of {}{}",
             all.join(", "),
             close(found, all.iter().copied())
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(error: &InputError) -> Vec<String> {
+        error.to_string().lines().map(String::from).collect()
+    }
+
+    #[test]
+    fn the_place_is_marked_below_what_is_shown() {
+        let error = InputError::at("f", "a = \u{1b}\u{4e2d}bad", 8..11, "no");
+        let shown = [
+            "f:1:7: no",
+            "  1 | a = \\u{1b}\u{4e2d}bad",
+            "    |             ^^^",
+        ];
+        assert_eq!(lines(&error), shown);
+        let error = InputError::at("f", "\ta\tbad", 3..6, "no");
+        assert_eq!(lines(&error)[2], "    | \t \t^^^");
+        let error = InputError::at("f", "end", 3..3, "no");
+        assert_eq!(lines(&error)[2], "    |    ^");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_place() {
+        let text = format!("{}bad{}", "x".repeat(5000), "y".repeat(5000));
+        let error = InputError::at("f", &text, 5000..5003, "no");
+        let lines = lines(&error);
+        assert!(lines[1].starts_with("  1 | ...xxx") && lines[1].ends_with("yyy..."));
+        assert_eq!(lines[1].find("bad"), lines[2].find("^^^"));
+        let whole = InputError::at("f", &text, 0..text.len(), "no").to_string();
+        assert!(whole.len() < 500, "{whole}");
+    }
+
+    #[test]
+    fn messages_are_short_and_plain() {
+        let error = InputError::whole("a\u{7}b", format!("\u{1b}[2J{}", "x".repeat(1 << 20)));
+        let shown = error.to_string();
+        assert!(shown.starts_with("a\\u{7}b: \\u{1b}[2Jxxx"), "{shown}");
+        assert!(shown.ends_with("... (1047380 more characters)"), "{shown}");
+        assert_eq!(unprintable("a\tb\nc"), None);
+        assert_eq!(unprintable("ab\u{202e}"), Some((2, '\u{202e}')));
+        let many = "line\n".repeat(100);
+        let shown = printable_lines(&many, 3);
+        assert_eq!(shown, "line\nline\nline\n... (97 more lines)");
+    }
+
+    quickcheck::quickcheck! {
+        fn nothing_is_obeyed_and_everything_fits(file: String, text: String, from: usize, to: usize) -> bool {
+            let length = text.len() + 2;
+            let (from, to) = (from % length, to % length);
+            let shown = InputError::at(&file, &text, from..to, text.as_str()).to_string();
+            let obeyed = |c: char| is_command(c) && !matches!(c, '\n' | '\t');
+            !shown.chars().any(obeyed) && shown.lines().count() == 3
+        }
     }
 }

@@ -16,7 +16,7 @@ mod tests;
 use struct_ops_model::{Design, Invariant, World};
 
 pub use emit::{Words, emit};
-pub use error::{InputError, Place, close, unknown};
+pub use error::{InputError, Place, close, printable, printable_lines, unknown, unprintable};
 pub use operation::syntax;
 pub use reach::{ReachScenario, unknown_program};
 
