@@ -64,7 +64,7 @@ pub fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, InputError> {
     // Asked before it is opened: opening a named pipe waits until somebody writes into it.
     let found = std::fs::metadata(path).map_err(error)?;
     if let Some(what) = endless(path, found.file_type()) {
-        let message = format!("{what}: expected a file, or - for standard input");
+        let message = format!("{what}: expected a file");
         return Err(InputError::whole(name, message));
     }
     if found.len() > most {

@@ -11,6 +11,7 @@ pub mod engine;
 pub mod explore;
 pub mod input;
 pub mod live;
+pub mod number;
 pub mod random;
 pub mod reach;
 pub mod report;

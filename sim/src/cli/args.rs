@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 
+use crate::number;
+
 /// Explores what can go wrong when BPF struct_ops programs are attached, under several designs.
 ///
 /// Without a verb: `check` over all shipped scenarios and all designs.
@@ -211,7 +213,7 @@ pub(super) fn whole(
     range: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync {
     move |text| {
-        digits(text)
+        number::whole(text)
             .filter(|n| range.contains(n))
             .ok_or_else(|| expected(&range))
     }
@@ -223,16 +225,6 @@ fn expected(range: &RangeInclusive<u64>) -> String {
         end => end.to_string(),
     };
     format!("expected a whole number from {} to {end}", range.start())
-}
-
-/// What consists of digits alone, unlike the standard library's numbers.
-fn digits(text: &str) -> Option<u64> {
-    let (digits, radix) = match text.strip_prefix("0x") {
-        Some(hex) => (hex, 16),
-        None => (text, 10),
-    };
-    let plain = digits.chars().all(|c| c.is_digit(radix));
-    u64::from_str_radix(digits, radix).ok().filter(|_| plain)
 }
 
 /// A number with or without a fraction.
@@ -289,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_digits() {
+    fn numbers_have_a_range() {
         let small = whole(1..=64);
         assert_eq!(small("64"), Ok(64));
         assert_eq!(small("0x10"), Ok(16));
@@ -336,7 +328,7 @@ mod tests {
         fn parsers_never_panic(text: String) -> bool {
             let number = whole(0..=9)(&text);
             let _ = (duration(&text), size(&text), seeds(&text));
-            number.is_err() || digits(&text).is_some()
+            number.is_err() || number::whole(&text).is_some()
         }
     }
 }

@@ -139,6 +139,14 @@ pub(super) fn scenarios(names: &[String]) -> Result<Vec<Scenario>, Failure> {
     cases(names)?.into_iter().filter_map(attach).collect()
 }
 
+/// Looks up the scenarios named, whatever they are about.
+pub(super) fn named(names: &[String]) -> Result<(), Failure> {
+    match names {
+        [] => Ok(()),
+        names => cases(names).map(drop),
+    }
+}
+
 /// The scenarios named, or all that are shipped. Two files of the same name could not be told apart.
 fn cases(names: &[String]) -> Result<Vec<Case>, Failure> {
     if names.is_empty() {

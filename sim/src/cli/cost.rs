@@ -113,7 +113,7 @@ pub(super) fn cost(args: &Cost, format: Format) -> Result<Exit, Failure> {
     }
 }
 
-fn kernels(args: &Cost) -> Result<Vec<Kernel>, Failure> {
+pub(super) fn kernels(args: &Cost) -> Result<Vec<Kernel>, Failure> {
     let mut chosen = match &args.btf {
         Some(path) => vec![read(path, args.btf_base.as_deref())?],
         None => {

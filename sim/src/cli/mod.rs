@@ -22,8 +22,9 @@ use struct_ops_model::{Design, Invariant, Machine};
 
 use crate::bounds::{Bounds, Memory};
 use crate::check::{CheckError, setup_error};
+use crate::input;
 use crate::report::screen::{Mark, Screen};
-use crate::scenario::{InputError, Scenario, printable_lines, unknown};
+use crate::scenario::{InputError, Scenario, printable, printable_lines, unknown};
 use args::{Args, Verb};
 
 /// How the program ends.
@@ -79,10 +80,12 @@ impl Job {
 
 /// Reads the arguments and does what they say.
 pub fn main() -> ExitCode {
-    let exit = std::panic::catch_unwind(|| match parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let exit = std::panic::catch_unwind(|| match parse(&words) {
         Ok(args) => run(args),
         Err(error) => {
-            refused(&error);
+            // What clap cannot print here, nobody would see anyway.
+            let _ = error.print();
             if error.use_stderr() {
                 Exit::Input
             } else {
@@ -104,35 +107,69 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Prints what clap says, in its colours unless an argument would print other things than text.
-fn refused(error: &clap::Error) {
-    let plain = error.render().to_string();
-    let odd = |word: OsString| {
-        let word = word.to_string_lossy();
-        word.len() > 200 || word.chars().any(char::is_control)
-    };
-    // What cannot be printed here, nobody would see anyway.
-    let _ = match error.use_stderr() && std::env::args_os().any(odd) {
-        true => writeln!(
-            std::io::stderr(),
-            "{}",
-            printable_lines(plain.trim_end(), SCREENFUL)
-        ),
-        false => error.print(),
-    };
-}
+/// Most characters of an argument in an error.
+const WORD: usize = 200;
 
-/// Help is as wide as results are.
-fn parse() -> Result<Args, clap::Error> {
+/// The grammar of the command line; help is as wide as results are.
+pub fn grammar() -> clap::Command {
     let mut command = Args::command().term_width(output::width().min(Screen::PROSE));
     command.build();
-    let matches = command.clone().try_get_matches().map_err(|mut error| {
-        let words = std::env::args_os().skip(1);
-        let words: Vec<String> = words.map(|w| w.to_string_lossy().into_owned()).collect();
-        hints::hint(&mut error, &command, &words);
-        error
-    })?;
-    Args::from_arg_matches(&matches)
+    command
+}
+
+/// Reads arguments. What is wrong with them is said of what can be printed of them.
+fn parse(words: &[OsString]) -> Result<Args, clap::Error> {
+    let command = grammar();
+    let error = match command.clone().try_get_matches_from(words) {
+        Ok(matches) => return Args::from_arg_matches(&matches),
+        Err(error) => error,
+    };
+    let shown: Vec<String> = words
+        .iter()
+        .map(|word| printable(&word.to_string_lossy(), WORD))
+        .collect();
+    let again = command.clone().try_get_matches_from(&shown);
+    let mut error = again.err().unwrap_or(error);
+    hints::hint(&mut error, &command, shown.get(1..).unwrap_or_default());
+    Err(error)
+}
+
+/// Reads arguments, the program's name first, and looks up what they name, but does nothing else.
+///
+/// # Errors
+/// What a user is told.
+pub fn look_up(words: &[OsString]) -> Result<(), String> {
+    let args = match parse(words) {
+        Ok(args) => args,
+        // Help is no error.
+        Err(error) if !error.use_stderr() => return Ok(()),
+        Err(error) => return Err(error.render().to_string()),
+    };
+    let design = |name: &String| designs(std::slice::from_ref(name)).map(drop);
+    let looked_up = match &args.verb.unwrap_or_default() {
+        Verb::Check(check) => designs(&check.design)
+            .and_then(|_| invariants(&check.invariant))
+            .and_then(|_| check::named(&check.scenario)),
+        Verb::Run(run) => {
+            design(&run.design).and_then(|()| check::named(std::slice::from_ref(&run.scenario)))
+        }
+        Verb::Random(random) => {
+            designs(&random.design).and_then(|_| check::named(&random.scenario))
+        }
+        Verb::Stress(stress) => {
+            design(&stress.design).and_then(|()| check::named(stress.scenario.as_slice()))
+        }
+        Verb::Replay { trace } => input::text(trace).map(drop).map_err(Failure::from),
+        Verb::Reach(reach) => designs(&reach.design)
+            .and_then(|_| reach::kinds(&reach.program))
+            .map(drop),
+        Verb::Cost(cost) => designs(&cost.design)
+            .and_then(|_| cost::kernels(cost))
+            .map(drop),
+        Verb::List { .. } => Ok(()),
+        Verb::Explain { name } => show::explained(name, &Screen::plain(0)).map(drop),
+    };
+    looked_up.map_err(|failure| failure.to_string())
 }
 
 fn run(args: Args) -> Exit {

@@ -48,7 +48,7 @@ pub(super) fn reach(job: &Job, args: &Reach, format: Format) -> Result<Exit, Fai
     })
 }
 
-fn kinds(names: &[String]) -> Result<Vec<Kind>, Failure> {
+pub(super) fn kinds(names: &[String]) -> Result<Vec<Kind>, Failure> {
     if names.is_empty() {
         return Ok(programs());
     }

@@ -27,14 +27,9 @@ pub(super) fn list(kind: Option<&str>, format: Format) -> Result<Exit, Failure> 
 }
 
 /// A paragraph on one of them.
-pub(super) fn explain(name: &str, format: Format) -> Result<Exit, Failure> {
+pub(super) fn explained(name: &str, screen: &Screen) -> Result<String, Failure> {
     let scenarios = shipped::all().map_err(|e| Failure::Bug(e.to_string()))?;
-    let plain = Screen::plain(Screen::USUAL);
-    let screen = match format {
-        Format::Text => screen(),
-        Format::Json => &plain,
-    };
-    let text = match explain::explain(screen, name, &scenarios) {
+    Ok(match explain::explain(screen, name, &scenarios) {
         Some(text) => text,
         None if name.contains(',') => {
             let design =
@@ -53,7 +48,17 @@ pub(super) fn explain(name: &str, format: Format) -> Result<Exit, Failure> {
             );
             return Err(InputError::whole("explain", message).into());
         }
+    })
+}
+
+/// Prints it.
+pub(super) fn explain(name: &str, format: Format) -> Result<Exit, Failure> {
+    let plain = Screen::plain(Screen::USUAL);
+    let screen = match format {
+        Format::Text => screen(),
+        Format::Json => &plain,
     };
+    let text = explained(name, screen)?;
     match format {
         Format::Text => print(&text)?,
         Format::Json => json(&serde_json::json!({ "schema": 1, "name": name, "text": text }))?,

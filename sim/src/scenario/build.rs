@@ -9,9 +9,9 @@ use struct_ops_model::world::{
 };
 use struct_ops_model::{Design, Invariant};
 
-use super::error::{InputError, close, unknown};
+use super::error::{InputError, close, in_words, printable, unknown, unprintable};
 use super::file::{File, MapTable, Number, ProgramTable, Text, TypeTable};
-use super::{Expectation, Scenario, plan};
+use super::{Expectation, Kind, Scenario, plan};
 
 /// Bytes of a trampoline where the file does not say.
 const TRAMPOLINE: u16 = 171;
@@ -76,7 +76,7 @@ impl Source<'_> {
         }
     }
 
-    /// A name: one word, and not taken.
+    /// A name, and not taken.
     pub(super) fn name<'a>(
         &self,
         kind: &str,
@@ -84,15 +84,8 @@ impl Source<'_> {
         mut taken: impl Iterator<Item = &'a str>,
     ) -> Result<String, InputError> {
         let text = name.get_ref();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-        if text.is_empty() || !text.chars().all(plain) {
-            return self.error(
-                name.span(),
-                format!(
-                    "{kind} name `{}`: expected letters, digits, `_`, `-` and `.`",
-                    text.escape_debug()
-                ),
-            );
+        if let Some(mistake) = super::name::mistake(kind, text) {
+            return self.error(name.span(), mistake);
         }
         if taken.any(|t| t == text) {
             return self.error(name.span(), format!("{kind} `{text}` is there already"));
@@ -108,22 +101,54 @@ impl Source<'_> {
                 format!("`{key}` is empty: expected a sentence"),
             );
         }
+        if let Some((at, found)) = unprintable(text.get_ref()) {
+            return self.error(
+                self.inside(text, at..at + found.len_utf8()),
+                format!(
+                    "`{key}` has the character {}: expected text",
+                    found.escape_unicode()
+                ),
+            );
+        }
         Ok(trimmed.to_string())
     }
 
-    pub(super) fn room(
+    /// No more than `limit` of a list; `span` is the place of one of it.
+    pub(super) fn at_most<T>(
         &self,
-        span: Range<usize>,
-        what: &str,
-        have: usize,
         limit: usize,
+        what: &str,
+        list: &[T],
+        span: impl Fn(&T) -> Range<usize>,
     ) -> Result<(), InputError> {
-        if have < limit {
-            Ok(())
-        } else {
-            self.error(span, format!("more than {limit} {what}"))
+        match list.get(limit) {
+            None => Ok(()),
+            Some(first) => self.error(
+                span(first),
+                format!("{} {what}: at most {limit}", list.len()),
+            ),
         }
     }
+}
+
+/// What a file is about; the rest of it is not looked at, as far as it is TOML.
+pub(super) fn kind(file: &str, text: &str) -> Result<Kind, InputError> {
+    #[derive(serde::Deserialize)]
+    #[serde(expecting = "a table")]
+    struct Beginning {
+        kind: Option<Text>,
+    }
+    let source = Source::new(file, text);
+    let Beginning { kind } = toml::from_str(text).map_err(|e| toml_error(&source, &e))?;
+    let Some(kind) = kind else {
+        return Ok(Kind::Attach);
+    };
+    let found = Kind::NAMES.iter().find(|k| k.0 == kind.get_ref());
+    let names = Kind::NAMES.map(|k| k.0);
+    found.map(|k| k.1).map_or_else(
+        || source.error(kind.span(), unknown("kind", kind.get_ref(), names)),
+        Ok,
+    )
 }
 
 pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, InputError> {
@@ -165,7 +190,7 @@ pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, I
         }
     };
     let mut scenario = Scenario {
-        name: name.to_string(),
+        name: printable(name, 100),
         file: file.to_string(),
         shipped: false,
         text: text.to_string(),
@@ -218,11 +243,11 @@ pub(super) fn expectations(
 
 /// What the TOML parser says, with what is close.
 pub(super) fn toml_error(source: &Source<'_>, error: &toml::de::Error) -> InputError {
-    let message = error.message().trim().replace('\n', "; ");
-    // unknown field `found`, expected one of `a`, `b`
+    let message = in_words(error.message());
+    // unknown key `found`, expected one of `a`, `b`
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let hint = match quoted.split_first() {
-        Some((found, expected)) if message.starts_with("unknown field") => {
+        Some((found, expected)) if message.starts_with("unknown key") => {
             close(found, expected.iter().copied())
         }
         _ => String::new(),
@@ -236,8 +261,8 @@ pub(super) fn toml_error(source: &Source<'_>, error: &toml::de::Error) -> InputE
 }
 
 fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), InputError> {
+    s.at_most(MAX_TYPES, "types", tables, |t| t.name.span())?;
     for table in tables {
-        s.room(table.name.span(), "types", world.types.len(), MAX_TYPES)?;
         let name = s.name(
             "type",
             &table.name,
@@ -267,13 +292,9 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
             );
         }
         let mut members: Vec<Member> = Vec::new();
-        for member in table.members.get_ref() {
-            s.room(
-                member.name.span(),
-                "members of a type",
-                members.len(),
-                MAX_MEMBERS,
-            )?;
+        let list = table.members.get_ref();
+        s.at_most(MAX_MEMBERS, "members of a type", list, |m| m.name.span())?;
+        for member in list {
             let name = s.name(
                 "member",
                 &member.name,
@@ -345,8 +366,8 @@ fn type_of(s: &Source<'_>, world: &World, name: &Text) -> Result<usize, InputErr
 }
 
 fn programs(s: &Source<'_>, world: &mut World, tables: &[ProgramTable]) -> Result<(), InputError> {
+    s.at_most(MAX_PROGS, "programs", tables, |t| t.name.span())?;
     for table in tables {
-        s.room(table.name.span(), "programs", world.progs.len(), MAX_PROGS)?;
         let name = s.name(
             "program",
             &table.name,
@@ -410,8 +431,8 @@ fn programs(s: &Source<'_>, world: &mut World, tables: &[ProgramTable]) -> Resul
 }
 
 fn maps(s: &Source<'_>, world: &mut World, tables: &[MapTable]) -> Result<(), InputError> {
+    s.at_most(MAX_MAPS, "maps", tables, |t| t.name.span())?;
     for table in tables {
-        s.room(table.name.span(), "maps", world.maps.len(), MAX_MAPS)?;
         let name = s.name(
             "map",
             &table.name,

@@ -192,6 +192,45 @@ pub fn printable_lines(text: &str, most: usize) -> String {
     lines.join("\n")
 }
 
+/// What a parser says of a type, a key or a length, in words that a file is made of instead of those of Rust.
+pub fn in_words(message: &str) -> String {
+    let message = message.trim().replace('\n', "; ");
+    let begin = |prefix: &str| message.strip_prefix(prefix);
+    if let Some(key) = begin("missing field ") {
+        return format!("missing key {key}");
+    }
+    if let Some(rest) = begin("duplicate field ") {
+        return format!("duplicate key {rest}");
+    }
+    if let Some(rest) = begin("unknown field ") {
+        return format!("unknown key {rest}");
+    }
+    if let Some(rest) = begin("unknown variant ") {
+        return format!("unknown word {rest}");
+    }
+    let found = begin("invalid type: ").or_else(|| begin("invalid value: "));
+    let length = begin("invalid length ").map(|_| "sequence");
+    let expected = message.rsplit_once(", expected ");
+    let (Some(found), Some((_, expected))) = (length.or(found), expected) else {
+        return message;
+    };
+    let found = found.strip_suffix(expected).unwrap_or(found);
+    let found = found.strip_suffix(", expected ").unwrap_or(found);
+    format!("found {}, expected {}", thing(found), thing(expected))
+}
+
+/// A type as a file has it.
+fn thing(name: &str) -> &str {
+    match name {
+        "map" | "a map" => "a table",
+        "sequence" | "a sequence" => "a list",
+        "unit value" | "null" | "unit" => "nothing",
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "f32" | "f64" => "a number",
+        other => other,
+    }
+}
+
 /// `; did you mean ...?` for the nearest candidate, or nothing.
 pub fn close<'a>(found: &str, expected: impl IntoIterator<Item = &'a str>) -> String {
     if found.chars().count() > FOUND {
@@ -265,6 +304,39 @@ mod tests {
         let many = "line\n".repeat(100);
         let shown = printable_lines(&many, 3);
         assert_eq!(shown, "line\nline\nline\n... (97 more lines)");
+    }
+
+    #[test]
+    fn types_have_the_names_that_files_give_them() {
+        for (said, meant) in [
+            (
+                "invalid type: string \"5\", expected i64",
+                "found string \"5\", expected a whole number",
+            ),
+            (
+                "invalid type: map, expected a string",
+                "found a table, expected a string",
+            ),
+            (
+                "invalid length 0, expected a table with a name",
+                "found a list, expected a table with a name",
+            ),
+            (
+                "invalid value: integer `-1`, expected u32",
+                "found integer `-1`, expected a whole number",
+            ),
+            ("missing field `title`", "missing key `title`"),
+            (
+                "unknown field `a`, expected `b`",
+                "unknown key `a`, expected `b`",
+            ),
+            (
+                "key with no value, expected `=`",
+                "key with no value, expected `=`",
+            ),
+        ] {
+            assert_eq!(in_words(said), meant);
+        }
     }
 
     quickcheck::quickcheck! {

@@ -14,8 +14,10 @@ pub(super) type Number = Spanned<i64>;
 
 /// The whole file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub(super) struct File {
+    #[serde(rename = "kind")]
+    pub _kind: Option<String>,
     pub title: Text,
     pub question: Text,
     pub source: Text,
@@ -40,7 +42,7 @@ pub(super) struct File {
 
 /// `[[type]]`
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct TypeTable {
     pub name: Text,
     pub subsystem: Text,
@@ -51,7 +53,7 @@ pub(super) struct TypeTable {
 
 /// One of a type's `members`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct MemberTable {
     pub name: Text,
     #[serde(default)]
@@ -63,7 +65,7 @@ pub(super) struct MemberTable {
 
 /// `[[program]]`
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct ProgramTable {
     pub name: Text,
     #[serde(rename = "type")]
@@ -75,7 +77,7 @@ pub(super) struct ProgramTable {
 
 /// `[[map]]`
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct MapTable {
     pub name: Text,
     #[serde(rename = "type")]
@@ -90,7 +92,7 @@ pub(super) struct MapTable {
 
 /// `[run]`
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub(super) struct RunTable {
     pub processes: Option<Number>,
     pub alloc_failures: Option<Number>,
@@ -103,7 +105,7 @@ pub(super) struct RunTable {
 
 /// `[[cpu]]`
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct CpuTable {
     pub process: Option<Number>,
     #[serde(rename = "do")]

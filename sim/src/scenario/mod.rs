@@ -7,6 +7,7 @@ mod build;
 mod emit;
 mod error;
 mod file;
+pub mod name;
 mod operation;
 mod plan;
 mod reach;
@@ -34,6 +35,19 @@ fn first_word(text: &str) -> &str {
     text.split(' ').next().unwrap_or_default()
 }
 
+/// What a scenario file is about, as its `kind` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// The attach path. Also without a `kind`.
+    Attach,
+    /// Schedulers and the programs that look for them.
+    Reach,
+}
+
+impl Kind {
+    const NAMES: [(&str, Kind); 2] = [("attach", Kind::Attach), ("reach", Kind::Reach)];
+}
+
 /// A scenario file of either kind.
 #[derive(Clone, Debug)]
 pub enum Case {
@@ -44,15 +58,14 @@ pub enum Case {
 }
 
 impl Case {
-    /// Reads the text of a scenario file; `kind = "reach"` says which kind it is.
+    /// Reads the text of a scenario file; its `kind` says which one it is.
     ///
     /// # Errors
     /// Says where the first mistake is, what was found, what is expected and what is close.
     pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, InputError> {
-        Ok(if ReachScenario::is(text) {
-            Case::Reach(Box::new(ReachScenario::parse(name, file, text)?))
-        } else {
-            Case::Attach(Box::new(Scenario::parse(name, file, text)?))
+        Ok(match build::kind(file, text)? {
+            Kind::Attach => Case::Attach(Box::new(Scenario::parse(name, file, text)?)),
+            Kind::Reach => Case::Reach(Box::new(ReachScenario::parse(name, file, text)?)),
         })
     }
 

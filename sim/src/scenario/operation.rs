@@ -3,6 +3,7 @@
 use struct_ops_model::world::{MAX_REGS, MAX_SOCKS, OpKind, Operation, Subsystem, World};
 
 use super::error::unknown;
+use crate::number::whole;
 
 /// Most names of links in a scenario.
 pub(super) const MAX_LINK_NAMES: usize = 16;
@@ -137,28 +138,19 @@ fn split(text: &str) -> Vec<(usize, &str)> {
         .collect()
 }
 
-fn number(word: &str) -> Option<u64> {
-    match word.strip_prefix("0x") {
-        Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16).ok(),
-        Some(_) => None,
-        None if word.starts_with('+') => None,
-        None => word.parse().ok(),
-    }
-}
-
 fn span((at, word): (usize, &str)) -> std::ops::Range<usize> {
     at..at + word.len()
 }
 
-/// The name of the link that an operation creates, if it is one that does.
-pub(super) fn creates(text: &str) -> Option<&str> {
+/// Where an operation names the link that it creates, if it is one that does.
+pub(super) fn creates(text: &str) -> Option<std::ops::Range<usize>> {
     let words = split(text);
     let first = words.first()?.1;
     if first != OpKind::LinkCreate.name() && first != OpKind::SysBpfLinkCreate.name() {
         return None;
     }
     let place = words.iter().position(|w| w.1 == "as")?;
-    words.get(place + 1).map(|w| w.1)
+    words.get(place + 1).map(|w| span(*w))
 }
 
 /// Reads an operation; new cookies and names of links are added to the world.
@@ -289,7 +281,7 @@ fn operation(
 
 fn below(w: &mut Words<'_>, what: &str, limit: usize) -> Result<u8, Mistake> {
     let word = w.word(what)?;
-    number(word.1)
+    whole(word.1)
         .filter(|n| *n < limit as u64)
         .map(|n| n as u8)
         .ok_or_else(|| {
@@ -334,7 +326,10 @@ fn link(world: &World, known: &Known, w: &mut Words<'_>) -> Result<u8, Mistake> 
         return Err((span(word), message));
     }
     let place = world.links.iter().position(|l| l == word.1);
-    Ok(place.expect("known links are links of the world") as u8)
+    let known = || world.links.iter().map(String::as_str);
+    place
+        .map(|i| i as u8)
+        .ok_or_else(|| (span(word), unknown("link", word.1, known())))
 }
 
 fn link_create(
@@ -346,7 +341,7 @@ fn link_create(
     let cookie = match w.option("cookie") {
         None => 0,
         Some(word) => {
-            let value = number(word.1).ok_or_else(|| {
+            let value = whole(word.1).ok_or_else(|| {
                 (
                     span(word),
                     format!(
@@ -369,15 +364,16 @@ fn link_create(
             ),
         ));
     }
-    let name = w.word("a name for the link")?.1;
-    if !known.links.iter().any(|l| l == name) {
-        known.links.push(name.to_string());
+    let name = w.word("a name for the link")?;
+    if !known.links.iter().any(|l| l == name.1) {
+        known.links.push(name.1.to_string());
     }
-    let link = world
-        .links
-        .iter()
-        .position(|l| l == name)
-        .expect("links are collected before operations are read");
+    // Links are collected before operations are read: by the same word, since nothing else may be called `as`.
+    let link = world.links.iter().position(|l| l == name.1);
+    let link = link.ok_or_else(|| {
+        let known = world.links.iter().map(String::as_str);
+        (span(name), unknown("link", name.1, known))
+    })?;
     Ok((map, cookie, link as u8))
 }
 

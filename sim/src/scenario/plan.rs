@@ -1,5 +1,7 @@
 //! `[run]` and `[[cpu]]`: the set-up and what each CPU does.
 
+use std::ops::Range;
+
 use struct_ops_model::world::{
     CpuDecl, MAX_CPUS, MAX_LINKS, MAX_PROCS, OpKind, Operation, Plan, World,
 };
@@ -8,6 +10,7 @@ use toml::Spanned;
 use super::build::Source;
 use super::error::InputError;
 use super::file::{Choose, CpuTable, File, RunTable, Text};
+use super::name;
 use super::operation::{self, Known, MAX_LINK_NAMES};
 
 /// Most operations of one CPU.
@@ -69,19 +72,18 @@ pub(super) fn run(s: &Source<'_>, world: &mut World, tables: &File) -> Result<()
             format!("no [[cpu]]: a scenario needs 1 to {MAX_CPUS}"),
         );
     }
+    s.at_most(
+        MAX_OPERATIONS,
+        "operations in `setup`",
+        setup,
+        Spanned::span,
+    )?;
     collect_links(s, world, tables)?;
     let mut known = Known::default();
     for text in setup {
         let operation = read(s, world, &mut known, text)?;
         world.setup.push(operation);
     }
-    let last = setup.last().map_or(0..0, Spanned::span);
-    s.room(
-        last,
-        "operations in `setup`",
-        setup.len(),
-        MAX_OPERATIONS + 1,
-    )?;
     cpus(s, world, tables)
 }
 
@@ -92,27 +94,27 @@ fn collect_links(s: &Source<'_>, world: &mut World, tables: &File) -> Result<(),
         .iter()
         .filter_map(|c| c.get_ref().operations.as_ref())
         .flatten();
+    let mut named = Vec::new();
     for text in tables.run.setup.iter().chain(fixed) {
-        let Some(name) = operation::creates(text.get_ref()) else {
+        let Some(at) = operation::creates(text.get_ref()) else {
             continue;
         };
+        let name = &text.get_ref()[at.clone()];
+        if let Some(mistake) = name::mistake("link", name) {
+            return s.error(s.inside(text, at), mistake);
+        }
         if world.links.iter().any(|l| l == name) {
             continue;
         }
-        s.room(
-            text.span(),
-            "names of links",
-            world.links.len(),
-            MAX_LINK_NAMES,
-        )?;
         world.links.push(name.to_string());
+        named.push(s.inside(text, at));
     }
-    Ok(())
+    s.at_most(MAX_LINK_NAMES, "names of links", &named, Range::clone)
 }
 
 fn cpus(s: &Source<'_>, world: &mut World, tables: &File) -> Result<(), InputError> {
+    s.at_most(MAX_CPUS, "CPUs", &tables.cpus, Spanned::span)?;
     for (number, table) in tables.cpus.iter().enumerate() {
-        s.room(table.span(), "CPUs", number, MAX_CPUS)?;
         let CpuTable {
             process,
             operations,
@@ -140,11 +142,11 @@ fn cpus(s: &Source<'_>, world: &mut World, tables: &File) -> Result<(), InputErr
                 );
             }
             (Some(operations), None, None) => {
-                s.room(
-                    table.span(),
+                s.at_most(
+                    MAX_OPERATIONS,
                     "operations of one CPU",
-                    operations.len(),
-                    MAX_OPERATIONS + 1,
+                    operations,
+                    Spanned::span,
                 )?;
                 let mut known = Known {
                     links: created_elsewhere(tables, number),
@@ -181,8 +183,7 @@ fn created_elsewhere(tables: &File, number: usize) -> Vec<String> {
         .flatten();
     let texts = tables.run.setup.iter().chain(operations);
     texts
-        .filter_map(|t| operation::creates(t.get_ref()))
-        .map(String::from)
+        .filter_map(|t| Some(t.get_ref()[operation::creates(t.get_ref())?].to_string()))
         .collect()
 }
 

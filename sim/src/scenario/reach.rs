@@ -4,6 +4,7 @@
 //! The other kind, about the attach path, is read by `build`. Nothing is explored here.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::Deserialize;
 use struct_ops_model::design::{CookieRead, Identity, MapIdIn};
@@ -14,18 +15,21 @@ use struct_ops_model::reach::world::{
     Attachment, Loader, MAX_ATTACHMENTS, MAX_PROGS, MAX_SCHEDS, Op, Prog, Sched, Source as From,
 };
 use struct_ops_model::{Design, Invariant};
+use toml::Spanned;
 
 use super::build::{Source, expectations, toml_error};
-use super::error::{InputError, close, unknown};
+use super::error::{InputError, close, printable, unknown};
 use super::file::{Number, Text};
 use super::{Expectation, first_word};
 
+/// Most things that a loader does in order.
+const MAX_OPERATIONS: usize = 100;
 /// Most things that a loader does at any time.
 const MAX_LATER: usize = 8;
 
 /// The whole file.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 struct File {
     #[serde(rename = "kind")]
     _kind: String,
@@ -42,13 +46,13 @@ struct File {
     #[serde(default)]
     run: RunTable,
     #[serde(rename = "loader", default)]
-    loaders: Vec<LoaderTable>,
+    loaders: Vec<Spanned<LoaderTable>>,
     #[serde(default)]
     expect: BTreeMap<Text, Vec<Text>>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 struct SchedulerTable {
     name: Text,
     cookie: Option<Number>,
@@ -57,7 +61,7 @@ struct SchedulerTable {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 struct ProgramTable {
     name: Text,
     kind: Text,
@@ -69,7 +73,7 @@ struct ProgramTable {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 struct AttachmentTable {
     name: Text,
     program: Text,
@@ -79,7 +83,7 @@ struct AttachmentTable {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 struct RunTable {
     cpus: Option<Number>,
     depth: Option<Number>,
@@ -91,7 +95,7 @@ struct RunTable {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 struct LoaderTable {
     #[serde(rename = "do")]
     first: Vec<Text>,
@@ -129,16 +133,6 @@ pub struct ReachScenario {
 }
 
 impl ReachScenario {
-    /// Whether a text is of this kind: what it says in `kind`, whatever else is wrong with it.
-    pub fn is(text: &str) -> bool {
-        text.lines()
-            .take_while(|line| !line.trim_start().starts_with('['))
-            .any(|line| {
-                line.split_once('=')
-                    .is_some_and(|(k, v)| k.trim() == "kind" && v.trim() == "\"reach\"")
-            })
-    }
-
     /// Reads the text of a scenario file.
     ///
     /// # Errors
@@ -153,7 +147,7 @@ impl ReachScenario {
         run(&s, &mut world, &tables.run)?;
         loaders(&s, &mut world, &tables.loaders)?;
         Ok(ReachScenario {
-            name: name.to_string(),
+            name: printable(name, 100),
             file: file.to_string(),
             shipped: false,
             text: text.to_string(),
@@ -243,8 +237,9 @@ fn programs(
     tables: &[ProgramTable],
 ) -> Result<Vec<Option<From>>, InputError> {
     let mut sources = Vec::new();
+    s.at_most(MAX_PROGS, "programs", tables, |t| t.name.span())?;
+    let mut objects = Vec::new();
     for table in tables {
-        s.room(table.name.span(), "programs", world.progs.len(), MAX_PROGS)?;
         let name = s.name(
             "program",
             &table.name,
@@ -260,9 +255,9 @@ fn programs(
             .position(|o| *o == object)
             .unwrap_or_else(|| {
                 world.objects.push(object);
+                objects.push(table.object.span());
                 world.objects.len() - 1
             });
-        s.room(table.object.span(), "object files", object, MAX_SCHEDS)?;
         let source = match &table.source {
             None => None,
             Some(text) => match From::ALL.iter().find(|f| f.0 == text.get_ref()) {
@@ -286,6 +281,7 @@ fn programs(
             asks: !table.silent,
         });
     }
+    s.at_most(MAX_SCHEDS, "object files", &objects, Range::clone)?;
     let names: Vec<String> = world.progs.iter().map(|p| p.name.clone()).collect();
     for (i, table) in tables.iter().enumerate() {
         if let Some(reaches) = &table.reaches {
@@ -319,13 +315,8 @@ fn schedulers(
     tables: &[SchedulerTable],
 ) -> Result<(), InputError> {
     let progs: Vec<String> = world.progs.iter().map(|p| p.name.clone()).collect();
+    s.at_most(MAX_SCHEDS, "schedulers", tables, |t| t.name.span())?;
     for table in tables {
-        s.room(
-            table.name.span(),
-            "schedulers",
-            world.scheds.len(),
-            MAX_SCHEDS,
-        )?;
         let name = s.name(
             "scheduler",
             &table.name,
@@ -367,13 +358,8 @@ fn attachments(
 ) -> Result<(), InputError> {
     let progs: Vec<String> = world.progs.iter().map(|p| p.name.clone()).collect();
     let scheds: Vec<String> = world.scheds.iter().map(|p| p.name.clone()).collect();
+    s.at_most(MAX_ATTACHMENTS, "attachments", tables, |t| t.name.span())?;
     for table in tables {
-        s.room(
-            table.name.span(),
-            "attachments",
-            world.attachments.len(),
-            MAX_ATTACHMENTS,
-        )?;
         let name = s.name(
             "attachment",
             &table.name,
@@ -406,20 +392,32 @@ fn run(s: &Source<'_>, world: &mut World, table: &RunTable) -> Result<(), InputE
     Ok(())
 }
 
-fn loaders(s: &Source<'_>, world: &mut World, tables: &[LoaderTable]) -> Result<(), InputError> {
+fn loaders(
+    s: &Source<'_>,
+    world: &mut World,
+    tables: &[Spanned<LoaderTable>],
+) -> Result<(), InputError> {
+    s.at_most(MAX_SCHEDS, "loaders", tables, Spanned::span)?;
     for table in tables {
-        let Some(start) = table.first.first().map(|t| t.span()) else {
+        let start = table.span();
+        let table = table.get_ref();
+        if table.first.is_empty() {
             return s.error(
-                0..0,
+                start,
                 "a [[loader]] does nothing: expected operations in `do`",
             );
-        };
-        s.room(start.clone(), "loaders", world.loaders.len(), MAX_SCHEDS)?;
-        s.room(
-            start,
+        }
+        s.at_most(
+            MAX_OPERATIONS,
+            "operations in `do`",
+            &table.first,
+            Spanned::span,
+        )?;
+        s.at_most(
+            MAX_LATER,
             "operations in `then`",
-            table.then.len(),
-            MAX_LATER + 1,
+            &table.then,
+            Spanned::span,
         )?;
         let read = |list: &[Text]| {
             list.iter()
