@@ -12,6 +12,8 @@ use std::collections::HashMap;
 
 pub use ops::{Member, MemberKind, OpsType};
 
+use crate::scenario::printable;
+
 /// `BTF_MAGIC`.
 const MAGIC: u16 = 0xeb9f;
 /// Kinds, as `BTF_KIND_*` counts them.
@@ -408,6 +410,9 @@ struct Layout {
     elem_sz: u8,
 }
 
+/// `KSYM_NAME_LEN`: the longest name that the kernel takes, with its end.
+const NAME_LEN: usize = 512;
+
 /// The oldest header, and the one with a layout section.
 const HEADER_LEN: [usize; 2] = [24, 32];
 
@@ -548,11 +553,13 @@ impl Reader<'_> {
                 "its name is at {offset}, in the middle of a string"
             ));
         }
-        let end = rest
+        let near = &rest[..rest.len().min(NAME_LEN)];
+        let end = near
             .iter()
             .position(|&b| b == 0)
             .ok_or("its name has no end")?;
-        Ok(String::from_utf8_lossy(&rest[..end]).into_owned())
+        // A tag may be any text, and nothing but text.
+        Ok(printable(&String::from_utf8_lossy(&near[..end]), NAME_LEN))
     }
 
     /// Steps over what follows the entry of a kind that is not known here.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use struct_ops_model::Design;
 
-use super::args::Format;
+use super::args::{Format, whole};
 use super::output::{json, print, screen};
 use super::{Exit, Failure};
 use crate::btf::{Btf, BtfError, OpsType};
@@ -42,7 +42,7 @@ pub(super) struct Cost {
     #[arg(long)]
     pub design: Vec<String>,
     /// How many links. [default: 1, 10, 100, 1000]
-    #[arg(long, value_name = "N", value_delimiter = ',')]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = whole(0..=u64::MAX))]
     pub links: Vec<u64>,
     /// A kernel without IBT and without mitigations: no endbr64, no int3.
     #[arg(long)]
@@ -51,16 +51,8 @@ pub(super) struct Cost {
     #[arg(long, value_name = "MEMBER")]
     pub disassemble: Option<String>,
     /// The cookie in it, decimal or 0x...
-    #[arg(long, value_name = "N", requires = "disassemble", value_parser = cookie)]
+    #[arg(long, value_name = "N", requires = "disassemble", value_parser = whole(0..=u64::MAX))]
     pub cookie: Option<u64>,
-}
-
-fn cookie(text: &str) -> Result<u64, String> {
-    let number = match text.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16),
-        None => text.parse(),
-    };
-    number.map_err(|e| format!("{e}: expected 0 to 2^64-1, decimal or 0x..."))
 }
 
 /// Whose code generator a kernel was taken to have.

@@ -11,7 +11,7 @@ use unicode_width::UnicodeWidthChar;
 /// Most characters of a message, of a name in it, and of a line of a file.
 const MESSAGE: usize = 1200;
 const FOUND: usize = 60;
-const LINE: usize = 100;
+const LINE: usize = 120;
 
 /// A mistake in a file: where, what was found, what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -135,7 +135,7 @@ fn a_mistake_has_its_place() {
     );
     assert_eq!(
         broken("[expect]", "[expekt]"),
-        "two.toml:33:2: unknown field `expekt`, expected one of `title`, `question`, `source`, `find`, `extended`, \
+        "two.toml:33:2: unknown key `expekt`, expected one of `kind`, `title`, `question`, `source`, `find`, `extended`, \
          `designs`, `designs-why`, `type`, `program`, `map`, `run`, `cpu`, `expect`; did you mean `expect`?\n  33 | [expekt]\n     |  ^^^^^^"
     );
 }
@@ -186,7 +186,7 @@ fn every_mistake_is_named() {
         (
             "name = \"m1\"",
             "name = \"m 1\"",
-            "expected letters, digits",
+            "expected 1 to 64 letters, digits",
         ),
         (
             "alloc-failures = 1",
@@ -293,12 +293,12 @@ fn every_mistake_is_named() {
         (
             "title = \"Two links on one tcp map\"\n",
             "",
-            "missing field `title`",
+            "missing key `title`",
         ),
         (
             "title = \"Two links on one tcp map\"",
             "title = 3",
-            "invalid type: integer `3`, expected a string",
+            "found integer `3`, expected a string",
         ),
     ] {
         let found = broken(from, to);
