@@ -4,6 +4,7 @@
 pub mod action;
 pub mod bounds;
 pub mod btf;
+pub mod campaign;
 pub mod check;
 pub mod cli;
 pub mod cost;

@@ -39,12 +39,7 @@ pub fn all() -> Result<Vec<Case>, InputError> {
 }
 
 fn parse(name: &str, text: &str) -> Result<Case, InputError> {
-    let mut case = Case::parse(name, &format!("{name}.toml"), text)?;
-    match &mut case {
-        Case::Attach(s) => s.shipped = true,
-        Case::Reach(s) => s.shipped = true,
-    }
-    Ok(case)
+    Ok(Case::parse(name, &format!("{name}.toml"), text)?.ship())
 }
 
 /// A scenario about the attach path, by the name of a shipped one or by the path of a file; `-` for standard input.

@@ -4,9 +4,9 @@
 
 use struct_ops_model::kernel::CpuId;
 use struct_ops_model::place::Site;
-use struct_ops_model::{Action, Kernel, Linux, Machine, Pc, Report, Violation, Wait};
+use struct_ops_model::{Action, Invariant, Kernel, Linux, Machine, Pc, Report, Violation, Wait};
 
-use crate::report::describe::{changes, describe};
+use crate::report::describe::{Change, changes, describe};
 use crate::report::names::Names;
 
 /// One step.
@@ -16,6 +16,8 @@ pub struct Step {
     pub number: usize,
     /// `None` for the worker.
     pub cpu: Option<CpuId>,
+    /// What was done.
+    pub action: Action,
     /// The step's label.
     pub pc: Pc,
     /// Where it was carried out.
@@ -23,9 +25,11 @@ pub struct Step {
     /// What happened, in words.
     pub event: String,
     /// What is different now.
-    pub changes: Vec<String>,
+    pub changes: Vec<Change>,
     /// What it broke.
     pub broke: Vec<Violation>,
+    /// What it put to the test.
+    pub exercised: Vec<Invariant>,
 }
 
 impl Step {
@@ -43,6 +47,8 @@ pub struct Trace {
     pub steps: Vec<Step>,
     /// What the final state breaks, if nothing can happen any more.
     pub end: Vec<Violation>,
+    /// What the final state put to the test.
+    pub end_exercised: Vec<Invariant>,
     /// Nothing can happen any more.
     pub ended: bool,
     /// The kernel whose functions are named.
@@ -78,6 +84,12 @@ pub struct NotEnabled {
     pub enabled: Vec<Action>,
 }
 
+/// The invariants of a mask: bit `invariant as u32`.
+pub fn exercised(mask: u32) -> Vec<Invariant> {
+    let all = Invariant::ALL.iter().copied();
+    all.filter(|i| mask & (1 << *i as u32) != 0).collect()
+}
+
 /// The machine that takes one step at a time.
 pub fn unmerged(machine: &Machine) -> Machine {
     let mut machine = machine.clone();
@@ -97,6 +109,7 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
         linux: machine.world.linux(),
         steps: Vec::new(),
         end: Vec::new(),
+        end_exercised: Vec::new(),
         ended: false,
         stuck: Vec::new(),
     };
@@ -122,6 +135,7 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
         let mut report = Report::default();
         machine.terminal(&k, &mut report);
         trace.end = report.violations;
+        trace.end_exercised = exercised(report.witnessed);
         trace.stuck = (0..machine.world.cpus.len() as CpuId)
             .filter_map(|cpu| {
                 let wait = machine.waits_for(&k, cpu)?;
@@ -163,10 +177,12 @@ fn step(
     Step {
         number,
         cpu: action.cpu(),
+        action,
         pc,
         site: pc.place().on(machine.world.linux()),
         event,
         changes,
         broke: report.violations,
+        exercised: exercised(report.witnessed),
     }
 }

@@ -1,48 +1,64 @@
-//! Trace files: a scenario, a design and the actions, in one JSON file that needs nothing else.
+//! Trace files: a scenario, a design, the actions and what they broke, in one JSON file that needs nothing else.
+//!
+//! A saved counterexample is a regression test: [`File::replay`] carries the actions out again, and
+//! [`Replayed::again`] says whether each promise that the file records is broken again. Not here: what is printed.
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use struct_ops_model::reach::Kind;
-use struct_ops_model::{Action, Design, Machine};
+use struct_ops_model::reach::{Found, Kind, Reach};
+use struct_ops_model::{Action, Design, Invariant, Machine, Violation};
 
 use crate::action;
 use crate::check::setup_error;
 use crate::reach::{self, Help};
+use crate::report::json::{SCHEMA, VERSION};
 use crate::scenario::{InputError, ReachScenario, Scenario, unknown, unknown_program};
-use crate::trace::{NotEnabled, Trace, trace};
+use crate::trace::{self, trace};
 
-/// The version of the file format.
-const SCHEMA: u32 = 1;
+/// The first version of the file format: it records neither what was broken nor who saved it.
+const WITHOUT_PROMISE: u32 = 1;
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A saved trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct File {
+pub struct File {
+    /// The version of this schema.
     schema: u32,
-    scenario: Embedded,
+    /// The version of struct-ops-sim that saved it; none in files of schema 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// What runs, if the trace is about the attach path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scenario: Option<Embedded>,
+    /// Where schedulers are looked up, if the trace is about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reach: Option<Subject>,
+    /// The design under which it was found.
     design: String,
+    /// The promises that it breaks; empty if it is kept because it breaks nothing, none in files of schema 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    breaks: Option<Vec<Promise>>,
+    /// What its last step finds, if it is the run behind a cell of `reach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    finds: Option<Finds>,
+    /// One action per step.
     actions: Vec<String>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A scenario file inside another file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Embedded {
+pub struct Embedded {
+    /// Its name.
     name: String,
+    /// Its text.
     toml: String,
 }
 
-/// A trace file of a lookup.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReachFile {
-    schema: u32,
-    reach: Subject,
-    design: String,
-    actions: Vec<String>,
-}
-
 /// Where schedulers were looked up.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, untagged)]
 pub enum Subject {
     /// In a scenario.
@@ -63,6 +79,163 @@ pub enum Subject {
     },
 }
 
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Promise {
+    /// The invariant.
+    pub invariant: String,
+    /// The number of the step that broke it, from 1; none if only the final state shows it.
+    pub step: Option<usize>,
+    /// The step of the model that broke it, or at which a CPU is stuck.
+    pub label: Option<String>,
+}
+
+impl Promise {
+    /// A violation, and the number of the step that it happened at.
+    pub fn new(violation: Violation, step: Option<usize>) -> Self {
+        Promise {
+            invariant: violation.invariant.id().into(),
+            step,
+            label: violation.step.info().map(|i| i.name.into()),
+        }
+    }
+
+    /// Everything that a trace breaks, in the order of its steps.
+    pub fn broken(trace: &trace::Trace) -> Vec<Self> {
+        let broken = trace.broken();
+        broken
+            .map(|(step, violation)| Promise::new(violation, step.map(|s| s.number)))
+            .collect()
+    }
+
+    /// Everything that a trace of a lookup breaks.
+    pub fn broken_by_lookup(trace: &reach::Trace) -> Vec<Self> {
+        let broken = |step: &reach::Step| {
+            let promise = |invariant: &Invariant| Promise {
+                invariant: invariant.id().into(),
+                step: Some(step.number),
+                label: Some(step.label.name().into()),
+            };
+            step.broke.iter().map(promise).collect::<Vec<_>>()
+        };
+        trace.iter().flat_map(broken).collect()
+    }
+}
+
+/// What a program that asks for its scheduler finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finds {
+    /// Its own.
+    Own,
+    /// Nothing, although its scheduler is enabled.
+    Nothing,
+    /// The verifier or a system call refused what its loader wants.
+    Refused,
+}
+
+impl Finds {
+    /// What the last step of a trace found.
+    pub fn at_the_end(trace: &reach::Trace) -> Option<Self> {
+        Some(match trace.last()?.found? {
+            Found::Own(_) => Finds::Own,
+            Found::Nothing(_) => Finds::Nothing,
+            Found::Refused(_) => Finds::Refused,
+        })
+    }
+
+    /// The same in words.
+    pub fn words(found: Option<Self>) -> &'static str {
+        match found {
+            Some(Finds::Own) => "its own scheduler is found",
+            Some(Finds::Nothing) => "nothing is found",
+            Some(Finds::Refused) => "something is refused",
+            None => "nothing is said of what is found",
+        }
+    }
+}
+
+/// A promise that a file records, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Again {
+    /// As recorded.
+    pub recorded: Promise,
+    /// Where it was broken again; none if it was not.
+    pub found: Option<Promise>,
+}
+
+/// Steps of either kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// On the attach path.
+    Attach(trace::Trace),
+    /// Where schedulers are looked up.
+    Lookup(reach::Trace),
+}
+
+impl Steps {
+    /// Everything that they break.
+    pub fn broken(&self) -> Vec<Promise> {
+        match self {
+            Steps::Attach(trace) => Promise::broken(trace),
+            Steps::Lookup(trace) => Promise::broken_by_lookup(trace),
+        }
+    }
+}
+
+/// A trace file, carried out again.
+#[derive(Clone, Debug)]
+pub struct Replayed {
+    /// The file.
+    pub file: File,
+    /// The scenario's name, or the kind of program.
+    pub name: String,
+    /// The scenario's title, if it is one.
+    pub title: Option<String>,
+    /// The design under which it was carried out again.
+    pub design: Design,
+    /// What happened.
+    pub steps: Steps,
+    /// Why the actions after these steps could not be taken.
+    pub parted: Option<String>,
+}
+
+impl Replayed {
+    /// What became of each promise that the file records.
+    pub fn again(&self) -> Vec<Again> {
+        let broken = self.steps.broken();
+        let again = |recorded: &Promise| {
+            let mut same = broken.iter().filter(|b| b.invariant == recorded.invariant);
+            let exactly = same.clone().find(|b| *b == recorded);
+            Again {
+                recorded: recorded.clone(),
+                found: exactly.or_else(|| same.next()).cloned(),
+            }
+        };
+        self.file.breaks.iter().flatten().map(again).collect()
+    }
+
+    /// What the last step finds, if the file records that.
+    pub fn finds(&self) -> Option<(Finds, Option<Finds>)> {
+        let Steps::Lookup(trace) = &self.steps else {
+            return None;
+        };
+        Some((self.file.finds?, Finds::at_the_end(trace)))
+    }
+
+    /// Whether it came out as recorded; `None` if nothing is recorded.
+    pub fn as_recorded(&self) -> Option<bool> {
+        let breaks = self.file.breaks.as_ref()?;
+        let broken = if breaks.is_empty() && self.file.finds.is_none() {
+            self.parted.is_none() && self.steps.broken().is_empty()
+        } else {
+            self.again().iter().all(|a| a.found.is_some())
+        };
+        Some(broken && self.finds().is_none_or(|(was, is)| is == Some(was)))
+    }
+}
+
 impl Subject {
     /// A scenario.
     pub fn scenario(name: &str, toml: &str) -> Self {
@@ -72,29 +245,18 @@ impl Subject {
         }
     }
 
-    /// A cell.
-    pub fn cell(cell: &reach::Cell) -> Self {
-        Subject::Cell {
-            program: cell.kind.to_string(),
-            help: cell.help.word().into(),
-            shared: cell.shared,
-        }
-    }
-
-    /// What to call it, and what there is.
+    /// What to call it, its title, and what there is.
     fn world(
         &self,
         path: &str,
         design: &Design,
-    ) -> Result<(String, reach::ModelWorld), InputError> {
+    ) -> Result<(String, Option<String>, reach::ModelWorld), InputError> {
         match self {
             Subject::Scenario { name, toml } => {
                 let inner = format!("{path} (scenario {name})");
                 let scenario = ReachScenario::parse(name, &inner, toml)?;
-                Ok((
-                    format!("{name}: {}", scenario.title),
-                    scenario.world(design),
-                ))
+                let world = scenario.world(design);
+                Ok((name.clone(), Some(scenario.title), world))
             }
             Subject::Cell {
                 program,
@@ -109,154 +271,219 @@ impl Subject {
                 let found =
                     found.ok_or_else(|| InputError::whole(path, unknown("help", help, words())))?;
                 let world = reach::universe(design, kind, *found, *shared);
-                Ok((program.clone(), world))
+                Ok((program.clone(), None, world))
             }
         }
     }
 }
 
-/// A trace file of a lookup, carried out again.
-#[derive(Debug)]
-pub struct ReachReplayed {
-    /// What it is about.
-    pub name: String,
-    /// The design.
-    pub design: Design,
-    /// What happened.
-    pub trace: reach::Trace,
+impl File {
+    /// A trace of the attach path and the promises that it is kept for.
+    pub fn new(
+        scenario: &Scenario,
+        design: &Design,
+        actions: &[Action],
+        breaks: Vec<Promise>,
+    ) -> Self {
+        File {
+            schema: SCHEMA,
+            version: Some(VERSION.into()),
+            scenario: Some(Embedded {
+                name: scenario.name.clone(),
+                toml: scenario.text.clone(),
+            }),
+            reach: None,
+            design: design.name.clone(),
+            breaks: Some(breaks),
+            finds: None,
+            actions: actions.iter().map(|a| action::write(*a)).collect(),
+        }
+    }
+
+    /// A trace of a lookup and the promises that it is kept for.
+    pub fn of_lookup(
+        subject: Subject,
+        design: &Design,
+        actions: &[struct_ops_model::reach::Action],
+        breaks: Vec<Promise>,
+    ) -> Self {
+        File {
+            schema: SCHEMA,
+            version: Some(VERSION.into()),
+            scenario: None,
+            reach: Some(subject),
+            design: design.name.clone(),
+            breaks: Some(breaks),
+            finds: None,
+            actions: actions.iter().map(|a| reach::action::write(*a)).collect(),
+        }
+    }
+
+    /// The run behind a cell of `reach`.
+    pub fn of_cell(cell: &reach::Cell, trace: &reach::Trace) -> Self {
+        let breaks = Promise::broken_by_lookup(trace);
+        let subject = Subject::Cell {
+            program: cell.kind.to_string(),
+            help: cell.help.word().into(),
+            shared: cell.shared,
+        };
+        File {
+            finds: Finds::at_the_end(trace),
+            ..Self::of_lookup(subject, &cell.design, &cell.trace, breaks)
+        }
+    }
+
+    /// The version of struct-ops-sim that saved it.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// The design under which it was found.
+    pub fn design(&self) -> &str {
+        &self.design
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn save(&self, path: &Path) -> Result<(), InputError> {
+        let error = |e: &dyn std::fmt::Display| {
+            InputError::whole(
+                &path.display().to_string(),
+                format!("cannot be written: {e}"),
+            )
+        };
+        let text = serde_json::to_string_pretty(self).map_err(|e| error(&e))?;
+        std::fs::write(path, text + "\n").map_err(|e| error(&e))
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// Where it is wrong.
+    pub fn parse(path: &str, text: &str) -> Result<Self, InputError> {
+        // The version first: a file of another one is not wrong in its details.
+        #[derive(Deserialize)]
+        struct Version {
+            schema: u32,
+        }
+        let Version { schema } = json(path, text)?;
+        if !(WITHOUT_PROMISE..=SCHEMA).contains(&schema) {
+            let message = if schema > SCHEMA {
+                format!(
+                    "schema {schema}: struct-ops-sim {VERSION} reads schemas {WITHOUT_PROMISE} to {SCHEMA}. A newer one \
+                     has saved this trace: use that one, or save the trace again with this one (`check --save-traces`)"
+                )
+            } else {
+                format!("schema {schema}: expected {WITHOUT_PROMISE} or {SCHEMA}")
+            };
+            return Err(InputError::whole(path, message));
+        }
+        let file: File = json(path, text)?;
+        if file.scenario.is_some() == file.reach.is_some() {
+            let message = "expected one of `scenario` (the attach path) and `reach` (a lookup)";
+            return Err(InputError::whole(path, message));
+        }
+        if schema > WITHOUT_PROMISE && (file.version.is_none() || file.breaks.is_none()) {
+            let message = format!("schema {schema}: expected `version` and `breaks`");
+            return Err(InputError::whole(path, message));
+        }
+        for promise in file.breaks.iter().flatten() {
+            let id = &promise.invariant;
+            if Invariant::from_id(id).is_none() {
+                let all = Invariant::ALL.iter().map(|i| i.id());
+                return Err(InputError::whole(path, unknown("invariant", id, all)));
+            }
+        }
+        Ok(file)
+    }
+
+    /// Carries it out again, under the saved design or another one.
+    ///
+    /// # Errors
+    /// Where the file is wrong. An action that is not enabled is a mistake only where the file was saved by this
+    /// version under this design; elsewhere the run takes another way from there.
+    pub fn replay(self, path: &str, design: Option<&Design>) -> Result<Replayed, InputError> {
+        let saved =
+            Design::parse(&self.design).map_err(|e| InputError::whole(path, e.to_string()))?;
+        let design = design.unwrap_or(&saved).clone();
+        let may_part = design != saved || self.version.as_deref().is_some_and(|v| v != VERSION);
+        let parting = |message: String| {
+            if may_part {
+                Ok(Some(message))
+            } else {
+                Err(InputError::whole(path, message))
+            }
+        };
+        if let Some(Embedded { name, toml }) = &self.scenario {
+            let inner = format!("{path} (scenario {name})");
+            let scenario = Scenario::parse(name, &inner, toml)?;
+            let actions = actions(path, &self.actions, action::read)?;
+            let machine = Machine::new(scenario.world.clone(), design.clone())
+                .map_err(|e| setup_error(&scenario, &design, &e))?;
+            let (trace, parted) = match trace(&machine, &actions) {
+                Ok(trace) => (trace, None),
+                Err(e) => {
+                    let enabled = e.enabled.iter().map(|a| action::write(*a)).collect();
+                    let message = impossible(e.step, &action::write(e.found), enabled);
+                    let before = trace(&machine, &actions[..e.step - 1]);
+                    let before = before.map_err(|_| InputError::whole(path, message.clone()))?;
+                    (before, parting(message)?)
+                }
+            };
+            return Ok(Replayed {
+                name: name.clone(),
+                title: Some(scenario.title),
+                file: self,
+                design,
+                steps: Steps::Attach(trace),
+                parted,
+            });
+        }
+        let subject = self.reach.as_ref().expect("one of the two: it was parsed");
+        let (name, title, world) = subject.world(path, &design)?;
+        let actions = actions(path, &self.actions, reach::action::read)?;
+        let machine = Reach::new(world, design.clone());
+        let (trace, parted) = match reach::replay(&machine, &actions) {
+            Ok(trace) => (trace, None),
+            Err((step, enabled)) => {
+                let enabled = enabled.into_iter().map(reach::action::write).collect();
+                let message = impossible(step, &reach::action::write(actions[step - 1]), enabled);
+                let trace = reach::replay(&machine, &actions[..step - 1]);
+                (trace.unwrap_or_default(), parting(message)?)
+            }
+        };
+        Ok(Replayed {
+            name,
+            title,
+            file: self,
+            design,
+            steps: Steps::Lookup(trace),
+            parted,
+        })
+    }
 }
 
-/// Writes a trace file of a lookup.
+fn actions<A>(
+    path: &str,
+    lines: &[String],
+    read: impl Fn(&str) -> Result<A, String>,
+) -> Result<Vec<A>, InputError> {
+    let numbered = lines.iter().enumerate();
+    numbered
+        .map(|(i, line)| {
+            read(line).map_err(|e| InputError::whole(path, format!("step {}: {e}", i + 1)))
+        })
+        .collect()
+}
+
+/// Reads JSON.
 ///
 /// # Errors
-/// What the system says.
-pub fn save_reach(
-    path: &Path,
-    subject: Subject,
-    design: &Design,
-    actions: &[struct_ops_model::reach::Action],
-) -> Result<(), InputError> {
-    let file = ReachFile {
-        schema: SCHEMA,
-        reach: subject,
-        design: design.name.clone(),
-        actions: actions.iter().map(|a| reach::action::write(*a)).collect(),
-    };
-    write(path, &file)
-}
-
-/// Carries a trace file of a lookup out; `None` if it is of the other kind.
-///
-/// # Errors
-/// Where the file is wrong, or which action could not be taken and which ones could.
-pub fn replay_reach(path: &str, text: &str) -> Result<Option<ReachReplayed>, InputError> {
-    let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|e| json_error(path, text, &e))?;
-    if value.get("reach").is_none() {
-        return Ok(None);
-    }
-    let file: ReachFile = serde_json::from_str(text).map_err(|e| json_error(path, text, &e))?;
-    schema(path, file.schema)?;
-    let design = Design::parse(&file.design).map_err(|e| InputError::whole(path, e.to_string()))?;
-    let (name, world) = file.reach.world(path, &design)?;
-    let mut actions = Vec::new();
-    for (i, line) in file.actions.iter().enumerate() {
-        let action = reach::action::read(line);
-        actions.push(action.map_err(|e| InputError::whole(path, format!("step {}: {e}", i + 1)))?);
-    }
-    let machine = struct_ops_model::reach::Reach::new(world, design.clone());
-    let trace = reach::replay(&machine, &actions).map_err(|(step, enabled)| {
-        let enabled = enabled.into_iter().map(reach::action::write).collect();
-        let found = reach::action::write(actions[step - 1]);
-        InputError::whole(path, impossible(step, &found, enabled))
-    })?;
-    Ok(Some(ReachReplayed {
-        name,
-        design,
-        trace,
-    }))
-}
-
-/// A trace file, understood and carried out again.
-#[derive(Debug)]
-pub struct Replayed {
-    /// The scenario inside.
-    pub scenario: Scenario,
-    /// The design.
-    pub design: Design,
-    /// What happened.
-    pub trace: Trace,
-}
-
-/// Writes a trace file.
-///
-/// # Errors
-/// What the system says.
-pub fn save(
-    path: &Path,
-    scenario: &Scenario,
-    design: &Design,
-    actions: &[Action],
-) -> Result<(), InputError> {
-    let file = File {
-        schema: SCHEMA,
-        scenario: Embedded {
-            name: scenario.name.clone(),
-            toml: scenario.text.clone(),
-        },
-        design: design.name.clone(),
-        actions: actions.iter().map(|a| action::write(*a)).collect(),
-    };
-    write(path, &file)
-}
-
-fn write(path: &Path, file: &impl Serialize) -> Result<(), InputError> {
-    let error = |e: &dyn std::fmt::Display| {
-        InputError::whole(
-            &path.display().to_string(),
-            format!("cannot be written: {e}"),
-        )
-    };
-    let text = serde_json::to_string_pretty(file).map_err(|e| error(&e))?;
-    std::fs::write(path, text + "\n").map_err(|e| error(&e))
-}
-
-/// Reads a trace file and carries it out.
-///
-/// # Errors
-/// Where the file is wrong, or which action could not be taken and which ones could.
-pub fn replay(path: &str, text: &str) -> Result<Replayed, InputError> {
-    let file: File = serde_json::from_str(text).map_err(|e| json_error(path, text, &e))?;
-    schema(path, file.schema)?;
-    let inner = format!("{path} (scenario {})", file.scenario.name);
-    let scenario = Scenario::parse(&file.scenario.name, &inner, &file.scenario.toml)?;
-    let design = Design::parse(&file.design).map_err(|e| InputError::whole(path, e.to_string()))?;
-    let mut actions = Vec::new();
-    for (i, line) in file.actions.iter().enumerate() {
-        actions.push(
-            action::read(line)
-                .map_err(|e| InputError::whole(path, format!("step {}: {e}", i + 1)))?,
-        );
-    }
-    let machine = Machine::new(scenario.world.clone(), design.clone())
-        .map_err(|e| setup_error(&scenario, &design, &e))?;
-    let trace = trace(&machine, &actions).map_err(|e| InputError::whole(path, not_enabled(&e)))?;
-    Ok(Replayed {
-        scenario,
-        design,
-        trace,
-    })
-}
-
-fn schema(path: &str, found: u32) -> Result<(), InputError> {
-    if found == SCHEMA {
-        Ok(())
-    } else {
-        Err(InputError::whole(
-            path,
-            format!("schema {found}: expected {SCHEMA}"),
-        ))
-    }
+/// Where it is wrong.
+pub fn json<'a, T: Deserialize<'a>>(path: &str, text: &'a str) -> Result<T, InputError> {
+    serde_json::from_str(text).map_err(|e| json_error(path, text, &e))
 }
 
 fn json_error(path: &str, text: &str, error: &serde_json::Error) -> InputError {
@@ -276,11 +503,6 @@ fn json_error(path: &str, text: &str, error: &serde_json::Error) -> InputError {
 }
 
 /// What was found and what was possible.
-fn not_enabled(error: &NotEnabled) -> String {
-    let enabled = error.enabled.iter().map(|a| action::write(*a)).collect();
-    impossible(error.step, &action::write(error.found), enabled)
-}
-
 fn impossible(step: usize, found: &str, enabled: Vec<String>) -> String {
     if enabled.is_empty() {
         return format!("step {step}: `{found}`, but nothing can happen any more");

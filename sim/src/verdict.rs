@@ -1,5 +1,8 @@
 //! What came out of exploring one scenario under one design, as plain data for reports.
 
+use clap::ValueEnum;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use struct_ops_model::place::Site;
 use struct_ops_model::{Action, Design, Invariant, Violation};
 
@@ -8,17 +11,21 @@ use crate::engine::Outcome;
 use crate::scenario::Case;
 
 /// What can be said of an invariant. `holds` is said only of what was asked, exercised and seen whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Its `sometimes` event happened, every state was seen, and none of them, and no step, breaks it.
     Holds,
     /// Something breaks it.
     Violated,
     /// Every state was seen, and what the promise is about happened in none: nothing can be said.
+    #[serde(rename = "never exercised")]
     NeverExercised,
     /// No run could have broken it.
+    #[serde(rename = "not asked")]
     NotAsked,
     /// The design promises nothing here.
+    #[serde(rename = "not applicable")]
     NotApplicable,
     /// Not everything was seen, and what was seen does not break it.
     Incomplete,
@@ -71,11 +78,13 @@ impl Verdict {
 }
 
 /// What a scenario expects of an invariant under a design.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Expected {
     /// Something breaks it.
     Violated,
     /// Nothing does, whether it is exercised or not.
+    #[serde(rename = "not violated")]
     NotViolated,
 }
 
@@ -87,6 +96,19 @@ impl Expected {
             Expected::NotViolated => "not violated",
         }
     }
+}
+
+/// What exit status 1 stands for.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailOn {
+    /// A verdict is another one than the scenario expects.
+    #[default]
+    Difference,
+    /// A promise is broken, whatever the scenario expects.
+    Violation,
 }
 
 /// A distinct violation and a shortest way to it.
@@ -312,6 +334,20 @@ impl Results {
             .iter()
             .flat_map(|r| self.invariants.iter().map(move |i| (r, *i)));
         pairs.filter(|(r, i)| r.differs(*i)).collect()
+    }
+
+    /// Runs and invariants for which the exit status is 1.
+    pub fn failures(&self, fail_on: FailOn) -> Vec<(&Run, Invariant)> {
+        if fail_on == FailOn::Difference {
+            return self.differences();
+        }
+        let pairs = self
+            .runs
+            .iter()
+            .flat_map(|r| self.invariants.iter().map(move |i| (r, *i)));
+        pairs
+            .filter(|(r, i)| r.verdict(*i) == Verdict::Violated)
+            .collect()
     }
 
     /// Whether a bound hides something.

@@ -31,6 +31,32 @@ fn start(command: &mut Command, directory: &tempfile::TempDir) -> Child {
         .expect("the binary starts")
 }
 
+fn name(signal: Signal) -> &'static str {
+    [
+        (Signal::INT, "INT"),
+        (Signal::TERM, "TERM"),
+        (Signal::HUP, "HUP"),
+    ]
+    .into_iter()
+    .find_map(|(s, name)| (s == signal).then_some(name))
+    .expect("one of these")
+}
+
+/// A mask of signals in the status of a process.
+fn mask(process: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+    let mask = text.lines().find_map(|l| l.strip_prefix(name));
+    u64::from_str_radix(mask.expect("a mask").trim(), 16).expect("a number")
+}
+
+/// Waits until the process catches a signal.
+fn catches(child: &Child, signal: Signal) {
+    let caught = || mask(&child.id().to_string(), "SigCgt:") >> (signal.as_raw() - 1) & 1 == 1;
+    while !caught() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 /// Waits for the end; the exit status, and what was printed.
 fn end(mut child: Child) -> (Option<i32>, serde_json::Value) {
     let mut text = String::new();
@@ -43,16 +69,19 @@ fn end(mut child: Child) -> (Option<i32>, serde_json::Value) {
 
 /// The first exploration is told and saved, whatever came of the second one.
 fn told(directory: &tempfile::TempDir, json: &serde_json::Value) {
-    let first = &json["results"][0];
+    let first = &json["runs"][0];
     assert_eq!(first["scenario"], "two-links-tcp", "{json}");
-    assert_eq!(first["verdict"], "violated", "{json}");
+    assert_eq!(first["verdicts"][0]["verdict"], "violated", "{json}");
     let saved = std::fs::read_dir(directory).expect("a directory").count();
     assert!(saved > 0, "no trace is saved");
 }
 
 #[test]
 fn a_signal_loses_nothing() {
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+    let mut signals = vec![Signal::INT, Signal::TERM, Signal::HUP];
+    // What the tests were started with ignored, as nohup(1) does, the program ignores, too.
+    signals.retain(|signal| mask("self", "SigIgn:") >> (signal.as_raw() - 1) & 1 == 0);
+    for signal in signals {
         let directory = tempfile::tempdir().expect("a directory");
         let mut child = start(
             &mut Command::new(env!("CARGO_BIN_EXE_struct-ops-sim")),
@@ -67,7 +96,48 @@ fn a_signal_loses_nothing() {
         lines.for_each(drop);
         let (status, json) = end(child);
         assert_eq!(status, Some(2), "{signal:?}");
+        assert_eq!(json["exit"], 2);
         told(&directory, &json);
+        let bounds = [&json["runs"][1]["incomplete"], &json["stopped"]];
+        let name = format!("SIG{}", name(signal));
+        assert!(bounds.iter().any(|b| b["bound"] == name), "{json}");
+    }
+}
+
+/// Whichever verb is ended, it prints one document that says so.
+#[test]
+fn a_signal_leaves_one_document() {
+    let random = ["random", "--seeds=0..1000000000", "--design=link-owned"];
+    let stress = ["stress", "--seconds=1000", "--threads=2"];
+    let universe = [
+        "check",
+        "--scenario=universe-tcp-3cpu-x3",
+        "--design=rfc",
+        "--quiet",
+    ];
+    let verbs: [&[&str]; 3] = [&random, &stress, &universe];
+    for verb in verbs {
+        if verb[0] == "stress" && cfg!(not(target_arch = "x86_64")) {
+            continue;
+        }
+        let child = Command::new(env!("CARGO_BIN_EXE_struct-ops-sim"))
+            .args(verb)
+            .arg("--format=json")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        catches(&child, Signal::TERM);
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("it is there");
+        let (status, json) = end(child);
+        assert_eq!((status, &json["exit"]), (Some(2), &2.into()), "{json}");
+        assert_eq!(json["verb"], verb[0]);
+        let said = [
+            &json["incomplete"],
+            &json["stopped"],
+            &json["runs"][0]["incomplete"],
+        ];
+        assert!(said.iter().any(|b| b["bound"] == "SIGTERM"), "{json}");
     }
 }
 
@@ -84,5 +154,7 @@ fn an_address_space_that_is_used_up_loses_nothing() {
     let (status, json) = end(start(&mut shell, &directory));
     assert_eq!(status, Some(2));
     told(&directory, &json);
-    assert_eq!(json["results"][1]["verdict"], "incomplete", "{json}");
+    let second = &json["runs"][1];
+    assert_eq!(second["verdicts"][0]["verdict"], "incomplete", "{json}");
+    assert_eq!(second["incomplete"]["bound"], "max-memory", "{json}");
 }

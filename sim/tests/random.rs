@@ -57,7 +57,7 @@ fn worlds_run_under_every_design() {
 fn shrinking_keeps_the_violation_and_only_makes_smaller() {
     for design in Design::attach_paths() {
         for seed in 0..60 {
-            let Some(finding) = random::run(seed, &design) else {
+            let Some(finding) = random::run(seed, &design).finding else {
                 assert_eq!(random::violation(seed, &design), None);
                 continue;
             };
@@ -80,7 +80,7 @@ fn the_exhaustive_engine_finds_it_too() {
         reductions: Reductions::ALL,
     };
     for design in Design::attach_paths() {
-        for finding in (0..40).filter_map(|seed| random::run(seed, &design)) {
+        for finding in (0..40).filter_map(|seed| random::run(seed, &design).finding) {
             let text = finding.scenario();
             let scenario = Scenario::parse("found", "found.toml", &text).unwrap();
             assert_eq!(scenario.world, finding.world, "{text}");
@@ -98,7 +98,7 @@ fn the_exhaustive_engine_finds_it_too() {
 #[test]
 fn link_owned_breaks_nothing() {
     for seed in 0..1000 {
-        if let Some(f) = random::run(seed, &Design::link_owned()) {
+        if let Some(f) = random::run(seed, &Design::link_owned()).finding {
             // 6.12's bpf_scx_unreg() disables whatever is enabled, which nothing outside sched_ext can prevent.
             let invariant = f.violation.invariant;
             if f.world.types[0].subsystem == Subsystem::SchedExt612

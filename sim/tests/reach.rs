@@ -13,8 +13,9 @@ use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::reach::{self, Event, Explored, Help, Verdict, explore, replay, universe};
 use struct_ops_sim::report::reach::table;
 use struct_ops_sim::report::screen::Screen;
+use struct_ops_sim::scenario::InputError;
 use struct_ops_sim::scenario::{Case, ReachScenario};
-use struct_ops_sim::tracefile::{Subject, replay_reach, save_reach};
+use struct_ops_sim::tracefile::{File, Replayed, Steps};
 
 fn scenario(name: &str) -> ReachScenario {
     match common::case(name) {
@@ -275,15 +276,20 @@ fn a_saved_run_is_carried_out_again() {
     let cell = reach::cell(&design("association"), kind("fentry"), false, &UNBOUNDED).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("trace.json");
-    save_reach(&file, Subject::cell(&cell), &cell.design, &cell.trace).unwrap();
+    let trace = replay(&cell.reach(), &cell.trace).unwrap();
+    File::of_cell(&cell, &trace).save(&file).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
-    let replayed = replay_reach("trace.json", &text).unwrap().unwrap();
-    assert_eq!(replayed.trace, replay(&cell.reach(), &cell.trace).unwrap());
+    let again = |text: &str| -> Result<Replayed, InputError> {
+        File::parse("trace.json", text)?.replay("trace.json", None)
+    };
+    let replayed = again(&text).unwrap();
+    assert_eq!(replayed.steps, Steps::Lookup(trace));
+    assert_eq!(replayed.as_recorded(), Some(true));
+    let other = text.replacen("\"finds\": \"own\"", "\"finds\": \"nothing\"", 1);
+    assert_eq!(again(&other).unwrap().as_recorded(), Some(false));
     let wrong = |from: &str, to: &str| {
         assert!(text.contains(from));
-        replay_reach("trace.json", &text.replacen(from, to, 1))
-            .unwrap_err()
-            .to_string()
+        again(&text.replacen(from, to, 1)).unwrap_err().to_string()
     };
     assert!(
         wrong("map_create 0", "map_creat 0").contains("step 2: `loader 0 map_creat 0` is no step")

@@ -5,10 +5,10 @@ use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_model::{Action, Design, Invariant, Machine};
 use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::explore::Reductions;
-use struct_ops_sim::scenario::Scenario;
+use struct_ops_sim::scenario::{InputError, Scenario};
 use struct_ops_sim::schedule::{self, Chooser};
-use struct_ops_sim::trace::trace;
-use struct_ops_sim::tracefile::{replay, save};
+use struct_ops_sim::trace::{Trace, trace};
+use struct_ops_sim::tracefile::{File, Promise, Replayed, Steps};
 use struct_ops_sim::verdict::Path;
 
 const TEXT: &str = include_str!("scenarios/two-links.toml");
@@ -17,11 +17,24 @@ fn scenario() -> Scenario {
     Scenario::parse("two-links", "two-links.toml", TEXT).unwrap()
 }
 
-fn saved(actions: &[Action], design: &Design) -> String {
+fn saved(actions: &[Action], design: &Design, breaks: Vec<Promise>) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("trace.json");
-    save(&file, &scenario(), design, actions).unwrap();
+    File::new(&scenario(), design, actions, breaks)
+        .save(&file)
+        .unwrap();
     std::fs::read_to_string(file).unwrap()
+}
+
+fn replay(text: &str, design: Option<&Design>) -> Result<Replayed, InputError> {
+    File::parse("trace.json", text)?.replay("trace.json", design)
+}
+
+fn attach(replayed: Replayed) -> Trace {
+    match replayed.steps {
+        Steps::Attach(trace) => trace,
+        Steps::Lookup(_) => panic!("the attach path was saved"),
+    }
 }
 
 #[test]
@@ -41,11 +54,18 @@ fn counterexamples_replay_to_what_they_broke() {
             let Path::Attach(violation, actions) = &found.path else {
                 panic!("the attach path was explored");
             };
-            let replayed = replay("trace.json", &saved(actions, &design)).unwrap();
+            let promise = Promise::new(*violation, Some(found.steps));
+            let text = saved(actions, &design, vec![promise]);
+            let replayed = replay(&text, None).unwrap();
             assert_eq!(replayed.design, design);
-            assert_eq!(replayed.trace.steps.len(), actions.len());
+            assert_eq!(replayed.as_recorded(), Some(true), "{violation:?}");
+            // What rfc breaks here, mainline cannot: it has no cookies.
+            let elsewhere = replay(&text, Some(&Design::mainline())).unwrap();
+            assert_eq!(elsewhere.as_recorded(), Some(false), "{violation:?}");
+            let trace = attach(replayed);
+            assert_eq!(trace.steps.len(), actions.len());
             assert!(
-                replayed.trace.broken().any(|(_, v)| v == *violation),
+                trace.broken().any(|(_, v)| v == *violation),
                 "{violation:?}"
             );
         }
@@ -61,12 +81,10 @@ fn schedules_replay() {
             let actions = schedule::run(&machine, &mut Chooser::new(seed));
             let shown = trace(&machine, &actions).unwrap();
             assert!(shown.ended || shown.broken().next().is_some());
-            assert_eq!(
-                replay("trace.json", &saved(&actions, &design))
-                    .unwrap()
-                    .trace,
-                shown
-            );
+            let text = saved(&actions, &design, Promise::broken(&shown));
+            let replayed = replay(&text, None).unwrap();
+            assert_eq!(replayed.as_recorded(), Some(true));
+            assert_eq!(attach(replayed), shown);
         }
     }
 }
@@ -77,18 +95,35 @@ fn what_is_wrong_is_said() {
     let good = saved(
         &schedule::run(&machine, &mut Chooser::Fair),
         &Design::mainline(),
+        Vec::new(),
     );
-    let broken = |text: &str| {
-        replay("trace.json", text)
-            .expect_err("a mistake")
-            .to_string()
-    };
+    let broken = |text: &str| replay(text, None).expect_err("a mistake").to_string();
     for (text, message) in [
         (&good[..good.len() / 2], "the file ends too early"),
         ("", "trace.json:1:1: the file ends too early"),
         (
-            &good.replacen("\"schema\": 1", "\"schema\": 2", 1),
-            "schema 2: expected 1",
+            &good.replacen("\"schema\": 2", "\"schema\": 3", 1),
+            "schema 3: struct-ops-sim 0.1.0 reads schemas 1 to 2",
+        ),
+        (
+            &good.replacen("\"schema\": 2", "\"schema\": 0", 1),
+            "schema 0: expected 1 or 2",
+        ),
+        (
+            "{\"schema\": 2, \"design\": \"rfc\", \"actions\": []}",
+            "expected one of `scenario` (the attach path) and `reach` (a lookup)",
+        ),
+        (
+            &good.replacen("  \"breaks\": [],\n", "", 1),
+            "schema 2: expected `version` and `breaks`",
+        ),
+        (
+            &good.replacen(
+                "\"breaks\": []",
+                "\"breaks\": [{\"invariant\": \"no-leeks\", \"step\": 1, \"label\": null}]",
+                1,
+            ),
+            "did you mean `no-leak`?",
         ),
         (
             &good.replacen("\"actions\"", "\"action\"", 1),
@@ -123,6 +158,65 @@ fn what_is_wrong_is_said() {
             found.starts_with("trace.json") && found.contains(message),
             "expected {message}, found {found}"
         );
+    }
+}
+
+/// Files of schema 1 record neither a version nor a promise: they are carried out, and nothing is compared.
+#[test]
+fn old_files_are_read() {
+    let design = Design::rfc();
+    let machine = Machine::new(scenario().world, design.clone()).unwrap();
+    let actions = schedule::run(&machine, &mut Chooser::new(Some(3)));
+    let now: serde_json::Value =
+        serde_json::from_str(&saved(&actions, &design, Vec::new())).unwrap();
+    let old = serde_json::json!({
+        "schema": 1, "scenario": now["scenario"], "design": "rfc", "actions": now["actions"],
+    });
+    let replayed = replay(&old.to_string(), None).unwrap();
+    assert_eq!(replayed.as_recorded(), None);
+    assert_eq!(attach(replayed).steps.len(), actions.len());
+}
+
+/// Where the steps are others, a run takes another way: under the design and version of the file that is a mistake in
+/// it, elsewhere it is the answer.
+#[test]
+fn a_run_that_parts_does_not_break_it_again() {
+    let design = Design::rfc();
+    let machine = Machine::new(scenario().world, design.clone()).unwrap();
+    let (actions, shown) = (0..)
+        .map(|seed| schedule::run(&machine, &mut Chooser::new(Some(seed))))
+        .map(|actions| (actions.clone(), trace(&machine, &actions).unwrap()))
+        .find(|(_, shown)| shown.broken().next().is_some())
+        .unwrap();
+    let text = saved(&actions, &design, Promise::broken(&shown));
+    let mainline = replay(&text, Some(&Design::mainline())).unwrap();
+    assert_eq!(mainline.as_recorded(), Some(false));
+    assert!(mainline.again().iter().all(|a| a.found.is_none()));
+
+    let first = text.replacen("\"cpu0 step\"", "\"cpu7 step\"", 1);
+    assert!(
+        replay(&first, None)
+            .unwrap_err()
+            .to_string()
+            .contains("`cpu7 step` is not enabled")
+    );
+    let other = first.replacen("\"version\": \"", "\"version\": \"0.0.", 1);
+    let other = replay(&other, None).unwrap();
+    let parted = other.parted.clone().unwrap();
+    assert!(parted.contains("`cpu7 step` is not enabled"), "{parted}");
+    assert_eq!(other.as_recorded(), Some(false));
+}
+
+/// What was saved because it breaks nothing must go on to break nothing.
+#[test]
+fn a_clean_run_stays_clean() {
+    let design = Design::rfc();
+    let machine = Machine::new(scenario().world, design.clone()).unwrap();
+    for seed in 0..20 {
+        let actions = schedule::run(&machine, &mut Chooser::new(Some(seed)));
+        let breaks = trace(&machine, &actions).unwrap().broken().next().is_some();
+        let replayed = replay(&saved(&actions, &design, Vec::new()), None).unwrap();
+        assert_eq!(replayed.as_recorded(), Some(!breaks));
     }
 }
 

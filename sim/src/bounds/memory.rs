@@ -31,6 +31,15 @@ pub enum Scarce {
 }
 
 impl Scarce {
+    /// Each.
+    pub const ALL: [Scarce; 5] = [
+        Scarce::Given,
+        Scarce::AddressSpace,
+        Scarce::Group,
+        Scarce::Machine,
+        Scarce::Allocation,
+    ];
+
     /// The reason in words.
     pub fn reason(self) -> &'static str {
         match self {

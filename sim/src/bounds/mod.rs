@@ -27,6 +27,14 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// Each that there can be.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let memory = Scarce::ALL.into_iter().map(Bound::MaxMemory);
+        let signals = (1..=64).map(Bound::Signal);
+        let others = [Bound::MaxStates, Bound::Timeout, Bound::ModelTable];
+        others.into_iter().chain(memory).chain(signals)
+    }
+
     /// The word in JSON: the option's name, or the signal's.
     pub fn word(self) -> &'static str {
         match self {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 
+use crate::campaign::Shard;
 use crate::number;
+use crate::verdict::FailOn;
 
 /// Explores what can go wrong when BPF struct_ops programs are attached, under several designs.
 ///
@@ -42,8 +44,12 @@ pub(super) struct Args {
 pub(super) enum Format {
     /// For people.
     Text,
-    /// For programs: schema 1.
+    /// For programs: one document. The book has its JSON Schema.
     Json,
+    /// For programs that follow `check`: a line of JSON for each run as soon as it ends.
+    JsonLines,
+    /// For CI systems: what `check` and `merge` say, as JUnit XML.
+    Junit,
 }
 
 #[derive(Debug, Subcommand)]
@@ -62,9 +68,16 @@ pub(super) enum Verb {
     /// scenario, or, without one, by mainline and link-owned.
     Stress(Stress),
     /// Carry out a saved trace again, step by step.
-    Replay {
-        /// A file that `check --save-traces` or `run --save` wrote, or - for standard input.
-        trace: String,
+    ///
+    /// Exit code 1 if it does not break again what it was saved for.
+    Replay(Replay),
+    /// Join the results of all shards of a check, or print one saved result in another format.
+    ///
+    /// Prints what the whole check would have printed, and ends with the same exit code.
+    Merge {
+        /// Files that `check --format json` or `--format json-lines` wrote, or - for standard input.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
     },
     /// The table of who can know its scheduler: kinds of programs and designs; with both chosen, the run behind a cell.
     Reach(Reach),
@@ -120,6 +133,12 @@ pub(super) struct Check {
     /// Store whole states instead of fingerprints: more memory, no chance of a collision.
     #[arg(long)]
     pub exact: bool,
+    /// What exit code 1 stands for.
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub fail_on: FailOn,
+    /// Explore part I of N of all scenarios and designs, for `merge`.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
     /// Write every shortest trace into this directory, for `replay`.
     #[arg(long, value_name = "DIR")]
     pub save_traces: Option<PathBuf>,
@@ -150,6 +169,15 @@ pub(super) struct Run {
     /// Write the schedule into a file, for `replay`.
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Replay {
+    /// A file that `check --save-traces`, `run --save` or `reach --save` wrote, or - for standard input.
+    pub trace: String,
+    /// Under this design, a preset or a custom one. [default: the one in the file]
+    #[arg(long)]
+    pub design: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

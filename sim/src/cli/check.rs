@@ -1,27 +1,21 @@
 //! `check`: explore, print verdicts, compare them with what scenarios expect.
 
-use std::io::IsTerminal;
 use std::path::Path;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use struct_ops_model::Invariant;
-use struct_ops_model::reach::{Action, Reach};
+use struct_ops_model::Design;
 
 use super::args::{Check, Format};
-use super::output::{json, print, screen};
-use super::{Exit, Failure, Job};
+use super::output::json;
+use super::progress::Progress;
+use super::{Exit, Failure, Job, results};
 use crate::bounds::Bounds;
 use crate::check::Settings;
 use crate::explore::Reductions;
-use crate::reach;
-use crate::report::json::StepEntry;
-use crate::report::summary::{Detail, summary};
-use crate::report::text::count;
-use crate::report::{self, trace as table};
-use crate::scenario::{Case, InputError, ReachScenario, Scenario};
-use crate::trace::trace;
-use crate::verdict::{Counterexample, Path as Way, Results, Run, Skipped};
-use crate::{shipped, tracefile};
+use crate::report::json::Head;
+use crate::report::json::check::{Asked, Begin, Line};
+use crate::scenario::{Case, InputError, Scenario};
+use crate::verdict::{Results, Run, Skipped};
+use crate::{campaign, reach, shipped};
 
 /// Explores every chosen scenario under every chosen design.
 pub(super) fn check(
@@ -68,64 +62,43 @@ pub(super) fn check(
         skipped: Vec::new(),
         stopped: None,
     };
-    let by_name = !args.design.is_empty();
-    explore(&mut results, &settings, &bounds, by_name, quiet)?;
+    let asked = asked(args, &settings, &results);
+    set_up(&results, &asked)?;
+    let lines = format == Format::JsonLines;
+    if lines {
+        json(&Line::Begin {
+            head: Head::new("check"),
+            begin: Begin::new(asked.clone(), &results.scenarios),
+        })?;
+    }
+    let ended = |results: &Results, run: &Run| match lines {
+        true => json(&Line::Run {
+            run: results::json_run(results, run)?,
+        }),
+        false => Ok(()),
+    };
+    explore(&mut results, &settings, &bounds, &asked, quiet, &ended)?;
     if let Some(directory) = &args.save_traces {
         save(&results, directory)?;
     }
-    match format {
-        Format::Text => text(&results, verbose)?,
-        Format::Json => {
-            let steps = |run: &Run, found: &Counterexample| steps(case(&results, run), run, found);
-            json(&report::json::Check::new(&results, steps)?)?;
-        }
+    results::show("check", &results, asked, format, verbose)
+}
+
+/// What was asked for, as results say it.
+fn asked(args: &Check, settings: &Settings, results: &Results) -> Asked {
+    Asked {
+        designs: results.designs.iter().map(|d| d.name.clone()).collect(),
+        designs_named: !args.design.is_empty(),
+        invariants: results.invariants.iter().map(|i| i.id().into()).collect(),
+        max_states: settings.max_states,
+        max_memory: args.limits.max_memory,
+        timeout: args.limits.timeout.map(|t| t.as_secs_f64()),
+        symmetry: settings.reductions.symmetry,
+        merge: settings.reductions.merge,
+        exact: settings.exact,
+        fail_on: args.fail_on,
+        shard: args.shard,
     }
-    Ok(if !results.differences().is_empty() {
-        Exit::Different
-    } else if results.incomplete() {
-        Exit::Incomplete
-    } else {
-        Exit::Expected
-    })
-}
-
-fn lost(error: &crate::trace::NotEnabled) -> Failure {
-    Failure::Bug(format!(
-        "step {} of a trace cannot be taken again",
-        error.step
-    ))
-}
-
-/// The scenario of a run.
-fn case<'a>(results: &'a Results, run: &Run) -> &'a Case {
-    let found = results.scenarios.iter().find(|s| s.name() == run.scenario);
-    found.expect("results have their scenarios")
-}
-
-/// A counterexample, carried out again.
-fn steps(case: &Case, run: &Run, found: &Counterexample) -> Result<Vec<StepEntry>, Failure> {
-    match (case, &found.path) {
-        (Case::Attach(scenario), Way::Attach(_, actions)) => {
-            let trace = trace(&super::machine(scenario, &run.design)?, actions);
-            let trace = trace.map_err(|e| lost(&e))?;
-            Ok(trace.steps.iter().map(StepEntry::from).collect())
-        }
-        (Case::Reach(scenario), Way::Reach(actions)) => {
-            let trace = reach_trace(scenario, run, actions)?;
-            Ok(trace.iter().map(StepEntry::from).collect())
-        }
-        _ => Err(Failure::Bug("a run of another kind of scenario".into())),
-    }
-}
-
-fn reach_trace(
-    scenario: &ReachScenario,
-    run: &Run,
-    actions: &[Action],
-) -> Result<reach::Trace, Failure> {
-    let machine = Reach::new(scenario.world(&run.design), run.design.clone());
-    reach::replay(&machine, actions)
-        .map_err(|(step, _)| Failure::Bug(format!("step {step} of a trace cannot be taken again")))
 }
 
 /// The scenarios about the attach path among those named, or all that are shipped.
@@ -172,32 +145,37 @@ fn cases(names: &[String]) -> Result<Vec<Case>, Failure> {
     Ok(scenarios)
 }
 
+/// What this part of the check explores.
+fn pairs<'a>(results: &'a Results, asked: &Asked) -> Vec<(&'a Case, &'a Design)> {
+    let pairs = campaign::pairs(&results.scenarios, &results.designs, asked.designs_named);
+    campaign::shard(pairs, asked.shard)
+}
+
+/// A set-up that fails is said at once, not after the scenarios before it.
+fn set_up(results: &Results, asked: &Asked) -> Result<(), Failure> {
+    for (scenario, design) in pairs(results, asked) {
+        if let Case::Attach(scenario) = scenario {
+            super::machine(scenario, design)?;
+        }
+    }
+    Ok(())
+}
+
+/// Explores what was asked for; `ended` hears of each run.
 fn explore(
     results: &mut Results,
     settings: &Settings,
     bounds: &Bounds,
-    by_name: bool,
+    asked: &Asked,
     quiet: bool,
+    ended: &dyn Fn(&Results, &Run) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut pairs = Vec::new();
-    for scenario in &results.scenarios {
-        for design in results
-            .designs
-            .iter()
-            .filter(|d| scenario.runs_under(d, by_name))
-        {
-            // A set-up that fails is said at once, not after the scenarios before it.
-            if let Case::Attach(scenario) = scenario {
-                super::machine(scenario, design)?;
-            }
-            pairs.push((scenario, design));
-        }
-    }
+    let pairs = pairs(results, asked);
     let progress = Progress::new(pairs.len(), quiet);
-    let mut runs = Vec::new();
+    let (mut runs, mut stopped) = (Vec::new(), None);
     for (scenario, design) in &pairs {
-        results.stopped = bounds.reached();
-        if results.stopped.is_some() {
+        stopped = bounds.reached();
+        if stopped.is_some() {
             break;
         }
         progress.begin(scenario.name(), &design.name);
@@ -206,7 +184,8 @@ fn explore(
             Case::Attach(s) => crate::check::check(s, design, settings, bounds, tick)?,
             Case::Reach(s) => reach::check(s, design, settings, bounds, tick)?,
         };
-        progress.end(runs.len() + 1, &run, &results.invariants);
+        progress.end(&run, &results.invariants);
+        ended(results, &run)?;
         runs.push(run);
     }
     let skipped = pairs[runs.len()..]
@@ -217,129 +196,9 @@ fn explore(
             lookups: matches!(scenario, Case::Reach(_)),
         });
     results.skipped = skipped.collect();
+    results.stopped = stopped;
     results.runs = runs;
     Ok(())
-}
-
-/// A bar on a terminal, a line per run elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    lines: bool,
-    total: usize,
-}
-
-impl Progress {
-    fn new(total: usize, quiet: bool) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let bar = ProgressBar::with_draw_target(
-            Some(total as u64),
-            if terminal && !quiet {
-                ProgressDrawTarget::stderr()
-            } else {
-                ProgressDrawTarget::hidden()
-            },
-        );
-        let style =
-            ProgressStyle::with_template("{pos}/{len} {wide_bar} {msg}").expect("a fixed template");
-        bar.set_style(style);
-        Progress {
-            bar,
-            lines: !terminal && !quiet,
-            total,
-        }
-    }
-
-    fn begin(&self, scenario: &str, design: &str) {
-        self.bar.set_message(format!("{scenario} under {design}"));
-    }
-
-    fn tick(&self, p: &crate::engine::Progress) {
-        let message = self.bar.message();
-        let message = message.split(':').next().unwrap_or_default().to_string();
-        self.bar.set_message(format!(
-            "{message}: {} states, depth {}",
-            count(p.states),
-            p.depth
-        ));
-    }
-
-    fn end(&self, number: usize, run: &Run, invariants: &[Invariant]) {
-        self.bar.inc(1);
-        if self.lines {
-            super::say(&format!(
-                "{number}/{} {}",
-                self.total,
-                report::summary::line(run, invariants)
-            ));
-        }
-    }
-}
-
-fn text(results: &Results, verbose: bool) -> Result<(), Failure> {
-    if let [run] = results.runs.as_slice() {
-        print(&report::summary::overview(screen(), results, run))?;
-        for invariant in &results.invariants {
-            if let Some(shortest) = run.shortest(*invariant) {
-                print(&counterexample(results, run, shortest)?)?;
-            }
-        }
-    }
-    // One scenario is not meant to take every step.
-    let detail = Detail {
-        seconds: verbose,
-        coverage: verbose || results.scenarios.len() > 1,
-    };
-    print(&summary(screen(), results, detail))
-}
-
-/// A counterexample as a document: what broke, the steps, why there is no shorter one, how to see it again.
-fn counterexample(
-    results: &Results,
-    run: &Run,
-    shortest: &Counterexample,
-) -> Result<String, Failure> {
-    let invariant = shortest.invariant;
-    let mut out = format!(
-        "{} under {} violates {}\n\n",
-        run.scenario,
-        run.design,
-        invariant.id()
-    );
-    match (case(results, run), &shortest.path) {
-        (Case::Attach(scenario), Way::Attach(violation, actions)) => {
-            let trace =
-                trace(&super::machine(scenario, &run.design)?, actions).map_err(|e| lost(&e))?;
-            out += &table::table(screen(), &trace);
-            out.push('\n');
-            out += &table::broke(screen(), &trace, *violation);
-        }
-        (Case::Reach(scenario), Way::Reach(actions)) => {
-            let trace = reach_trace(scenario, run, actions)?;
-            out += &report::reach::steps(screen(), &trace);
-            out.push('\n');
-            out += &report::reach::broke(screen(), &trace, invariant);
-        }
-        _ => return Err(Failure::Bug("a run of another kind of scenario".into())),
-    }
-    out += &table::minimal(screen(), shortest.steps, shortest.transitions);
-    let others = run
-        .found
-        .iter()
-        .filter(|c| c.invariant == invariant)
-        .skip(1);
-    for other in others {
-        let text = format!(
-            "Also broken {}, after {} steps (--save-traces keeps each one).",
-            report::summary::place(other),
-            other.steps
-        );
-        out += &screen().paragraph(&text, 0);
-    }
-    out += &format!(
-        "See it again: {}\n\n",
-        report::summary::command(screen(), results, run, invariant)
-    );
-    Ok(out)
 }
 
 fn writable(directory: &Path) -> Result<(), Failure> {
@@ -371,16 +230,7 @@ fn save(results: &Results, directory: &Path) -> Result<(), Failure> {
                 found.place.map_or("end", |p| p.0)
             );
             let path = directory.join(name);
-            match (case(results, run), &found.path) {
-                (Case::Attach(s), Way::Attach(_, actions)) => {
-                    tracefile::save(&path, s, &run.design, actions)?;
-                }
-                (Case::Reach(s), Way::Reach(actions)) => {
-                    let subject = tracefile::Subject::scenario(&s.name, &s.text);
-                    tracefile::save_reach(&path, subject, &run.design, actions)?;
-                }
-                _ => return Err(Failure::Bug("a run of another kind of scenario".into())),
-            }
+            results::file(results, run, found)?.save(&path)?;
         }
     }
     Ok(())

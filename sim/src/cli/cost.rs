@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use struct_ops_model::Design;
 
 use super::args::{Format, whole};
-use super::output::{json, print, screen};
+use super::output::{document, print, screen};
 use super::{Exit, Failure};
 use crate::btf::{Btf, BtfError, OpsType};
 use crate::cost::generator::Generator;
-use crate::cost::{self, CostError, Kernel, TypeCost, kernels};
+use crate::cost::{self, CostError, Kernel, kernels};
 use crate::input;
 use crate::report;
+use crate::report::json::cost::{self as json, Missing};
 use crate::scenario::{InputError, unknown};
 use crate::tramp::{Return, Version};
 
@@ -53,47 +53,6 @@ pub(super) struct Cost {
     /// The cookie in it, decimal or 0x...
     #[arg(long, value_name = "N", requires = "disassemble", value_parser = whole(0..=u64::MAX))]
     pub cookie: Option<u64>,
-}
-
-/// Whose code generator a kernel was taken to have.
-#[derive(Serialize)]
-struct GeneratorUsed {
-    kernel: String,
-    machine: Option<&'static str>,
-    version: Option<&'static str>,
-    ibt: Option<bool>,
-    asked: bool,
-    btf_has: Vec<String>,
-}
-
-impl GeneratorUsed {
-    fn of(kernel: &Kernel) -> Self {
-        let generator = &kernel.generator;
-        GeneratorUsed {
-            kernel: kernel.name.clone(),
-            machine: generator.machine,
-            version: generator.jit.map(|jit| jit.version.name()),
-            ibt: generator.jit.map(|jit| jit.ibt),
-            asked: generator.asked,
-            btf_has: generator.reasons.clone(),
-        }
-    }
-}
-
-/// A type that a kernel does not have.
-#[derive(Serialize)]
-struct Missing {
-    r#type: String,
-    kernel: String,
-    reason: String,
-}
-
-#[derive(Serialize)]
-struct Results {
-    schema: u32,
-    types: Vec<TypeCost>,
-    missing: Vec<Missing>,
-    generators: Vec<GeneratorUsed>,
 }
 
 /// What attaching costs.
@@ -173,12 +132,7 @@ fn table(args: &Cost, kernels: &[Kernel], format: Format) -> Result<Exit, Failur
     } else {
         &args.links
     };
-    let mut results = Results {
-        schema: 1,
-        types: Vec::new(),
-        missing: Vec::new(),
-        generators: kernels.iter().map(GeneratorUsed::of).collect(),
-    };
+    let (mut types, mut missing) = (Vec::new(), Vec::new());
     let all = args.types.is_empty();
     let names: Vec<&str> = match all {
         true => cost::TYPES.to_vec(),
@@ -187,12 +141,12 @@ fn table(args: &Cost, kernels: &[Kernel], format: Format) -> Result<Exit, Failur
     for name in names {
         for kernel in kernels {
             match cost::of_type(kernel, name, &designs, links) {
-                Ok(cost) => results.types.push(cost),
+                Ok(cost) => types.push(cost),
                 // one of those that not every kernel has
                 Err(CostError::Btf(error @ BtfError::Missing { .. }))
                     if cost::TYPES.contains(&name) =>
                 {
-                    results.missing.push(Missing {
+                    missing.push(Missing {
                         r#type: name.to_owned(),
                         kernel: kernel.name.clone(),
                         reason: error.to_string(),
@@ -202,32 +156,37 @@ fn table(args: &Cost, kernels: &[Kernel], format: Format) -> Result<Exit, Failur
             }
         }
     }
-    if results.types.is_empty()
-        && let Some(missing) = results.missing.first()
+    if types.is_empty()
+        && let Some(Missing { kernel, reason, .. }) = missing.first()
     {
-        return Err(InputError::whole(&missing.kernel, missing.reason.clone()).into());
+        return Err(InputError::whole(kernel, reason.clone()).into());
     }
     match format {
         Format::Text => {
             let mut text = String::new();
-            for cost in &results.types {
+            for cost in &types {
                 text += &report::cost::text(screen(), cost);
                 text.push('\n');
             }
-            for missing in &results.missing {
-                text += &format!(
-                    "{} in {}: no such struct_ops type\n",
-                    missing.r#type, missing.kernel
-                );
+            for Missing { r#type, kernel, .. } in &missing {
+                text += &format!("{type} in {kernel}: no such struct_ops type\n");
             }
-            if !results.missing.is_empty() {
+            if !missing.is_empty() {
                 text.push('\n');
             }
             text += &report::cost::generators(screen(), named(kernels));
-            text += &report::cost::legend(screen(), &results.types);
+            text += &report::cost::legend(screen(), &types);
             print(&text)?;
         }
-        Format::Json => json(&results)?,
+        _ => {
+            let generators = kernels.iter().map(json::Generator::of).collect();
+            let body = json::Cost::Table {
+                types,
+                missing,
+                generators,
+            };
+            return document("cost", Exit::Expected, body);
+        }
     }
     Ok(Exit::Expected)
 }
@@ -290,10 +249,18 @@ fn disassemble(
                     cookie,
                     &code,
                 ))?,
-                Format::Json => json(&serde_json::json!({
-                    "schema": 1, "type": name, "kernel": kernel.name, "member": member, "cookie": cookie,
-                    "bytes": code.size(), "lines": code.lines(), "generator": GeneratorUsed::of(kernel),
-                }))?,
+                _ => {
+                    let body = json::Cost::Trampoline {
+                        r#type: name.to_string(),
+                        kernel: kernel.name.clone(),
+                        member: member.to_string(),
+                        cookie,
+                        bytes: code.size(),
+                        lines: code.lines(),
+                        generator: json::Generator::of(kernel),
+                    };
+                    return document("cost", Exit::Expected, body);
+                }
             }
             return Ok(Exit::Expected);
         }

@@ -4,9 +4,13 @@ mod args;
 mod check;
 mod cost;
 mod hints;
+mod merge;
 mod one;
 mod output;
+mod progress;
+mod random;
 mod reach;
+mod results;
 mod show;
 mod stress;
 
@@ -25,7 +29,7 @@ use crate::check::{CheckError, setup_error};
 use crate::input;
 use crate::report::screen::{Mark, Screen};
 use crate::scenario::{InputError, Scenario, printable, printable_lines, unknown};
-use args::{Args, Verb};
+use args::{Args, Format, Verb};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +163,15 @@ pub fn look_up(words: &[OsString]) -> Result<(), String> {
         Verb::Stress(stress) => {
             design(&stress.design).and_then(|()| check::named(stress.scenario.as_slice()))
         }
-        Verb::Replay { trace } => input::text(trace).map(drop).map_err(Failure::from),
+        Verb::Replay(replay) => replay
+            .design
+            .as_ref()
+            .map_or(Ok(()), design)
+            .and_then(|()| input::text(&replay.trace).map(drop).map_err(Failure::from)),
+        Verb::Merge { files } => files
+            .iter()
+            .try_for_each(|file| merge::read(file).map(drop))
+            .map_err(Failure::from),
         Verb::Reach(reach) => designs(&reach.design)
             .and_then(|_| reach::kinds(&reach.program))
             .map(drop),
@@ -181,13 +193,16 @@ fn run(args: Args) -> Exit {
     };
     colour.write_global();
     logging(args.verbose);
-    let job = signals().map(|signal| Job { start, signal });
-    let result = job.and_then(|job| match args.verb.unwrap_or_default() {
+    let verb = args.verb.unwrap_or_default();
+    let ready = prints(&verb, args.format).and_then(|()| signals());
+    let job = ready.map(|signal| Job { start, signal });
+    let result = job.and_then(|job| match verb {
         Verb::Check(check) => check::check(&job, &check, args.format, args.quiet, args.verbose > 0),
         Verb::Run(run) => one::run(&run, args.format),
-        Verb::Random(random) => one::random(&job, &random, args.format),
+        Verb::Random(random) => random::random(&job, &random, args.format),
         Verb::Stress(stress) => stress::stress(&job, &stress, args.format),
-        Verb::Replay { trace } => one::replay(&trace, args.format),
+        Verb::Replay(replay) => one::replay(&replay, args.format),
+        Verb::Merge { files } => merge::merge(&files, args.format, args.verbose > 0),
         Verb::Reach(reach) => reach::reach(&job, &reach, args.format),
         Verb::Cost(cost) => cost::cost(&cost, args.format),
         Verb::List { kind } => show::list(kind.as_deref(), args.format),
@@ -205,6 +220,19 @@ fn run(args: Args) -> Exit {
             Failure::Bug(_) => Exit::Bug,
         }
     })
+}
+
+/// Whether a verb prints a format.
+fn prints(verb: &Verb, format: Format) -> Result<(), Failure> {
+    let (name, verbs) = match (format, verb) {
+        (Format::JsonLines, Verb::Check(_)) => return Ok(()),
+        (Format::Junit, Verb::Check(_) | Verb::Merge { .. }) => return Ok(()),
+        (Format::Text | Format::Json, _) => return Ok(()),
+        (Format::JsonLines, _) => ("json-lines", "`check` prints it"),
+        (Format::Junit, _) => ("junit", "`check` and `merge` print it"),
+    };
+    let message = format!("only {verbs}; every verb prints text and json");
+    Err(InputError::whole(&format!("--format {name}"), message).into())
 }
 
 /// `RUST_LOG` says what is logged, or else the number of `-v`.
@@ -238,10 +266,13 @@ fn signals() -> Result<Arc<AtomicUsize>, Failure> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     signals.retain(|s| !ignored(&status, *s));
     for number in signals {
-        // In this order: the second signal finds the flag that the first one has set.
-        flag::register_conditional_shutdown(number, Exit::Incomplete as i32, again.clone())
+        // In this order: a signal that comes between is not lost, and the second one finds the flag that the first one
+        // has set.
+        flag::register_usize(number, signal.clone(), number as usize)
+            .and_then(|_| {
+                flag::register_conditional_shutdown(number, Exit::Incomplete as i32, again.clone())
+            })
             .and_then(|_| flag::register(number, again.clone()))
-            .and_then(|_| flag::register_usize(number, signal.clone(), number as usize))
             .map_err(|e| Failure::Outside(format!("no handler for signals: {e}")))?;
     }
     Ok(signal)

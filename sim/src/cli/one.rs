@@ -1,19 +1,17 @@
-//! `run`, `random` and `replay`: one sequence of steps at a time.
+//! `run` and `replay`: one sequence of steps.
 
-use struct_ops_model::{Design, Invariant, Machine};
+use struct_ops_model::{Design, Invariant};
 
-use super::args::{Format, Random, Run};
-use super::output::{json, print, screen};
-use super::{Exit, Failure, Job};
-use crate::bounds::Bounds;
-use crate::random::{self, Finding};
-use crate::report::json::Replay;
-use crate::report::text::plural;
+use super::args::{Format, Replay, Run};
+use super::output::{document, print, screen};
+use super::{Exit, Failure};
+use crate::report::json::steps::{self as json, Sequence};
 use crate::report::trace as table;
-use crate::scenario::{InputError, Scenario};
+use crate::scenario::InputError;
 use crate::schedule::{self, Chooser};
 use crate::trace::{Trace, trace};
-use crate::{input, shipped, tracefile};
+use crate::tracefile::{Again, File, Finds, Promise, Replayed, Steps};
+use crate::{input, reach, report, shipped};
 
 /// One schedule.
 pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
@@ -22,208 +20,74 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
         Design::parse(&args.design).map_err(|e| InputError::whole("--design", e.to_string()))?;
     let machine = super::machine(&scenario, &design)?;
     let actions = schedule::run(&machine, &mut Chooser::new(args.seed));
-    if let Some(file) = &args.save {
-        tracefile::save(file, &scenario, &design, &actions)?;
-    }
     let trace = trace(&machine, &actions)
         .map_err(|e| Failure::Bug(format!("step {} was not enabled", e.step)))?;
-    show(&scenario, &design, args.seed, &trace, format)
-}
-
-/// A saved trace.
-pub(super) fn replay(path: &str, format: Format) -> Result<Exit, Failure> {
-    let text = input::text(path)?;
-    let path = input::shown(path);
-    if let Some(replayed) = tracefile::replay_reach(path, &text)? {
-        return show_reach(&replayed, format);
+    if let Some(file) = &args.save {
+        let breaks = Promise::broken(&trace);
+        File::new(&scenario, &design, &actions, breaks).save(file)?;
     }
-    let replayed = tracefile::replay(path, &text)?;
-    show(
-        &replayed.scenario,
-        &replayed.design,
-        None,
-        &replayed.trace,
-        format,
-    )
-}
-
-/// A saved trace of a lookup.
-fn show_reach(replayed: &tracefile::ReachReplayed, format: Format) -> Result<Exit, Failure> {
-    let tracefile::ReachReplayed {
-        name,
-        design,
-        trace,
-    } = replayed;
     if format == Format::Json {
-        json(&Replay::of_lookup(name, &design.name, trace))?;
-        return Ok(Exit::Expected);
+        let body = json::Run {
+            scenario: scenario.name.clone(),
+            design: design.name.clone(),
+            seed: args.seed,
+            sequence: Sequence::from(&trace),
+        };
+        return document("run", Exit::Expected, body);
     }
-    let mut out = format!(
-        "{name} under {design}\n\n{}\n",
-        crate::report::reach::steps(screen(), trace)
-    );
-    let mut broken: Vec<Invariant> = trace.iter().flat_map(|s| s.broke.clone()).collect();
-    broken.dedup();
-    for invariant in &broken {
-        out += &crate::report::reach::broke(screen(), trace, *invariant);
-    }
-    if broken.is_empty() {
-        out += "Nothing is broken so far.\n";
-    }
-    print(&out)?;
+    let seed = args.seed.map_or(String::new(), |s| format!(", seed {s}"));
+    let title = format!("{} under {design}{seed}: {}", scenario.name, scenario.title);
+    print(&(screen().paragraph(&title, 0) + "\n" + &attach(&trace)))?;
     Ok(Exit::Expected)
 }
 
-/// Random worlds and schedules, or random schedules of the scenarios named; the first finding under each
-/// design is told in full, those that break something else in one line.
-///
-/// Other presets are known to break something: only what `link-owned` breaks, or what a scenario does not
-/// expect, is a difference.
-pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, Failure> {
-    // The others attach as mainline does.
-    let designs = match args.design.as_slice() {
-        [] => Design::attach_paths(),
-        names => super::designs(names)?,
+/// A saved trace.
+pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
+    let path = input::shown(&args.trace);
+    let design = args.design.as_deref().map(Design::parse).transpose();
+    let design = design.map_err(|e| InputError::whole("--design", e.to_string()))?;
+    let file = File::parse(path, &input::text(&args.trace)?)?;
+    let replayed = file.replay(path, design.as_ref())?;
+    let exit = match replayed.as_recorded() {
+        Some(false) => Exit::Different,
+        _ => Exit::Expected,
     };
-    let bounds = job.bounds(args.timeout, None);
-    let mut exits = Vec::new();
-    if args.scenario.is_empty() {
-        for design in &designs {
-            let run = |seed| random::run(seed, design);
-            exits.push(seeds(args, &bounds, None, design, &run, format)?);
-        }
-        return Ok(worst(&exits));
-    }
-    for scenario in &super::check::scenarios(&args.scenario)? {
-        for design in designs.iter().filter(|d| scenario.runs_under(d)) {
-            super::machine(scenario, design)?;
-            let run = |seed| random::run_in(seed, &scenario.world, design);
-            exits.push(seeds(args, &bounds, Some(scenario), design, &run, format)?);
-        }
-    }
-    Ok(worst(&exits))
-}
-
-/// A difference is one, whatever was not seen.
-fn worst(exits: &[Exit]) -> Exit {
-    let order = [Exit::Different, Exit::Incomplete];
-    let worst = order.into_iter().find(|e| exits.contains(e));
-    worst.unwrap_or(Exit::Expected)
-}
-
-/// All seeds under one design, until a bound is reached.
-fn seeds(
-    args: &Random,
-    bounds: &Bounds,
-    scenario: Option<&Scenario>,
-    design: &Design,
-    run: &dyn Fn(u64) -> Option<Finding>,
-    format: Format,
-) -> Result<Exit, Failure> {
-    let place = scenario.map_or(String::new(), |s| format!("{} ", s.name));
-    let mut known: Vec<Invariant> = Vec::new();
-    let (from, mut to, mut reached) = (args.seeds.start, args.seeds.end, None);
-    let mut exit = Exit::Expected;
-    for seed in args.seeds.clone() {
-        reached = bounds.reached();
-        if reached.is_some() {
-            to = seed;
-            break;
-        }
-        let Some(finding) = run(seed) else { continue };
-        let invariant = finding.violation.invariant;
-        if known.contains(&invariant) {
-            continue;
-        }
-        let expected = match scenario.and_then(|s| s.expectation(&design.name)) {
-            Some(violated) => violated.contains(&invariant),
-            None => *design != Design::link_owned(),
+    if format == Format::Json {
+        let Replayed { file, .. } = &replayed;
+        let body = json::Replay {
+            scenario: replayed.name.clone(),
+            design: replayed.design.name.clone(),
+            recorded: json::Recorded {
+                version: file.version().map(Into::into),
+                design: file.design().into(),
+            },
+            as_recorded: replayed.as_recorded(),
+            again: replayed.again(),
+            parted: replayed.parted.clone(),
+            sequence: match &replayed.steps {
+                Steps::Attach(trace) => Sequence::from(trace),
+                Steps::Lookup(trace) => Sequence::of_lookup(trace),
+            },
         };
-        if !expected {
-            exit = Exit::Different;
-        }
-        found(&finding, scenario, known.is_empty(), format)?;
-        known.push(invariant);
+        return document("replay", exit, body);
     }
-    if known.is_empty() && from < to && format == Format::Text {
-        print(&format!(
-            "{place}under {design}: nothing broken with seeds {from}..{to}\n"
-        ))?;
-    }
-    if let Some(bound) = reached.filter(|_| format == Format::Text) {
-        print(&format!(
-            "incomplete: {place}under {design}: {} before seed {to}\n",
-            bound.reason()
-        ))?;
-    }
-    Ok(match reached {
-        Some(_) if exit == Exit::Expected => Exit::Incomplete,
-        _ => exit,
-    })
+    let title = match &replayed.title {
+        Some(title) => format!(": {title}"),
+        None => String::new(),
+    };
+    let title = format!("{} under {}{title}", replayed.name, replayed.design);
+    let steps = match &replayed.steps {
+        Steps::Attach(trace) => attach(trace),
+        Steps::Lookup(trace) => lookup(trace),
+    };
+    let title = screen().paragraph(&title, 0);
+    print(&format!("{title}\n{steps}\n{}", comparison(&replayed)))?;
+    Ok(exit)
 }
 
-fn found(
-    finding: &Finding,
-    scenario: Option<&Scenario>,
-    full: bool,
-    format: Format,
-) -> Result<(), Failure> {
-    let Finding {
-        seed,
-        design,
-        violation,
-        ..
-    } = finding;
-    let name = scenario.map_or_else(|| finding.name(), |s| s.name.clone());
-    let machine = Machine::new(finding.world.clone(), design.clone()).map_err(Failure::Bug)?;
-    let trace = trace(&machine, &finding.actions)
-        .map_err(|e| Failure::Bug(format!("seed {seed}: step {} was not enabled", e.step)))?;
-    if format == Format::Json {
-        return json(&Replay::new(&name, &design.name, Some(*seed), &trace));
-    }
-    let text = format!(
-        "{name} under {design}: seed {seed} violates {} after {} (shrunk from {})",
-        violation.invariant.id(),
-        plural(trace.steps.len(), "step"),
-        plural(finding.before.0, "step"),
-    );
-    let mut out = screen().paragraph(&text, 0);
-    let seeds = format!("{seed}..{}", u128::from(*seed) + 1);
-    let mut options = vec![("--seeds", seeds.as_str()), ("--design", &design.name)];
-    options.extend(scenario.map(|s| ("--scenario", s.argument())));
-    out += &format!("  {}\n", screen().command("random", &options));
-    if full {
-        out += &format!(
-            "\n{}\n{}\n",
-            table::table(screen(), &trace),
-            table::broke(screen(), &trace, *violation)
-        );
-        if scenario.is_none() {
-            out += &format!(
-                "As a scenario file, for `check --scenario`:\n\n{}\n",
-                finding.scenario()
-            );
-        }
-    }
-    print(&out)
-}
-
-fn show(
-    scenario: &Scenario,
-    design: &Design,
-    seed: Option<u64>,
-    trace: &Trace,
-    format: Format,
-) -> Result<Exit, Failure> {
-    if format == Format::Json {
-        json(&Replay::new(&scenario.name, &design.name, seed, trace))?;
-        return Ok(Exit::Expected);
-    }
-    let seed = seed.map_or(String::new(), |s| format!(", seed {s}"));
-    let title = format!("{} under {design}{seed}: {}", scenario.name, scenario.title);
-    let mut out = screen().paragraph(&title, 0) + "\n";
-    out += &table::table(screen(), trace);
-    out.push('\n');
+/// Steps of the attach path, and what they broke.
+fn attach(trace: &Trace) -> String {
+    let mut out = table::table(screen(), trace) + "\n";
     let broken: Vec<_> = trace.broken().map(|b| b.1).collect();
     for violation in &broken {
         out += &table::broke(screen(), trace, *violation);
@@ -235,6 +99,92 @@ fn show(
             "Nothing is broken so far.\n"
         };
     }
-    print(&out)?;
-    Ok(Exit::Expected)
+    out
+}
+
+/// Steps of a lookup, and what they broke.
+fn lookup(trace: &reach::Trace) -> String {
+    let mut out = report::reach::steps(screen(), trace) + "\n";
+    let mut broken: Vec<Invariant> = trace.iter().flat_map(|s| s.broke.clone()).collect();
+    broken.dedup();
+    for invariant in &broken {
+        out += &report::reach::broke(screen(), trace, *invariant);
+    }
+    if broken.is_empty() {
+        out += "Nothing is broken so far.\n";
+    }
+    out
+}
+
+/// What the file records, and what became of it.
+fn comparison(replayed: &Replayed) -> String {
+    let Replayed { file, design, .. } = replayed;
+    let mut lines = Vec::new();
+    if let Some(parted) = &replayed.parted {
+        let version = file.version().unwrap_or("another version");
+        lines.push(format!(
+            "PARTED from what was saved (under {}, struct-ops-sim {version}) at {parted}.",
+            file.design()
+        ));
+    }
+    for Again { recorded, found } in replayed.again() {
+        let id = &recorded.invariant;
+        lines.push(match &found {
+            Some(found) if *found == recorded => {
+                format!("As recorded: it breaks {id} {}.", place(found))
+            }
+            Some(found) => format!(
+                "It breaks {id} again, {} instead of {}.",
+                place(found),
+                place(&recorded)
+            ),
+            None => {
+                let promised = Invariant::from_id(id).is_some_and(|i| i.applies(design));
+                let why = match promised {
+                    true => "Another run may; `check` looks at all",
+                    false => "This design promises nothing here",
+                };
+                format!(
+                    "NOT AS RECORDED: {id} was broken {}, and is not broken by this run. {why}.",
+                    place(&recorded)
+                )
+            }
+        });
+    }
+    if let Some((was, is)) = replayed.finds() {
+        lines.push(match is == Some(was) {
+            true => format!("As recorded: in the end {}.", Finds::words(is)),
+            false => format!(
+                "NOT AS RECORDED: in the end {}; recorded was that {}.",
+                Finds::words(is),
+                Finds::words(Some(was))
+            ),
+        });
+    }
+    if lines.is_empty() {
+        lines.push(
+            match replayed.as_recorded() {
+                Some(true) => "As recorded: it breaks nothing.",
+                Some(false) => "NOT AS RECORDED: it was saved as a run that breaks nothing.",
+                None => {
+                    "The file is of schema 1 and records no promise: there is nothing to compare. Saved again, by \
+                     `check --save-traces` or `run --save`, it records what it breaks."
+                }
+            }
+            .into(),
+        );
+    }
+    let paragraphs = lines.iter().map(|line| screen().paragraph(line, 0));
+    paragraphs.collect()
+}
+
+/// Where something was broken.
+fn place(promise: &Promise) -> String {
+    let label = promise.label.as_deref();
+    match (promise.step, label) {
+        (Some(step), Some(label)) => format!("at step {step} ({label})"),
+        (Some(step), None) => format!("at step {step}"),
+        (None, Some(label)) => format!("in the final state (at {label})"),
+        (None, None) => "in the final state".into(),
+    }
 }

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use anstream::{AutoStream, ColorChoice};
 use terminal_size::{Width, terminal_size_of};
 
-use super::Failure;
+use super::{Exit, Failure};
+use crate::report::json::Document;
 use crate::report::screen::Screen;
 
 /// The width of standard output: `COLUMNS` has the first word, then the terminal.
@@ -58,7 +59,17 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints a value as JSON.
+/// Prints the one document of a verb, and ends with the exit status that stands in it.
+pub(super) fn document(
+    verb: &str,
+    exit: Exit,
+    body: impl serde::Serialize,
+) -> Result<Exit, Failure> {
+    json(&Document::new(verb, exit as u8, body))?;
+    Ok(exit)
+}
+
+/// Prints a value as one line of JSON.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(|e| Failure::Bug(e.to_string()))?;
     print(&(text + "\n"))

@@ -3,13 +3,14 @@
 use struct_ops_model::reach::Kind;
 
 use super::args::{Format, Reach};
-use super::output::{json, print, screen};
+use super::output::{document, print, screen};
 use super::{Exit, Failure, Job};
 use crate::reach::{Cell, Verdict, cells, programs};
+use crate::report::json::reach as json;
 use crate::report::reach as report;
 use crate::report::text::{count, plural};
 use crate::scenario::{InputError, unknown_program};
-use crate::tracefile::{self, Subject};
+use crate::tracefile::File;
 
 /// Explores every chosen cell.
 pub(super) fn reach(job: &Job, args: &Reach, format: Format) -> Result<Exit, Failure> {
@@ -26,10 +27,15 @@ pub(super) fn reach(job: &Job, args: &Reach, format: Format) -> Result<Exit, Fai
             );
             return Err(InputError::whole("--save", message).into());
         };
-        tracefile::save_reach(file, Subject::cell(cell), &cell.design, &cell.trace)?;
+        let trace = report::trace(cell).map_err(Failure::Bug)?;
+        File::of_cell(cell, &trace).save(file)?;
     }
+    let incomplete = |c: &Cell| matches!(c.verdict, Verdict::Incomplete(_));
+    let exit = match cells.iter().any(incomplete) {
+        true => Exit::Incomplete,
+        false => Exit::Expected,
+    };
     match format {
-        Format::Json => json(&crate::report::json::Reach::new(&cells).map_err(Failure::Bug)?)?,
         Format::Text if args.design.is_empty() || args.program.is_empty() => print(&table(&cells))?,
         Format::Text => {
             for (i, cell) in cells.iter().enumerate() {
@@ -40,12 +46,12 @@ pub(super) fn reach(job: &Job, args: &Reach, format: Format) -> Result<Exit, Fai
                 print(&report::run(screen(), cell, &trace))?;
             }
         }
+        _ => {
+            let body = json::Reach::new(&cells).map_err(Failure::Bug)?;
+            return document("reach", exit, body);
+        }
     }
-    let incomplete = |c: &Cell| matches!(c.verdict, Verdict::Incomplete(_));
-    Ok(match cells.iter().any(incomplete) {
-        true => Exit::Incomplete,
-        false => Exit::Expected,
-    })
+    Ok(exit)
 }
 
 pub(super) fn kinds(names: &[String]) -> Result<Vec<Kind>, Failure> {

@@ -3,8 +3,9 @@
 use struct_ops_model::Design;
 
 use super::args::Format;
-use super::output::{json, print, screen};
+use super::output::{document, print, screen};
 use super::{Exit, Failure};
+use crate::report::json::explain as json;
 use crate::report::screen::Screen;
 use crate::report::{explain, list};
 use crate::scenario::{InputError, close};
@@ -21,7 +22,10 @@ pub(super) fn list(kind: Option<&str>, format: Format) -> Result<Exit, Failure> 
     let sections: Vec<list::Section> = kinds.map(|k| list::section(k, &scenarios)).collect();
     match format {
         Format::Text => print(&list::text(screen(), &sections))?,
-        Format::Json => json(&serde_json::json!({ "schema": 1, "sections": sections }))?,
+        _ => {
+            let sections = sections.iter().map(json::Section::from).collect();
+            return document("list", Exit::Expected, json::List { sections });
+        }
     }
     Ok(Exit::Expected)
 }
@@ -56,12 +60,15 @@ pub(super) fn explain(name: &str, format: Format) -> Result<Exit, Failure> {
     let plain = Screen::plain(Screen::USUAL);
     let screen = match format {
         Format::Text => screen(),
-        Format::Json => &plain,
+        _ => &plain,
     };
     let text = explained(name, screen)?;
     match format {
         Format::Text => print(&text)?,
-        Format::Json => json(&serde_json::json!({ "schema": 1, "name": name, "text": text }))?,
+        _ => {
+            let name = name.to_string();
+            return document("explain", Exit::Expected, json::Explain { name, text });
+        }
     }
     Ok(Exit::Expected)
 }

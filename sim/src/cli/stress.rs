@@ -5,11 +5,13 @@ use std::time::Duration;
 use struct_ops_model::{Design, Invariant, Machine};
 
 use super::args::{Format, Stress};
-use super::output::{json, print, screen};
+use super::output::{document, print, screen};
 use super::{Exit, Failure, Job};
 use crate::live::round::RoundError;
 use crate::live::side;
 use crate::live::stress::{Broken, Example, Options, Outcome, stress as run};
+use crate::report::json::steps::counted;
+use crate::report::json::{Incomplete, stress as json};
 use crate::report::side::table;
 use crate::report::text::{count, plural};
 use crate::scenario::{InputError, Scenario};
@@ -55,17 +57,26 @@ pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, F
             other => Failure::Bug(other.to_string()),
         })?;
     let unexpected = unexpected(&options, &outcome);
-    match format {
-        Format::Text => print(&text(&options, &outcome, &unexpected))?,
-        Format::Json => json(&as_json(&options, &outcome, &unexpected))?,
-    }
-    Ok(if outcome.rejected > 0 || !unexpected.is_empty() {
+    let interrupted = bounds.reached();
+    let exit = if outcome.rejected > 0 || !unexpected.is_empty() {
         Exit::Different
-    } else if bounds.reached().is_some() || outcome.accepted == 0 {
+    } else if interrupted.is_some() || outcome.accepted == 0 {
         Exit::Incomplete
     } else {
         Exit::Expected
-    })
+    };
+    if format == Format::Text {
+        print(&text(&options, &outcome, &unexpected))?;
+        return Ok(exit);
+    }
+    let unjudged = || Incomplete {
+        bound: "seconds".into(),
+        reason: "--seconds was over before a round could be judged".into(),
+    };
+    let incomplete = interrupted.map(Incomplete::from);
+    let incomplete = incomplete.or_else(|| (outcome.accepted == 0).then(unjudged));
+    let body = as_json(&options, &outcome, &unexpected, incomplete);
+    document("stress", exit, body)
 }
 
 /// What was broken although nothing of the kind was expected: what the scenario does not expect, or, without one,
@@ -188,41 +199,48 @@ fn as_json(
     options: &Options<'_>,
     outcome: &Outcome,
     unexpected: &[Invariant],
-) -> serde_json::Value {
-    let broken = outcome.broken.iter().map(|(invariant, broken)| {
-        let example = broken.example.as_ref().map(|e| {
-            serde_json::json!({
-                "step": e.finding.step.name(),
-                "task": e.finding.actor.to_string(),
-                "text": e.finding.text,
-                "history": e.finding.history,
-            })
-        });
-        serde_json::json!({
-            "invariant": invariant.id(),
-            "rounds_seen": broken.seen,
-            "rounds_model": broken.model,
-            "expected": !unexpected.contains(invariant),
-            "example": example,
-        })
-    });
+    incomplete: Option<Incomplete>,
+) -> json::Stress {
+    let broken = |(invariant, broken): (&Invariant, &Broken)| json::Broken {
+        invariant: invariant.id().into(),
+        rounds_seen: broken.seen,
+        rounds_model: broken.model,
+        expected: !unexpected.contains(invariant),
+        example: broken.example.as_ref().map(|e| json::Example {
+            step: e.finding.step.name().into(),
+            task: e.finding.actor.to_string(),
+            text: e.finding.text.clone(),
+            history: e.finding.history.clone(),
+        }),
+    };
+    let row = |row: side::Row| json::Row {
+        stamps: row.stamps,
+        task: row.actor,
+        step: row.step.into(),
+        recorded: row.recorded,
+        model: row.model,
+        explained: row.explained,
+    };
     let rejection = outcome.rejection.as_ref().and_then(|r| {
         let machine = Machine::new(r.recorded.world.clone(), options.design.clone()).ok()?;
-        Some(side::rows(&machine, &r.recorded, &r.verdict))
+        let rows = side::rows(&machine, &r.recorded, &r.verdict);
+        Some(rows.into_iter().map(row).collect())
     });
-    serde_json::json!({
-        "schema": 1,
-        "design": options.design.name,
-        "scenario": options.scenario.map(|s| &s.name),
-        "seed": options.seed,
-        "threads": options.threads,
-        "rounds": outcome.rounds,
-        "operations": outcome.operations,
-        "steps": outcome.events,
-        "explained": outcome.accepted,
-        "rejected": outcome.rejected,
-        "not_judged": outcome.beyond,
-        "broken": broken.collect::<Vec<_>>(),
-        "rejection": rejection,
-    })
+    let not_judged = outcome.beyond.iter();
+    json::Stress {
+        design: options.design.name.clone(),
+        scenario: options.scenario.map(|s| s.name.clone()),
+        seed: options.seed,
+        threads: options.threads,
+        rounds: outcome.rounds,
+        operations: outcome.operations,
+        steps: outcome.events,
+        explained: outcome.accepted,
+        rejected: outcome.rejected,
+        not_judged: not_judged.map(|(why, n)| (why.to_string(), *n)).collect(),
+        exercised: counted(&outcome.exercised),
+        broken: outcome.broken.iter().map(broken).collect(),
+        rejection,
+        incomplete,
+    }
 }

@@ -1,5 +1,6 @@
 //! What kernels were measured to use: figures taken in the lab by `sim/golden/take.sh "memory ..."`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The files, as the dumper printed them.
@@ -19,7 +20,7 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// One measurement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Measured {
     /// The release that ran.
     pub kernel: String,

@@ -12,6 +12,7 @@
 //!
 //! Not counted: files behind fds, programs, and what the subsystem allocates.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use struct_ops_model::Design;
 use struct_ops_model::design::{Build, Identity, Owner};
@@ -20,7 +21,7 @@ use super::{DesignCost, LinksCost};
 use crate::btf::{Btf, BtfError};
 
 /// Pages, and bytes of other memory. What depends on an unknown number of pages is `None`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Memory {
     /// Image pages.
     pub pages: Option<u64>,

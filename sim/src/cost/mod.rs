@@ -9,6 +9,7 @@ pub mod kernels;
 pub mod measured;
 pub mod memory;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use struct_ops_model::Design;
 
@@ -91,7 +92,7 @@ pub struct Kernel {
 }
 
 /// One struct_ops type of one kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TypeCost {
     /// Its name.
     pub r#type: String,
@@ -112,7 +113,7 @@ pub struct TypeCost {
 }
 
 /// A function pointer that no trampoline can stand for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Unsupported {
     /// The member's name.
     pub member: String,
@@ -121,7 +122,7 @@ pub struct Unsupported {
 }
 
 /// One member's trampoline, the slack of 64 bytes included. Bytes are `None` if no generator is known to be the kernel's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MemberCost {
     /// Its name.
     pub member: String,
@@ -134,7 +135,7 @@ pub struct MemberCost {
 }
 
 /// A cookie costs bytes, never an instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct BytesWithCookie {
     /// 1 to 2^32 - 1.
     pub u32: usize,
@@ -145,7 +146,7 @@ pub struct BytesWithCookie {
 }
 
 /// One design.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct DesignCost {
     /// Its name.
     pub design: String,
@@ -158,7 +159,7 @@ pub struct DesignCost {
 }
 
 /// Many links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LinksCost {
     /// How many.
     pub links: u64,

@@ -80,6 +80,8 @@ pub struct Outcome {
     pub rejection: Option<Rejected>,
     /// What was broken.
     pub broken: BTreeMap<Invariant, Broken>,
+    /// In how many accepted rounds each invariant was put to the test.
+    pub exercised: BTreeMap<Invariant, u64>,
 }
 
 /// Runs rounds until the time is over or `stop` says so. `hung` is told where the threads of a round stand that has not
@@ -174,8 +176,11 @@ fn one(
     out.events += recorded.events.len() as u64;
     out.operations += recorded.events.iter().filter(|e| e.ask.is_some()).count() as u64;
     match &verdict {
-        Verdict::Accepted { broke, .. } => {
+        Verdict::Accepted { broke, order } => {
             out.accepted += 1;
+            for invariant in validator.exercised(order) {
+                *out.exercised.entry(invariant).or_default() += 1;
+            }
             let broke: Vec<Invariant> = broke.iter().map(|v| v.invariant).collect();
             note(&mut out, options, &recorded, &verdict, &broke);
         }

@@ -111,6 +111,20 @@ impl Validator {
         &self.machine
     }
 
+    /// What an order puts to the test.
+    pub fn exercised(&self, order: &[Explained]) -> Vec<Invariant> {
+        let mut k = self.machine.initial();
+        let mut report = Report::default();
+        let mut witnessed = 0;
+        for explained in order {
+            report.clear();
+            self.machine
+                .apply(&mut k, explained.action, &mut report, None);
+            witnessed |= report.witnessed;
+        }
+        crate::trace::exercised(witnessed)
+    }
+
     /// Looks for an order that explains the record.
     pub fn validate(&self, recorded: &Recorded) -> Verdict {
         let events = &recorded.events;

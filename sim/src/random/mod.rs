@@ -13,6 +13,7 @@ use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::{Action, Design, Invariant, Machine, Violation, World};
 
 use crate::scenario::{Words, emit};
+use crate::trace::exercised;
 use schedule::{Guide, Outcome, Taken};
 
 /// The size that [`Gen`] is given; the bounds of worlds and schedules are their own.
@@ -79,14 +80,23 @@ pub fn world(seed: u64) -> World {
     case(seed).0
 }
 
-/// Runs the world and the schedule of a seed; `None` if nothing breaks.
-pub fn run(seed: u64, design: &Design) -> Option<Finding> {
+/// What a seed came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// What was put to the test before anything shrank.
+    pub exercised: Vec<Invariant>,
+    /// What broke, if something did.
+    pub finding: Option<Finding>,
+}
+
+/// Runs the world and the schedule of a seed.
+pub fn run(seed: u64, design: &Design) -> Ran {
     let (world, choices) = case(seed);
     search(seed, world, choices, design, true)
 }
 
 /// Runs the schedule of a seed in a given world, which stays as it is: only the schedule shrinks.
-pub fn run_in(seed: u64, world: &World, design: &Design) -> Option<Finding> {
+pub fn run_in(seed: u64, world: &World, design: &Design) -> Ran {
     let mut g = Gen::from_size_and_seed(SIZE, seed);
     search(
         seed,
@@ -113,17 +123,25 @@ fn broken(machine: &Machine, outcome: &Outcome) -> Option<Violation> {
         .find(|v| v.invariant.applies(&machine.design))
 }
 
-fn search(
-    seed: u64,
-    world: World,
-    choices: Vec<u8>,
-    design: &Design,
-    worlds: bool,
-) -> Option<Finding> {
+fn search(seed: u64, world: World, choices: Vec<u8>, design: &Design, worlds: bool) -> Ran {
     // A set-up that the design refuses leaves nothing to run.
-    let machine = Machine::new(world, design.clone()).ok()?;
+    let Ok(machine) = Machine::new(world, design.clone()) else {
+        return Ran::default();
+    };
     let outcome = schedule::run(&machine, Guide::Choices(&choices));
-    let invariant = broken(&machine, &outcome)?.invariant;
+    Ran {
+        exercised: exercised(outcome.witnessed),
+        finding: broken(&machine, &outcome).map(|violation| {
+            let case = Case { machine, outcome };
+            small(seed, case, violation.invariant, worlds)
+        }),
+    }
+}
+
+/// The finding that a run shrinks to.
+fn small(seed: u64, case: Case, invariant: Invariant, worlds: bool) -> Finding {
+    let design = case.machine.design.clone();
+    let (machine, outcome) = (&case.machine, &case.outcome);
     let before = (outcome.actions.len(), operations(&machine.world));
     tracing::debug!(
         seed,
@@ -132,21 +150,21 @@ fn search(
         steps = before.0,
         "broken"
     );
-    let case = shrink(Case { machine, outcome }, invariant, worlds);
+    let case = shrink(case, invariant, worlds);
     let violation = case
         .outcome
         .violations
         .iter()
         .copied()
         .find(|v| v.invariant == invariant);
-    Some(Finding {
+    Finding {
         seed,
-        design: design.clone(),
+        design,
         violation: violation.expect("shrinking keeps the violation"),
         world: case.machine.world,
         actions: case.outcome.actions,
         before,
-    })
+    }
 }
 
 /// A machine and a run of it.

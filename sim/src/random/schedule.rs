@@ -51,6 +51,8 @@ pub(super) struct Outcome {
     pub choices: Choices,
     pub taken: Vec<Taken>,
     pub violations: Vec<Violation>,
+    /// What was put to the test: bit `invariant as u32`.
+    pub witnessed: u32,
 }
 
 impl Outcome {
@@ -73,6 +75,7 @@ pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
         choices: Vec::new(),
         taken: Vec::new(),
         violations: Vec::new(),
+        witnessed: 0,
     };
     let mut k = machine.initial();
     let mut enabled = Vec::new();
@@ -88,6 +91,7 @@ pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
         report.clear();
         if enabled.is_empty() {
             machine.terminal(&k, &mut report);
+            out.witnessed |= report.witnessed;
             out.violations = report.violations;
             break;
         }
@@ -126,6 +130,7 @@ pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
         out.actions.push(action);
         out.choices.push(u8::try_from(choice).unwrap_or(u8::MAX));
         machine.apply(&mut k, action, &mut report, None);
+        out.witnessed |= report.witnessed;
         if report.overflow {
             break;
         }

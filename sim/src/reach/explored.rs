@@ -5,7 +5,7 @@ use struct_ops_model::reach::{Action, Found, Label, Reach, Report, State};
 
 use crate::bounds::Bounds;
 use crate::engine::{self, Options, Progress, StepReport, System, Violation, Violations};
-use crate::report::describe::changes;
+use crate::report::describe::{Change, changes};
 use crate::report::reach::describe;
 
 /// What is worth a trace: an invariant that broke at a step, or something that was found.
@@ -154,14 +154,18 @@ pub struct Step {
     pub number: usize,
     /// `user` for loaders, `cpu0`, or `work` for the worker.
     pub actor: String,
+    /// What was done.
+    pub action: Action,
     /// The step.
     pub label: Label,
     /// What happened, in words.
     pub event: String,
     /// What is different now.
-    pub changes: Vec<String>,
+    pub changes: Vec<Change>,
     /// What it broke.
     pub broke: Vec<Invariant>,
+    /// What it put to the test.
+    pub exercised: Vec<Invariant>,
     /// What was found.
     pub found: Option<Found>,
 }
@@ -208,10 +212,12 @@ pub fn replay(reach: &Reach, actions: &[Action]) -> Result<Trace, (usize, Vec<Ac
         trace.push(Step {
             number: i + 1,
             actor: actor(*action),
+            action: *action,
             label,
             event: said,
             changes: changes(&before, &describe(&reach.world, &state)),
             broke: report.violations,
+            exercised: crate::trace::exercised(report.witnessed),
             found: report.found,
         });
     }

@@ -1,5 +1,9 @@
 //! A state as named objects with named fields, and what changed between two of them.
 
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use struct_ops_model::Kernel;
 use struct_ops_model::kernel::{Deferred, Mask, Node, Stage};
 use struct_ops_model::lock::LockClass;
@@ -298,33 +302,100 @@ fn nothing(value: &str) -> bool {
     matches!(value, "-" | "0" | "NULL" | "0x0")
 }
 
-/// What is different: `m1.state INIT -> READY`, `+l1 (map m1, refs 1)`, `-page0`.
-pub fn changes(before: &[Object], after: &[Object]) -> Vec<String> {
+/// What is different between two states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+pub enum Change {
+    /// There is an object that was not there before.
+    Made {
+        /// Its name.
+        object: String,
+        /// Its fields, without those that are nothing: `-`, `0`, `NULL`.
+        fields: Vec<Field>,
+    },
+    /// A field has another value.
+    Set {
+        /// Whose; empty for what belongs to no object.
+        object: String,
+        /// Which.
+        field: String,
+        /// The value before.
+        from: String,
+        /// The value now.
+        to: String,
+    },
+    /// An object is gone.
+    Gone {
+        /// Its name.
+        object: String,
+    },
+}
+
+/// A field and its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Field {
+    /// Its name.
+    pub field: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// As traces show it: `m1.state INIT -> READY`, `+l1 (map m1, refs 1)`, `-page0`.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Made { object, fields } => {
+                let fields = fields.iter().map(|f| format!("{} {}", f.field, f.value));
+                let fields: Vec<String> = fields.collect();
+                write!(f, "+{object} ({})", fields.join(", "))
+            }
+            Change::Set {
+                object,
+                field,
+                from,
+                to,
+            } => {
+                let dot = if object.is_empty() { "" } else { "." };
+                write!(f, "{object}{dot}{field} {from} -> {to}")
+            }
+            Change::Gone { object } => write!(f, "-{object}"),
+        }
+    }
+}
+
+/// What is different, in the order of the objects; what is gone comes last.
+pub fn changes(before: &[Object], after: &[Object]) -> Vec<Change> {
     let mut changes = Vec::new();
     for new in after {
         let Some(old) = before.iter().find(|o| o.name == new.name) else {
-            let fields: Vec<String> = new
-                .fields
-                .iter()
-                .filter(|f| !nothing(&f.1))
-                .map(|(f, v)| format!("{f} {v}"))
-                .collect();
-            changes.push(format!("+{} ({})", new.name, fields.join(", ")));
+            let fields = new.fields.iter().filter(|f| !nothing(&f.1));
+            let field = |(field, value): &(String, String)| Field {
+                field: field.clone(),
+                value: value.clone(),
+            };
+            changes.push(Change::Made {
+                object: new.name.clone(),
+                fields: fields.map(field).collect(),
+            });
             continue;
         };
         for ((field, value), (_, was)) in new.fields.iter().zip(&old.fields) {
             if value != was {
-                let dot = if new.name.is_empty() { "" } else { "." };
-                changes.push(format!("{}{dot}{field} {was} -> {value}", new.name));
+                changes.push(Change::Set {
+                    object: new.name.clone(),
+                    field: field.clone(),
+                    from: was.clone(),
+                    to: value.clone(),
+                });
             }
         }
     }
-    for old in before
+    let gone = before
         .iter()
-        .filter(|o| !after.iter().any(|n| n.name == o.name))
-    {
-        changes.push(format!("-{}", old.name));
-    }
+        .filter(|o| !after.iter().any(|n| n.name == o.name));
+    changes.extend(gone.map(|old| Change::Gone {
+        object: old.name.clone(),
+    }));
     changes
 }
 
@@ -342,6 +413,10 @@ mod tests {
         };
         let mutex = |who: &str| Object::new(String::new()).with("update_mutex", who);
         let page = Object::new("page0".into()).with("fill", 171);
+        let changes = |before: &[Object], after: &[Object]| -> Vec<String> {
+            let changes = changes(before, after);
+            changes.iter().map(Change::to_string).collect()
+        };
         assert_eq!(changes(&[object(1)], &[object(1)]), [""; 0]);
         assert_eq!(changes(&[object(1)], &[object(2)]), ["m1.refs 1 -> 2"]);
         assert_eq!(changes(&[], &[object(1)]), ["+m1 (state INIT, refs 1)"]);

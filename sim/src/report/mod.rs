@@ -4,6 +4,7 @@ pub mod cost;
 pub mod describe;
 pub mod explain;
 pub mod json;
+pub mod junit;
 pub mod list;
 pub mod matrix;
 pub mod names;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use struct_ops_model::place::Site;
 use struct_ops_model::{Linux, Pc, Violation, Wait};
 
+use super::describe::Change;
 use super::screen::{Mark, Screen};
 use super::text::{columns, plural, wrap};
 use crate::trace::{Step, Trace};
@@ -24,7 +25,7 @@ pub struct Row<'a> {
     /// What happened.
     pub event: &'a str,
     /// What is different now.
-    pub changes: &'a [String],
+    pub changes: &'a [Change],
     /// Ids of the invariants that it broke.
     pub broke: Vec<&'static str>,
 }
@@ -97,7 +98,7 @@ pub fn rows(screen: &Screen, steps: &[Row<'_>], linux: Linux) -> String {
             line(None, &part);
         }
         for change in step.changes {
-            for (i, part) in wrap(change, text - 4).iter().enumerate() {
+            for (i, part) in wrap(&change.to_string(), text - 4).iter().enumerate() {
                 let bullet = if i == 0 { "  * " } else { "    " };
                 line(Some(Mark::Detail), &format!("{bullet}{part}"));
             }

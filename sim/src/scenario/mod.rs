@@ -101,6 +101,32 @@ impl Case {
         }
     }
 
+    /// The text of the file.
+    pub fn text(&self) -> &str {
+        match self {
+            Case::Attach(s) => &s.text,
+            Case::Reach(s) => &s.text,
+        }
+    }
+
+    /// It came with the program.
+    pub fn shipped(&self) -> bool {
+        match self {
+            Case::Attach(s) => s.shipped,
+            Case::Reach(s) => s.shipped,
+        }
+    }
+
+    /// The same as one that came with the program.
+    #[must_use]
+    pub fn ship(mut self) -> Self {
+        match &mut self {
+            Case::Attach(s) => s.shipped = true,
+            Case::Reach(s) => s.shipped = true,
+        }
+        self
+    }
+
     /// What to give to `--scenario`: the name of a shipped scenario, the path of another one, or `-`.
     pub fn argument(&self) -> &str {
         match self {

@@ -1,0 +1,200 @@
+//! `random`: operations and schedules at random.
+
+use std::collections::BTreeMap;
+
+use struct_ops_model::{Design, Invariant, Machine};
+
+use super::args::{Format, Random};
+use super::output::{document, print, screen};
+use super::{Exit, Failure, Job};
+use crate::bounds::{Bound, Bounds};
+use crate::random::{self, Finding, Ran};
+use crate::report::json::steps::{Sequence, counted};
+use crate::report::json::{Incomplete, random as json};
+use crate::report::text::plural;
+use crate::report::trace as table;
+use crate::scenario::Scenario;
+use crate::trace::{Trace, trace};
+
+/// Random worlds and schedules, or random schedules of the scenarios named; the first finding under each
+/// design is told in full, those that break something else in one line.
+///
+/// Other presets are known to break something: only what `link-owned` breaks, or what a scenario does not
+/// expect, is a difference.
+pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, Failure> {
+    // The others attach as mainline does.
+    let designs = match args.design.as_slice() {
+        [] => Design::attach_paths(),
+        names => super::designs(names)?,
+    };
+    let mut campaign = Campaign {
+        args,
+        format,
+        bounds: job.bounds(args.timeout, None),
+        runs: Vec::new(),
+        stopped: None,
+    };
+    if args.scenario.is_empty() {
+        for design in &designs {
+            let run = |seed| random::run(seed, design);
+            campaign.seeds(None, design, &run)?;
+        }
+    } else {
+        for scenario in &super::check::scenarios(&args.scenario)? {
+            for design in designs.iter().filter(|d| scenario.runs_under(d)) {
+                super::machine(scenario, design)?;
+                let run = |seed| random::run_in(seed, &scenario.world, design);
+                campaign.seeds(Some(scenario), design, &run)?;
+            }
+        }
+    }
+    campaign.end()
+}
+
+/// What has come of it so far.
+struct Campaign<'a> {
+    args: &'a Random,
+    format: Format,
+    bounds: Bounds,
+    runs: Vec<json::Run>,
+    /// What ended it before its end.
+    stopped: Option<Bound>,
+}
+
+impl Campaign<'_> {
+    /// All seeds under one design.
+    fn seeds(
+        &mut self,
+        scenario: Option<&Scenario>,
+        design: &Design,
+        run: &dyn Fn(u64) -> Ran,
+    ) -> Result<(), Failure> {
+        let mut done = 0;
+        let mut exercised: BTreeMap<Invariant, u64> = BTreeMap::new();
+        let mut known: Vec<Invariant> = Vec::new();
+        let mut findings = Vec::new();
+        for seed in self.args.seeds.clone() {
+            self.stopped = self.bounds.reached();
+            if self.stopped.is_some() {
+                break;
+            }
+            let ran = run(seed);
+            done += 1;
+            for invariant in ran.exercised {
+                *exercised.entry(invariant).or_default() += 1;
+            }
+            let Some(finding) = ran.finding else { continue };
+            let invariant = finding.violation.invariant;
+            if known.contains(&invariant) {
+                continue;
+            }
+            let expected = match scenario.and_then(|s| s.expectation(&design.name)) {
+                Some(violated) => violated.contains(&invariant),
+                None => *design != Design::link_owned(),
+            };
+            let machine =
+                Machine::new(finding.world.clone(), design.clone()).map_err(Failure::Bug)?;
+            let trace = trace(&machine, &finding.actions).map_err(|e| {
+                Failure::Bug(format!("seed {seed}: step {} was not enabled", e.step))
+            })?;
+            if self.format == Format::Text {
+                print(&told(&finding, &trace, scenario, known.is_empty()))?;
+            }
+            known.push(invariant);
+            findings.push(json::Finding {
+                invariant: invariant.id().into(),
+                expected,
+                seed,
+                steps_before: finding.before.0,
+                operations_before: finding.before.1,
+                toml: scenario.map_or_else(|| finding.scenario(), |s| s.text.clone()),
+                sequence: Sequence::from(&trace),
+            });
+        }
+        if self.format == Format::Text {
+            let place = scenario.map_or(String::new(), |s| format!("{} ", s.name));
+            let from = self.args.seeds.start;
+            let to = from + done;
+            if known.is_empty() && done > 0 {
+                print(&format!(
+                    "{place}under {design}: nothing broken with seeds {from}..{to}\n"
+                ))?;
+            }
+            if let Some(bound) = self.stopped {
+                print(&format!(
+                    "incomplete: {place}under {design}: {} before seed {to}\n",
+                    bound.reason()
+                ))?;
+            }
+        }
+        self.runs.push(json::Run {
+            scenario: scenario.map(|s| s.name.clone()),
+            design: design.name.clone(),
+            seeds: done,
+            exercised: counted(&exercised),
+            findings,
+        });
+        Ok(())
+    }
+
+    /// What it all comes to.
+    fn end(self) -> Result<Exit, Failure> {
+        let seeds = self.args.seeds.clone();
+        let mut findings = self.runs.iter().flat_map(|r| &r.findings);
+        let exit = if findings.any(|f| !f.expected) {
+            Exit::Different
+        } else if self.stopped.is_some() {
+            Exit::Incomplete
+        } else {
+            Exit::Expected
+        };
+        if self.format == Format::Text {
+            return Ok(exit);
+        }
+        let body = json::Random {
+            seeds: json::Seeds {
+                from: seeds.start,
+                to: seeds.end,
+            },
+            runs: self.runs,
+            incomplete: self.stopped.map(Incomplete::from),
+        };
+        document("random", exit, body)
+    }
+}
+
+/// A finding as text.
+fn told(finding: &Finding, trace: &Trace, scenario: Option<&Scenario>, full: bool) -> String {
+    let Finding {
+        seed,
+        design,
+        violation,
+        ..
+    } = finding;
+    let name = scenario.map_or_else(|| finding.name(), |s| s.name.clone());
+    let text = format!(
+        "{name} under {design}: seed {seed} violates {} after {} (shrunk from {})",
+        violation.invariant.id(),
+        plural(trace.steps.len(), "step"),
+        plural(finding.before.0, "step"),
+    );
+    let mut out = screen().paragraph(&text, 0);
+    let seeds = format!("{seed}..{}", u128::from(*seed) + 1);
+    let mut options = vec![("--seeds", seeds.as_str()), ("--design", &design.name)];
+    options.extend(scenario.map(|s| ("--scenario", s.argument())));
+    out += &format!("  {}\n", screen().command("random", &options));
+    if full {
+        out += &format!(
+            "\n{}\n{}\n",
+            table::table(screen(), trace),
+            table::broke(screen(), trace, *violation)
+        );
+        if scenario.is_none() {
+            out += &format!(
+                "As a scenario file, for `check --scenario`:\n\n{}\n",
+                finding.scenario()
+            );
+        }
+    }
+    out
+}

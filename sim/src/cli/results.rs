@@ -1,0 +1,223 @@
+//! What `check` and `merge` print of results: text, JSON or JUnit, and the exit status. What was explored, and when, they
+//! know.
+
+use struct_ops_model::reach::{Action, Reach};
+
+use super::args::Format;
+use super::output::{document, json, print, screen};
+use super::{Exit, Failure};
+use crate::reach;
+use crate::report::json::check::{self as json_check, Asked, Begin, End, Line};
+use crate::report::json::steps::Step;
+use crate::report::screen::Screen;
+use crate::report::summary::{Detail, summary};
+use crate::report::text::plural;
+use crate::report::{self, junit, trace as table};
+use crate::scenario::{Case, ReachScenario};
+use crate::trace::trace;
+use crate::tracefile::{File, Promise, Subject};
+use crate::verdict::{Counterexample, FailOn, Path as Way, Results, Run};
+
+/// The exit status of results.
+pub(super) fn exit(results: &Results, fail_on: FailOn) -> Exit {
+    if !results.failures(fail_on).is_empty() {
+        Exit::Different
+    } else if results.incomplete() {
+        Exit::Incomplete
+    } else {
+        Exit::Expected
+    }
+}
+
+/// Prints results; of JSON lines the last one, because the others were printed before.
+pub(super) fn show(
+    verb: &str,
+    results: &Results,
+    asked: Asked,
+    format: Format,
+    verbose: bool,
+) -> Result<Exit, Failure> {
+    let exit = exit(results, asked.fail_on);
+    match format {
+        Format::Text => text(results, &asked, verbose)?,
+        Format::Json => {
+            let runs = results.runs.iter();
+            let body = json_check::Check {
+                begin: Begin::new(asked, &results.scenarios),
+                runs: runs
+                    .map(|run| json_run(results, run))
+                    .collect::<Result<_, _>>()?,
+                end: End::new(results),
+            };
+            return document(verb, exit, body);
+        }
+        Format::JsonLines => json(&Line::End {
+            exit: exit as u8,
+            end: End::new(results),
+        })?,
+        Format::Junit => {
+            let plain = Screen::plain(Screen::USUAL);
+            let tell =
+                |run: &Run, found: &Counterexample| counterexample(&plain, results, run, found);
+            print(&junit::junit(results, asked.fail_on, tell)?)?;
+        }
+    }
+    Ok(exit)
+}
+
+/// A run as JSON.
+pub(super) fn json_run(results: &Results, run: &Run) -> Result<json_check::Run, Failure> {
+    let case = case(results, run);
+    json_check::Run::new(run, &results.invariants, |found| steps(case, run, found))
+}
+
+fn text(results: &Results, asked: &Asked, verbose: bool) -> Result<(), Failure> {
+    if let [run] = results.runs.as_slice() {
+        print(&report::summary::overview(screen(), results, run))?;
+        for invariant in &results.invariants {
+            if let Some(shortest) = run.shortest(*invariant) {
+                print(&counterexample(screen(), results, run, shortest)?)?;
+            }
+        }
+    }
+    // One scenario is not meant to take every step.
+    let detail = Detail {
+        seconds: verbose,
+        coverage: verbose || results.scenarios.len() > 1,
+    };
+    print(&summary(screen(), results, detail))?;
+    if asked.fail_on == FailOn::Violation {
+        let violated = results.failures(FailOn::Violation).len();
+        print(&format!(
+            "--fail-on violation: {}\n",
+            match violated {
+                0 => "nothing is violated".into(),
+                n => format!("{} in all runs together", plural(n, "violated promise")),
+            }
+        ))?;
+    }
+    if let Some(shard) = asked.shard {
+        print(&format!(
+            "shard {shard}: {} of this part alone; `merge` joins the parts\n",
+            plural(results.runs.len() + results.skipped.len(), "run")
+        ))?;
+    }
+    Ok(())
+}
+
+/// The scenario of a run.
+fn case<'a>(results: &'a Results, run: &Run) -> &'a Case {
+    let found = results.scenarios.iter().find(|s| s.name() == run.scenario);
+    found.expect("results have their scenarios")
+}
+
+fn lost(error: &crate::trace::NotEnabled) -> Failure {
+    Failure::Bug(format!(
+        "step {} of a trace cannot be taken again",
+        error.step
+    ))
+}
+
+/// A counterexample, carried out again.
+fn steps(case: &Case, run: &Run, found: &Counterexample) -> Result<Vec<Step>, Failure> {
+    match (case, &found.path) {
+        (Case::Attach(scenario), Way::Attach(_, actions)) => {
+            let trace = trace(&super::machine(scenario, &run.design)?, actions);
+            let trace = trace.map_err(|e| lost(&e))?;
+            Ok(trace.steps.iter().map(Step::from).collect())
+        }
+        (Case::Reach(scenario), Way::Reach(actions)) => {
+            let trace = reach_trace(scenario, run, actions)?;
+            Ok(trace.iter().map(Step::from).collect())
+        }
+        _ => Err(other_kind()),
+    }
+}
+
+/// A counterexample as a file for `replay`.
+pub(super) fn file(results: &Results, run: &Run, found: &Counterexample) -> Result<File, Failure> {
+    match (case(results, run), &found.path) {
+        (Case::Attach(scenario), Way::Attach(violation, actions)) => {
+            let trace = trace(&super::machine(scenario, &run.design)?, actions);
+            let trace = trace.map_err(|e| lost(&e))?;
+            let step = trace.step_of(*violation).map(|s| s.number);
+            let breaks = vec![Promise::new(*violation, step)];
+            Ok(File::new(scenario, &run.design, actions, breaks))
+        }
+        (Case::Reach(scenario), Way::Reach(actions)) => {
+            let trace = reach_trace(scenario, run, actions)?;
+            let mut breaks = Promise::broken_by_lookup(&trace);
+            breaks.retain(|p| p.invariant == found.invariant.id());
+            let subject = Subject::scenario(&scenario.name, &scenario.text);
+            let design = &run.design;
+            Ok(File::of_lookup(subject, design, actions, breaks))
+        }
+        _ => Err(other_kind()),
+    }
+}
+
+/// A run and a path that do not belong together.
+fn other_kind() -> Failure {
+    Failure::Bug("a run of another kind of scenario".into())
+}
+
+fn reach_trace(
+    scenario: &ReachScenario,
+    run: &Run,
+    actions: &[Action],
+) -> Result<reach::Trace, Failure> {
+    let machine = Reach::new(scenario.world(&run.design), run.design.clone());
+    reach::replay(&machine, actions)
+        .map_err(|(step, _)| Failure::Bug(format!("step {step} of a trace cannot be taken again")))
+}
+
+/// A counterexample as a document: what broke, the steps, why there is no shorter one, how to see it again.
+fn counterexample(
+    screen: &Screen,
+    results: &Results,
+    run: &Run,
+    shortest: &Counterexample,
+) -> Result<String, Failure> {
+    let invariant = shortest.invariant;
+    let mut out = format!(
+        "{} under {} violates {}\n\n",
+        run.scenario,
+        run.design,
+        invariant.id()
+    );
+    match (case(results, run), &shortest.path) {
+        (Case::Attach(scenario), Way::Attach(violation, actions)) => {
+            let trace =
+                trace(&super::machine(scenario, &run.design)?, actions).map_err(|e| lost(&e))?;
+            out += &table::table(screen, &trace);
+            out.push('\n');
+            out += &table::broke(screen, &trace, *violation);
+        }
+        (Case::Reach(scenario), Way::Reach(actions)) => {
+            let trace = reach_trace(scenario, run, actions)?;
+            out += &report::reach::steps(screen, &trace);
+            out.push('\n');
+            out += &report::reach::broke(screen, &trace, invariant);
+        }
+        _ => return Err(other_kind()),
+    }
+    out += &table::minimal(screen, shortest.steps, shortest.transitions);
+    let others = run
+        .found
+        .iter()
+        .filter(|c| c.invariant == invariant)
+        .skip(1);
+    for other in others {
+        let text = format!(
+            "Also broken {}, after {} steps (--save-traces keeps each one).",
+            report::summary::place(other),
+            other.steps
+        );
+        out += &screen.paragraph(&text, 0);
+    }
+    out += &format!(
+        "See it again: {}\n\n",
+        report::summary::command(screen, results, run, invariant)
+    );
+    Ok(out)
+}
