@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use struct_ops_model::Invariant;
 use struct_ops_model::reach::{Action, Reach};
+use struct_ops_model::{Design, Invariant, Machine};
 
 use super::args::{Check, Format};
 use super::output::{json, print, screen};
@@ -20,7 +20,7 @@ use crate::report::text::count;
 use crate::report::{self, trace as table};
 use crate::scenario::{Case, InputError, ReachScenario, Scenario};
 use crate::trace::trace;
-use crate::verdict::{Counterexample, Path as Way, Results, Run, Skipped};
+use crate::verdict::{Counterexample, Path as Way, Results, Run, SetUpFails, Skipped, Vacuous};
 use crate::{shipped, tracefile};
 
 /// Explores every chosen scenario under every chosen design.
@@ -67,6 +67,7 @@ pub(super) fn check(
         runs: Vec::new(),
         skipped: Vec::new(),
         stopped: None,
+        failed: Vec::new(),
     };
     let by_name = !args.design.is_empty();
     explore(&mut results, &settings, &bounds, by_name, quiet)?;
@@ -74,19 +75,74 @@ pub(super) fn check(
         save(&results, directory)?;
     }
     match format {
+        // Where nothing was run there is nothing to tell but why.
+        Format::Text if results.runs.is_empty() && results.skipped.is_empty() => {}
         Format::Text => text(&results, verbose)?,
         Format::Json => {
             let steps = |run: &Run, found: &Counterexample| steps(case(&results, run), run, found);
             json(&report::json::Check::new(&results, steps)?)?;
         }
     }
-    Ok(if !results.differences().is_empty() {
+    let mistakes = mistakes(&results);
+    for mistake in &mistakes {
+        eprintln!("error: {mistake}");
+    }
+    Ok(if results.differs() {
         Exit::Different
+    } else if !mistakes.is_empty() {
+        Exit::Input
     } else if results.incomplete() {
         Exit::Incomplete
     } else {
         Exit::Expected
     })
+}
+
+/// What is wrong with the scenarios: a set-up that fails where the file does not say so, and what cannot have run.
+fn mistakes(results: &Results) -> Vec<InputError> {
+    let file = |name: &str| {
+        let case = results.scenarios.iter().find(|s| s.name() == name);
+        case.map_or(name, |s| s.file()).to_string()
+    };
+    let set_ups = results
+        .failed
+        .iter()
+        .filter(|f| f.expected.is_none())
+        .map(|f| {
+            let message = format!(
+                "under design `{}`: {}; write `{} = \"{}\"` under [expect] if that is meant",
+                f.design,
+                f.why,
+                toml_key(&f.design.name),
+                SetUpFails::WORD
+            );
+            InputError::whole(&file(&f.scenario), message)
+        });
+    let vacuous = results.vacuous();
+    let nothing = vacuous.iter().filter_map(|(name, what)| match what {
+        Vacuous::Nothing => Some(InputError::whole(
+            &file(name),
+            "no operation had an object in any run: nothing was asked",
+        )),
+        Vacuous::NotRun(why) if results.runs.is_empty() => {
+            let why = why.as_ref().map_or(String::new(), |w| format!(": {w}"));
+            let designs: Vec<&str> = results.designs.iter().map(|d| d.name.as_str()).collect();
+            let message = format!("not run under {}{why}", designs.join(", "));
+            Some(InputError::whole(&file(name), message))
+        }
+        _ => None,
+    });
+    set_ups.chain(nothing).collect()
+}
+
+/// A key of a TOML table.
+fn toml_key(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if key.chars().all(bare) {
+        key.to_string()
+    } else {
+        format!("\"{key}\"")
+    }
 }
 
 fn lost(error: &crate::trace::NotEnabled) -> Failure {
@@ -179,18 +235,23 @@ fn explore(
     by_name: bool,
     quiet: bool,
 ) -> Result<(), Failure> {
-    let mut pairs = Vec::new();
+    let (mut pairs, mut failed) = (Vec::new(), Vec::new());
     for scenario in &results.scenarios {
         for design in results
             .designs
             .iter()
             .filter(|d| scenario.runs_under(d, by_name))
         {
-            // A set-up that fails is said at once, not after the scenarios before it.
-            if let Case::Attach(scenario) = scenario {
-                super::machine(scenario, design)?;
+            // A set-up that fails is a result of this pair alone.
+            match set_up(scenario, design) {
+                Ok(()) => pairs.push((scenario, design)),
+                Err(why) => failed.push(SetUpFails {
+                    scenario: scenario.name().to_string(),
+                    design: design.clone(),
+                    why,
+                    expected: scenario.expected(design).cloned(),
+                }),
             }
-            pairs.push((scenario, design));
         }
     }
     let progress = Progress::new(pairs.len(), quiet);
@@ -217,8 +278,20 @@ fn explore(
             lookups: matches!(scenario, Case::Reach(_)),
         });
     results.skipped = skipped.collect();
+    results.failed = failed;
     results.runs = runs;
     Ok(())
+}
+
+/// Which operation of the set-up fails under the design, and how.
+fn set_up(scenario: &Case, design: &Design) -> Result<(), String> {
+    let Case::Attach(scenario) = scenario else {
+        return Ok(());
+    };
+    match Machine::new(scenario.world.clone(), design.clone()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(crate::check::why_not(scenario, &error)),
+    }
 }
 
 /// A bar on a terminal, a line per run elsewhere.

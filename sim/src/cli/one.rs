@@ -10,7 +10,7 @@ use crate::random::{self, Finding};
 use crate::report::json::Replay;
 use crate::report::text::plural;
 use crate::report::trace as table;
-use crate::scenario::{InputError, Scenario};
+use crate::scenario::{Expect, InputError, Scenario};
 use crate::schedule::{self, Chooser};
 use crate::trace::{Trace, trace};
 use crate::{input, shipped, tracefile};
@@ -94,19 +94,40 @@ pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, F
         }
         return Ok(worst(&exits));
     }
-    for scenario in &super::check::scenarios(&args.scenario)? {
+    let (mut refused, mut tried) = (false, 0);
+    let scenarios = super::check::scenarios(&args.scenario)?;
+    for scenario in &scenarios {
         for design in designs.iter().filter(|d| scenario.runs_under(d)) {
-            super::machine(scenario, design)?;
+            // A set-up that fails is told of this design alone.
+            if let Err(failure) = super::machine(scenario, design) {
+                if scenario.expected(design) != Some(&Expect::SetUpFails) {
+                    eprintln!("error: {failure}");
+                    refused = true;
+                }
+                continue;
+            }
+            tried += 1;
             let run = |seed| random::run_in(seed, &scenario.world, design);
             exits.push(seeds(args, &bounds, Some(scenario), design, &run, format)?);
         }
+    }
+    if tried == 0 && !refused {
+        let names: Vec<&str> = designs.iter().map(|d| d.name.as_str()).collect();
+        let message = format!(
+            "nothing was tried: no scenario is run under {}",
+            names.join(", ")
+        );
+        return Err(InputError::whole("--scenario", message).into());
+    }
+    if refused {
+        exits.push(Exit::Input);
     }
     Ok(worst(&exits))
 }
 
 /// A difference is one, whatever was not seen.
 fn worst(exits: &[Exit]) -> Exit {
-    let order = [Exit::Different, Exit::Incomplete];
+    let order = [Exit::Different, Exit::Input, Exit::Incomplete];
     let worst = order.into_iter().find(|e| exits.contains(e));
     worst.unwrap_or(Exit::Expected)
 }
@@ -175,7 +196,8 @@ fn found(
         ..
     } = finding;
     let name = scenario.map_or_else(|| finding.name(), |s| s.name.clone());
-    let machine = Machine::new(finding.world.clone(), design.clone()).map_err(Failure::Bug)?;
+    let machine = Machine::new(finding.world.clone(), design.clone())
+        .map_err(|e| Failure::Bug(e.to_string()))?;
     let trace = trace(&machine, &finding.actions)
         .map_err(|e| Failure::Bug(format!("seed {seed}: step {} was not enabled", e.step)))?;
     if format == Format::Json {

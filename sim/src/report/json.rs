@@ -1,7 +1,8 @@
 //! `--format json`: schema 1, a contract. Additions are allowed, changes are a new schema.
 
+use crate::scenario::Expect;
 use crate::trace::{Step, Trace};
-use crate::verdict::{Counterexample, Expected, Results, Run};
+use crate::verdict::{Counterexample, Expected, Results, Run, SetUpFails, Vacuous};
 use serde::Serialize;
 use struct_ops_model::place::Site;
 
@@ -14,6 +15,58 @@ pub struct Check<'a> {
     schema: u32,
     results: Vec<Entry<'a>>,
     overall: Vec<Overall<'a>>,
+    set_up_fails: Vec<SetUp<'a>>,
+    warnings: Vec<Warning<'a>>,
+}
+
+/// A scenario that was not run under a design because its set-up does not work there.
+#[derive(Debug, Serialize)]
+struct SetUp<'a> {
+    scenario: &'a str,
+    design: &'a str,
+    why: &'a str,
+    /// Whether the scenario says so.
+    expected: bool,
+}
+
+/// Something of a scenario that did not happen, so that no verdict speaks of it.
+#[derive(Debug, Serialize)]
+struct Warning<'a> {
+    scenario: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation: Option<String>,
+    message: String,
+}
+
+impl<'a> From<&'a SetUpFails> for SetUp<'a> {
+    fn from(failed: &'a SetUpFails) -> Self {
+        SetUp {
+            scenario: &failed.scenario,
+            design: &failed.design.name,
+            why: &failed.why,
+            expected: failed.expected == Some(Expect::SetUpFails),
+        }
+    }
+}
+
+impl<'a> Warning<'a> {
+    fn new(scenario: &'a str, what: &Vacuous) -> Self {
+        let place = match what {
+            Vacuous::NeverBegan(place) | Vacuous::NeverMet(place) => Some(place.clone()),
+            Vacuous::NotRun(_) | Vacuous::Nothing => None,
+        };
+        Warning {
+            scenario,
+            actor: place.as_ref().map(|p| p.actor.clone()),
+            position: place.as_ref().map(|p| p.position),
+            operation: place.map(|p| p.operation),
+            message: super::summary::vacuous(what),
+        }
+    }
 }
 
 /// The verdict over all scenarios: a cell of the matrix.
@@ -261,6 +314,12 @@ impl<'a> Check<'a> {
             schema: SCHEMA,
             results: entries,
             overall: overall.collect(),
+            set_up_fails: results.failed.iter().map(SetUp::from).collect(),
+            warnings: results
+                .vacuous()
+                .into_iter()
+                .map(|(scenario, what)| Warning::new(scenario, &what))
+                .collect(),
         })
     }
 }
