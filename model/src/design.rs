@@ -429,6 +429,16 @@ pub enum DesignError {
         /// Its values.
         expected: Vec<&'static str>,
     },
+    /// A choice is made twice.
+    #[error("`{key}` is chosen twice: {first} and {second}")]
+    Twice {
+        /// The choice.
+        key: String,
+        /// What was written first.
+        first: String,
+        /// What was written after it.
+        second: String,
+    },
     /// The choices contradict each other.
     #[error("the mix `{mix}` makes no sense: {why}")]
     Nonsense {
@@ -673,11 +683,32 @@ impl Design {
             }
         }
         choices.extend(pending);
+        let mut chosen: Vec<(&str, &str)> = Vec::new();
         for choice in &choices {
             let (key, value) = choice.split_once('=').expect("kept because it has one");
+            if let Some((_, first)) = chosen.iter().find(|c| c.0 == key) {
+                return Err(DesignError::Twice {
+                    key: key.into(),
+                    first: (*first).into(),
+                    second: value.into(),
+                });
+            }
+            chosen.push((key, value));
+        }
+        // Whatever the order in which they are written, what is said overrides what only follows from another choice.
+        let implies = |key: &str| {
+            [Identity::KEY, Owner::KEY, KdataOwner::KEY]
+                .iter()
+                .position(|k| *k == key)
+        };
+        chosen.sort_by_key(|(key, _)| implies(key).unwrap_or(usize::MAX));
+        for (key, value) in &chosen {
             design.set(key, value)?;
         }
-        design.name = text.to_string();
+        design.name = std::iter::once(preset)
+            .chain(choices.iter().map(String::as_str))
+            .collect::<Vec<_>>()
+            .join(",");
         design.check()?;
         Ok(design)
     }
@@ -970,5 +1001,30 @@ mod tests {
         assert!(text("mainline,identity=cookie").contains("makes no sense"));
         assert!(text("rfc,assoc-share=poison,assoc-free=clear-poison").contains("makes no sense"));
         assert!(text("mainline,cookie-read=current").contains("nothing of use"));
+        assert!(text("rfc,links=one,links=many").contains("`links` is chosen twice: one and many"));
+        assert!(text("rfc,links=one, links=one").contains("twice"));
+    }
+
+    /// What a mix says holds, in whichever order it says it.
+    #[test]
+    fn the_order_of_choices_means_nothing() {
+        let spelled: Vec<String> = Design::parse("link-owned,ksyms=map,progs=map")
+            .unwrap()
+            .values()
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
+        for turn in 0..spelled.len() {
+            let mut mix = spelled.clone();
+            mix.rotate_left(turn);
+            let parsed = Design::parse(&format!("mainline, {}", mix.join(", "))).unwrap();
+            for (key, value) in parsed.values() {
+                assert!(
+                    mix.contains(&format!("{key}={value}")),
+                    "{parsed}: {key}={value}"
+                );
+            }
+            assert_eq!(parsed.name, format!("mainline,{}", mix.join(",")));
+        }
     }
 }

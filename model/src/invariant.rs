@@ -98,7 +98,7 @@ invariants! {
         / "a deferred free completes";
     NoForeignUnreg "no-foreign-unreg" "unreg"
         "Detaching one attachment never takes down another one's registration."
-        / "What a subsystem does on its own: sched_ext of 6.12 breaks this under every design (scenario stale-scheduler-link, run under mainline only), and the struct_ops core cannot prevent it."
+        / "Only the subsystem can keep it: sched_ext of 6.12 breaks it under every design (scenario stale-scheduler-link), later ones do not."
         / "an unreg() takes down its own registration";
     CookieReachability "cookie-reachability" "reach"
         "A program that runs on behalf of an enabled scheduler finds that scheduler."

@@ -38,6 +38,6 @@ pub use invariant::Invariant;
 pub use kernel::Kernel;
 pub use pc::Pc;
 pub use place::Linux;
-pub use report::{Report, Violation};
-pub use step::{Action, Machine, Request, Wait};
+pub use report::{Report, Returned, Violation};
+pub use step::{Action, Machine, Request, SetUpError, Wait};
 pub use world::World;

@@ -3,6 +3,7 @@
 //! Filled by the steps and by [`crate::Machine`]; read by engines and reports. Not here: how it is shown.
 
 use crate::invariant::Invariant;
+use crate::kernel::CpuId;
 use crate::pc::Pc;
 
 /// A broken invariant and the step that broke it.
@@ -12,6 +13,17 @@ pub struct Violation {
     pub invariant: Invariant,
     /// By which step; `Idle` for what only a final state shows.
     pub step: Pc,
+}
+
+/// An operation of a CPU's plan that returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// Where it ran.
+    pub cpu: CpuId,
+    /// How many operations of the plan had begun: itself and those before it.
+    pub position: u8,
+    /// Its object was there; where it was not, nothing was done but to say so.
+    pub met: bool,
 }
 
 /// What a transition broke and reached.
@@ -25,6 +37,8 @@ pub struct Report {
     pub steps: u32,
     /// Which steps they were: bit `pc as u32`.
     pub taken: u128,
+    /// The operation of a CPU's plan that returned, if one did.
+    pub returned: Option<Returned>,
     /// The state has no meaning any more.
     pub fatal: bool,
     /// A table of the model was too small: what follows from here is unknown.
@@ -38,6 +52,7 @@ impl Report {
         self.witnessed = 0;
         self.steps = 0;
         self.taken = 0;
+        self.returned = None;
         self.fatal = false;
         self.overflow = false;
     }

@@ -9,7 +9,7 @@ use crate::design::{Design, SameMap};
 use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
-    Cpu, CpuId, Deferred, KdataKey, Kernel, LinkKey, MapKey, MapState, Node, ScxState, Slots,
+    Cpu, CpuId, Deferred, KdataKey, Kernel, LinkKey, Map, MapKey, MapState, Node, ScxState, Slots,
     Stage, seen,
 };
 use crate::lock::{Lock, LockClass};
@@ -57,6 +57,22 @@ pub enum Wait {
     GracePeriod(Deferred),
 }
 
+/// A world's set-up does not work under a design.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("set-up operation {}: {why}", .operation + 1)]
+pub struct SetUpError {
+    /// Index into [`World::setup`].
+    pub operation: usize,
+    /// What it returned or broke.
+    pub why: String,
+}
+
+impl From<SetUpError> for String {
+    fn from(error: SetUpError) -> String {
+        error.to_string()
+    }
+}
+
 /// A design in a world: the state machine.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -73,8 +89,8 @@ impl Machine {
     /// Builds the machine and runs the world's set-up, operation by operation.
     ///
     /// # Errors
-    /// The text of the first set-up operation that did not return 0 or broke an invariant.
-    pub fn new(world: World, design: Design) -> Result<Self, String> {
+    /// The first set-up operation that did not return 0 or broke an invariant.
+    pub fn new(world: World, design: Design) -> Result<Self, SetUpError> {
         let mut k = Kernel {
             alloc_failures: 0,
             ..Kernel::default()
@@ -94,7 +110,7 @@ impl Machine {
         for (i, operation) in machine.world.setup.clone().iter().enumerate() {
             machine
                 .run_alone(&mut k, *operation)
-                .map_err(|e| format!("set-up operation {}: {e}", i + 1))?;
+                .map_err(|why| SetUpError { operation: i, why })?;
         }
         k.cpus[0].position = 0;
         k.alloc_failures = machine.world.alloc_failures;
@@ -271,10 +287,16 @@ impl Machine {
                 let Some(operation) = operations.get(usize::from(state.position)) else {
                     return;
                 };
-                // An operation without target returns -EBADF at once: the plan goes on.
-                let request = self.resolve(k, cpu, *operation).unwrap_or_default();
-                if self.may_begin(k, cpu, &request) {
-                    out.push(Action::Begin(cpu, request));
+                let mut meant = false;
+                self.meanings(k, cpu, *operation, &mut |request| {
+                    meant = true;
+                    if self.may_begin(k, cpu, &request) {
+                        out.push(Action::Begin(cpu, request));
+                    }
+                });
+                if !meant {
+                    // An operation without target returns -EBADF at once: the plan goes on.
+                    out.push(Action::Begin(cpu, Request::default()));
                 }
             }
             Plan::Free { kinds, budget } => {
@@ -320,18 +342,42 @@ impl Machine {
                     .enumerate()
                     .all(|(i, c)| c.proc != proc || k.cpus[i].pc == Pc::Idle)
             }
-            OpKind::TestRun => {
-                let proc = self.world.cpus[usize::from(cpu)].proc;
-                k.progs[usize::from(request.arg)].fds & (1 << proc) != 0
-            }
             _ => true,
         }
     }
 
-    /// The request that an operation of a fixed plan means now; `None` if its target does not exist.
+    /// The first of the requests that an operation of a fixed plan may mean now; `None` if its target does not exist.
     pub fn resolve(&self, k: &Kernel, cpu: CpuId, operation: Operation) -> Option<Request> {
         let proc = self.world.cpus[usize::from(cpu)].proc;
         syscall::resolve(&Descriptors { k, bit: 1 << proc }, operation)
+    }
+
+    /// Every request that an operation of a fixed plan may mean now: one, or none if its target does not exist, or one
+    /// for each map that the process has open where a declaration was created several times. Which of those comes first
+    /// depends on the numbers of slots, which symmetry exchanges: an exploration has to take all.
+    fn meanings(
+        &self,
+        k: &Kernel,
+        cpu: CpuId,
+        operation: Operation,
+        push: &mut dyn FnMut(Request),
+    ) {
+        let Some(first) = self.resolve(k, cpu, operation) else {
+            return;
+        };
+        let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
+        let alike = |map: Option<MapKey>| {
+            let decl = map.and_then(|key| k.maps.get(key)).map(|m| m.decl);
+            let open = move |m: &Map| Some(m.decl) == decl && m.fds & bit != 0;
+            let maps = k.maps.iter().filter(move |(_, m)| open(m));
+            let none = map.is_none().then_some(None);
+            maps.map(|(key, _)| Some(key)).chain(none)
+        };
+        for map in alike(first.map) {
+            for old in alike(first.old) {
+                push(Request { map, old, ..first });
+            }
+        }
     }
 
     /// Every request of one kind that has a target now.
@@ -478,10 +524,12 @@ impl Machine {
             }
             OpKind::TestRun => {
                 for prog in 0..self.world.progs.len() as u8 {
-                    push(Request {
-                        arg: prog,
-                        ..request
-                    });
+                    if k.progs[usize::from(prog)].fds & bit != 0 {
+                        push(Request {
+                            arg: prog,
+                            ..request
+                        });
+                    }
                 }
             }
             OpKind::ScxError => {
@@ -688,6 +736,7 @@ impl Machine {
                 let begun = syscall::begin(&mut x, request);
                 if request.kind == OpKind::None {
                     x.cpu().err = errno::EBADF;
+                    x.returned(OpKind::None, false);
                     event!(x, "no such fd: -EBADF");
                     let position = x.cpu().position;
                     *x.cpu() = Cpu {

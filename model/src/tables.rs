@@ -18,7 +18,7 @@ use crate::kernel::{
 };
 use crate::lock::Lock;
 use crate::pc::Pc;
-use crate::report::Report;
+use crate::report::{Report, Returned};
 use crate::table::Full;
 use crate::world::{MAX_KDATAS, MAX_MEMBERS, OpKind, World};
 
@@ -47,6 +47,19 @@ impl HasPointers for Tables<'_> {
 }
 
 impl Tables<'_> {
+    /// Notes that an operation of the CPU's plan returns; what closes the files of a process is of no plan.
+    pub(crate) fn returned(&mut self, op: OpKind, met: bool) {
+        let cpu = usize::from(self.cpu);
+        let proc = usize::from(self.world.cpus[cpu].proc);
+        if op != OpKind::Exit && !self.k.procs[proc].exiting {
+            self.report.returned = Some(Returned {
+                cpu: self.cpu,
+                position: self.k.cpus[cpu].position,
+                met,
+            });
+        }
+    }
+
     #[inline]
     fn map(&mut self, key: MapKey) -> Step<&mut Map> {
         if !self.k.maps.contains(key) {
@@ -271,6 +284,9 @@ impl<'w> Backend<'w> for Tables<'w> {
     fn returns(&mut self) -> Step {
         let cpu = *self.cpu();
         debug_assert_eq!(cpu.holds, 0, "{:?} ends holding references", cpu.op);
+        // A call of an entry that is not in the subsystem's table has nobody to call.
+        let nobody = cpu.op == OpKind::Call && cpu.err == errno::ENOENT;
+        self.returned(cpu.op, cpu.err != errno::EBADF && !nobody);
         event!(self, "returns {}", errno::name(cpu.err));
         if cpu.err != 0 {
             self.report.witness(Invariant::ErrnoContract);

@@ -7,10 +7,11 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use struct_ops_model::Design;
+use struct_ops_model::{Design, Machine};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::scenario::Case;
+use crate::verdict::SetUpFails;
 
 /// Most shards.
 pub const MAX_SHARDS: u32 = 10_000;
@@ -102,6 +103,36 @@ pub fn shard<'a>(
     let mut mine: Vec<usize> = dealt.step_by(of as usize).copied().collect();
     mine.sort_unstable();
     mine.into_iter().map(|i| pairs[i]).collect()
+}
+
+/// Those whose set-up works, and the others: a set-up that fails is a result of its pair alone.
+pub fn set_ups<'a>(
+    pairs: Vec<(&'a Case, &'a Design)>,
+) -> (Vec<(&'a Case, &'a Design)>, Vec<SetUpFails>) {
+    let (mut work, mut fail) = (Vec::new(), Vec::new());
+    for (scenario, design) in pairs {
+        match set_up(scenario, design) {
+            Ok(()) => work.push((scenario, design)),
+            Err(why) => fail.push(SetUpFails {
+                scenario: scenario.name().to_string(),
+                design: design.clone(),
+                why,
+                expected: scenario.expected(design).cloned(),
+            }),
+        }
+    }
+    (work, fail)
+}
+
+/// Which operation of the set-up fails under the design, and how.
+fn set_up(scenario: &Case, design: &Design) -> Result<(), String> {
+    let Case::Attach(scenario) = scenario else {
+        return Ok(());
+    };
+    match Machine::new(scenario.world.clone(), design.clone()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(crate::check::why_not(scenario, &error)),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One scenario under one design, handed to the exhaustive engine; its outcome becomes a [`Run`].
 
-use struct_ops_model::{Design, Invariant, Pc, Violation};
+use struct_ops_model::{Design, Invariant, Pc, SetUpError, Violation};
 
 use crate::bounds::{Bound, Bounds};
 use crate::engine::{self, Options, Progress};
@@ -33,8 +33,16 @@ pub enum CheckError {
 }
 
 /// The machine's set-up may fail under a design.
-pub(crate) fn setup_error(scenario: &Scenario, design: &Design, why: &str) -> InputError {
-    InputError::whole(&scenario.file, format!("under design `{design}`: {why}"))
+pub(crate) fn setup_error(scenario: &Scenario, design: &Design, error: &SetUpError) -> InputError {
+    let message = format!("under design `{design}`: {}", why_not(scenario, error));
+    InputError::whole(&scenario.file, message)
+}
+
+/// Which operation of the set-up fails, and how.
+pub(crate) fn why_not(scenario: &Scenario, error: &SetUpError) -> String {
+    let SetUpError { operation, why } = error;
+    let text = scenario.setup_operation(*operation);
+    format!("set-up operation {}, `{text}`: {why}", operation + 1)
 }
 
 /// Two representatives of one symmetry class are legal but may hide the way from one to the other: then
@@ -140,6 +148,7 @@ pub fn check(
     let expected = scenario.expectation(&design.name);
     Ok(Run {
         taken: explored.taken(),
+        fates: explored.fates(),
         found: found.collect(),
         ..Run::new(&scenario.name, design, expected, &outcome)
     })

@@ -2,10 +2,13 @@
 //!
 //! Not an engine (those know no design), and no report for people.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use struct_ops_model::pack::Packing;
-use struct_ops_model::{Action, Design, Kernel, Machine, Report, World};
+use struct_ops_model::world::Plan;
+use struct_ops_model::{Action, Design, Kernel, Machine, Report, SetUpError, World};
 
 use crate::engine::{StepReport, System, Violation, Violations};
 
@@ -31,6 +34,56 @@ impl Reductions {
     };
 }
 
+/// What became of one operation of a plan in all that was explored.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Fate {
+    /// It began.
+    pub begun: bool,
+    /// It returned, and its object was not there.
+    pub missed: bool,
+    /// It returned, and its object was there.
+    pub met: bool,
+}
+
+impl Fate {
+    /// Both.
+    pub fn or(self, other: Fate) -> Fate {
+        Fate {
+            begun: self.begun | other.begun,
+            missed: self.missed | other.missed,
+            met: self.met | other.met,
+        }
+    }
+}
+
+/// A [`Fate`] that all threads write.
+#[derive(Debug, Default)]
+pub(crate) struct SharedFate(AtomicU8);
+
+impl SharedFate {
+    pub(crate) const BEGUN: u8 = 1;
+    pub(crate) const MISSED: u8 = 2;
+    pub(crate) const MET: u8 = 4;
+
+    pub(crate) fn set(&self, bits: u8) {
+        // Almost always known already: a load is cheaper than a write that all threads contend for.
+        if self.0.load(Relaxed) & bits != bits {
+            self.0.fetch_or(bits, Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self) -> Fate {
+        let bits = self.0.load(Relaxed);
+        Fate {
+            begun: bits & Self::BEGUN != 0,
+            missed: bits & Self::MISSED != 0,
+            met: bits & Self::MET != 0,
+        }
+    }
+}
+
 /// A machine and how its states are packed.
 #[derive(Debug)]
 pub struct Explored {
@@ -39,6 +92,8 @@ pub struct Explored {
     packing: Packing,
     /// Steps taken so far, one bit each as in [`Report::taken`].
     taken: [AtomicU64; 2],
+    /// Per CPU: one per operation of a fixed plan, one per kind of operation of a free one.
+    fates: Vec<Vec<SharedFate>>,
 }
 
 impl Explored {
@@ -46,11 +101,19 @@ impl Explored {
     ///
     /// # Errors
     /// The set-up operation that failed.
-    pub fn new(world: World, design: Design, reductions: Reductions) -> Result<Self, String> {
+    pub fn new(world: World, design: Design, reductions: Reductions) -> Result<Self, SetUpError> {
         let packing = Packing::new(&world, reductions.symmetry);
         let mut machine = Machine::new(world, design)?;
         machine.merge = reductions.merge;
+        let fates = machine.world.cpus.iter().map(|cpu| {
+            let count = match &cpu.plan {
+                Plan::Fixed(operations) => operations.len(),
+                Plan::Free { kinds, .. } => kinds.len(),
+            };
+            (0..count).map(|_| SharedFate::default()).collect()
+        });
         Ok(Explored {
+            fates: fates.collect(),
             machine,
             packing,
             taken: Default::default(),
@@ -64,6 +127,59 @@ impl Explored {
             .each_ref()
             .map(|half| u128::from(half.load(Relaxed)));
         low | high << 64
+    }
+
+    /// What became of each CPU's operations so far. CPUs that do the same are told apart by no state: what one of them
+    /// did, the other may have done.
+    pub fn fates(&self) -> Vec<Vec<Fate>> {
+        let cpus = &self.machine.world.cpus;
+        let of = |i: usize| {
+            let twins = (0..cpus.len()).filter(move |j| cpus[*j] == cpus[i]);
+            (0..self.fates[i].len()).map(move |n| {
+                let fates = twins.clone().map(|j| self.fates[j][n].get());
+                fates.fold(Fate::default(), Fate::or)
+            })
+        };
+        (0..cpus.len()).map(|i| of(i).collect()).collect()
+    }
+
+    /// Notes which operation begins.
+    fn begins(&self, state: &Kernel, action: Action) {
+        let Action::Begin(cpu, request) = action else {
+            return;
+        };
+        let cpu = usize::from(cpu);
+        let decl = &self.machine.world.cpus[cpu];
+        // What removes the rest once a process is gone belongs to no plan.
+        if state.procs[usize::from(decl.proc)].exiting {
+            return;
+        }
+        let place = match &decl.plan {
+            Plan::Fixed(_) => Some(usize::from(state.cpus[cpu].position)),
+            Plan::Free { kinds, .. } => kinds.iter().position(|k| *k == request.kind),
+        };
+        if let Some(fate) = place.and_then(|p| self.fates[cpu].get(p)) {
+            fate.set(SharedFate::BEGUN);
+        }
+    }
+
+    /// Notes what an operation of a fixed plan met. One of a free plan is offered only where it has an object.
+    fn returns(&self, report: &Report) {
+        let Some(returned) = report.returned else {
+            return;
+        };
+        let cpu = usize::from(returned.cpu);
+        if matches!(self.machine.world.cpus[cpu].plan, Plan::Fixed(_)) {
+            let place = usize::from(returned.position).checked_sub(1);
+            if let Some(fate) = place.and_then(|p| self.fates[cpu].get(p)) {
+                let bit = if returned.met {
+                    SharedFate::MET
+                } else {
+                    SharedFate::MISSED
+                };
+                fate.set(bit);
+            }
+        }
     }
 }
 
@@ -99,7 +215,9 @@ impl System for Explored {
 
     fn apply(&self, state: &mut Kernel, action: Action) -> StepReport {
         let mut report = Report::default();
+        self.begins(state, action);
         self.machine.apply(state, action, &mut report, None);
+        self.returns(&report);
         for (half, bits) in self
             .taken
             .iter()

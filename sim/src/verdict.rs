@@ -8,7 +8,8 @@ use struct_ops_model::{Action, Design, Invariant, Violation};
 
 pub use crate::bounds::Bound;
 use crate::engine::Outcome;
-use crate::scenario::Case;
+use crate::explore::Fate;
+use crate::scenario::{Case, Expect, PlanText};
 
 /// What can be said of an invariant. `holds` is said only of what was asked, exercised and seen whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -160,6 +161,8 @@ pub struct Run {
     pub witnesses: Vec<u64>,
     /// Steps taken, bit `pc as u32`.
     pub taken: u128,
+    /// What became of the operations of each CPU or loader, in the order of [`Case::plans`].
+    pub fates: Vec<Vec<Fate>>,
     /// Distinct violations, those with the fewest transitions first.
     pub found: Vec<Counterexample>,
     /// Why not everything was seen.
@@ -186,6 +189,7 @@ impl Run {
             bytes_per_state: explored.bytes_per_state,
             witnesses: explored.witnesses[..Invariant::ALL.len()].to_vec(),
             taken: 0,
+            fates: Vec::new(),
             found: Vec::new(),
             bound: explored.incomplete,
         }
@@ -261,6 +265,64 @@ pub struct Results {
     pub skipped: Vec<Skipped>,
     /// What ended the job before them.
     pub stopped: Option<Bound>,
+    /// Scenarios whose set-up does not work under a design.
+    pub failed: Vec<SetUpFails>,
+}
+
+/// A scenario whose set-up does not work under a design: nothing was asked there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetUpFails {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// The design.
+    pub design: Design,
+    /// Which operation failed, and how.
+    pub why: String,
+    /// What the scenario expects, if it says.
+    pub expected: Option<Expect>,
+}
+
+impl SetUpFails {
+    /// The word for it, as a scenario writes it too.
+    pub const WORD: &str = Expect::SET_UP_FAILS;
+}
+
+/// Something of a scenario that did not happen in any run, so that no verdict speaks of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vacuous {
+    /// It was run under none of the designs that were chosen; why, if the file says.
+    NotRun(Option<String>),
+    /// No operation of it had an object: nothing happened.
+    Nothing,
+    /// An operation of a CPU or loader never began.
+    NeverBegan(Place),
+    /// An operation never had its object: it always returned -EBADF, or -ENOENT where it calls an entry of a table.
+    NeverMet(Place),
+}
+
+/// An operation of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// As in [`crate::scenario::PlanText::actor`].
+    pub actor: String,
+    /// From 1, in the order of the file.
+    pub position: usize,
+    /// As the file writes it.
+    pub operation: String,
+}
+
+impl Place {
+    fn new(plan: &PlanText, index: usize, operation: &str) -> Self {
+        Place {
+            actor: plan.actor.clone(),
+            position: index + 1,
+            operation: if plan.any {
+                "any".into()
+            } else {
+                operation.into()
+            },
+        }
+    }
 }
 
 /// A scenario that was not explored under a design, although it was meant to be.
@@ -348,6 +410,78 @@ impl Results {
         pairs
             .filter(|(r, i)| r.verdict(*i) == Verdict::Violated)
             .collect()
+    }
+
+    /// What was not run, did not happen or met nothing, per scenario; nothing of scenarios that were not seen whole.
+    pub fn vacuous(&self) -> Vec<(&str, Vacuous)> {
+        let mut out = Vec::new();
+        for case in &self.scenarios {
+            let name = case.name();
+            let runs = || self.runs.iter().filter(|r| r.scenario == name);
+            let skipped = self.skipped.iter().any(|s| s.scenario == name);
+            let failed = self.failed.iter().any(|s| s.scenario == name);
+            if skipped || runs().any(|r| r.bound.is_some()) {
+                continue;
+            }
+            if runs().next().is_none() {
+                if !failed {
+                    out.push((name, Vacuous::NotRun(case.only())));
+                }
+                continue;
+            }
+            let from = out.len();
+            let mut happened = false;
+            for (actor, plan) in case.plans().iter().enumerate() {
+                let fate = |operation: usize| {
+                    let fates = runs().filter_map(|r| r.fates.get(actor)?.get(operation));
+                    fates.fold(Fate::default(), |all, fate| all.or(*fate))
+                };
+                let began = (0..plan.operations.len()).any(|o| fate(o).begun);
+                for (i, operation) in plan.operations.iter().enumerate() {
+                    let (fate, place) = (fate(i), Place::new(plan, i, operation));
+                    happened |= fate.begun && (fate.met || !fate.missed);
+                    if fate.missed && !fate.met {
+                        out.push((name, Vacuous::NeverMet(place)));
+                    } else if !(fate.begun || plan.any && began) {
+                        out.push((name, Vacuous::NeverBegan(place)));
+                        // What comes after it in order cannot have begun either, and `any` is one choice.
+                        if i < plan.ordered || plan.any {
+                            break;
+                        }
+                    }
+                }
+            }
+            if !happened {
+                out.truncate(from);
+                out.push((name, Vacuous::Nothing));
+            }
+        }
+        out
+    }
+
+    /// Runs of scenarios that expect their set-up to fail under the design.
+    pub fn working_set_ups(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(|run| {
+            let mut cases = self.scenarios.iter();
+            let case = cases.find(|c| c.name() == run.scenario);
+            case.and_then(|c| c.expected(&run.design)) == Some(&Expect::SetUpFails)
+        })
+    }
+
+    /// Set-ups that fail where the file expects verdicts.
+    pub fn failing_set_ups(&self) -> impl Iterator<Item = &SetUpFails> {
+        let differs = |f: &&SetUpFails| matches!(f.expected, Some(Expect::Violated(_)));
+        self.failed.iter().filter(differs)
+    }
+
+    /// Whether anything is not as a scenario expects it.
+    pub fn differs(&self) -> bool {
+        !self.differences().is_empty() || self.set_ups_differ()
+    }
+
+    /// Whether a set-up works where the scenario expects it to fail, or fails where verdicts are expected.
+    pub fn set_ups_differ(&self) -> bool {
+        self.failing_set_ups().next().is_some() || self.working_set_ups().next().is_some()
     }
 
     /// Whether a bound hides something.

@@ -45,6 +45,7 @@ fn run(design: &Design, broken: &[(Invariant, usize)], expected: Option<&[Invari
         bytes_per_state: 17.25,
         witnesses: vec![3; Invariant::ALL.len()],
         taken: 1 << Pc::CallBody as u32,
+        fates: Vec::new(),
         found: found.collect(),
         bound: None,
     }
@@ -75,6 +76,7 @@ fn results(designs: Vec<Design>, runs: Vec<Run>) -> Results {
         runs,
         skipped: Vec::new(),
         stopped: None,
+        failed: Vec::new(),
     }
 }
 

@@ -61,9 +61,9 @@ pub(super) fn check(
         runs: Vec::new(),
         skipped: Vec::new(),
         stopped: None,
+        failed: Vec::new(),
     };
     let asked = asked(args, &settings, &results);
-    set_up(&results, &asked)?;
     let lines = format == Format::JsonLines;
     if lines {
         json(&Line::Begin {
@@ -151,16 +151,6 @@ fn pairs<'a>(results: &'a Results, asked: &Asked) -> Vec<(&'a Case, &'a Design)>
     campaign::shard(pairs, asked.shard)
 }
 
-/// A set-up that fails is said at once, not after the scenarios before it.
-fn set_up(results: &Results, asked: &Asked) -> Result<(), Failure> {
-    for (scenario, design) in pairs(results, asked) {
-        if let Case::Attach(scenario) = scenario {
-            super::machine(scenario, design)?;
-        }
-    }
-    Ok(())
-}
-
 /// Explores what was asked for; `ended` hears of each run.
 fn explore(
     results: &mut Results,
@@ -170,7 +160,7 @@ fn explore(
     quiet: bool,
     ended: &dyn Fn(&Results, &Run) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let pairs = pairs(results, asked);
+    let (pairs, failed) = campaign::set_ups(pairs(results, asked));
     let progress = Progress::new(pairs.len(), quiet);
     let (mut runs, mut stopped) = (Vec::new(), None);
     for (scenario, design) in &pairs {
@@ -197,6 +187,7 @@ fn explore(
         });
     results.skipped = skipped.collect();
     results.stopped = stopped;
+    results.failed = failed;
     results.runs = runs;
     Ok(())
 }

@@ -245,9 +245,11 @@ fn join(parts: &[Part]) -> Result<Results, InputError> {
         &results.designs,
         begin.asked.designs_named,
     );
+    let all = pairs.clone();
+    let (pairs, failed) = campaign::set_ups(pairs);
     let mut found: Vec<Option<crate::verdict::Run>> = vec![None; pairs.len()];
     for part in parts {
-        let mine = campaign::shard(pairs.clone(), part.begin.asked.shard);
+        let mine = campaign::shard(all.clone(), part.begin.asked.shard);
         for run in &part.runs {
             let is = |(scenario, design): &(&Case, &struct_ops_model::Design)| {
                 scenario.name() == run.scenario && design.name == run.design
@@ -271,6 +273,7 @@ fn join(parts: &[Part]) -> Result<Results, InputError> {
         lookups: matches!(scenario, Case::Reach(_)),
     });
     results.skipped = skipped.collect();
+    results.failed = failed;
     for part in parts {
         let stopped = part.stopped.as_ref().map(Incomplete::read).transpose();
         let stopped = stopped.map_err(in_file(&part.file))?;

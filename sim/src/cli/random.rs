@@ -13,7 +13,7 @@ use crate::report::json::steps::{Sequence, counted};
 use crate::report::json::{Incomplete, random as json};
 use crate::report::text::plural;
 use crate::report::trace as table;
-use crate::scenario::Scenario;
+use crate::scenario::{Expect, InputError, Scenario};
 use crate::trace::{Trace, trace};
 
 /// Random worlds and schedules, or random schedules of the scenarios named; the first finding under each
@@ -33,6 +33,7 @@ pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, F
         bounds: job.bounds(args.timeout, None),
         runs: Vec::new(),
         stopped: None,
+        refused: false,
     };
     if args.scenario.is_empty() {
         for design in &designs {
@@ -40,12 +41,29 @@ pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, F
             campaign.seeds(None, design, &run)?;
         }
     } else {
+        let mut tried = 0;
         for scenario in &super::check::scenarios(&args.scenario)? {
             for design in designs.iter().filter(|d| scenario.runs_under(d)) {
-                super::machine(scenario, design)?;
+                // A set-up that fails is told of this design alone.
+                if let Err(failure) = super::machine(scenario, design) {
+                    if scenario.expected(design) != Some(&Expect::SetUpFails) {
+                        eprintln!("error: {failure}");
+                        campaign.refused = true;
+                    }
+                    continue;
+                }
+                tried += 1;
                 let run = |seed| random::run_in(seed, &scenario.world, design);
                 campaign.seeds(Some(scenario), design, &run)?;
             }
+        }
+        if tried == 0 && !campaign.refused {
+            let names: Vec<&str> = designs.iter().map(|d| d.name.as_str()).collect();
+            let message = format!(
+                "nothing was tried: no scenario is run under {}",
+                names.join(", ")
+            );
+            return Err(InputError::whole("--scenario", message).into());
         }
     }
     campaign.end()
@@ -59,6 +77,8 @@ struct Campaign<'a> {
     runs: Vec<json::Run>,
     /// What ended it before its end.
     stopped: Option<Bound>,
+    /// A set-up has failed that was not expected to.
+    refused: bool,
 }
 
 impl Campaign<'_> {
@@ -93,7 +113,7 @@ impl Campaign<'_> {
                 None => *design != Design::link_owned(),
             };
             let machine =
-                Machine::new(finding.world.clone(), design.clone()).map_err(Failure::Bug)?;
+                Machine::new(finding.world.clone(), design.clone()).map_err(|e| Failure::Bug(e.to_string()))?;
             let trace = trace(&machine, &finding.actions).map_err(|e| {
                 Failure::Bug(format!("seed {seed}: step {} was not enabled", e.step))
             })?;
@@ -143,6 +163,8 @@ impl Campaign<'_> {
         let mut findings = self.runs.iter().flat_map(|r| &r.findings);
         let exit = if findings.any(|f| !f.expected) {
             Exit::Different
+        } else if self.refused {
+            Exit::Input
         } else if self.stopped.is_some() {
             Exit::Incomplete
         } else {

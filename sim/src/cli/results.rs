@@ -13,19 +13,70 @@ use crate::report::screen::Screen;
 use crate::report::summary::{Detail, summary};
 use crate::report::text::plural;
 use crate::report::{self, junit, trace as table};
-use crate::scenario::{Case, ReachScenario};
+use crate::scenario::{Case, InputError, ReachScenario};
 use crate::trace::trace;
 use crate::tracefile::{File, Promise, Subject};
-use crate::verdict::{Counterexample, FailOn, Path as Way, Results, Run};
+use crate::verdict::{
+    Counterexample, FailOn, Path as Way, Results, Run, SetUpFails, Vacuous,
+};
 
 /// The exit status of results.
 pub(super) fn exit(results: &Results, fail_on: FailOn) -> Exit {
-    if !results.failures(fail_on).is_empty() {
+    if !results.failures(fail_on).is_empty() || results.set_ups_differ() {
         Exit::Different
+    } else if !mistakes(results).is_empty() {
+        Exit::Input
     } else if results.incomplete() {
         Exit::Incomplete
     } else {
         Exit::Expected
+    }
+}
+
+/// What is wrong with the scenarios: a set-up that fails where the file does not say so, and what cannot have run.
+fn mistakes(results: &Results) -> Vec<InputError> {
+    let file = |name: &str| {
+        let case = results.scenarios.iter().find(|s| s.name() == name);
+        case.map_or(name, |s| s.file()).to_string()
+    };
+    let set_ups = results
+        .failed
+        .iter()
+        .filter(|f| f.expected.is_none())
+        .map(|f| {
+            let message = format!(
+                "under design `{}`: {}; write `{} = \"{}\"` under [expect] if that is meant",
+                f.design,
+                f.why,
+                toml_key(&f.design.name),
+                SetUpFails::WORD
+            );
+            InputError::whole(&file(&f.scenario), message)
+        });
+    let vacuous = results.vacuous();
+    let nothing = vacuous.iter().filter_map(|(name, what)| match what {
+        Vacuous::Nothing => Some(InputError::whole(
+            &file(name),
+            "no operation had an object in any run: nothing was asked",
+        )),
+        Vacuous::NotRun(why) if results.runs.is_empty() => {
+            let why = why.as_ref().map_or(String::new(), |w| format!(": {w}"));
+            let designs: Vec<&str> = results.designs.iter().map(|d| d.name.as_str()).collect();
+            let message = format!("not run under {}{why}", designs.join(", "));
+            Some(InputError::whole(&file(name), message))
+        }
+        _ => None,
+    });
+    set_ups.chain(nothing).collect()
+}
+
+/// A key of a TOML table.
+fn toml_key(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if key.chars().all(bare) {
+        key.to_string()
+    } else {
+        format!("\"{key}\"")
     }
 }
 
@@ -38,7 +89,12 @@ pub(super) fn show(
     verbose: bool,
 ) -> Result<Exit, Failure> {
     let exit = exit(results, asked.fail_on);
+    for mistake in mistakes(results) {
+        eprintln!("error: {mistake}");
+    }
     match format {
+        // Where nothing was run there is nothing to tell but why.
+        Format::Text if results.runs.is_empty() && results.skipped.is_empty() => {}
         Format::Text => text(results, &asked, verbose)?,
         Format::Json => {
             let runs = results.runs.iter();

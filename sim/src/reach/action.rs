@@ -4,7 +4,7 @@ use struct_ops_model::reach::Action;
 use struct_ops_model::reach::world::Op;
 
 /// The word of an operation and its numbers.
-fn operation(op: Op) -> (&'static str, Vec<u8>) {
+pub(crate) fn operation(op: Op) -> (&'static str, Vec<u8>) {
     match op {
         Op::Load(o) => ("load", vec![o]),
         Op::MapCreate(i) => ("map_create", vec![i]),

@@ -47,6 +47,7 @@ pub fn check(
     let expected = scenario.expectation(&design.name);
     Ok(Run {
         lookups: true,
+        fates: explored.fates(),
         found: found.collect(),
         ..Run::new(&scenario.name, design, expected, &outcome.explored)
     })

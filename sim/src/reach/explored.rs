@@ -5,6 +5,7 @@ use struct_ops_model::reach::{Action, Found, Label, Reach, Report, State};
 
 use crate::bounds::Bounds;
 use crate::engine::{self, Options, Progress, StepReport, System, Violation, Violations};
+use crate::explore::{Fate, SharedFate};
 use crate::report::describe::{Change, changes};
 use crate::report::reach::describe;
 
@@ -55,12 +56,50 @@ impl Event {
 pub struct Explored {
     reach: Reach,
     finds: bool,
+    /// One per loader and operation, those at any time after those in order.
+    fates: Vec<Vec<SharedFate>>,
 }
 
 impl Explored {
     /// `finds`: what programs find is reported beside what breaks.
     pub fn new(reach: Reach, finds: bool) -> Self {
-        Explored { reach, finds }
+        let fates = reach.world.loaders.iter().map(|loader| {
+            let count = loader.first.len() + loader.later.len();
+            (0..count).map(|_| SharedFate::default()).collect()
+        });
+        Explored {
+            fates: fates.collect(),
+            reach,
+            finds,
+        }
+    }
+
+    /// What became of each loader's operations so far.
+    pub fn fates(&self) -> Vec<Vec<Fate>> {
+        let of = |fates: &Vec<SharedFate>| fates.iter().map(SharedFate::get).collect();
+        self.fates.iter().map(of).collect()
+    }
+
+    /// Notes which operation of a loader begins; one whose object is not there does not begin.
+    fn begins(&self, state: &State, action: Action) {
+        let Action::Loader(loader, op) = action else {
+            return;
+        };
+        let loader = usize::from(loader);
+        let (plan, next) = (
+            &self.reach.world.loaders[loader],
+            usize::from(state.next[loader]),
+        );
+        let place = if next < plan.first.len() {
+            Some(next)
+        } else {
+            let open = |bit: usize| state.done[loader] & (1 << bit) == 0;
+            let later = (0..plan.later.len()).find(|bit| plan.later[*bit] == op && open(*bit));
+            later.map(|bit| plan.first.len() + bit)
+        };
+        if let Some(place) = place {
+            self.fates[loader][place].set(SharedFate::BEGUN | SharedFate::MET);
+        }
     }
 }
 
@@ -79,6 +118,7 @@ impl System for Explored {
     fn apply(&self, state: &mut State, action: Action) -> StepReport {
         let label = self.reach.label(state, action);
         let mut report = Report::default();
+        self.begins(state, action);
         self.reach.apply(state, action, &mut report, None);
         let mut violations = Violations::default();
         for invariant in &report.violations {

@@ -13,7 +13,7 @@ use struct_ops_model::{Design, Invariant, Linux};
 use super::list;
 use super::screen::Screen;
 use super::text::plural;
-use crate::scenario::{Case, Expectation, ReachScenario, Scenario, syntax};
+use crate::scenario::{Case, Expect, Expectation, ReachScenario, Scenario, syntax};
 
 /// What is known under a name, each meaning a paragraph; `None` if nothing is.
 pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String> {
@@ -267,11 +267,12 @@ fn expected(screen: &Screen, expect: &[Expectation]) -> String {
     }
     let mut out = "\n  expected\n".to_string();
     for expectation in expect {
-        let ids: Vec<&str> = expectation.violated.iter().map(|i| i.id()).collect();
-        let text = if ids.is_empty() {
-            "every promise holds".into()
-        } else {
-            format!("breaks {}", ids.join(", "))
+        let ids = expectation.result.violated();
+        let ids = ids.map(|ids| ids.iter().map(|i| i.id()).collect::<Vec<_>>());
+        let text = match ids.as_deref() {
+            None => Expect::SET_UP_FAILS.into(),
+            Some([]) => "breaks no promise".into(),
+            Some(ids) => format!("breaks {}", ids.join(", ")),
         };
         out += &screen.entry(&expectation.design, 11, &text);
     }

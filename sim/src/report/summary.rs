@@ -2,13 +2,14 @@
 
 use std::fmt::Write;
 
-use struct_ops_model::Invariant;
 use struct_ops_model::pc::STEPS;
+use struct_ops_model::{Design, Invariant};
 
 use super::matrix;
 use super::screen::{Mark, Screen};
 use super::text::{count, plural, wrap};
-use crate::verdict::{Counterexample, Expected, Results, Run, Verdict};
+use crate::scenario::Expect;
+use crate::verdict::{Counterexample, Expected, Place, Results, Run, SetUpFails, Vacuous, Verdict};
 
 /// How much to say beside the verdicts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,9 +35,44 @@ pub fn summary(screen: &Screen, results: &Results, detail: Detail) -> String {
     }
     out.push('\n');
     out += &matrix::verdicts(screen, results);
+    out += &warnings(screen, results);
+    out += &set_ups(screen, results);
     out += &bounds(screen, results);
     out += &differences(screen, results);
     out
+}
+
+/// What did not happen, so that no verdict speaks of it.
+fn warnings(screen: &Screen, results: &Results) -> String {
+    let all = results.vacuous().into_iter();
+    all.map(|(scenario, what)| {
+        screen.paragraph(&format!("warning: {scenario}: {}", vacuous(&what)), 0)
+    })
+    .collect()
+}
+
+/// What did not happen, in words.
+pub fn vacuous(what: &Vacuous) -> String {
+    let place = |p: &Place| format!("{}, operation {}, `{}`", p.actor, p.position, p.operation);
+    match what {
+        Vacuous::NotRun(None) => "not run under any of these designs".into(),
+        Vacuous::NotRun(Some(why)) => format!("not run under any of these designs: {why}"),
+        Vacuous::Nothing => "no operation had an object in any run: nothing was asked".into(),
+        Vacuous::NeverBegan(p) => format!("{}: never began in any run", place(p)),
+        Vacuous::NeverMet(p) => format!("{}: never had its object in any run", place(p)),
+    }
+}
+
+/// Set-ups that do not work.
+fn set_ups(screen: &Screen, results: &Results) -> String {
+    let line = |f: &SetUpFails| {
+        let (word, why) = (SetUpFails::WORD, &f.why);
+        screen.paragraph(
+            &format!("{word}: {} under {}: {why}", f.scenario, f.design),
+            0,
+        )
+    };
+    results.failed.iter().map(line).collect()
 }
 
 /// One line per scenario: states and transitions of all designs together.
@@ -245,27 +281,41 @@ fn bounds(screen: &Screen, results: &Results) -> String {
 
 fn differences(screen: &Screen, results: &Results) -> String {
     let differences = results.differences();
-    let pairs = results.runs.iter().filter(|r| r.expected.is_some()).count();
-    let silent = results.runs.len() - pairs;
+    let as_said = |f: &&SetUpFails| f.expected == Some(Expect::SetUpFails);
+    let works: Vec<&Run> = results.working_set_ups().collect();
+    let runs = results.runs.iter().filter(|r| r.expected.is_some()).count();
+    let pairs = runs + results.failed.iter().filter(as_said).count();
+    let silent = results.runs.len() - runs - works.len();
     let mut out = String::new();
+    let different = |scenario: &str, design: &Design, what: &str| {
+        let text = format!("DIFFERENT: {scenario} under {design}: {what}");
+        let word = screen.paint(Mark::Broken, "DIFFERENT");
+        screen.paragraph(&text, 0).replacen("DIFFERENT", &word, 1)
+    };
+    for f in results.failing_set_ups() {
+        let what = format!("expected verdicts, found that the {}", SetUpFails::WORD);
+        out += &different(&f.scenario, &f.design, &what);
+    }
+    for run in &works {
+        let what = format!(
+            "expected that the {}, found that it works",
+            SetUpFails::WORD
+        );
+        out += &different(&run.scenario, &run.design, &what);
+    }
     for (run, invariant) in &differences {
-        let expected = run.expected(*invariant).map_or("nothing", Expected::word);
-        let text = format!(
-            "DIFFERENT: {} under {}: {} expected {expected}, found {}",
-            run.scenario,
-            run.design,
+        let what = format!(
+            "{} expected {}, found {}",
             invariant.id(),
+            run.expected(*invariant).map_or("nothing", Expected::word),
             run.verdict(*invariant).word()
         );
-        let different = screen.paint(Mark::Broken, "DIFFERENT");
-        out += &screen
-            .paragraph(&text, 0)
-            .replacen("DIFFERENT", &different, 1);
+        out += &different(&run.scenario, &run.design, &what);
         if run.verdict(*invariant) == Verdict::Violated {
             let _ = writeln!(out, "  {}", command(screen, results, run, *invariant));
         }
     }
-    if differences.is_empty() && pairs > 0 {
+    if !results.differs() && pairs > 0 {
         let also = if results.incomplete() {
             " as far as was seen"
         } else {

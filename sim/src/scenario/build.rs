@@ -8,10 +8,11 @@ use struct_ops_model::world::{
     Subsystem, World,
 };
 use struct_ops_model::{Design, Invariant};
+use toml::Spanned;
 
 use super::error::{InputError, close, in_words, printable, unknown, unprintable};
-use super::file::{File, MapTable, Number, ProgramTable, Text, TypeTable};
-use super::{Expectation, Kind, Scenario, plan};
+use super::file::{Expects, File, MapTable, Number, ProgramTable, Text, TypeTable, WordOrList};
+use super::{Expect, Expectation, Kind, Scenario, plan};
 
 /// Bytes of a trampoline where the file does not say.
 const TRAMPOLINE: u16 = 171;
@@ -207,7 +208,7 @@ pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, I
         world,
         expect: Vec::new(),
     };
-    for (name, violated) in &tables.expect {
+    for (name, expects) in &tables.expect {
         let design = design(&source, name)?;
         if !scenario.runs_under(&design) {
             return source.error(
@@ -215,27 +216,45 @@ pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, I
                 format!("`designs` leaves `{design}` out: nothing can be expected of it"),
             );
         }
-        let violated = expectation(&source, &design, violated, |i| !i.of_lookups())?;
+        let result = match &expects.get_ref().0 {
+            WordOrList::Word(word) if word == Expect::SET_UP_FAILS => Expect::SetUpFails,
+            WordOrList::Word(word) => {
+                return source.error(
+                    expects.span(),
+                    format!(
+                        "`{}`: expected a list of invariants, or \"{}\"",
+                        word.escape_debug(),
+                        Expect::SET_UP_FAILS
+                    ),
+                );
+            }
+            WordOrList::List(ids) => {
+                Expect::Violated(expectation(&source, &design, ids, |i| !i.of_lookups())?)
+            }
+        };
         scenario.expect.push(Expectation {
             design: design.name,
-            violated,
+            result,
         });
     }
     Ok(scenario)
 }
 
-/// `[expect]` of a file that is run under every design; `judged` says which invariants it can break.
+/// `[expect]` of a file without set-up that is run under every design; `judged` says which invariants it can break.
 pub(super) fn expectations(
     s: &Source<'_>,
-    table: &BTreeMap<Text, Vec<Text>>,
+    table: &BTreeMap<Text, Spanned<Expects>>,
     judged: impl Fn(Invariant) -> bool,
 ) -> Result<Vec<Expectation>, InputError> {
-    let read = |(name, violated): (&Text, &Vec<Text>)| {
+    let read = |(name, expects): (&Text, &Spanned<Expects>)| {
         let design = design(s, name)?;
-        let violated = expectation(s, &design, violated, &judged)?;
+        let WordOrList::List(ids) = &expects.get_ref().0 else {
+            return s.error(expects.span(), "expected a list of invariants");
+        };
+        let violated = expectation(s, &design, ids, &judged)?;
         Ok(Expectation {
             design: design.name,
-            violated,
+            result: Expect::Violated(violated),
         })
     };
     table.iter().map(read).collect()

@@ -5,7 +5,9 @@
 use std::fmt::{self, Write};
 
 use struct_ops_model::World;
-use struct_ops_model::world::{Body, Operation, Plan};
+use struct_ops_model::world::{Body, CpuDecl, Operation, Plan};
+
+use super::PlanText;
 
 /// What a scenario file says in words.
 #[derive(Clone, Copy, Debug)]
@@ -133,8 +135,26 @@ fn operations(world: &World, list: &[Operation]) -> String {
     }
 }
 
+/// What each CPU is to do.
+pub(super) fn plans(world: &World) -> Vec<PlanText> {
+    let any = super::plan::any(world);
+    let of = |(i, cpu): (usize, &CpuDecl)| PlanText {
+        actor: format!("cpu{i}"),
+        ordered: match &cpu.plan {
+            Plan::Fixed(list) => list.len(),
+            Plan::Free { .. } => 0,
+        },
+        any: matches!(&cpu.plan, Plan::Free { kinds, .. } if *kinds == any),
+        operations: match &cpu.plan {
+            Plan::Fixed(list) => list.iter().map(|o| operation(world, *o)).collect(),
+            Plan::Free { kinds, .. } => kinds.iter().map(|k| k.name().to_string()).collect(),
+        },
+    };
+    world.cpus.iter().enumerate().map(of).collect()
+}
+
 /// An operation as the parser reads it.
-fn operation(world: &World, operation: Operation) -> String {
+pub(super) fn operation(world: &World, operation: Operation) -> String {
     let map = |i: u8| world.maps[usize::from(i)].name.as_str();
     let link = |i: u8| world.links[usize::from(i)].as_str();
     let member = |i: u8| world.types[0].members[usize::from(i)].name.as_str();

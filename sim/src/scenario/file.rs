@@ -37,7 +37,7 @@ pub(super) struct File {
     #[serde(rename = "cpu", default)]
     pub cpus: Vec<Spanned<CpuTable>>,
     #[serde(default)]
-    pub expect: BTreeMap<Text, Vec<Text>>,
+    pub expect: BTreeMap<Text, Spanned<Expects>>,
 }
 
 /// `[[type]]`
@@ -114,37 +114,51 @@ pub(super) struct CpuTable {
     pub times: Option<Number>,
 }
 
-/// `choose`: `"any"` or a list of operations.
-pub(super) enum Choose {
-    Any(String),
-    Of(Vec<Text>),
+/// A word or a list of words.
+pub(super) enum WordOrList {
+    Word(String),
+    List(Vec<Text>),
 }
 
+/// `choose`: `"any"` or a list of operations.
+pub(super) struct Choose(pub WordOrList);
+
+/// What `[expect]` says of a design: `"set-up fails"` or a list of invariants.
+pub(super) struct Expects(pub WordOrList);
+
 // Not `untagged`: that would buffer the values and lose their places.
+struct Either(&'static str);
+
+impl<'de> Visitor<'de> for Either {
+    type Value = WordOrList;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<WordOrList, E> {
+        Ok(WordOrList::Word(text.to_string()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<WordOrList, A::Error> {
+        let mut words = Vec::new();
+        while let Some(word) = list.next_element()? {
+            words.push(word);
+        }
+        Ok(WordOrList::List(words))
+    }
+}
+
 impl<'de> Deserialize<'de> for Choose {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyOrList;
+        let either = Either("\"any\" or a list of operations");
+        deserializer.deserialize_any(either).map(Choose)
+    }
+}
 
-        impl<'de> Visitor<'de> for AnyOrList {
-            type Value = Choose;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("\"any\" or a list of operations")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Choose, E> {
-                Ok(Choose::Any(text.to_string()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Choose, A::Error> {
-                let mut words = Vec::new();
-                while let Some(word) = list.next_element()? {
-                    words.push(word);
-                }
-                Ok(Choose::Of(words))
-            }
-        }
-
-        deserializer.deserialize_any(AnyOrList)
+impl<'de> Deserialize<'de> for Expects {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let either = Either("a list of invariants, or \"set-up fails\"");
+        deserializer.deserialize_any(either).map(Expects)
     }
 }

@@ -21,13 +21,53 @@ pub use error::{InputError, Place, close, printable, printable_lines, unknown, u
 pub use operation::syntax;
 pub use reach::{ReachScenario, unknown_program};
 
-/// The invariants that a scenario expects to be broken under one design; all others must hold.
+/// What a scenario expects under one design.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
     /// The design as the file names it.
     pub design: String,
-    /// In the order of [`Invariant::ALL`].
-    pub violated: Vec<Invariant>,
+    /// What should come of it.
+    pub result: Expect,
+}
+
+/// What should come of a scenario under a design.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// These invariants are broken, in the order of [`Invariant::ALL`], and no others.
+    Violated(Vec<Invariant>),
+    /// The set-up does not work: the design refuses one of its operations.
+    SetUpFails,
+}
+
+impl Expect {
+    /// How a file writes [`Expect::SetUpFails`].
+    pub const SET_UP_FAILS: &str = "set-up fails";
+
+    /// The invariants that are to be broken, unless nothing is to run.
+    pub fn violated(&self) -> Option<&[Invariant]> {
+        match self {
+            Expect::Violated(invariants) => Some(invariants),
+            Expect::SetUpFails => None,
+        }
+    }
+}
+
+fn expected<'a>(expect: &'a [Expectation], design: &str) -> Option<&'a Expect> {
+    let found = expect.iter().find(|e| e.design == design);
+    found.map(|e| &e.result)
+}
+
+/// What one CPU or loader is to do, as a file writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanText {
+    /// `cpu0`, `loader 1`.
+    pub actor: String,
+    /// The operations, or the kinds of operation to choose from.
+    pub operations: Vec<String>,
+    /// How many of them come in order, before all others.
+    pub ordered: usize,
+    /// It may choose any operation that has a meaning.
+    pub any: bool,
 }
 
 /// The word before the first space.
@@ -135,13 +175,44 @@ impl Case {
         }
     }
 
+    /// What each CPU or loader is to do.
+    pub fn plans(&self) -> Vec<PlanText> {
+        match self {
+            Case::Attach(s) => emit::plans(&s.world),
+            Case::Reach(s) => s.plans(),
+        }
+    }
+
+    /// What the file expects under a design, if it says.
+    pub fn expected(&self, design: &Design) -> Option<&Expect> {
+        match self {
+            Case::Attach(s) => s.expected(design),
+            Case::Reach(s) => expected(&s.expect, &design.name),
+        }
+    }
+
+    /// Why it has no meaning under the designs under which it is not run, if there are such.
+    pub fn only(&self) -> Option<String> {
+        match self {
+            Case::Attach(s) => {
+                let (designs, why) = s.only.as_ref()?;
+                Some(format!("`designs` is {}: {why}", designs.join(", ")))
+            }
+            Case::Reach(s) if s.expect.is_empty() => None,
+            Case::Reach(s) => {
+                let designs: Vec<&str> = s.expect.iter().map(|e| e.design.as_str()).collect();
+                Some(format!("[expect] speaks of {}", designs.join(", ")))
+            }
+        }
+    }
+
     /// Whether it has a meaning under a design. A design that attaches as mainline does is not explored again
     /// unless somebody asks for it by name; nor is a lookup scenario under a design of which it expects nothing.
     pub fn runs_under(&self, design: &Design, by_name: bool) -> bool {
         match self {
             Case::Attach(s) => s.runs_under(design) && (by_name || !design.attaches_as_mainline()),
             Case::Reach(s) => {
-                by_name || s.expect.is_empty() || s.expectation(&design.name).is_some()
+                by_name || s.expect.is_empty() || expected(&s.expect, &design.name).is_some()
             }
         }
     }
@@ -196,12 +267,19 @@ impl Scenario {
         build::scenario(name, file, text)
     }
 
-    /// The expectation for a design.
+    /// What the file expects under a design, if it says.
+    pub fn expected(&self, design: &Design) -> Option<&Expect> {
+        expected(&self.expect, &design.name)
+    }
+
+    /// The invariants that are to be broken under a design.
     pub fn expectation(&self, design: &str) -> Option<&[Invariant]> {
-        self.expect
-            .iter()
-            .find(|e| e.design == design)
-            .map(|e| e.violated.as_slice())
+        expected(&self.expect, design)?.violated()
+    }
+
+    /// The set-up's operation with this index, as a file writes it.
+    pub fn setup_operation(&self, index: usize) -> String {
+        emit::operation(&self.world, self.world.setup[index])
     }
 
     /// Whether the scenario has a meaning under the design: mixes are judged by the preset they start from.

@@ -365,9 +365,7 @@ fn link_create(
         ));
     }
     let name = w.word("a name for the link")?;
-    if !known.links.iter().any(|l| l == name.1) {
-        known.links.push(name.1.to_string());
-    }
+    known.links.push(name.1.to_string());
     // Links are collected before operations are read: by the same word, since nothing else may be called `as`.
     let link = world.links.iter().position(|l| l == name.1);
     let link = link.ok_or_else(|| {

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::build::Source;
 use super::error::InputError;
-use super::file::{Choose, CpuTable, File, RunTable, Text};
+use super::file::{Choose, CpuTable, File, RunTable, Text, WordOrList};
 use super::name;
 use super::operation::{self, Known, MAX_LINK_NAMES};
 
@@ -104,7 +104,10 @@ fn collect_links(s: &Source<'_>, world: &mut World, tables: &File) -> Result<(),
             return s.error(s.inside(text, at), mistake);
         }
         if world.links.iter().any(|l| l == name) {
-            continue;
+            return s.error(
+                s.inside(text, at),
+                format!("link `{name}` is there already: each link has a name of its own"),
+            );
         }
         world.links.push(name.to_string());
         named.push(s.inside(text, at));
@@ -197,30 +200,35 @@ fn read(
         .or_else(|(part, e)| s.error(s.inside(text, part), e))
 }
 
+/// What `choose = "any"` means.
+pub(super) fn any(world: &World) -> Vec<OpKind> {
+    OpKind::NAMES
+        .iter()
+        .map(|n| n.0)
+        .filter(|k| !matches!(k, OpKind::Exit | OpKind::SysBpfLinkCreate))
+        .filter(|k| operation::meaningless(world, *k).is_none())
+        .collect()
+}
+
 fn kinds(
     s: &Source<'_>,
     world: &World,
     choose: &Spanned<Choose>,
 ) -> Result<Vec<OpKind>, InputError> {
-    match choose.get_ref() {
-        Choose::Any(text) if text == "any" => Ok(OpKind::NAMES
-            .iter()
-            .map(|n| n.0)
-            .filter(|k| !matches!(k, OpKind::Exit | OpKind::SysBpfLinkCreate))
-            .filter(|k| operation::meaningless(world, *k).is_none())
-            .collect()),
-        Choose::Any(text) => s.error(
+    match &choose.get_ref().0 {
+        WordOrList::Word(text) if text == "any" => Ok(any(world)),
+        WordOrList::Word(text) => s.error(
             choose.span(),
             format!(
                 "`choose` is `{}`: expected \"any\" or a list of operations",
                 text.escape_debug()
             ),
         ),
-        Choose::Of(words) if words.is_empty() => s.error(
+        WordOrList::List(words) if words.is_empty() => s.error(
             choose.span(),
             "`choose` is empty: expected operations, or \"any\"",
         ),
-        Choose::Of(words) => {
+        WordOrList::List(words) => {
             let mut kinds = Vec::new();
             for word in words {
                 let kind = operation::kind(word.get_ref()).or_else(|e| s.error(word.span(), e))?;

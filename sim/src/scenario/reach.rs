@@ -19,8 +19,8 @@ use toml::Spanned;
 
 use super::build::{Source, expectations, toml_error};
 use super::error::{InputError, close, printable, unknown};
-use super::file::{Number, Text};
-use super::{Expectation, first_word};
+use super::file::{Expects, Number, Text};
+use super::{Expectation, PlanText, expected, first_word};
 
 /// Most things that a loader does in order.
 const MAX_OPERATIONS: usize = 100;
@@ -48,7 +48,7 @@ struct File {
     #[serde(rename = "loader", default)]
     loaders: Vec<Spanned<LoaderTable>>,
     #[serde(default)]
-    expect: BTreeMap<Text, Vec<Text>>,
+    expect: BTreeMap<Text, Spanned<Expects>>,
 }
 
 #[derive(Deserialize)]
@@ -177,12 +177,25 @@ impl ReachScenario {
         world
     }
 
-    /// The expectation for a design.
+    /// The invariants that are to be broken under a design.
     pub fn expectation(&self, design: &str) -> Option<&[Invariant]> {
-        self.expect
-            .iter()
-            .find(|e| e.design == design)
-            .map(|e| e.violated.as_slice())
+        expected(&self.expect, design)?.violated()
+    }
+
+    /// What each loader is to do.
+    pub(super) fn plans(&self) -> Vec<PlanText> {
+        let of = |(i, loader): (usize, &Loader)| PlanText {
+            actor: format!("loader {i}"),
+            operations: loader
+                .first
+                .iter()
+                .chain(&loader.later)
+                .map(|op| written(&self.world, *op))
+                .collect(),
+            ordered: loader.first.len(),
+            any: false,
+        };
+        self.world.loaders.iter().enumerate().map(of).collect()
     }
 
     /// What to give to `--scenario`.
@@ -429,14 +442,51 @@ fn loaders(
             later: read(&table.then)?,
             after: match &table.after {
                 None => None,
-                Some(n) => {
-                    Some(s.number(Some(n), "`after`", 0, 0..world.loaders.len().max(1))? as u8)
-                }
+                Some(n) => Some(earlier(s, n, world.loaders.len())?),
             },
         };
         world.loaders.push(loader);
     }
+    if world.loaders.is_empty() {
+        return s.error(
+            0..0,
+            "no [[loader]]: nothing is loaded, so nothing can happen",
+        );
+    }
     Ok(())
+}
+
+/// The number of a loader that goes before the one with number `own`: those before it in the file, so that no two wait
+/// for each other.
+fn earlier(s: &Source<'_>, number: &Number, own: usize) -> Result<u8, InputError> {
+    if own == 0 {
+        return s.error(
+            number.span(),
+            "the first loader comes after none: expected no `after`",
+        );
+    }
+    Ok(s.number(Some(number), "`after`", 0, 0..own)? as u8)
+}
+
+/// The names that an operation's operand may have.
+fn names<'a>(world: &'a World, operand: &str) -> Vec<&'a str> {
+    match operand {
+        "OBJECT" => world.objects.iter().map(String::as_str).collect(),
+        "SCHEDULER" => world.scheds.iter().map(|x| x.name.as_str()).collect(),
+        "PROGRAM" => world.progs.iter().map(|x| x.name.as_str()).collect(),
+        _ => world.attachments.iter().map(|x| x.name.as_str()).collect(),
+    }
+}
+
+/// An operation as a file writes it.
+fn written(world: &World, op: Op) -> String {
+    let (verb, numbers) = crate::reach::action::operation(op);
+    let mut words = vec![verb];
+    for (syntax, _) in Op::SYNTAX.iter().filter(|o| first_word(o.0) == verb) {
+        let operands = syntax.split_whitespace().skip(1).zip(&numbers);
+        words.extend(operands.map(|(operand, n)| names(world, operand)[usize::from(*n)]));
+    }
+    words.join(" ")
 }
 
 /// An operation: a verb and its names.
@@ -466,12 +516,7 @@ fn operation(s: &Source<'_>, world: &World, text: &Text) -> Result<Op, InputErro
     }
     let mut names = Vec::new();
     for ((word, at), kind) in words[1..].iter().zip(&kinds) {
-        let known: Vec<&str> = match *kind {
-            "OBJECT" => world.objects.iter().map(String::as_str).collect(),
-            "SCHEDULER" => world.scheds.iter().map(|x| x.name.as_str()).collect(),
-            "PROGRAM" => world.progs.iter().map(|x| x.name.as_str()).collect(),
-            _ => world.attachments.iter().map(|x| x.name.as_str()).collect(),
-        };
+        let known = self::names(world, kind);
         match known.iter().position(|k| k == word) {
             Some(i) => names.push(i as u8),
             None => return s.error(at.clone(), unknown(&kind.to_lowercase(), word, known)),

@@ -279,6 +279,21 @@ fn every_mistake_is_named() {
             "\"use-after-free\"",
             "did you mean `no-use-after-free`?",
         ),
+        (
+            "mainline = []",
+            "mainline = \"set-up works\"",
+            "two.toml:34:12: `set-up works`: expected a list of invariants, or \"set-up fails\"",
+        ),
+        (
+            "mainline = []",
+            "mainline = 0",
+            "expected a list of invariants, or \"set-up fails\"",
+        ),
+        (
+            "as l2",
+            "as l1",
+            "two.toml:27:38: link `l1` is there already",
+        ),
         ("[expect]", "[expect", "two.toml:33:8:"),
         (
             "title =",

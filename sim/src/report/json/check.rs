@@ -10,8 +10,11 @@ use struct_ops_model::{Design, Invariant, Pc, Violation};
 use super::steps::Step;
 use super::{Head, Incomplete};
 use crate::campaign::Shard;
-use crate::scenario::Case;
-use crate::verdict::{self, Expected, FailOn, Results, Skipped, Verdict};
+use crate::explore::Fate;
+use crate::scenario::{Case, Expect};
+use crate::verdict::{
+    self, Expected, FailOn, Results, SetUpFails, Skipped, Vacuous, Verdict,
+};
 use crate::{action, reach};
 
 /// What `check` and `merge` print.
@@ -129,6 +132,8 @@ pub struct Run {
     pub expected: Option<Vec<String>>,
     /// Steps of the attach path that were taken in some state.
     pub taken: Vec<String>,
+    /// Of each CPU or loader of the scenario, what became of its operations.
+    pub operations: Vec<Vec<Fate>>,
     /// What is said of each invariant that was asked for.
     pub verdicts: Vec<Judged>,
 }
@@ -168,8 +173,67 @@ pub struct End {
     pub skipped: Vec<Pair>,
     /// What ended the check before that; none if nothing did, or if the program was killed.
     pub stopped: Option<Incomplete>,
+    /// Scenarios that were not run under a design because their set-up does not work there.
+    pub set_up_fails: Vec<SetUp>,
+    /// What did not happen, so that no verdict speaks of it.
+    pub warnings: Vec<Warning>,
     /// The verdicts over all scenarios.
     pub matrix: Vec<Cell>,
+}
+
+/// A scenario that was not run under a design because its set-up does not work there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SetUp {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The design.
+    pub design: String,
+    /// Which operation fails, and how.
+    pub why: String,
+    /// The scenario says so.
+    pub expected: bool,
+}
+
+/// Something of a scenario that did not happen, so that no verdict speaks of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Warning {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The CPU or loader, if it is about one of its operations.
+    pub actor: Option<String>,
+    /// Which of its operations.
+    pub position: Option<usize>,
+    /// The operation.
+    pub operation: Option<String>,
+    /// In words.
+    pub message: String,
+}
+
+impl From<&SetUpFails> for SetUp {
+    fn from(failed: &SetUpFails) -> Self {
+        SetUp {
+            scenario: failed.scenario.clone(),
+            design: failed.design.name.clone(),
+            why: failed.why.clone(),
+            expected: failed.expected == Some(Expect::SetUpFails),
+        }
+    }
+}
+
+impl Warning {
+    fn new(scenario: &str, what: &Vacuous) -> Self {
+        let place = match what {
+            Vacuous::NeverBegan(place) | Vacuous::NeverMet(place) => Some(place.clone()),
+            Vacuous::NotRun(_) | Vacuous::Nothing => None,
+        };
+        Warning {
+            scenario: scenario.into(),
+            actor: place.as_ref().map(|p| p.actor.clone()),
+            position: place.as_ref().map(|p| p.position),
+            operation: place.map(|p| p.operation),
+            message: crate::report::summary::vacuous(what),
+        }
+    }
 }
 
 /// A scenario under a design.
@@ -255,6 +319,7 @@ impl Begin {
             runs: Vec::new(),
             skipped: Vec::new(),
             stopped: None,
+            failed: Vec::new(),
         })
     }
 }
@@ -299,6 +364,7 @@ impl Run {
             incomplete: run.bound.map(Incomplete::from),
             expected: run.expected.as_deref().map(ids),
             taken: taken.map(|s| s.name.into()).collect(),
+            operations: run.fates.clone(),
             verdicts: invariants.iter().map(judged).collect::<Result<_, E>>()?,
         })
     }
@@ -326,6 +392,7 @@ impl Run {
             bytes_per_state: self.bytes_per_state,
             witnesses: vec![0; Invariant::ALL.len()],
             taken: 0,
+            fates: self.operations.clone(),
             found: Vec::new(),
             bound: self.incomplete.as_ref().map(Incomplete::read).transpose()?,
         };
@@ -406,6 +473,12 @@ impl End {
         End {
             skipped: results.skipped.iter().map(pair).collect(),
             stopped: results.stopped.map(Incomplete::from),
+            set_up_fails: results.failed.iter().map(SetUp::from).collect(),
+            warnings: results
+                .vacuous()
+                .into_iter()
+                .map(|(scenario, what)| Warning::new(scenario, &what))
+                .collect(),
             matrix: cells.collect(),
         }
     }
