@@ -541,19 +541,45 @@ fn the_files_of_the_transcripts() {
     }
 }
 
+/// Reads a file over a base and concludes what there is to be concluded.
+fn read_all(bytes: &[u8], base: Option<&Btf>) {
+    let btf = match base {
+        Some(base) => Btf::parse_split(bytes, base.clone()),
+        None => Btf::parse(bytes),
+    };
+    let Ok(btf) = btf else { return };
+    for name in cost::TYPES.iter().chain(&["module_ops"]) {
+        let _ = OpsType::read(&btf, name);
+    }
+    let _ = Generator::of_btf(&btf).sentence();
+    if let Ok(kernel) = kernels::of_btf("damaged", btf) {
+        let _ = cost::of_type(&kernel, "module_ops", &[Design::link_owned()], &[1 << 60]);
+        let _ = cost::of_type(&kernel, "bpf_dummy_ops", &[Design::rfc()], &[1 << 60]);
+    }
+}
+
 quickcheck! {
     /// A file with a few wrong bytes is read or refused; nothing else happens.
-    fn damage_is_no_panic(at: usize, byte: u8, length: usize) -> bool {
-        let mut bytes = V7_3.to_vec();
-        let at = at % bytes.len();
-        bytes[at] = byte;
-        bytes.truncate(bytes.len() - length % 3 * (length % bytes.len()) / 3);
-        if let Ok(btf) = Btf::parse(&bytes) {
-            for name in cost::TYPES {
-                let _ = OpsType::read(&btf, name);
+    fn damage_is_no_panic(places: Vec<(usize, u8)>, length: usize) -> bool {
+        let mut layout = File::new();
+        layout.entry("int", INT, 0, 4, &[32]);
+        layout.entry("unknown", 20, 2, 0, &[1, 2, 3]);
+        layout.entry("bpf_struct_ops_module_ops", STRUCT, 0, 128, &[]);
+        let layout = layout.with_layout(&[[4, 4]; 21]);
+        let base = Btf::parse(V7_3).unwrap();
+        for (bytes, base) in [
+            (V7_3, None),
+            (ARM64, None),
+            (&module(V7_3)[..], Some(&base)),
+            (&layout[..], None),
+        ] {
+            let mut bytes = bytes.to_vec();
+            for (at, byte) in &places {
+                let at = at % bytes.len();
+                bytes[at] = *byte;
             }
-            let _ = Generator::of_btf(&btf).sentence();
-            let _ = Btf::parse_split(&bytes, btf);
+            bytes.truncate(bytes.len() - length % 3 * (length % bytes.len()) / 3);
+            read_all(&bytes, base);
         }
         true
     }
