@@ -63,7 +63,10 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
                     0
                 };
             match cpu.err {
-                0 => decl.link && met(ready) && !met(seen::DETACHED | seen::OTHER_MAP),
+                0 => {
+                    let refused = seen::DETACHED | seen::OTHER_MAP | seen::MISMATCH;
+                    decl.link && met(ready) && !met(refused)
+                }
                 EINVAL => {
                     !decl.link
                         || met(!ready & STATES)

@@ -8,6 +8,8 @@
 //! A step is written once, in `proc` or `subsys`, over the vocabulary of [`backend`]. The explorer's tables carry it out
 //! here; a runtime with threads, locks and pages can be another backend, and enters through [`proc`].
 //!
+//! The example `own_property` checks a property of one's own in every interleaving of a small world.
+//!
 //! What it is not: it explores nothing (that is an engine's work), reads no file, knows no thread and no
 //! clock. A step stands for what the kernel does between two points at which another CPU could look.
 #![forbid(unsafe_code)]
