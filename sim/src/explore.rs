@@ -35,9 +35,7 @@ impl Reductions {
 }
 
 /// What became of one operation of a plan in all that was explored.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fate {
     /// It began.
     pub begun: bool,

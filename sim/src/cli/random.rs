@@ -112,8 +112,8 @@ impl Campaign<'_> {
                 Some(violated) => violated.contains(&invariant),
                 None => *design != Design::link_owned(),
             };
-            let machine =
-                Machine::new(finding.world.clone(), design.clone()).map_err(|e| Failure::Bug(e.to_string()))?;
+            let machine = Machine::new(finding.world.clone(), design.clone())
+                .map_err(|e| Failure::Bug(e.to_string()))?;
             let trace = trace(&machine, &finding.actions).map_err(|e| {
                 Failure::Bug(format!("seed {seed}: step {} was not enabled", e.step))
             })?;

@@ -16,9 +16,7 @@ use crate::report::{self, junit, trace as table};
 use crate::scenario::{Case, InputError, ReachScenario};
 use crate::trace::trace;
 use crate::tracefile::{File, Promise, Subject};
-use crate::verdict::{
-    Counterexample, FailOn, Path as Way, Results, Run, SetUpFails, Vacuous,
-};
+use crate::verdict::{Counterexample, FailOn, Path as Way, Results, Run, SetUpFails, Vacuous};
 
 /// The exit status of results.
 pub(super) fn exit(results: &Results, fail_on: FailOn) -> Exit {

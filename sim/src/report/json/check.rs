@@ -12,9 +12,7 @@ use super::{Head, Incomplete};
 use crate::campaign::Shard;
 use crate::explore::Fate;
 use crate::scenario::{Case, Expect};
-use crate::verdict::{
-    self, Expected, FailOn, Results, SetUpFails, Skipped, Vacuous, Verdict,
-};
+use crate::verdict::{self, Expected, FailOn, Results, SetUpFails, Skipped, Vacuous, Verdict};
 use crate::{action, reach};
 
 /// What `check` and `merge` print.
