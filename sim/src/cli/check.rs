@@ -62,6 +62,7 @@ pub(super) fn check(
         skipped: Vec::new(),
         stopped: None,
         failed: Vec::new(),
+        part: args.shard.is_some(),
     };
     let asked = asked(args, &settings, &results);
     let lines = format == Format::JsonLines;

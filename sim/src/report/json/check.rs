@@ -318,6 +318,7 @@ impl Begin {
             skipped: Vec::new(),
             stopped: None,
             failed: Vec::new(),
+            part: false,
         })
     }
 }
