@@ -185,7 +185,7 @@ pub trait Backend<'w>: HasPointers + Sized {
         self.goto(pc)
     }
 
-    /// Notes what the operation has met (see [`seen`]).
+    /// Notes what the operation has met (see [`crate::kernel::seen`]).
     #[inline]
     fn saw(&mut self, what: u16) {
         self.cpu().seen |= what;
