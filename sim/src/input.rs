@@ -9,19 +9,23 @@ use std::sync::OnceLock;
 
 use crate::scenario::{InputError, STDIN};
 
-/// Most bytes of a text: the longest trace has a hundredth of that.
-pub const TEXT: u64 = 16 << 20;
+/// Most bytes of a scenario: the longest that is shipped has a hundredth of that.
+pub const SCENARIO: u64 = 1 << 20;
+/// Most bytes of a trace: the longest has a hundredth of that.
+pub const TRACE: u64 = 16 << 20;
+/// Most bytes of a result of `check`: that of every shipped scenario has a fiftieth of that.
+pub const RESULTS: u64 = 256 << 20;
 /// Most bytes of BTF: that of a kernel with every module has a tenth of that.
 pub const BTF: u64 = 256 << 20;
 
-/// A text file, or `-` for standard input: UTF-8, with or without a byte order mark.
+/// A text file of at most so many bytes, or `-` for standard input: UTF-8, with or without a byte order mark.
 ///
 /// # Errors
 /// What the system says, or why it is not read.
-pub fn text(path: &str) -> Result<String, InputError> {
+pub fn text(path: &str, most: u64) -> Result<String, InputError> {
     let bytes = match path {
-        "-" => stdin()?,
-        path => bytes(Path::new(path), TEXT)?,
+        "-" => stdin(most)?,
+        path => bytes(Path::new(path), most)?,
     };
     decode(shown(path), bytes)
 }
@@ -32,9 +36,9 @@ pub fn shown(path: &str) -> &str {
 }
 
 /// Standard input, which can be read only once; whoever names it twice gets the same.
-fn stdin() -> Result<Vec<u8>, InputError> {
+fn stdin(most: u64) -> Result<Vec<u8>, InputError> {
     static READ: OnceLock<Result<Vec<u8>, InputError>> = OnceLock::new();
-    let read = || limited(STDIN, std::io::stdin(), TEXT);
+    let read = || limited(STDIN, std::io::stdin(), most);
     READ.get_or_init(read).clone()
 }
 
@@ -137,7 +141,7 @@ mod tests {
     fn only_files_are_opened() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
-        let refused = |path: &str| message(bytes(Path::new(path), TEXT));
+        let refused = |path: &str| message(bytes(Path::new(path), SCENARIO));
         assert!(refused(&path("")).contains("is a directory: expected a file"));
         assert!(refused("/dev/zero").contains("is a device"));
         assert!(refused(&path("none")).contains("cannot be read: No such file"));
@@ -148,8 +152,8 @@ mod tests {
         assert!(refused(&path("pipe")).contains("is a named pipe"));
 
         let sparse = File::create(path("sparse")).unwrap();
-        sparse.set_len(TEXT + 1).unwrap();
-        assert!(refused(&path("sparse")).contains("is larger than 16 MiB"));
+        sparse.set_len(SCENARIO + 1).unwrap();
+        assert!(refused(&path("sparse")).contains("is larger than 1 MiB"));
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub fn find_case(what: &str) -> Result<Case, InputError> {
         return parse(name, text);
     }
     if what == "-" {
-        return Case::parse("stdin", STDIN, &input::text(what)?);
+        return Case::parse("stdin", STDIN, &input::text(what, input::SCENARIO)?);
     }
     let path = Path::new(what);
     if !path.exists() && !what.contains('/') && path.extension().is_none() {
@@ -76,7 +76,7 @@ pub fn find_case(what: &str) -> Result<Case, InputError> {
         );
         return Err(InputError::whole(what, message));
     }
-    let text = input::text(what)?;
+    let text = input::text(what, input::SCENARIO)?;
     let name = path
         .file_stem()
         .map_or(what.into(), |s| s.to_string_lossy());

@@ -14,15 +14,20 @@ use crate::action;
 use crate::check::setup_error;
 use crate::reach::{self, Help};
 use crate::report::json::{SCHEMA, VERSION};
-use crate::scenario::{InputError, ReachScenario, Scenario, unknown, unknown_program};
+use crate::scenario::{
+    InputError, ReachScenario, Scenario, in_words, printable, unknown, unknown_program,
+};
 use crate::trace::{self, trace};
 
 /// The first version of the file format: it records neither what was broken nor who saved it.
 const WITHOUT_PROMISE: u32 = 1;
 
+/// Most characters of a word that is shown as it is saved.
+const WORD: usize = 60;
+
 /// A saved trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct File {
     /// The version of this schema.
     schema: u32,
@@ -49,7 +54,7 @@ pub struct File {
 
 /// A scenario file inside another file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Embedded {
     /// Its name.
     name: String,
@@ -59,7 +64,11 @@ pub struct Embedded {
 
 /// Where schedulers were looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, untagged)]
+#[serde(
+    deny_unknown_fields,
+    untagged,
+    expecting = "`reach`: expected `name` and `toml` of a scenario, or `program`, `help` and `shared` of a cell"
+)]
 pub enum Subject {
     /// In a scenario.
     Scenario {
@@ -81,7 +90,7 @@ pub enum Subject {
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Promise {
     /// The invariant.
     pub invariant: String,
@@ -256,7 +265,7 @@ impl Subject {
                 let inner = format!("{path} (scenario {name})");
                 let scenario = ReachScenario::parse(name, &inner, toml)?;
                 let world = scenario.world(design);
-                Ok((name.clone(), Some(scenario.title), world))
+                Ok((scenario.name, Some(scenario.title), world))
             }
             Subject::Cell {
                 program,
@@ -365,6 +374,7 @@ impl File {
     pub fn parse(path: &str, text: &str) -> Result<Self, InputError> {
         // The version first: a file of another one is not wrong in its details.
         #[derive(Deserialize)]
+        #[serde(expecting = "an object")]
         struct Version {
             schema: u32,
         }
@@ -380,7 +390,7 @@ impl File {
             };
             return Err(InputError::whole(path, message));
         }
-        let file: File = json(path, text)?;
+        let mut file: File = json(path, text)?;
         if file.scenario.is_some() == file.reach.is_some() {
             let message = "expected one of `scenario` (the attach path) and `reach` (a lookup)";
             return Err(InputError::whole(path, message));
@@ -389,7 +399,11 @@ impl File {
             let message = format!("schema {schema}: expected `version` and `breaks`");
             return Err(InputError::whole(path, message));
         }
-        for promise in file.breaks.iter().flatten() {
+        // Words that are shown without being looked up.
+        let plain = |text: &mut String| *text = printable(text, WORD);
+        file.version.iter_mut().for_each(plain);
+        for promise in file.breaks.iter_mut().flatten() {
+            promise.label.iter_mut().for_each(plain);
             let id = &promise.invariant;
             if Invariant::from_id(id).is_none() {
                 let all = Invariant::ALL.iter().map(|i| i.id());
@@ -433,7 +447,7 @@ impl File {
                 }
             };
             return Ok(Replayed {
-                name: name.clone(),
+                name: scenario.name,
                 title: Some(scenario.title),
                 file: self,
                 design,
@@ -488,10 +502,12 @@ pub fn json<'a, T: Deserialize<'a>>(path: &str, text: &'a str) -> Result<T, Inpu
 
 fn json_error(path: &str, text: &str, error: &serde_json::Error) -> InputError {
     let message = error.to_string();
-    let message = message.split(" at line ").next().unwrap_or_default();
+    // The place comes last; before it there may be anything that the file has.
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let message = message.strip_suffix(&place).unwrap_or(&message);
     let message = match error.classify() {
         serde_json::error::Category::Eof => format!("the file ends too early: {message}"),
-        _ => message.to_string(),
+        _ => in_words(message, "an object"),
     };
     let line_start: usize = text
         .split_inclusive('\n')

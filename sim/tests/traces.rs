@@ -127,7 +127,7 @@ fn what_is_wrong_is_said() {
         ),
         (
             &good.replacen("\"actions\"", "\"action\"", 1),
-            "unknown field `action`",
+            "unknown key `action`",
         ),
         (
             &good.replacen("\"mainline\"", "\"mainlin\"", 1),

@@ -54,7 +54,7 @@ pub(super) fn read(file: &str) -> Result<Part, InputError> {
         #[serde(flatten)]
         head: Head,
     }
-    let text = input::text(file)?;
+    let text = input::text(file, input::RESULTS)?;
     let file = input::shown(file);
     let none = || {
         let what = "not a result of `check --format json` or `--format json-lines`";

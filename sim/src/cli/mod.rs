@@ -26,7 +26,6 @@ use struct_ops_model::{Design, Invariant, Machine};
 
 use crate::bounds::{Bounds, Memory};
 use crate::check::{CheckError, setup_error};
-use crate::input;
 use crate::report::screen::{Mark, Screen};
 use crate::scenario::{InputError, Scenario, printable, printable_lines, unknown};
 use args::{Args, Format, Verb};
@@ -163,11 +162,7 @@ pub fn look_up(words: &[OsString]) -> Result<(), String> {
         Verb::Stress(stress) => {
             design(&stress.design).and_then(|()| check::named(stress.scenario.as_slice()))
         }
-        Verb::Replay(replay) => replay
-            .design
-            .as_ref()
-            .map_or(Ok(()), design)
-            .and_then(|()| input::text(&replay.trace).map(drop).map_err(Failure::from)),
+        Verb::Replay(replay) => one::carried_out(replay).map(drop).map_err(Failure::from),
         Verb::Merge { files } => files
             .iter()
             .try_for_each(|file| merge::read(file).map(drop))

@@ -43,11 +43,7 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
 
 /// A saved trace.
 pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
-    let path = input::shown(&args.trace);
-    let design = args.design.as_deref().map(Design::parse).transpose();
-    let design = design.map_err(|e| InputError::whole("--design", e.to_string()))?;
-    let file = File::parse(path, &input::text(&args.trace)?)?;
-    let replayed = file.replay(path, design.as_ref())?;
+    let replayed = carried_out(args)?;
     let exit = match replayed.as_recorded() {
         Some(false) => Exit::Different,
         _ => Exit::Expected,
@@ -83,6 +79,15 @@ pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
     let title = screen().paragraph(&title, 0);
     print(&format!("{title}\n{steps}\n{}", comparison(&replayed)))?;
     Ok(exit)
+}
+
+/// A saved trace, carried out again.
+pub(super) fn carried_out(args: &Replay) -> Result<Replayed, InputError> {
+    let path = input::shown(&args.trace);
+    let design = args.design.as_deref().map(Design::parse).transpose();
+    let design = design.map_err(|e| InputError::whole("--design", e.to_string()))?;
+    let file = File::parse(path, &input::text(&args.trace, input::TRACE)?)?;
+    file.replay(path, design.as_ref())
 }
 
 /// Steps of the attach path, and what they broke.

@@ -262,7 +262,7 @@ pub(super) fn expectations(
 
 /// What the TOML parser says, with what is close.
 pub(super) fn toml_error(source: &Source<'_>, error: &toml::de::Error) -> InputError {
-    let message = in_words(error.message());
+    let message = in_words(error.message(), "a table");
     // unknown key `found`, expected one of `a`, `b`
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let hint = match quoted.split_first() {

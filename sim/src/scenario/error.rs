@@ -193,7 +193,8 @@ pub fn printable_lines(text: &str, most: usize) -> String {
 }
 
 /// What a parser says of a type, a key or a length, in words that a file is made of instead of those of Rust.
-pub fn in_words(message: &str) -> String {
+/// `table` is what the file calls a table.
+pub fn in_words(message: &str, table: &str) -> String {
     let message = message.trim().replace('\n', "; ");
     let begin = |prefix: &str| message.strip_prefix(prefix);
     if let Some(key) = begin("missing field ") {
@@ -216,13 +217,17 @@ pub fn in_words(message: &str) -> String {
     };
     let found = found.strip_suffix(expected).unwrap_or(found);
     let found = found.strip_suffix(", expected ").unwrap_or(found);
-    format!("found {}, expected {}", thing(found), thing(expected))
+    format!(
+        "found {}, expected {}",
+        thing(found, table),
+        thing(expected, table)
+    )
 }
 
 /// A type as a file has it.
-fn thing(name: &str) -> &str {
+fn thing<'a>(name: &'a str, table: &'a str) -> &'a str {
     match name {
-        "map" | "a map" => "a table",
+        "map" | "a map" => table,
         "sequence" | "a sequence" => "a list",
         "unit value" | "null" | "unit" => "nothing",
         "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
@@ -335,7 +340,7 @@ mod tests {
                 "key with no value, expected `=`",
             ),
         ] {
-            assert_eq!(in_words(said), meant);
+            assert_eq!(in_words(said, "a table"), meant);
         }
     }
 

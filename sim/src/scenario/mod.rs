@@ -17,7 +17,9 @@ mod tests;
 use struct_ops_model::{Design, Invariant, World};
 
 pub use emit::{Words, emit};
-pub use error::{InputError, Place, close, printable, printable_lines, unknown, unprintable};
+pub use error::{
+    InputError, Place, close, in_words, printable, printable_lines, unknown, unprintable,
+};
 pub use operation::syntax;
 pub use reach::{ReachScenario, unknown_program};
 

@@ -25,7 +25,7 @@ use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Case, InputError, ReachScenario, Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
-use struct_ops_sim::{check, cli, input, reach, report, shipped, trace};
+use struct_ops_sim::{check, cli, input, reach, report, shipped, trace, tracefile};
 
 /// Inputs of one reader in an ordinary run of the tests.
 const INPUTS: usize = 1500;
@@ -177,6 +177,54 @@ fn scenarios() {
         .for_each(|mutant| read_scenario(&SCENARIOS.input(mutant)));
 }
 
+// ---- traces ---------------------------------------------------------------------------------------------------
+
+static TRACES: LazyLock<Corpus> = LazyLock::new(|| {
+    let odd: [&[u8]; 14] = [
+        b"null",
+        b"-1",
+        b"255",
+        b"4294967296",
+        b"1e999",
+        b"true",
+        b"[]",
+        b"{}",
+        b"\\u001b",
+        b"\\ud800",
+        b"\x1b[2J",
+        b"\xef\xbb\xbf",
+        b"\xff",
+        b"\xe2\x80\xae",
+    ];
+    Corpus::read(&["tests/fuzz/corpus/trace"], "json", mutate::text, &odd)
+});
+
+/// Reads a trace and carries it out.
+fn read_trace(bytes: &[u8]) {
+    let read = || {
+        let text = input::decode("fuzz.json", bytes.to_vec())?;
+        let file = tracefile::File::parse("fuzz.json", &text)?;
+        let designs = Design::presets();
+        let other = designs.get(choice(bytes, 2 * designs.len()));
+        file.replay("fuzz.json", other).map(drop)
+    };
+    if let Err(error) = read() {
+        said(bytes, &error.to_string());
+    }
+}
+
+#[test]
+fn traces() {
+    for (path, bytes) in &TRACES.files {
+        println!("{}", path.display());
+        read_trace(bytes);
+    }
+    bolero::check!()
+        .with_iterations(INPUTS)
+        .with_type::<Mutant>()
+        .for_each(|mutant| read_trace(&TRACES.input(mutant)));
+}
+
 // ---- BTF ------------------------------------------------------------------------------------------------------
 
 static BTF: LazyLock<Corpus> = LazyLock::new(|| {
@@ -280,7 +328,7 @@ static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
     words.extend(Kind::names());
     words.extend(kernels::names().iter().map(|n| n.to_string()));
     words.extend(cost::TYPES.map(String::from));
-    let files = [&SCENARIOS].map(|corpus| corpus.files.iter());
+    let files = [&SCENARIOS, &TRACES, &BTF].map(|corpus| corpus.files.iter());
     words.extend(
         files
             .into_iter()
