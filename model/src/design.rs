@@ -280,6 +280,31 @@ pub struct Lookup {
     pub fallback: Fallback,
 }
 
+/// Which executions ask for a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// Those of the attach path.
+    AttachPath,
+    /// Those of lookups.
+    Lookups,
+    /// All.
+    Both,
+}
+
+impl About {
+    /// Which executions ask for this choice with this value.
+    pub fn of(key: &str, value: &str) -> Self {
+        let is = |twin: Twin| key == Twin::KEY && value == twin.as_str();
+        if Lookup::KEYS.contains(&key) || is(Twin::NoDeadCheck) || is(Twin::StaleEntry) {
+            About::Lookups
+        } else if key == Identity::KEY || is(Twin::None) {
+            About::Both
+        } else {
+            About::AttachPath
+        }
+    }
+}
+
 impl Lookup {
     /// The keys of the choices here.
     const KEYS: [&str; 12] = [
@@ -713,6 +738,16 @@ impl Design {
         Ok(design)
     }
 
+    /// The choices that stand behind the preset's name.
+    pub fn written(&self) -> Vec<(&'static str, &'static str)> {
+        let parts = self.name.split(',');
+        let keys: Vec<&str> = parts
+            .filter_map(|part| Some(part.split_once('=')?.0.trim()))
+            .collect();
+        let values = self.values().into_iter();
+        values.filter(|(key, _)| keys.contains(key)).collect()
+    }
+
     fn keys() -> Vec<&'static str> {
         Self::choices().iter().map(|c| c.0).collect()
     }
@@ -875,6 +910,12 @@ impl Design {
             if self.free == Free::Deferred {
                 return nonsense(
                     "free=deferred waits for the last user of an attachment, and owner=map cannot tell which pages a user calls",
+                );
+            }
+            if self.grace != Grace::RcuTasks {
+                return nonsense(
+                    "grace=... precedes the freeing of an attachment's pages, and owner=map has no attachment: a map's pages \
+                     go after RCU and Tasks RCU",
                 );
             }
             if self.wait == Wait::UpdateMutex {

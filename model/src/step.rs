@@ -83,6 +83,7 @@ pub struct Machine {
     /// Merge steps that nobody else can observe.
     pub merge: bool,
     initial: Kernel,
+    set_up: u128,
 }
 
 impl Machine {
@@ -106,16 +107,24 @@ impl Machine {
             design,
             merge: false,
             initial: k,
+            set_up: 0,
         };
+        let mut set_up = 0;
         for (i, operation) in machine.world.setup.clone().iter().enumerate() {
             machine
-                .run_alone(&mut k, *operation)
+                .alone(&mut k, *operation, &mut set_up)
                 .map_err(|why| SetUpError { operation: i, why })?;
         }
+        machine.set_up = set_up;
         k.cpus[0].position = 0;
         k.alloc_failures = machine.world.alloc_failures;
         machine.initial = k;
         Ok(machine)
+    }
+
+    /// The steps that the set-up took, one bit each as in [`Report::taken`].
+    pub fn set_up(&self) -> u128 {
+        self.set_up
     }
 
     /// The state after the set-up.
@@ -128,10 +137,14 @@ impl Machine {
     /// # Errors
     /// Says what the operation returned if not 0, or what it broke.
     pub fn run_alone(&self, k: &mut Kernel, operation: Operation) -> Result<(), String> {
+        self.alone(k, operation, &mut 0)
+    }
+
+    fn alone(&self, k: &mut Kernel, operation: Operation, taken: &mut u128) -> Result<(), String> {
         let request = self
             .resolve(k, 0, operation)
             .ok_or("its target does not exist")?;
-        let err = self.run_request(k, request)?;
+        let err = self.request(k, request, taken)?;
         if err == 0 {
             Ok(())
         } else {
@@ -144,6 +157,10 @@ impl Machine {
     /// # Errors
     /// Says what was broken, or that the operation cannot move on.
     pub fn run_request(&self, k: &mut Kernel, request: Request) -> Result<i8, String> {
+        self.request(k, request, &mut 0)
+    }
+
+    fn request(&self, k: &mut Kernel, request: Request, taken: &mut u128) -> Result<i8, String> {
         let mut report = Report::default();
         let mut next = Some(Action::Begin(0, request));
         let mut result = 0;
@@ -153,6 +170,7 @@ impl Machine {
             }
             report.clear();
             self.apply(k, action, &mut report, None);
+            *taken |= report.taken;
             if let Some(v) = report.violations.first().filter(|_| report.fatal) {
                 return Err(format!(
                     "it breaks {} at {}",
@@ -738,6 +756,8 @@ impl Machine {
                     x.cpu().err = errno::EBADF;
                     x.returned(OpKind::None, false);
                     event!(x, "no such fd: -EBADF");
+                    // What the contract says of a descriptor that is not open, before any step.
+                    x.witness(Invariant::ErrnoContract);
                     let position = x.cpu().position;
                     *x.cpu() = Cpu {
                         position,

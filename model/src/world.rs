@@ -2,7 +2,10 @@
 //!
 //! A scenario file becomes a [`World`]. Names live here; the state in [`crate::kernel`] holds indices.
 
+use crate::invariant::Invariant;
+use crate::pc::Pc;
 use crate::place::Linux;
+use crate::report::Violation;
 
 /// Most members with a program that a modelled struct_ops type may have.
 pub const MAX_MEMBERS: usize = 3;
@@ -112,6 +115,21 @@ impl Subsystem {
         match self {
             Subsystem::SchedExt612 => Some(Linux::V6_12),
             Subsystem::SchedExt | Subsystem::KeyedByMap => Some(Linux::V7_3),
+            _ => None,
+        }
+    }
+
+    /// What it breaks by itself, under every design, and how.
+    pub fn known_bug(self) -> Option<(Violation, &'static str)> {
+        let foreign_unreg = Violation {
+            invariant: Invariant::NoForeignUnreg,
+            step: Pc::ScxDisable,
+        };
+        match self {
+            Subsystem::SchedExt612 => Some((
+                foreign_unreg,
+                "bpf_scx_unreg() of Linux 6.12 disables whatever scheduler is enabled",
+            )),
             _ => None,
         }
     }

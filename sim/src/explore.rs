@@ -118,13 +118,13 @@ impl Explored {
         })
     }
 
-    /// The steps that were taken so far, bit `pc as u32`.
+    /// The steps that were taken so far, those of the set-up included: bit `pc as u32`.
     pub fn taken(&self) -> u128 {
         let [low, high] = self
             .taken
             .each_ref()
             .map(|half| u128::from(half.load(Relaxed)));
-        low | high << 64
+        low | high << 64 | self.machine.set_up()
     }
 
     /// What became of each CPU's operations so far. CPUs that do the same are told apart by no state: what one of them

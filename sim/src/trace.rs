@@ -4,10 +4,12 @@
 
 use struct_ops_model::kernel::CpuId;
 use struct_ops_model::place::Site;
+use struct_ops_model::world::{OpKind, Plan, World};
 use struct_ops_model::{Action, Invariant, Kernel, Linux, Machine, Pc, Report, Violation, Wait};
 
 use crate::report::describe::{Change, changes, describe};
 use crate::report::names::Names;
+use crate::scenario::operation;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +148,18 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
     Ok(trace)
 }
 
+/// The next operation of a CPU's plan, as a scenario file has it.
+fn planned(world: &World, k: &Kernel, cpu: CpuId) -> Option<String> {
+    let cpu = usize::from(cpu);
+    match &world.cpus.get(cpu)?.plan {
+        Plan::Fixed(plan) => {
+            let next = plan.get(usize::from(k.cpus[cpu].position))?;
+            Some(operation(world, *next))
+        }
+        Plan::Free { .. } => None,
+    }
+}
+
 fn step(
     machine: &Machine,
     names: &Names<'_>,
@@ -156,8 +170,11 @@ fn step(
     let pc = machine.label(k, action);
     let before = describe(names, k);
     let mut event = String::new();
-    if let Action::Begin(_, request) = action {
-        event = names.request(k, &request);
+    if let Action::Begin(cpu, request) = action {
+        event = match planned(&machine.world, k, cpu).filter(|_| request.kind == OpKind::None) {
+            Some(operation) => operation,
+            None => names.request(k, &request),
+        };
     }
     let mut said = String::new();
     let mut report = Report::default();

@@ -333,7 +333,7 @@ fn every_verb_fits_the_narrowest_terminal() {
         "explain link-owned",
         "explain two-links-sched-ext",
         "explain fentry",
-        "cost --design mainline,same-map=refuse --design rfc",
+        "cost --design mainline,build=link_create --design rfc",
         "cost --type sched_ext_ops --disassemble dispatch --cookie 0x1122334455667788",
     ] {
         let words = arguments.split_whitespace();

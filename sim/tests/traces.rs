@@ -2,9 +2,11 @@
 
 use struct_ops_sim::bounds::UNBOUNDED;
 
-use struct_ops_model::{Action, Design, Invariant, Machine};
+use struct_ops_model::world::{Operation, Plan};
+use struct_ops_model::{Action, Design, Invariant, Machine, Pc};
 use struct_ops_sim::check::{Settings, check};
-use struct_ops_sim::explore::Reductions;
+use struct_ops_sim::engine;
+use struct_ops_sim::explore::{Explored, Reductions};
 use struct_ops_sim::scenario::{InputError, Scenario};
 use struct_ops_sim::schedule::{self, Chooser};
 use struct_ops_sim::trace::{Trace, trace};
@@ -218,6 +220,24 @@ fn a_clean_run_stays_clean() {
         let replayed = replay(&saved(&actions, &design, Vec::new()), None).unwrap();
         assert_eq!(replayed.as_recorded(), Some(!breaks));
     }
+}
+
+/// An operation on a descriptor that is not open: it is named, it puts the contract to the test, and what the set-up
+/// did counts as taken.
+#[test]
+fn what_does_not_exist_is_named() {
+    let mut world = scenario().world;
+    world.cpus.truncate(1);
+    world.cpus[0].plan = Plan::Fixed(vec![Operation::LinkDetach { link: 1 }]);
+    let machine = Machine::new(world.clone(), Design::mainline()).unwrap();
+    let actions = schedule::run(&machine, &mut Chooser::new(None));
+    let first = trace(&machine, &actions[..1]).unwrap();
+    assert_eq!(first.steps[0].event, "link_detach l2: no such fd: -EBADF");
+    let explored = Explored::new(world, Design::mainline(), Reductions::NONE).unwrap();
+    assert_ne!(explored.taken() & 1 << Pc::UpdMembers as u32, 0);
+    assert_eq!(explored.taken() & 1 << Pc::LdCheck as u32, 0);
+    let outcome = engine::explore(&explored, &engine::Options::default(), &mut |_| ());
+    assert!(outcome.witnesses[Invariant::ErrnoContract as usize] > 0);
 }
 
 #[test]

@@ -223,7 +223,7 @@ pub(super) struct Stress {
     #[arg(long, value_name = "N", default_value = "4", value_parser = whole(1..=256))]
     pub threads: u64,
     /// How long.
-    #[arg(long, value_name = "N", default_value = "5", value_parser = whole(0..=LONGEST))]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = whole(1..=LONGEST))]
     pub seconds: u64,
     /// Decides worlds and operations; not the order in which threads run.
     #[arg(long, value_name = "N", default_value = "0", value_parser = whole(0..=u64::MAX))]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use struct_ops_model::Design;
+use struct_ops_model::design::About;
 
 use super::args::{Check, Format};
 use super::output::json;
@@ -30,6 +31,11 @@ pub(super) fn check(
         scenarios.retain(|s| !s.extended());
     }
     let designs = super::designs(&args.design)?;
+    let about = scenarios.iter().map(|s| match s {
+        Case::Attach(_) => About::AttachPath,
+        Case::Reach(_) => About::Lookups,
+    });
+    super::asked(&designs, &about.collect::<Vec<_>>())?;
     let mut invariants = super::invariants(&args.invariant)?;
     if args.invariant.is_empty() {
         // What no scenario of this run can break is no row.

@@ -127,6 +127,15 @@ fn table(args: &Cost, kernels: &[Kernel], format: Format) -> Result<Exit, Failur
     } else {
         super::designs(&args.design)?
     };
+    for design in &designs {
+        let mut written = design.written().into_iter();
+        if let Some((key, value)) = written.find(|(key, _)| !cost::memory::CHOICES.contains(key)) {
+            let message = format!(
+                "the figures of `{design}` would be those without {key}={value}: nothing here asks for {key}"
+            );
+            return Err(InputError::whole("--design", message).into());
+        }
+    }
     let links = if args.links.is_empty() {
         &cost::LINKS[..]
     } else {

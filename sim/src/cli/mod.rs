@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, FromArgMatches};
+use struct_ops_model::design::About;
 use struct_ops_model::{Design, Invariant, Machine};
 
 use crate::bounds::{Bounds, Memory};
@@ -278,6 +279,25 @@ fn ignored(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// Refuses a choice for which none of these executions asks.
+fn asked(designs: &[Design], executions: &[About]) -> Result<(), Failure> {
+    for design in designs {
+        for (key, value) in design.written() {
+            let about = match About::of(key, value) {
+                About::Both => continue,
+                about if executions.contains(&about) => continue,
+                About::AttachPath => "the attach path",
+                About::Lookups => "lookups",
+            };
+            let message = format!(
+                "nothing here asks for {key}={value} of design `{design}`: it is about {about}"
+            );
+            return Err(InputError::whole("--design", message).into());
+        }
+    }
+    Ok(())
 }
 
 /// The designs named, or every preset.

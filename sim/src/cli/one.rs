@@ -1,5 +1,6 @@
 //! `run` and `replay`: one sequence of steps.
 
+use struct_ops_model::design::About;
 use struct_ops_model::{Design, Invariant};
 
 use super::args::{Format, Replay, Run};
@@ -18,6 +19,7 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
     let scenario = shipped::find(&args.scenario)?;
     let design =
         Design::parse(&args.design).map_err(|e| InputError::whole("--design", e.to_string()))?;
+    super::asked(std::slice::from_ref(&design), &[About::AttachPath])?;
     let machine = super::machine(&scenario, &design)?;
     let actions = schedule::run(&machine, &mut Chooser::new(args.seed));
     let trace = trace(&machine, &actions)
@@ -44,6 +46,13 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
 /// A saved trace.
 pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
     let replayed = carried_out(args)?;
+    if args.design.is_some() {
+        let about = match replayed.steps {
+            Steps::Attach(_) => About::AttachPath,
+            Steps::Lookup(_) => About::Lookups,
+        };
+        super::asked(std::slice::from_ref(&replayed.design), &[about])?;
+    }
     let exit = match replayed.as_recorded() {
         Some(false) => Exit::Different,
         _ => Exit::Expected,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use struct_ops_model::design::About;
 use struct_ops_model::{Design, Invariant, Machine};
 
 use super::args::{Format, Random};
 use super::output::{document, print, screen};
 use super::{Exit, Failure, Job};
 use crate::bounds::{Bound, Bounds};
-use crate::random::{self, Finding, Ran};
+use crate::random::{self, Finding, Judgement, Ran};
 use crate::report::json::steps::{Sequence, counted};
 use crate::report::json::{Incomplete, random as json};
 use crate::report::text::plural;
@@ -19,14 +20,14 @@ use crate::trace::{Trace, trace};
 /// Random worlds and schedules, or random schedules of the scenarios named; the first finding under each
 /// design is told in full, those that break something else in one line.
 ///
-/// Other presets are known to break something: only what `link-owned` breaks, or what a scenario does not
-/// expect, is a difference.
+/// A difference is what [`Finding::judge`] calls new.
 pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, Failure> {
     // The others attach as mainline does.
     let designs = match args.design.as_slice() {
         [] => Design::attach_paths(),
         names => super::designs(names)?,
     };
+    super::asked(&designs, &[About::AttachPath])?;
     let mut campaign = Campaign {
         args,
         format,
@@ -91,7 +92,7 @@ impl Campaign<'_> {
     ) -> Result<(), Failure> {
         let mut done = 0;
         let mut exercised: BTreeMap<Invariant, u64> = BTreeMap::new();
-        let mut known: Vec<Invariant> = Vec::new();
+        let mut known: Vec<(Invariant, Judgement)> = Vec::new();
         let mut findings = Vec::new();
         for seed in self.args.seeds.clone() {
             self.stopped = self.bounds.reached();
@@ -104,26 +105,33 @@ impl Campaign<'_> {
                 *exercised.entry(invariant).or_default() += 1;
             }
             let Some(finding) = ran.finding else { continue };
+            let judgement = finding.judge(scenario.and_then(|s| s.expectation(&design.name)));
             let invariant = finding.violation.invariant;
-            if known.contains(&invariant) {
+            if known.contains(&(invariant, judgement)) {
                 continue;
             }
-            let expected = match scenario.and_then(|s| s.expectation(&design.name)) {
-                Some(violated) => violated.contains(&invariant),
-                None => *design != Design::link_owned(),
-            };
             let machine = Machine::new(finding.world.clone(), design.clone())
                 .map_err(|e| Failure::Bug(e.to_string()))?;
             let trace = trace(&machine, &finding.actions).map_err(|e| {
                 Failure::Bug(format!("seed {seed}: step {} was not enabled", e.step))
             })?;
             if self.format == Format::Text {
-                print(&told(&finding, &trace, scenario, known.is_empty()))?;
+                print(&told(
+                    &finding,
+                    judgement,
+                    &trace,
+                    scenario,
+                    known.is_empty(),
+                ))?;
             }
-            known.push(invariant);
+            known.push((invariant, judgement));
             findings.push(json::Finding {
                 invariant: invariant.id().into(),
-                expected,
+                expected: judgement != Judgement::New,
+                known: match judgement {
+                    Judgement::Subsystem(how) => Some(how.into()),
+                    Judgement::Expected | Judgement::New => None,
+                },
                 seed,
                 steps_before: finding.before.0,
                 operations_before: finding.before.1,
@@ -186,7 +194,13 @@ impl Campaign<'_> {
 }
 
 /// A finding as text.
-fn told(finding: &Finding, trace: &Trace, scenario: Option<&Scenario>, full: bool) -> String {
+fn told(
+    finding: &Finding,
+    judgement: Judgement,
+    trace: &Trace,
+    scenario: Option<&Scenario>,
+    full: bool,
+) -> String {
     let Finding {
         seed,
         design,
@@ -201,6 +215,14 @@ fn told(finding: &Finding, trace: &Trace, scenario: Option<&Scenario>, full: boo
         plural(finding.before.0, "step"),
     );
     let mut out = screen().paragraph(&text, 0);
+    match judgement {
+        Judgement::Expected => (),
+        Judgement::Subsystem(how) => {
+            let text = format!("known, and not the design's: {how}");
+            out += &screen().paragraph(&text, 2);
+        }
+        Judgement::New => out += "  NOT EXPECTED\n",
+    }
     let seeds = format!("{seed}..{}", u128::from(*seed) + 1);
     let mut options = vec![("--seeds", seeds.as_str()), ("--design", &design.name)];
     options.extend(scenario.map(|s| ("--scenario", s.argument())));

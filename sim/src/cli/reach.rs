@@ -1,5 +1,6 @@
 //! `reach`: the table of who can know its scheduler, or the run behind one cell.
 
+use struct_ops_model::design::About;
 use struct_ops_model::reach::Kind;
 
 use super::args::{Format, Reach};
@@ -15,6 +16,7 @@ use crate::tracefile::File;
 /// Explores every chosen cell.
 pub(super) fn reach(job: &Job, args: &Reach, format: Format) -> Result<Exit, Failure> {
     let designs = super::designs(&args.design)?;
+    super::asked(&designs, &[About::Lookups])?;
     let kinds = kinds(&args.program)?;
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let bounds = job.bounds(args.limits.timeout, args.limits.max_memory);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use struct_ops_model::design::About;
 use struct_ops_model::{Design, Invariant, Machine};
 
 use super::args::{Format, Stress};
@@ -26,6 +27,7 @@ const ROWS: usize = 40;
 pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, Failure> {
     let design =
         Design::parse(&args.design).map_err(|e| InputError::whole("--design", e.to_string()))?;
+    super::asked(std::slice::from_ref(&design), &[About::AttachPath])?;
     let scenario = args.scenario.as_deref().map(shipped::find).transpose()?;
     if let Some(scenario) = &scenario {
         super::machine(scenario, &design)?;
@@ -54,6 +56,7 @@ pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, F
     let outcome =
         run(&options, &|| bounds.reached().is_some(), &hung).map_err(|error| match error {
             RoundError::Unavailable(why) => Failure::Outside(why.to_string()),
+            RoundError::NotAsked(why) => InputError::whole("--design", why.to_string()).into(),
             other => Failure::Bug(other.to_string()),
         })?;
     let unexpected = unexpected(&options, &outcome);
@@ -122,8 +125,9 @@ fn text(options: &Options<'_>, outcome: &Outcome, unexpected: &[Invariant]) -> S
         let rounds = plural(*rounds as usize, "round");
         out += &screen().paragraph(&format!("of {rounds} nothing is said: {why}"), 0);
     }
-    if outcome.broken.is_empty() && outcome.rejected == 0 {
-        out += "nothing is broken\n";
+    if outcome.broken.is_empty() && outcome.accepted > 0 {
+        let rounds = plural(outcome.accepted as usize, "round");
+        out += &format!("nothing broke in the {rounds} that it explains\n");
     }
     if !outcome.broken.is_empty() {
         out += &format!(

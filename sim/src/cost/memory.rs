@@ -20,6 +20,17 @@ use struct_ops_model::design::{Build, Identity, Owner};
 use super::{DesignCost, LinksCost};
 use crate::btf::{Btf, BtfError};
 
+/// What is asked of a design; the figures of one with another choice that differs would be made up.
+#[derive(Clone, Copy, Debug)]
+struct Choices {
+    build: Build,
+    owner: Owner,
+    identity: Identity,
+}
+
+/// The keys of the choices that are asked for.
+pub const CHOICES: [&str; 3] = [Build::KEY, Owner::KEY, Identity::KEY];
+
 /// Pages, and bytes of other memory. What depends on an unknown number of pages is `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Memory {
@@ -191,7 +202,7 @@ impl Layout {
         Memory::new(self.page_size, pages, charged, uncharged)
     }
 
-    fn per_map(&self, design: &Design) -> Memory {
+    fn per_map(&self, design: Choices) -> Memory {
         let pages = |used, charged| Pages {
             used,
             charged: Some(charged),
@@ -210,7 +221,7 @@ impl Layout {
         }
     }
 
-    fn per_link(&self, design: &Design) -> Memory {
+    fn per_link(&self, design: Choices) -> Memory {
         // the worst immediate, if there is a cookie at all
         let here = match design.identity {
             Identity::Cookie | Identity::MapExtra | Identity::MapId => self.pages_with_cookie,
@@ -245,7 +256,7 @@ impl Layout {
     /// How many maps so many links need, if every link is to have what tells it apart. What belongs to the map takes a
     /// map each; so does a cookie in trampolines of which a map has one set. A design without identity tells nothing
     /// apart: one map will do.
-    fn maps(design: &Design, links: u64) -> u64 {
+    fn maps(design: Choices, links: u64) -> u64 {
         match (design.identity, design.owner) {
             (Identity::None | Identity::Task, _) | (Identity::Cookie, Owner::Link) => 1,
             _ => links,
@@ -254,9 +265,14 @@ impl Layout {
 
     /// The figures of a design; an error names the number of links that is too large to be counted.
     pub(super) fn design(&self, design: &Design, links: &[u64]) -> Result<DesignCost, u64> {
-        let (per_map, per_link) = (self.per_map(design), self.per_link(design));
+        let choices = Choices {
+            build: design.build,
+            owner: design.owner,
+            identity: design.identity,
+        };
+        let (per_map, per_link) = (self.per_map(choices), self.per_link(choices));
         let cost = |&links: &u64| {
-            let maps = Self::maps(design, links);
+            let maps = Self::maps(choices, links);
             let memory = Memory::sum(maps, per_map, links, per_link).ok_or(links)?;
             Ok(LinksCost {
                 links,

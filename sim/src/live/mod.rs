@@ -29,6 +29,9 @@ mod text;
 pub mod validate;
 pub mod watch;
 
+use struct_ops_model::Design;
+use struct_ops_model::design::Twin;
+
 pub use enter::set_stats;
 pub use task::Task;
 
@@ -36,3 +39,33 @@ pub use task::Task;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("trampolines are not available: {0}")]
 pub struct Unavailable(pub String);
+
+/// A design with a deliberate mistake: those are made for the explorer, and some of them below the steps that it shares
+/// with the runtime.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the runtime makes no mistake on purpose: it does not run {key}={value} of design `{design}`"
+)]
+pub struct NotAsked {
+    /// The choice.
+    pub key: &'static str,
+    /// What the design chooses.
+    pub value: &'static str,
+    /// The design.
+    pub design: String,
+}
+
+impl NotAsked {
+    /// # Errors
+    /// The mistake that would not be made.
+    fn check(design: &Design) -> Result<(), Self> {
+        if design.twin == Twin::None {
+            return Ok(());
+        }
+        Err(NotAsked {
+            key: Twin::KEY,
+            value: design.twin.as_str(),
+            design: design.name.clone(),
+        })
+    }
+}

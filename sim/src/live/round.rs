@@ -10,13 +10,13 @@ use std::sync::Arc;
 use struct_ops_model::world::{OpKind, Operation, Plan, Subsystem};
 use struct_ops_model::{Design, World, errno};
 
-use super::Unavailable;
 use super::event::{Actor, Event, Object, Recorded};
 use super::runtime::{Machine, Settings};
 use super::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use super::sync::{Mutex, relax, thread};
 use super::task::Task;
 use super::watch::Watch;
+use super::{NotAsked, Unavailable};
 
 /// Why there is no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,9 @@ pub enum RoundError {
         /// What went wrong.
         why: String,
     },
+    /// The runtime does not ask for a choice of the design.
+    #[error(transparent)]
+    NotAsked(#[from] NotAsked),
     /// No executable memory.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -58,6 +61,7 @@ pub fn run_watched(
     seed: u64,
     watch: &Arc<Watch>,
 ) -> Result<Recorded, RoundError> {
+    NotAsked::check(design)?;
     let settings = Settings {
         jit: machine,
         jitter: true,

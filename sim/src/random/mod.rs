@@ -10,6 +10,7 @@ mod schedule;
 mod universe;
 
 use quickcheck::{Arbitrary, Gen};
+use struct_ops_model::world::StructOpsType;
 use struct_ops_model::{Action, Design, Invariant, Machine, Violation, World};
 
 use crate::scenario::{Words, emit};
@@ -36,7 +37,38 @@ pub struct Finding {
     pub before: (usize, usize),
 }
 
+/// Whether a finding was to be expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// The scenario expects it; or, without one, the design is not the one of which nothing is known.
+    Expected,
+    /// The subsystem does it by itself, under every design: how.
+    Subsystem(&'static str),
+    /// Nobody expects it.
+    New,
+}
+
 impl Finding {
+    /// What the command line and the tests make of it. `expected` is what a scenario expects of the design.
+    pub fn judge(&self, expected: Option<&[Invariant]>) -> Judgement {
+        let mut types = self.world.types.iter();
+        let known = |t: &StructOpsType| {
+            let (bug, how) = t.subsystem.known_bug()?;
+            (bug == self.violation).then_some(how)
+        };
+        if let Some(expected) = expected {
+            return match expected.contains(&self.violation.invariant) {
+                true => Judgement::Expected,
+                false => Judgement::New,
+            };
+        }
+        match types.find_map(known) {
+            Some(how) => Judgement::Subsystem(how),
+            None if self.design == Design::link_owned() => Judgement::New,
+            None => Judgement::Expected,
+        }
+    }
+
     /// The world as a scenario file.
     pub fn scenario(&self) -> String {
         let (seed, design, invariant) = (self.seed, &self.design, self.violation.invariant);

@@ -154,7 +154,7 @@ pub(super) fn plans(world: &World) -> Vec<PlanText> {
 }
 
 /// An operation as the parser reads it.
-pub(super) fn operation(world: &World, operation: Operation) -> String {
+pub(crate) fn operation(world: &World, operation: Operation) -> String {
     let map = |i: u8| world.maps[usize::from(i)].name.as_str();
     let link = |i: u8| world.links[usize::from(i)].as_str();
     let member = |i: u8| world.types[0].members[usize::from(i)].name.as_str();

@@ -28,6 +28,16 @@ pub fn scenario(name: &str) -> Scenario {
 /// Every shipped scenario about the attach path, by name.
 #[allow(dead_code)]
 pub fn all() -> Vec<Scenario> {
+    let attach = |case| match case {
+        Case::Attach(scenario) => Some(*scenario),
+        Case::Reach(_) => None,
+    };
+    cases().into_iter().filter_map(attach).collect()
+}
+
+/// Every shipped scenario, by name.
+#[allow(dead_code)]
+pub fn cases() -> Vec<Case> {
     let mut names: Vec<String> = fs::read_dir(folder())
         .expect("the scenarios are there")
         .map(|entry| entry.expect("readable").path())
@@ -40,9 +50,5 @@ pub fn all() -> Vec<Scenario> {
         })
         .collect();
     names.sort();
-    let attach = |name: &String| match case(name) {
-        Case::Attach(scenario) => Some(*scenario),
-        Case::Reach(_) => None,
-    };
-    names.iter().filter_map(attach).collect()
+    names.iter().map(|name| case(name)).collect()
 }

@@ -46,8 +46,11 @@ pub struct Run {
 pub struct Finding {
     /// The invariant.
     pub invariant: String,
-    /// It was expected: the scenario says so, or other designs than link-owned are known to break it.
+    /// It was expected: the scenario says so, other designs than link-owned are known to break something, or the
+    /// subsystem breaks it by itself.
     pub expected: bool,
+    /// How the subsystem breaks it by itself, under every design.
+    pub known: Option<String>,
     /// The seed.
     pub seed: u64,
     /// Steps before the run was made small.
