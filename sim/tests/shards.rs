@@ -108,6 +108,75 @@ fn the_parts_are_the_whole() {
     }
 }
 
+/// Set-ups that fail and operations without an object are told of the whole, whichever part has seen what.
+#[test]
+fn what_did_not_happen_is_told_of_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let scenarios = [
+        "tests/scenarios/other-process.toml",
+        "tests/scenarios/two-links-first.toml",
+        "tests/scenarios/two-links-first-wrong.toml",
+    ];
+    let ran = |more: &[&str]| {
+        let mut args = vec!["check", "--quiet", "--invariant", "no-leak"];
+        args.extend(scenarios.iter().flat_map(|s| ["--scenario", s]));
+        ran(&[&args[..], more].concat())
+    };
+    let file = |index: u32| {
+        let part = ran(&["--format", "json", "--shard", &format!("{index}/3")]);
+        let document = json(&part.stdout);
+        // Other parts may have seen what this one has not.
+        assert_eq!(document["warnings"], Value::Array(Vec::new()));
+        let path = folder.path().join(format!("{index}.json"));
+        fs::write(&path, part.stdout).unwrap();
+        path.display().to_string()
+    };
+    let files: Vec<String> = (1..=3).map(file).collect();
+    for format in ["text", "json", "junit"] {
+        let whole = ran(&["--format", format]);
+        let merged = merge(&files, format);
+        assert_eq!((whole.exit, merged.exit), (1, 1));
+        if format == "junit" {
+            // One surprises, two are not as expected.
+            assert_eq!(whole.stdout.matches("name=\"set-up\"").count(), 3);
+        }
+        assert_eq!(merged.stderr, whole.stderr);
+        assert_eq!(
+            without_time(format, &merged.stdout),
+            without_time(format, &whole.stdout)
+        );
+    }
+    let document = json(&ran(&["--format", "json"]).stdout);
+    let of = |key: &str, fields: &[&str]| -> Vec<String> {
+        let list = document[key].as_array().unwrap().iter();
+        list.map(|v| {
+            fields
+                .iter()
+                .map(|f| v[f].to_string() + " ")
+                .collect::<String>()
+        })
+        .map(|line| line.replace('"', ""))
+        .collect()
+    };
+    assert_eq!(
+        of("set_up_fails", &["scenario", "design", "expected", "why"]),
+        [
+            "two-links-first rfc-one-link false set-up operation 4, `link_create m1 as l2`: it returned -EBUSY ",
+            "two-links-first-wrong rfc-one-link false set-up operation 4, `link_create m1 as l2`: it returned -EBUSY ",
+        ]
+    );
+    assert_eq!(
+        of("warnings", &["scenario", "actor", "position", "operation"]),
+        [
+            "other-process cpu1 1 link_create m1 as l1 ",
+            "other-process cpu1 2 call 0 test_1 ",
+            "other-process cpu1 3 link_close l1 ",
+            "other-process cpu2 1 link_pin ",
+            "other-process cpu3 2 map_lookup m1 ",
+        ]
+    );
+}
+
 #[test]
 fn any_number_of_parts_in_any_order_and_form() {
     let folder = Folder::new();

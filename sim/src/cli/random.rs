@@ -9,13 +9,16 @@ use super::args::{Format, Random};
 use super::output::{document, print, screen};
 use super::{Exit, Failure, Job};
 use crate::bounds::{Bound, Bounds};
+use crate::campaign;
 use crate::random::{self, Finding, Judgement, Ran};
+use crate::report::json::check::SetUp;
 use crate::report::json::steps::{Sequence, counted};
 use crate::report::json::{Incomplete, random as json};
 use crate::report::text::plural;
 use crate::report::trace as table;
-use crate::scenario::{Expect, InputError, Scenario};
+use crate::scenario::{Case, Expect, InputError, Scenario};
 use crate::trace::{Trace, trace};
+use crate::verdict::SetUpFails;
 
 /// Random worlds and schedules, or random schedules of the scenarios named; the first finding under each
 /// design is told in full, those that break something else in one line.
@@ -33,8 +36,8 @@ pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, F
         format,
         bounds: job.bounds(args.timeout, None),
         runs: Vec::new(),
+        failed: Vec::new(),
         stopped: None,
-        refused: false,
     };
     if args.scenario.is_empty() {
         for design in &designs {
@@ -42,29 +45,24 @@ pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, F
             campaign.seeds(None, design, &run)?;
         }
     } else {
-        let mut tried = 0;
-        for scenario in &super::check::scenarios(&args.scenario)? {
-            for design in designs.iter().filter(|d| scenario.runs_under(d)) {
-                // A set-up that fails is told of this design alone.
-                if let Err(failure) = super::machine(scenario, design) {
-                    if scenario.expected(design) != Some(&Expect::SetUpFails) {
-                        eprintln!("error: {failure}");
-                        campaign.refused = true;
-                    }
-                    continue;
-                }
-                tried += 1;
-                let run = |seed| random::run_in(seed, &scenario.world, design);
-                campaign.seeds(Some(scenario), design, &run)?;
-            }
-        }
-        if tried == 0 && !campaign.refused {
+        let cases: Vec<Case> = super::check::scenarios(&args.scenario)?
+            .into_iter()
+            .map(|s| Case::Attach(Box::new(s)))
+            .collect();
+        let (pairs, failed) = campaign::set_ups(campaign::pairs(&cases, &designs, true));
+        if pairs.is_empty() && failed.is_empty() {
             let names: Vec<&str> = designs.iter().map(|d| d.name.as_str()).collect();
-            let message = format!(
-                "nothing was tried: no scenario is run under {}",
-                names.join(", ")
-            );
+            let names = names.join(", ");
+            let message = format!("no scenario of these is run under {names}: nothing was tried");
             return Err(InputError::whole("--scenario", message).into());
+        }
+        campaign.failed = failed;
+        for (case, design) in pairs {
+            let Case::Attach(scenario) = case else {
+                continue;
+            };
+            let run = |seed| random::run_in(seed, &scenario.world, design);
+            campaign.seeds(Some(scenario), design, &run)?;
         }
     }
     campaign.end()
@@ -76,10 +74,10 @@ struct Campaign<'a> {
     format: Format,
     bounds: Bounds,
     runs: Vec<json::Run>,
+    /// What could not be tried.
+    failed: Vec<SetUpFails>,
     /// What ended it before its end.
     stopped: Option<Bound>,
-    /// A set-up has failed that was not expected to.
-    refused: bool,
 }
 
 impl Campaign<'_> {
@@ -169,9 +167,15 @@ impl Campaign<'_> {
     fn end(self) -> Result<Exit, Failure> {
         let seeds = self.args.seeds.clone();
         let mut findings = self.runs.iter().flat_map(|r| &r.findings);
+        let surprises = self.failed.iter();
+        let mut surprises = surprises.filter(|f| f.expected != Some(Expect::SetUpFails));
+        for f in surprises.clone() {
+            let what = format!("{} under {}: {}", f.scenario, f.design, f.why);
+            super::say(&format!("error: {}: {what}", SetUpFails::WORD));
+        }
         let exit = if findings.any(|f| !f.expected) {
             Exit::Different
-        } else if self.refused {
+        } else if surprises.next().is_some() {
             Exit::Input
         } else if self.stopped.is_some() {
             Exit::Incomplete
@@ -187,6 +191,7 @@ impl Campaign<'_> {
                 to: seeds.end,
             },
             runs: self.runs,
+            set_up_fails: self.failed.iter().map(SetUp::from).collect(),
             incomplete: self.stopped.map(Incomplete::from),
         };
         document("random", exit, body)

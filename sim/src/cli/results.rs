@@ -87,9 +87,21 @@ pub(super) fn show(
     verbose: bool,
 ) -> Result<Exit, Failure> {
     let exit = exit(results, asked.fail_on);
+    print_as(verb, results, asked, format, verbose, exit)?;
     for mistake in mistakes(results) {
-        eprintln!("error: {mistake}");
+        super::say(&format!("error: {mistake}"));
     }
+    Ok(exit)
+}
+
+fn print_as(
+    verb: &str,
+    results: &Results,
+    asked: Asked,
+    format: Format,
+    verbose: bool,
+    exit: Exit,
+) -> Result<(), Failure> {
     match format {
         // Where nothing was run there is nothing to tell but why.
         Format::Text if results.runs.is_empty() && results.skipped.is_empty() => {}
@@ -103,7 +115,7 @@ pub(super) fn show(
                     .collect::<Result<_, _>>()?,
                 end: End::new(results),
             };
-            return document(verb, exit, body);
+            document(verb, exit, body)?;
         }
         Format::JsonLines => json(&Line::End {
             exit: exit as u8,
@@ -116,7 +128,7 @@ pub(super) fn show(
             print(&junit::junit(results, asked.fail_on, tell)?)?;
         }
     }
-    Ok(exit)
+    Ok(())
 }
 
 /// A run as JSON.

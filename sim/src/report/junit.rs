@@ -1,7 +1,7 @@
 //! Results as JUnit XML, which CI systems show: a test suite per scenario, a test case per design and invariant.
 //!
-//! A failure is what exit status 1 stands for; what was not seen whole is an error; what nothing can be said of is
-//! skipped.
+//! A failure is what exit status 1 stands for; what was not seen whole is an error, and so is a set-up that fails without
+//! a word of it in the scenario; what nothing can be said of is skipped.
 
 use std::io::{Error, Write};
 
@@ -9,7 +9,10 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 use struct_ops_model::Invariant;
 
-use crate::verdict::{Counterexample, Expected, FailOn, Results, Run, Skipped, Verdict};
+use crate::scenario::Expect;
+use crate::verdict::{
+    Counterexample, Expected, FailOn, Results, Run, SetUpFails, Skipped, Verdict,
+};
 
 /// How a test case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +23,7 @@ enum End {
         message: String,
         text: String,
     },
-    Incomplete(String),
+    Error(String),
     Skipped(String),
 }
 
@@ -30,6 +33,9 @@ struct Test<'a> {
     name: &'a str,
     end: End,
 }
+
+/// The test case that a set-up is, where there is something to say of it.
+const SET_UP: &str = "set-up";
 
 /// The document; `tell` tells a counterexample as text.
 ///
@@ -55,12 +61,39 @@ pub fn junit<E>(
                 });
             }
         }
+        for failed in results.failed.iter().filter(|f| f.scenario == name) {
+            tests.push(Test {
+                design: &failed.design.name,
+                name: SET_UP,
+                end: match failed.expected {
+                    Some(Expect::SetUpFails) => End::Passed(format!("{}, as expected", failed.why)),
+                    Some(Expect::Violated(_)) => End::Failed {
+                        message: SetUpFails::WORD.into(),
+                        text: failed.why.clone(),
+                    },
+                    None => End::Error(format!("{}: {}", SetUpFails::WORD, failed.why)),
+                },
+            });
+        }
+        for run in results.working_set_ups().filter(|r| r.scenario == name) {
+            tests.push(Test {
+                design: &run.design.name,
+                name: SET_UP,
+                end: End::Failed {
+                    message: format!(
+                        "expected that the {}, found that it works",
+                        SetUpFails::WORD
+                    ),
+                    text: String::new(),
+                },
+            });
+        }
         let skipped = results.skipped.iter().filter(|s| s.scenario == name);
         for Skipped { design, .. } in skipped {
             tests.push(Test {
                 design: &design.name,
                 name: "explored",
-                end: End::Incomplete("not explored at all".into()),
+                end: End::Error("not explored at all".into()),
             });
         }
         suites.push((name, tests, seconds));
@@ -99,7 +132,7 @@ fn judge<E>(
             Some(_) => "violated, as expected".into(),
             None => "violated; the scenario says nothing of this design".into(),
         }),
-        Verdict::Incomplete => End::Incomplete(match run.bound {
+        Verdict::Incomplete => End::Error(match run.bound {
             Some(bound) => format!("not everything was seen: {}", bound.reason()),
             None => verdict.word().into(),
         }),
@@ -117,7 +150,7 @@ fn counts<'a>(tests: impl Iterator<Item = &'a Test<'a>>) -> [(&'static str, Stri
         match test.end {
             End::Passed(_) => {}
             End::Failed { .. } => n[1] += 1,
-            End::Incomplete(_) => n[2] += 1,
+            End::Error(_) => n[2] += 1,
             End::Skipped(_) => n[3] += 1,
         }
     }
@@ -176,7 +209,7 @@ fn case<W: Write>(xml: &mut Writer<W>, suite: &str, test: &Test<'_>) -> Result<(
             return Ok(());
         }
         End::Failed { message, text } => ("failure", message, text.as_str()),
-        End::Incomplete(message) => ("error", message, ""),
+        End::Error(message) => ("error", message, ""),
         End::Skipped(message) => ("skipped", message, ""),
     };
     element.write_inner_content(|xml| {
@@ -231,7 +264,7 @@ mod tests {
                     message: nasty.into(),
                     text: nasty.into(),
                 }),
-                test(End::Incomplete(nasty.into())),
+                test(End::Error(nasty.into())),
                 test(End::Skipped("why".into())),
             ],
             1.5,

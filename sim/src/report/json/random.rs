@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Incomplete;
+use super::check::SetUp;
 use super::steps::{Exercised, Sequence};
 
 /// What `random` prints.
@@ -13,6 +14,8 @@ pub struct Random {
     pub seeds: Seeds,
     /// One per scenario and design, or per design.
     pub runs: Vec<Run>,
+    /// Scenarios that were not run under a design because it refuses their set-up.
+    pub set_up_fails: Vec<SetUp>,
     /// Why not every seed was run; none if every one was.
     pub incomplete: Option<Incomplete>,
 }
