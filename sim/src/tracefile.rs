@@ -3,8 +3,6 @@
 //! A saved counterexample is a regression test: [`File::replay`] carries the actions out again, and
 //! [`Replayed::again`] says whether each promise that the file records is broken again. Not here: what is printed.
 
-use std::path::Path;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use struct_ops_model::reach::{Found, Kind, Reach};
@@ -12,12 +10,14 @@ use struct_ops_model::{Action, Design, Invariant, Machine, Violation};
 
 use crate::action;
 use crate::check::setup_error;
+use crate::counterexample::{Steps, steps};
 use crate::reach::{self, Help};
 use crate::report::json::{SCHEMA, VERSION};
 use crate::scenario::{
-    InputError, ReachScenario, Scenario, in_words, printable, unknown, unknown_program,
+    Case, InputError, ReachScenario, Scenario, in_words, printable, unknown, unknown_program,
 };
-use crate::trace::{self, trace};
+use crate::trace::{Trace, trace};
+use crate::verdict::{Counterexample, Path};
 
 /// The first version of the file format: it records neither what was broken nor who saved it.
 const WITHOUT_PROMISE: u32 = 1;
@@ -110,8 +110,16 @@ impl Promise {
         }
     }
 
-    /// Everything that a trace breaks, in the order of its steps.
-    pub fn broken(trace: &trace::Trace) -> Vec<Self> {
+    /// Everything that steps break, in their order.
+    pub fn broken(steps: &Steps) -> Vec<Self> {
+        match steps {
+            Steps::Attach(trace) => Promise::broken_by(trace),
+            Steps::Lookup(trace) => Promise::broken_by_lookup(trace),
+        }
+    }
+
+    /// Everything that a trace of the attach path breaks.
+    pub fn broken_by(trace: &Trace) -> Vec<Self> {
         let broken = trace.broken();
         broken
             .map(|(step, violation)| Promise::new(violation, step.map(|s| s.number)))
@@ -174,25 +182,6 @@ pub struct Again {
     pub found: Option<Promise>,
 }
 
-/// Steps of either kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Steps {
-    /// On the attach path.
-    Attach(trace::Trace),
-    /// Where schedulers are looked up.
-    Lookup(reach::Trace),
-}
-
-impl Steps {
-    /// Everything that they break.
-    pub fn broken(&self) -> Vec<Promise> {
-        match self {
-            Steps::Attach(trace) => Promise::broken(trace),
-            Steps::Lookup(trace) => Promise::broken_by_lookup(trace),
-        }
-    }
-}
-
 /// A trace file, carried out again.
 #[derive(Clone, Debug)]
 pub struct Replayed {
@@ -213,7 +202,7 @@ pub struct Replayed {
 impl Replayed {
     /// What became of each promise that the file records.
     pub fn again(&self) -> Vec<Again> {
-        let broken = self.steps.broken();
+        let broken = Promise::broken(&self.steps);
         let again = |recorded: &Promise| {
             let mut same = broken.iter().filter(|b| b.invariant == recorded.invariant);
             let exactly = same.clone().find(|b| *b == recorded);
@@ -237,7 +226,7 @@ impl Replayed {
     pub fn as_recorded(&self) -> Option<bool> {
         let breaks = self.file.breaks.as_ref()?;
         let broken = if breaks.is_empty() && self.file.finds.is_none() {
-            self.parted.is_none() && self.steps.broken().is_empty()
+            self.parted.is_none() && Promise::broken(&self.steps).is_empty()
         } else {
             self.again().iter().all(|a| a.found.is_some())
         };
@@ -328,6 +317,31 @@ impl File {
         }
     }
 
+    /// A counterexample, kept for the promise that it breaks.
+    ///
+    /// # Errors
+    /// A bug of ours: that it cannot be carried out again.
+    pub fn of_counterexample(
+        case: &Case,
+        design: &Design,
+        found: &Counterexample,
+    ) -> Result<Self, String> {
+        let steps = steps(case, design, found)?;
+        let mut breaks = Promise::broken(&steps);
+        let label = found.place.map(|p| p.0);
+        breaks.retain(|p| p.invariant == found.invariant.id() && p.label.as_deref() == label);
+        match (case, &found.path) {
+            (Case::Attach(scenario), Path::Attach(_, actions)) => {
+                Ok(File::new(scenario, design, actions, breaks))
+            }
+            (_, Path::Reach(actions)) => {
+                let subject = Subject::scenario(case.name(), case.text());
+                Ok(File::of_lookup(subject, design, actions, breaks))
+            }
+            _ => Err("a trace of another kind of scenario".into()),
+        }
+    }
+
     /// The run behind a cell of `reach`.
     pub fn of_cell(cell: &reach::Cell, trace: &reach::Trace) -> Self {
         let breaks = Promise::broken_by_lookup(trace);
@@ -356,7 +370,7 @@ impl File {
     ///
     /// # Errors
     /// What the system says.
-    pub fn save(&self, path: &Path) -> Result<(), InputError> {
+    pub fn save(&self, path: &std::path::Path) -> Result<(), InputError> {
         let error = |e: &dyn std::fmt::Display| {
             InputError::whole(
                 &path.display().to_string(),

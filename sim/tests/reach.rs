@@ -9,13 +9,14 @@ use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_model::reach::{Found, Kind, Reach};
 use struct_ops_model::{Design, Invariant};
 use struct_ops_sim::check::Settings;
+use struct_ops_sim::counterexample::Steps;
 use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::reach::{self, Event, Explored, Help, Verdict, explore, replay, universe};
 use struct_ops_sim::report::reach::table;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::InputError;
 use struct_ops_sim::scenario::{Case, ReachScenario};
-use struct_ops_sim::tracefile::{File, Replayed, Steps};
+use struct_ops_sim::tracefile::{File, Replayed};
 
 fn scenario(name: &str) -> ReachScenario {
     match common::case(name) {

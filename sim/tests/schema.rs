@@ -170,6 +170,16 @@ fn every_verb_prints_what_its_schema_says() {
         0,
     );
 
+    for (scenario, exit) in [
+        ("two-links-first", 3),
+        ("two-links-first-wrong", 1),
+        ("other-process", 0),
+    ] {
+        let file = format!("tests/scenarios/{scenario}.toml");
+        let args = ["check", "--quiet", "--format", "json", "--scenario", &file];
+        document("check", &args, exit);
+    }
+
     let lines = ran(&[&["check", "--quiet", "--format", "json-lines"], &args[..]].concat());
     for line in lines.stdout.lines() {
         valid("check-lines", &json(line));

@@ -10,14 +10,19 @@ use std::path::PathBuf;
 use program::{Ran, json, ran};
 use serde_json::Value;
 
-/// Scenarios of both kinds, one of them with a verdict that is not the expected one.
-const SMALL: [&str; 8] = [
+/// Scenarios of both kinds: one with a verdict that is not the expected one, one whose set-up fails under a design, one
+/// in which operations never meet their object.
+const SMALL: [&str; 12] = [
     "--scenario",
     "tests/scenarios/two-links.toml",
     "--scenario",
     "tests/scenarios/wrong-verdict.toml",
     "--scenario",
     "forgotten-cookie",
+    "--scenario",
+    "tests/scenarios/two-links-first-expected.toml",
+    "--scenario",
+    "tests/scenarios/other-process.toml",
     "--threads",
     "1",
 ];
@@ -252,6 +257,24 @@ fn what_does_not_belong_together_is_refused() {
             .unwrap();
         broken["counterexamples"][0]["trace"][0]["action"] = "cpu0 leap".into();
     });
+    let steps = |name: &str, change: &dyn Fn(&mut Value)| {
+        changed(name, &|d| {
+            let runs = d["runs"].as_array_mut().unwrap();
+            let mut verdicts = runs
+                .iter_mut()
+                .flat_map(|r| r["verdicts"].as_array_mut().unwrap());
+            let broken = verdicts.find(|v| v["verdict"] == "violated").unwrap();
+            change(&mut broken["counterexamples"][0]);
+        })
+    };
+    let order = steps("order.json", &|c| {
+        c["trace"].as_array_mut().unwrap().reverse()
+    });
+    let shorter = steps("shorter.json", &|c| {
+        c["trace"].as_array_mut().unwrap().pop();
+    });
+    let many = changed("many.json", &|d| d["runs"][0]["states"] = u64::MAX.into());
+    let word = changed("word.json", &|d| d["runs"][0]["states"] = "many".into());
     let half = folder.write("half.json", &text[..text.len() / 2]);
     let more = folder.write("more.json", &format!("{text}{text}"));
     let nothing = folder.write("nothing.json", "");
@@ -285,6 +308,13 @@ fn what_does_not_belong_together_is_refused() {
         (vec![&twice, two, three], "is in it twice"),
         (vec![&foreign, two, three], "was not this run's to explore"),
         (vec![&action, two, three], "`cpu0 leap` is no action"),
+        (vec![&order, two, three], "of a trace cannot be taken"),
+        (vec![&shorter, two, three], "a trace does not break"),
+        (vec![&many, two, three], "more than can have been counted"),
+        (
+            vec![&word],
+            "not what `check` prints: found string \"many\", expected a whole number",
+        ),
         (vec![&half], "the file ends too early"),
         (vec![&more], "there is more behind the end"),
         (vec![&nothing], "not a result of `check --format json`"),

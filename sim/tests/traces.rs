@@ -5,12 +5,13 @@ use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_model::world::{Operation, Plan};
 use struct_ops_model::{Action, Design, Invariant, Machine, Pc};
 use struct_ops_sim::check::{Settings, check};
+use struct_ops_sim::counterexample::Steps;
 use struct_ops_sim::engine;
 use struct_ops_sim::explore::{Explored, Reductions};
 use struct_ops_sim::scenario::{InputError, Scenario};
 use struct_ops_sim::schedule::{self, Chooser};
 use struct_ops_sim::trace::{Trace, trace};
-use struct_ops_sim::tracefile::{File, Promise, Replayed, Steps};
+use struct_ops_sim::tracefile::{File, Promise, Replayed};
 use struct_ops_sim::verdict::Path;
 
 const TEXT: &str = include_str!("scenarios/two-links.toml");
@@ -83,7 +84,7 @@ fn schedules_replay() {
             let actions = schedule::run(&machine, &mut Chooser::new(seed));
             let shown = trace(&machine, &actions).unwrap();
             assert!(shown.ended || shown.broken().next().is_some());
-            let text = saved(&actions, &design, Promise::broken(&shown));
+            let text = saved(&actions, &design, Promise::broken_by(&shown));
             let replayed = replay(&text, None).unwrap();
             assert_eq!(replayed.as_recorded(), Some(true));
             assert_eq!(attach(replayed), shown);
@@ -190,7 +191,7 @@ fn a_run_that_parts_does_not_break_it_again() {
         .map(|actions| (actions.clone(), trace(&machine, &actions).unwrap()))
         .find(|(_, shown)| shown.broken().next().is_some())
         .unwrap();
-    let text = saved(&actions, &design, Promise::broken(&shown));
+    let text = saved(&actions, &design, Promise::broken_by(&shown));
     let mainline = replay(&text, Some(&Design::mainline())).unwrap();
     assert_eq!(mainline.as_recorded(), Some(false));
     assert!(mainline.again().iter().all(|a| a.found.is_none()));

@@ -111,6 +111,12 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Says what is wrong.
+fn complain(text: &str) {
+    let error = output::stderr().paint(Mark::Broken, "error:");
+    say(&format!("{error} {}", printable_lines(text, SCREENFUL)));
+}
+
 /// Most characters of an argument in an error.
 const WORD: usize = 200;
 
@@ -205,11 +211,7 @@ fn run(args: Args) -> Exit {
         Verb::Explain { name } => show::explain(&name, args.format),
     });
     result.unwrap_or_else(|failure| {
-        let error = output::stderr().paint(Mark::Broken, "error:");
-        say(&format!(
-            "{error} {}",
-            printable_lines(&failure.to_string(), SCREENFUL)
-        ));
+        complain(&failure.to_string());
         match failure {
             Failure::Input(_) => Exit::Input,
             Failure::Outside(_) => Exit::Outside,

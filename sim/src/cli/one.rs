@@ -6,12 +6,13 @@ use struct_ops_model::{Design, Invariant};
 use super::args::{Format, Replay, Run};
 use super::output::{document, print, screen};
 use super::{Exit, Failure};
+use crate::counterexample::Steps;
 use crate::report::json::steps::{self as json, Sequence};
 use crate::report::trace as table;
 use crate::scenario::InputError;
 use crate::schedule::{self, Chooser};
 use crate::trace::{Trace, trace};
-use crate::tracefile::{Again, File, Finds, Promise, Replayed, Steps};
+use crate::tracefile::{Again, File, Finds, Promise, Replayed};
 use crate::{input, reach, report, shipped};
 
 /// One schedule.
@@ -25,7 +26,7 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
     let trace = trace(&machine, &actions)
         .map_err(|e| Failure::Bug(format!("step {} was not enabled", e.step)))?;
     if let Some(file) = &args.save {
-        let breaks = Promise::broken(&trace);
+        let breaks = Promise::broken_by(&trace);
         File::new(&scenario, &design, &actions, breaks).save(file)?;
     }
     if format == Format::Json {
@@ -69,10 +70,7 @@ pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
             as_recorded: replayed.as_recorded(),
             again: replayed.again(),
             parted: replayed.parted.clone(),
-            sequence: match &replayed.steps {
-                Steps::Attach(trace) => Sequence::from(trace),
-                Steps::Lookup(trace) => Sequence::of_lookup(trace),
-            },
+            sequence: Sequence::from(&replayed.steps),
         };
         return document("replay", exit, body);
     }

@@ -1,22 +1,19 @@
 //! What `check` and `merge` print of results: text, JSON or JUnit, and the exit status. What was explored, and when, they
 //! know.
 
-use struct_ops_model::reach::{Action, Reach};
-
 use super::args::Format;
 use super::output::{document, json, print, screen};
 use super::{Exit, Failure};
-use crate::reach;
+use crate::counterexample::{Steps, steps};
 use crate::report::json::check::{self as json_check, Asked, Begin, End, Line};
 use crate::report::json::steps::Step;
 use crate::report::screen::Screen;
 use crate::report::summary::{Detail, summary};
 use crate::report::text::plural;
 use crate::report::{self, junit, trace as table};
-use crate::scenario::{Case, InputError, ReachScenario};
-use crate::trace::trace;
-use crate::tracefile::{File, Promise, Subject};
-use crate::verdict::{Counterexample, FailOn, Path as Way, Results, Run, SetUpFails, Vacuous};
+use crate::scenario::{Case, InputError};
+use crate::tracefile::File;
+use crate::verdict::{Counterexample, FailOn, Path, Results, Run, SetUpFails, Vacuous};
 
 /// The exit status of results.
 pub(super) fn exit(results: &Results, fail_on: FailOn) -> Exit {
@@ -89,7 +86,7 @@ pub(super) fn show(
     let exit = exit(results, asked.fail_on);
     print_as(verb, results, asked, format, verbose, exit)?;
     for mistake in mistakes(results) {
-        super::say(&format!("error: {mistake}"));
+        super::complain(&mistake.to_string());
     }
     Ok(exit)
 }
@@ -134,7 +131,10 @@ fn print_as(
 /// A run as JSON.
 pub(super) fn json_run(results: &Results, run: &Run) -> Result<json_check::Run, Failure> {
     let case = case(results, run);
-    json_check::Run::new(run, &results.invariants, |found| steps(case, run, found))
+    json_check::Run::new(run, &results.invariants, |found| {
+        let steps = steps(case, &run.design, found).map_err(Failure::Bug)?;
+        Ok(Step::all(&steps))
+    })
 }
 
 fn text(results: &Results, asked: &Asked, verbose: bool) -> Result<(), Failure> {
@@ -177,64 +177,9 @@ fn case<'a>(results: &'a Results, run: &Run) -> &'a Case {
     found.expect("results have their scenarios")
 }
 
-fn lost(error: &crate::trace::NotEnabled) -> Failure {
-    Failure::Bug(format!(
-        "step {} of a trace cannot be taken again",
-        error.step
-    ))
-}
-
-/// A counterexample, carried out again.
-fn steps(case: &Case, run: &Run, found: &Counterexample) -> Result<Vec<Step>, Failure> {
-    match (case, &found.path) {
-        (Case::Attach(scenario), Way::Attach(_, actions)) => {
-            let trace = trace(&super::machine(scenario, &run.design)?, actions);
-            let trace = trace.map_err(|e| lost(&e))?;
-            Ok(trace.steps.iter().map(Step::from).collect())
-        }
-        (Case::Reach(scenario), Way::Reach(actions)) => {
-            let trace = reach_trace(scenario, run, actions)?;
-            Ok(trace.iter().map(Step::from).collect())
-        }
-        _ => Err(other_kind()),
-    }
-}
-
 /// A counterexample as a file for `replay`.
 pub(super) fn file(results: &Results, run: &Run, found: &Counterexample) -> Result<File, Failure> {
-    match (case(results, run), &found.path) {
-        (Case::Attach(scenario), Way::Attach(violation, actions)) => {
-            let trace = trace(&super::machine(scenario, &run.design)?, actions);
-            let trace = trace.map_err(|e| lost(&e))?;
-            let step = trace.step_of(*violation).map(|s| s.number);
-            let breaks = vec![Promise::new(*violation, step)];
-            Ok(File::new(scenario, &run.design, actions, breaks))
-        }
-        (Case::Reach(scenario), Way::Reach(actions)) => {
-            let trace = reach_trace(scenario, run, actions)?;
-            let mut breaks = Promise::broken_by_lookup(&trace);
-            breaks.retain(|p| p.invariant == found.invariant.id());
-            let subject = Subject::scenario(&scenario.name, &scenario.text);
-            let design = &run.design;
-            Ok(File::of_lookup(subject, design, actions, breaks))
-        }
-        _ => Err(other_kind()),
-    }
-}
-
-/// A run and a path that do not belong together.
-fn other_kind() -> Failure {
-    Failure::Bug("a run of another kind of scenario".into())
-}
-
-fn reach_trace(
-    scenario: &ReachScenario,
-    run: &Run,
-    actions: &[Action],
-) -> Result<reach::Trace, Failure> {
-    let machine = Reach::new(scenario.world(&run.design), run.design.clone());
-    reach::replay(&machine, actions)
-        .map_err(|(step, _)| Failure::Bug(format!("step {step} of a trace cannot be taken again")))
+    File::of_counterexample(case(results, run), &run.design, found).map_err(Failure::Bug)
 }
 
 /// A counterexample as a document: what broke, the steps, why there is no shorter one, how to see it again.
@@ -251,21 +196,19 @@ fn counterexample(
         run.design,
         invariant.id()
     );
-    match (case(results, run), &shortest.path) {
-        (Case::Attach(scenario), Way::Attach(violation, actions)) => {
-            let trace =
-                trace(&super::machine(scenario, &run.design)?, actions).map_err(|e| lost(&e))?;
-            out += &table::table(screen, &trace);
+    let steps = steps(case(results, run), &run.design, shortest).map_err(Failure::Bug)?;
+    match (&steps, &shortest.path) {
+        (Steps::Attach(trace), Path::Attach(violation, _)) => {
+            out += &table::table(screen, trace);
             out.push('\n');
-            out += &table::broke(screen, &trace, *violation);
+            out += &table::broke(screen, trace, *violation);
         }
-        (Case::Reach(scenario), Way::Reach(actions)) => {
-            let trace = reach_trace(scenario, run, actions)?;
-            out += &report::reach::steps(screen, &trace);
+        (Steps::Lookup(trace), _) => {
+            out += &report::reach::steps(screen, trace);
             out.push('\n');
-            out += &report::reach::broke(screen, &trace, invariant);
+            out += &report::reach::broke(screen, trace, invariant);
         }
-        _ => return Err(other_kind()),
+        _ => {}
     }
     out += &table::minimal(screen, shortest.steps, shortest.transitions);
     let others = run

@@ -1,17 +1,18 @@
 //! Results as JUnit XML, which CI systems show: a test suite per scenario, a test case per design and invariant.
 //!
-//! A failure is what exit status 1 stands for; what was not seen whole is an error, and so is a set-up that fails without
-//! a word of it in the scenario; what nothing can be said of is skipped.
+//! A failure is what exit status 1 stands for; what was not seen whole, and what is wrong with a scenario, is an error;
+//! what nothing can be said of is skipped.
 
 use std::io::{Error, Write};
 
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event};
-use struct_ops_model::Invariant;
+use struct_ops_model::{Design, Invariant};
 
+use super::summary::vacuous as vacuous_text;
 use crate::scenario::Expect;
 use crate::verdict::{
-    Counterexample, Expected, FailOn, Results, Run, SetUpFails, Skipped, Verdict,
+    Counterexample, Expected, FailOn, Results, Run, SetUpFails, Skipped, Vacuous, Verdict,
 };
 
 /// How a test case ended.
@@ -29,13 +30,11 @@ enum End {
 
 /// A test case.
 struct Test<'a> {
-    design: &'a str,
-    name: &'a str,
+    /// Of which design, if it is about one.
+    design: Option<&'a str>,
+    name: String,
     end: End,
 }
-
-/// The test case that a set-up is, where there is something to say of it.
-const SET_UP: &str = "set-up";
 
 /// The document; `tell` tells a counterexample as text.
 ///
@@ -55,50 +54,63 @@ pub fn junit<E>(
             seconds += run.seconds;
             for invariant in &results.invariants {
                 tests.push(Test {
-                    design: &run.design.name,
-                    name: invariant.id(),
+                    design: Some(&run.design.name),
+                    name: invariant.id().into(),
                     end: judge(run, *invariant, fail_on, &tell)?,
                 });
             }
         }
-        for failed in results.failed.iter().filter(|f| f.scenario == name) {
-            tests.push(Test {
-                design: &failed.design.name,
-                name: SET_UP,
-                end: match failed.expected {
-                    Some(Expect::SetUpFails) => End::Passed(format!("{}, as expected", failed.why)),
-                    Some(Expect::Violated(_)) => End::Failed {
-                        message: SetUpFails::WORD.into(),
-                        text: failed.why.clone(),
-                    },
-                    None => End::Error(format!("{}: {}", SetUpFails::WORD, failed.why)),
-                },
-            });
-        }
-        for run in results.working_set_ups().filter(|r| r.scenario == name) {
-            tests.push(Test {
-                design: &run.design.name,
-                name: SET_UP,
-                end: End::Failed {
-                    message: format!(
-                        "expected that the {}, found that it works",
-                        SetUpFails::WORD
-                    ),
-                    text: String::new(),
-                },
-            });
-        }
         let skipped = results.skipped.iter().filter(|s| s.scenario == name);
         for Skipped { design, .. } in skipped {
             tests.push(Test {
-                design: &design.name,
-                name: "explored",
+                design: Some(&design.name),
+                name: "explored".into(),
                 end: End::Error("not explored at all".into()),
             });
         }
+        tests.extend(set_ups(results, name));
+        let vacuous = results.vacuous().into_iter().filter(|v| v.0 == name);
+        tests.extend(vacuous.map(|(_, what)| Test {
+            design: None,
+            name: "everything happens".into(),
+            end: match what {
+                Vacuous::Nothing => End::Error(vacuous_text(&what)),
+                _ => End::Skipped(vacuous_text(&what)),
+            },
+        }));
         suites.push((name, tests, seconds));
     }
     Ok(write(&suites).expect("memory can be written to and XML is text"))
+}
+
+/// Set-ups that fail, and those that do not although the scenario says so.
+fn set_ups<'a>(results: &'a Results, scenario: &str) -> Vec<Test<'a>> {
+    let test = |design: &'a Design, end| Test {
+        design: Some(&design.name),
+        name: "set-up".into(),
+        end,
+    };
+    let failed = results.failed.iter().filter(|f| f.scenario == scenario);
+    let failed = failed.map(|f| {
+        let end = match f.expected {
+            Some(Expect::SetUpFails) => {
+                End::Passed(format!("{}, as expected: {}", SetUpFails::WORD, f.why))
+            }
+            Some(Expect::Violated(_)) => End::Failed {
+                message: format!("{}: {}", SetUpFails::WORD, f.why),
+                text: String::new(),
+            },
+            None => End::Error(format!("{}: {}", SetUpFails::WORD, f.why)),
+        };
+        test(&f.design, end)
+    });
+    let working = results.working_set_ups().filter(|r| r.scenario == scenario);
+    let working = working.map(|run| {
+        let message = format!("expected {}, found that it works", SetUpFails::WORD);
+        let text = String::new();
+        test(&run.design, End::Failed { message, text })
+    });
+    failed.chain(working).collect()
 }
 
 fn judge<E>(
@@ -193,8 +205,10 @@ fn suite<W: Write>(
 
 fn case<W: Write>(xml: &mut Writer<W>, suite: &str, test: &Test<'_>) -> Result<(), Error> {
     let element = xml.create_element("testcase");
-    let element = attribute(element, ("classname", format!("{suite}.{}", test.design)));
-    let element = attribute(element, ("name", test.name.to_string()));
+    let class = test.design.map(|design| format!("{suite}.{design}"));
+    let class = class.unwrap_or_else(|| suite.into());
+    let element = attribute(element, ("classname", class));
+    let element = attribute(element, ("name", test.name.clone()));
     let (tag, message, text) = match &test.end {
         End::Passed(said) if said.is_empty() => {
             element.write_empty()?;
@@ -246,8 +260,8 @@ mod tests {
 
     fn test(end: End) -> Test<'static> {
         Test {
-            design: "rfc",
-            name: "no-leak",
+            design: Some("rfc"),
+            name: "no-leak".into(),
             end,
         }
     }

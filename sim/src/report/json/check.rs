@@ -258,6 +258,9 @@ pub struct Cell {
     pub same_as: Option<String>,
 }
 
+/// More than anybody counts; ten thousand shards of that can be added.
+const MOST: u64 = 1 << 48;
+
 fn ids(invariants: &[Invariant]) -> Vec<String> {
     invariants.iter().map(|i| i.id().into()).collect()
 }
@@ -373,6 +376,11 @@ impl Run {
     /// # Errors
     /// What cannot be understood.
     pub fn read(&self, scenarios: &[Case]) -> Result<verdict::Run, String> {
+        let counts = self.verdicts.iter().map(|v| v.exercised);
+        let counts = counts.chain([self.states, self.transitions]);
+        if let Some(n) = counts.max().filter(|n| *n > MOST) {
+            return Err(format!("{n} is more than can have been counted"));
+        }
         let case = scenarios.iter().find(|s| s.name() == self.scenario);
         let case =
             case.ok_or_else(|| format!("no scenario {} is among those asked for", self.scenario))?;

@@ -56,8 +56,9 @@ pub struct Document<T> {
     /// What it is.
     #[serde(flatten)]
     pub head: Head,
-    /// The exit status: 0 as expected, 1 a verdict differs from what is expected, 2 a bound was hit. With any other
-    /// status there is a message on standard error and no document.
+    /// The exit status: 0 as expected, 1 a verdict differs from what is expected, 2 a bound was hit, 3 a scenario cannot
+    /// be run as it is, which a message on standard error explains. Where a verb could not do its work at all, there is
+    /// a message and no document.
     pub exit: u8,
     /// What the verb has found.
     #[serde(flatten)]

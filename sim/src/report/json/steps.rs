@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use struct_ops_model::place::{Code, Function, Site};
 use struct_ops_model::{Invariant, Linux};
 
+use crate::counterexample::Steps;
 use crate::report::describe::Change;
 use crate::tracefile::{Again, Promise};
 use crate::{action, reach, trace};
@@ -133,13 +134,32 @@ pub struct Sequence {
     pub trace: Vec<Step>,
 }
 
+impl Step {
+    /// All of a sequence.
+    pub fn all(steps: &Steps) -> Vec<Self> {
+        match steps {
+            Steps::Attach(trace) => trace.steps.iter().map(Step::from).collect(),
+            Steps::Lookup(trace) => trace.iter().map(Step::from).collect(),
+        }
+    }
+}
+
+impl From<&Steps> for Sequence {
+    fn from(steps: &Steps) -> Self {
+        match steps {
+            Steps::Attach(trace) => Sequence::from(trace),
+            Steps::Lookup(trace) => Sequence::of_lookup(trace),
+        }
+    }
+}
+
 impl From<&trace::Trace> for Sequence {
     fn from(trace: &trace::Trace) -> Self {
         let steps = trace.steps.iter().flat_map(|s| s.exercised.iter());
         Sequence {
             linux: trace.linux.version().into(),
             ended: trace.ended,
-            violated: Promise::broken(trace),
+            violated: Promise::broken_by(trace),
             exercised: tally(steps.chain(&trace.end_exercised).copied()),
             trace: trace.steps.iter().map(Step::from).collect(),
         }
