@@ -232,6 +232,8 @@ fn thing<'a>(name: &'a str, table: &'a str) -> &'a str {
         "unit value" | "null" | "unit" => "nothing",
         "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
         "f32" | "f64" => "a number",
+        // What Rust calls it by the name of a type.
+        other if other.contains("struct ") || other.contains("enum ") => table,
         other => other,
     }
 }

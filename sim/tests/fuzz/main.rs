@@ -25,7 +25,7 @@ use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Case, InputError, ReachScenario, Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
-use struct_ops_sim::{check, cli, input, reach, report, shipped, trace, tracefile};
+use struct_ops_sim::{check, cli, input, merge, reach, report, shipped, trace, tracefile};
 
 /// Inputs of one reader in an ordinary run of the tests.
 const INPUTS: usize = 1500;
@@ -223,6 +223,64 @@ fn traces() {
         .with_iterations(INPUTS)
         .with_type::<Mutant>()
         .for_each(|mutant| read_trace(&TRACES.input(mutant)));
+}
+
+// ---- results --------------------------------------------------------------------------------------------------
+
+static RESULTS: LazyLock<Corpus> = LazyLock::new(|| {
+    let odd: [&[u8]; 10] = [
+        b"1/0",
+        b"-1",
+        b"1e999",
+        b"18446744073709551615",
+        b"10000",
+        b"null",
+        b"holds",
+        b"mainline",
+        b"cpu7 step",
+        b"\x1b[2J",
+    ];
+    Corpus::read(&["tests/fuzz/corpus/result"], "json", mutate::text, &odd)
+});
+
+/// Reads a result of `check`, joins it with nothing, and tells it in every way. In the corpus its version is open.
+fn read_result(bytes: &[u8]) {
+    let read = || {
+        let text = input::decode("fuzz.json", bytes.to_vec())?;
+        let text = text.replace("\"VERSION\"", &format!("\"{}\"", report::json::VERSION));
+        let part = merge::Part::parse("fuzz.json", &text)?;
+        let (asked, results) = merge::merge(&[part])?;
+        report::summary::summary(
+            &Screen::plain(80),
+            &results,
+            report::summary::Detail::default(),
+        );
+        let told = |_: &_, _: &_| Ok::<_, ()>(String::new());
+        report::junit::junit(&results, asked.fail_on, told).expect("everything is told");
+        report::json::check::End::new(&results);
+        Ok(())
+    };
+    let read: Result<(), InputError> = read();
+    if let Err(error) = read {
+        said(bytes, &error.to_string());
+    }
+}
+
+#[test]
+fn results() {
+    for (path, bytes) in &RESULTS.files {
+        println!("{}", path.display());
+        let whole = String::from_utf8_lossy(bytes);
+        let whole = whole.replace("\"VERSION\"", &format!("\"{}\"", report::json::VERSION));
+        let part = merge::Part::parse("whole.json", &whole);
+        part.and_then(|p| merge::merge(&[p]))
+            .unwrap_or_else(|e| panic!("{}: not one of today's: {e}", path.display()));
+        read_result(bytes);
+    }
+    bolero::check!()
+        .with_iterations(INPUTS)
+        .with_type::<Mutant>()
+        .for_each(|mutant| read_result(&RESULTS.input(mutant)));
 }
 
 // ---- BTF ------------------------------------------------------------------------------------------------------
