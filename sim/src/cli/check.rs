@@ -1,16 +1,18 @@
 //! `check`: explore, print verdicts, compare them with what scenarios expect.
 
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
 use struct_ops_model::Design;
 use struct_ops_model::design::About;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::args::{Check, Format};
 use super::output::json;
 use super::progress::Progress;
 use super::{Exit, Failure, Job, results};
 use crate::bounds::Bounds;
-use crate::check::Settings;
+use crate::check::{CheckError, Settings};
 use crate::explore::Reductions;
 use crate::report::json::Head;
 use crate::report::json::check::{Asked, Begin, Line};
@@ -84,11 +86,14 @@ pub(super) fn check(
         }),
         false => Ok(()),
     };
-    explore(&mut results, &settings, &bounds, &asked, quiet, &ended)?;
-    if let Some(directory) = &args.save_traces {
-        save(&results, directory)?;
-    }
-    results::show("check", &results, asked, format, verbose)
+    let explored = explore(&mut results, &settings, &bounds, &asked, quiet, &ended);
+    let save = |directory: &PathBuf| save(&results, directory);
+    let saved = args.save_traces.as_ref().map_or(Ok(()), save);
+    // Whatever has failed, what is known is told.
+    let done = explored.and(saved);
+    let failed = done.as_ref().err().map(Failure::exit);
+    let exit = results::show("check", &results, asked, format, verbose, failed)?;
+    done.map(|()| exit)
 }
 
 /// What was asked for, as results say it.
@@ -158,7 +163,7 @@ fn pairs<'a>(results: &'a Results, asked: &Asked) -> Vec<(&'a Case, &'a Design)>
     campaign::shard(pairs, asked.shard)
 }
 
-/// Explores what was asked for; `ended` hears of each run.
+/// Explores what was asked for, and keeps what is known when something fails; `ended` hears of each run.
 fn explore(
     results: &mut Results,
     settings: &Settings,
@@ -169,7 +174,7 @@ fn explore(
 ) -> Result<(), Failure> {
     let (pairs, failed) = campaign::set_ups(pairs(results, asked));
     let progress = Progress::new(pairs.len(), quiet);
-    let (mut runs, mut stopped) = (Vec::new(), None);
+    let (mut runs, mut stopped, mut done) = (Vec::new(), None, Ok(()));
     for (scenario, design) in &pairs {
         stopped = bounds.reached();
         if stopped.is_some() {
@@ -177,13 +182,23 @@ fn explore(
         }
         progress.begin(scenario.name(), &design.name);
         let tick = &mut |p: &crate::engine::Progress| progress.tick(p);
-        let run = match scenario {
-            Case::Attach(s) => crate::check::check(s, design, settings, bounds, tick)?,
-            Case::Reach(s) => reach::check(s, design, settings, bounds, tick)?,
+        let run = || match scenario {
+            Case::Attach(s) => crate::check::check(s, design, settings, bounds, tick),
+            Case::Reach(s) => reach::check(s, design, settings, bounds, tick),
         };
-        progress.end(&run, &results.invariants);
-        ended(results, &run)?;
-        runs.push(run);
+        let run = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+            let what = format!("a panic in {} under {design}", scenario.name());
+            Err(CheckError::Internal(what))
+        });
+        done = run.map_err(Failure::from).and_then(|run| {
+            progress.end(&run, &results.invariants);
+            let told = ended(results, &run);
+            runs.push(run);
+            told
+        });
+        if done.is_err() {
+            break;
+        }
     }
     let skipped = pairs[runs.len()..]
         .iter()
@@ -196,7 +211,7 @@ fn explore(
     results.stopped = stopped;
     results.failed = failed;
     results.runs = runs;
-    Ok(())
+    done
 }
 
 fn writable(directory: &Path) -> Result<(), Failure> {
@@ -222,8 +237,8 @@ fn save(results: &Results, directory: &Path) -> Result<(), Failure> {
         {
             let name = format!(
                 "{}.{}.{}.{}.json",
-                run.scenario,
-                run.design,
+                part(&run.scenario),
+                part(&run.design.name),
                 found.invariant.id(),
                 found.place.map_or("end", |p| p.0)
             );
@@ -232,4 +247,14 @@ fn save(results: &Results, directory: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Part of a file's name: a long one is cut, and still another one than others that are.
+fn part(name: &str) -> String {
+    const LONGEST: usize = 80;
+    if name.len() <= LONGEST {
+        return name.to_string();
+    }
+    let begin: String = name.chars().take(LONGEST / 4).collect();
+    format!("{begin}~{:016x}", xxh3_64(name.as_bytes()))
 }

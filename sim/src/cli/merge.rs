@@ -10,7 +10,7 @@ use crate::scenario::InputError;
 pub(super) fn merge(files: &[String], format: Format, verbose: bool) -> Result<Exit, Failure> {
     let parts: Vec<Part> = files.iter().map(|f| read(f)).collect::<Result<_, _>>()?;
     let (asked, results) = join(&parts)?;
-    results::show("merge", &results, asked, format, verbose)
+    results::show("merge", &results, asked, format, verbose, None)
 }
 
 /// Reads one of them.

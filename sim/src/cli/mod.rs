@@ -59,6 +59,17 @@ enum Failure {
     Bug(String),
 }
 
+impl Failure {
+    /// How the program ends then.
+    fn exit(&self) -> Exit {
+        match self {
+            Failure::Input(_) => Exit::Input,
+            Failure::Outside(_) => Exit::Outside,
+            Failure::Bug(_) => Exit::Bug,
+        }
+    }
+}
+
 impl From<CheckError> for Failure {
     fn from(error: CheckError) -> Self {
         match error {
@@ -212,11 +223,7 @@ fn run(args: Args) -> Exit {
     });
     result.unwrap_or_else(|failure| {
         complain(&failure.to_string());
-        match failure {
-            Failure::Input(_) => Exit::Input,
-            Failure::Outside(_) => Exit::Outside,
-            Failure::Bug(_) => Exit::Bug,
-        }
+        failure.exit()
     })
 }
 

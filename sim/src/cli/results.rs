@@ -75,15 +75,17 @@ fn toml_key(key: &str) -> String {
     }
 }
 
-/// Prints results; of JSON lines the last one, because the others were printed before.
+/// Prints results; of JSON lines the last one, because the others were printed before. `failed` is the exit status where
+/// something has failed, which is another story.
 pub(super) fn show(
     verb: &str,
     results: &Results,
     asked: Asked,
     format: Format,
     verbose: bool,
+    failed: Option<Exit>,
 ) -> Result<Exit, Failure> {
-    let exit = exit(results, asked.fail_on);
+    let exit = failed.unwrap_or_else(|| exit(results, asked.fail_on));
     print_as(verb, results, asked, format, verbose, exit)?;
     for mistake in mistakes(results) {
         super::complain(&mistake.to_string());

@@ -1,13 +1,17 @@
 //! `stress`: real threads, and what the model says to what they did.
 
 use std::time::Duration;
+use std::{io, thread};
 
+use parking_lot::RwLock;
 use struct_ops_model::design::About;
+use struct_ops_model::world::MAX_CPUS;
 use struct_ops_model::{Design, Invariant, Machine};
 
 use super::args::{Format, Stress};
 use super::output::{document, print, screen};
 use super::{Exit, Failure, Job};
+use crate::bounds::Bounds;
 use crate::live::round::RoundError;
 use crate::live::side;
 use crate::live::stress::{Broken, Example, Options, Outcome, stress as run};
@@ -37,6 +41,7 @@ pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, F
         }
     }
     let bounds = job.bounds(None, None);
+    startable(args.threads as usize, &bounds)?;
     let options = Options {
         design,
         threads: args.threads as usize,
@@ -80,6 +85,28 @@ pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, F
     let incomplete = incomplete.or_else(|| (outcome.accepted == 0).then(unjudged));
     let body = as_json(&options, &outcome, &unexpected, incomplete);
     document("stress", exit, body)
+}
+
+/// Whether the system gives as many threads as a stress has at once: a round cannot do with fewer.
+fn startable(threads: usize, bounds: &Bounds) -> Result<(), Failure> {
+    // Each group of those that share a world has a thread that starts them, and a worker.
+    let all = threads + 2 * threads.div_ceil(MAX_CPUS);
+    if bounds.memory.threads(all) < all {
+        let message = format!("there is not enough memory for {all} threads: try fewer --threads");
+        return Err(Failure::Outside(message));
+    }
+    // They wait until all of them are there, or one is not.
+    let gate = RwLock::new(());
+    let started = thread::scope(|scope| {
+        let closed = gate.write();
+        let wait = || drop(gate.read());
+        let start = |_| thread::Builder::new().spawn_scoped(scope, wait).map(drop);
+        let started: io::Result<()> = (0..all).try_for_each(start);
+        drop(closed);
+        started
+    });
+    let message = |e| format!("{all} threads cannot be started: {e}; try fewer --threads");
+    started.map_err(|e| Failure::Outside(message(e)))
 }
 
 /// What was broken although nothing of the kind was expected: what the scenario does not expect, or, without one,

@@ -57,8 +57,8 @@ pub struct Document<T> {
     #[serde(flatten)]
     pub head: Head,
     /// The exit status: 0 as expected, 1 a verdict differs from what is expected, 2 a bound was hit, 3 a scenario cannot
-    /// be run as it is, which a message on standard error explains. Where a verb could not do its work at all, there is
-    /// a message and no document.
+    /// be run as it is. With any other status there is a message on standard error, and a document only if something is
+    /// known in spite of it.
     pub exit: u8,
     /// What the verb has found.
     #[serde(flatten)]
