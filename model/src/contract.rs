@@ -5,8 +5,7 @@
 
 use crate::design::{Design, Links, SameMap};
 use crate::errno::{
-    E2BIG, EAGAIN, EBUSY, EEXIST, EINPROGRESS, EINVAL, EIO, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP,
-    EPERM, NAMES,
+    E2BIG, EAGAIN, EBUSY, EINPROGRESS, EINVAL, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP, EPERM, NAMES,
 };
 use crate::kernel::{Cpu, Kernel, MapState, seen};
 use crate::world::{MapDecl, OpKind, Subsystem, World};
@@ -116,13 +115,6 @@ fn map_update(world: &World, decl: &MapDecl, err: i8, met: u16) -> bool {
 
 /// What the subsystem's reg() may answer.
 fn refused_by_reg(subsystem: Subsystem, err: i8, met: u16) -> bool {
-    let taken = met & seen::TAKEN != 0;
-    match (subsystem, err) {
-        (Subsystem::TcpCong | Subsystem::Singleton | Subsystem::KeyedByMap, EEXIST) => taken,
-        (Subsystem::SchedExt | Subsystem::SchedExt612, EBUSY) => taken,
-        (Subsystem::SchedExt | Subsystem::SchedExt612, EIO) => met & seen::PROG_ERROR != 0,
-        (Subsystem::HidBpf, EINVAL) => taken,
-        (Subsystem::Dummy, EOPNOTSUPP) => true,
-        _ => false,
-    }
+    let mut refusals = subsystem.facts().refusals.iter();
+    refusals.any(|(refusal, why)| *refusal == err && (*why == 0 || met & why != 0))
 }

@@ -5,9 +5,9 @@
 
 use crate::design::{Build, KsymOwner, KsymTime, Links, Owner};
 use crate::kernel::{Cpu, CpuId, Kernel, MapState, holds};
+use crate::operation::Entry;
 use crate::pc::{Mover, Pc};
 use crate::step::Machine;
-use crate::world::OpKind;
 
 /// The mover of the CPU's next step.
 pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mover {
@@ -19,7 +19,7 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
     let left = |yes: bool| if yes { Mover::Left } else { listed };
     match c.pc {
         // Its reader ends with it.
-        Pc::Finish if c.op == OpKind::SysBpfLinkCreate => Mover::Left,
+        Pc::Finish if c.op.info().entry == Entry::Program => Mover::Left,
         // A put that is not the last one only lowers a count, and nothing tests for a number above 0.
         Pc::MapPut => left(map.is_some_and(|m| m.refs > 1)),
         Pc::LinkPut => left(link.is_some_and(|l| l.refs > 1)),

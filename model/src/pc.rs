@@ -4,6 +4,12 @@
 //! is what `explain` prints and what the reductions know of a step.
 
 use crate::place::{Code, Place, always, moved, new_in_7_3, series};
+use crate::subsys::Subsystem;
+
+use Procedure::{
+    Call, Link, LinkCreate, LinkDetach, LinkUpdate, Map, MapUpdate, Of, Prepare, Syscall, Worker,
+};
+use Subsystem::{Always, Dummy, HidBpf, SchedExt, TcpCong};
 
 /// What a step commutes with, after Lipton: it decides which steps may be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +24,24 @@ pub enum Mover {
     No,
 }
 
+/// What a step is a step of: the file that has its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Procedure {
+    Syscall,
+    Map,
+    Link,
+    MapUpdate,
+    LinkCreate,
+    LinkUpdate,
+    LinkDetach,
+    Prepare,
+    Call,
+    /// Of a deferred free.
+    Worker,
+    /// Of this subsystem, or of its family.
+    Of(Subsystem),
+}
+
 /// What is known of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepInfo {
@@ -25,6 +49,8 @@ pub struct StepInfo {
     pub pc: Pc,
     /// Its name in commands and JSON.
     pub name: &'static str,
+    /// What it is a step of.
+    pub(crate) procedure: Procedure,
     /// Where it is carried out.
     pub place: Place,
     /// What the step does and why it is atomic.
@@ -34,7 +60,7 @@ pub struct StepInfo {
 }
 
 macro_rules! steps {
-    ($($place:expr => { $($variant:ident $mover:ident $why:literal;)+ })+) => {
+    ($($procedure:expr, $place:expr => { $($variant:ident $mover:ident $why:literal;)+ })+) => {
         /// A program counter.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
         #[repr(u8)]
@@ -49,6 +75,7 @@ macro_rules! steps {
         pub const STEPS: &[StepInfo] = &[$($(StepInfo {
             pc: Pc::$variant,
             name: stringify!($variant),
+            procedure: $procedure,
             place: $place,
             why: $why,
             mover: Mover::$mover,
@@ -74,265 +101,265 @@ const HID_DISPATCH: &str = "drivers/hid/bpf/hid_bpf_dispatch.c";
 const DUMMY: &str = "net/bpf/bpf_dummy_struct_ops.c";
 
 steps! {
-    always("bpf_map_put", SYSCALL) => {
+    Map, always("bpf_map_put", SYSCALL) => {
         MapPut No "Drops a map reference; the last one queues bpf_map_free_deferred().";
     }
-    always("link_update", SYSCALL) => {
+    Link, always("link_update", SYSCALL) => {
         LuPutRefs No "Drops what the system call still holds: the maps, which link_update_map() puts, attachments, the link.";
     }
-    Place::Code(Code::Return) => {
+    Syscall, Place::Code(Code::Return) => {
         Finish Both "The operation returns its result.";
     }
-    always("bpf_struct_ops_map_alloc", STRUCT_OPS) => {
+    Map, always("bpf_struct_ops_map_alloc", STRUCT_OPS) => {
         MapCreate No "Looks up the type and takes its module (btf_try_get_module()).";
     }
-    always("bpf_struct_ops_map_sys_lookup_elem", STRUCT_OPS) => {
+    Map, always("bpf_struct_ops_map_sys_lookup_elem", STRUCT_OPS) => {
         MapLookup No "Copies state and uvalue; the state is read with acquire.";
     }
-    always("bpf_map_release", SYSCALL) => {
+    Map, always("bpf_map_release", SYSCALL) => {
         MapRelease No "close(): the process's fd is gone, then bpf_map_put().";
     }
-    always("bpf_link_put", SYSCALL) => {
+    Link, always("bpf_link_put", SYSCALL) => {
         LinkPut No "Drops a link reference; the last one deallocates.";
     }
-    always("bpf_link_release", SYSCALL) => {
+    Link, always("bpf_link_release", SYSCALL) => {
         LinkRelease No "close(): the process's fd is gone, then bpf_link_put().";
     }
-    always("bpf_obj_pin_user", INODE) => {
+    Link, always("bpf_obj_pin_user", INODE) => {
         LinkPin No "A bpffs inode takes a reference.";
     }
-    always("bpf_destroy_inode", INODE) => {
+    Link, always("bpf_destroy_inode", INODE) => {
         LinkUnpin No "unlink(): the inode goes, then bpf_link_put().";
     }
-    always("bpf_struct_ops_map_link_fill_link_info", STRUCT_OPS) => {
+    Link, always("bpf_struct_ops_map_link_fill_link_info", STRUCT_OPS) => {
         LinkInfo No "rcu_read_lock() and the load of link->map, which a detach may overtake.";
         LinkInfoRead No "Reads map->id under RCU and ends the reader.";
     }
-    always("bpf_prog_release", SYSCALL) => {
+    Syscall, always("bpf_prog_release", SYSCALL) => {
         ProgRelease No "close(): the process's fd is gone, then the program's reference.";
     }
-    always("exit_files", "fs/file.c") => {
+    Syscall, always("exit_files", "fs/file.c") => {
         ExitNext No "Closes an open link, socket or map of the process, in any order; programs last.";
     }
-    always("bpf_struct_ops_map_free", STRUCT_OPS) => {
+    Worker, always("bpf_struct_ops_map_free", STRUCT_OPS) => {
         MapFree No "Work item: puts the module, takes the ksyms out of kallsyms and starts the grace periods.";
         MapFreeGp No "The grace periods are over: programs are put, ksyms, pages and both values are freed.";
     }
-    always("map_create", SYSCALL) => {
+    Map, always("map_create", SYSCALL) => {
         MapAlloc No "The map is allocated, and nobody knows it before its fd is installed (bpf_map_new_fd()).";
     }
-    always("bpf_struct_ops_map_update_elem", STRUCT_OPS) => {
+    MapUpdate, always("bpf_struct_ops_map_update_elem", STRUCT_OPS) => {
         UpdTlinks Both "Checks flags and key, allocates the arguments of the generator.";
         UpdLock Right "mutex_lock(&st_map->lock).";
         UpdMembers No "Tests the state; in INIT fills links[], ksyms[], pages and kvalue, validates and protects: all under the lock, and nobody reads them while the state is INIT.";
         UpdPublish No "Link maps: smp_store_release(state, READY). Plain maps: on to reg().";
     }
-    series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
+    MapUpdate, series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
         UpdKsymsEarly No "kallsyms learns of the trampolines before reg() makes them reachable.";
     }
-    always("bpf_struct_ops_map_update_elem", STRUCT_OPS) => {
+    MapUpdate, always("bpf_struct_ops_map_update_elem", STRUCT_OPS) => {
         UpdRegDone No "Plain maps: takes the registered reference, state INUSE; or resets after a failing reg().";
         UpdUnlock Left "mutex_unlock(&st_map->lock).";
         UpdKsyms No "bpf_struct_ops_map_add_ksyms(), after the unlock.";
     }
-    always("bpf_struct_ops_map_delete_elem", STRUCT_OPS) => {
+    Map, always("bpf_struct_ops_map_delete_elem", STRUCT_OPS) => {
         DelCmpxchg No "cmpxchg(state, INUSE, TOBEFREE): the winner unregisters.";
         DelUnregDone No "Drops the registered reference.";
     }
-    always("bpf_struct_ops_link_create", STRUCT_OPS) => {
+    LinkCreate, always("bpf_struct_ops_link_create", STRUCT_OPS) => {
         LcGet No "bpf_map_get(): a reference through the fd.";
         LcValid No "bpf_struct_ops_valid_to_reg(): link map, state READY (acquire).";
         LcAlloc Both "The link is allocated, and bpf_link_prime(): nobody finds the link before it is settled.";
     }
-    series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
+    LinkCreate, series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
         LcBuild Both "Builds the attachment: kdata, ksyms, pages, all still private.";
     }
-    always("bpf_struct_ops_link_create", STRUCT_OPS) => {
+    LinkCreate, always("bpf_struct_ops_link_create", STRUCT_OPS) => {
         LcLock Right "mutex_lock(&update_mutex).";
     }
-    Place::Code(Code::Model) => {
+    LinkCreate, Place::Code(Code::Model) => {
         LcGuard No "One link per map: READY to INUSE, or -EBUSY.";
     }
-    series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
+    LinkCreate, series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
         LcKsymsEarly No "kallsyms learns of the trampolines before reg() makes them reachable.";
     }
-    always("bpf_struct_ops_link_create", STRUCT_OPS) => {
+    LinkCreate, always("bpf_struct_ops_link_create", STRUCT_OPS) => {
         LcReg Both "Calls the subsystem's reg().";
         LcRegDone No "link->map is set, or what was generated is taken back.";
         LcUnlock Left "mutex_unlock(&update_mutex).";
         LcSettle No "bpf_link_settle(): the fd is installed.";
         LcCleanup No "bpf_link_cleanup(): the primed link goes.";
     }
-    series("rfc", "bpf_struct_ops_prepare_attach", STRUCT_OPS) => {
+    Prepare, series("rfc", "bpf_struct_ops_prepare_attach", STRUCT_OPS) => {
         PrepMember No "One member: ksym, trampoline into the current page, pointer into the map's kvalue, which others may be calling through.";
         PrepSeal No "validate(), then the pages become read-only and executable.";
     }
-    always("link_update", SYSCALL) => {
+    LinkUpdate, always("link_update", SYSCALL) => {
         LuGet No "References on the link and, in link_update_map(), on the new map and F_REPLACE's old map.";
     }
-    always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
+    LinkUpdate, always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
         LuValid No "The new map must be READY and the subsystem must have update().";
     }
-    series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
+    LinkUpdate, series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
         LuBuild Both "Builds the new attachment, still private.";
     }
-    always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
+    LinkUpdate, always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
         LuLock Right "mutex_lock(&update_mutex).";
         LuCheck No "Is the link attached, to the expected map, of the same type?";
     }
-    series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
+    LinkUpdate, series("link-owned", "bpf_struct_ops_attachment_create", STRUCT_OPS) => {
         LuKsymsEarly No "kallsyms learns of the new trampolines.";
     }
-    always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
+    LinkUpdate, always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
         LuUpdate Both "Calls the subsystem's update().";
         LuUpdDone No "Swaps link->map and drops the old one, or takes back what was generated.";
     }
-    Place::Code(Code::Model) => {
+    LinkUpdate, Place::Code(Code::Model) => {
         LuWait No "Waits for grace periods under update_mutex.";
     }
-    always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
+    LinkUpdate, always("bpf_struct_ops_map_link_update", STRUCT_OPS) => {
         LuUnlock Left "mutex_unlock(&update_mutex).";
     }
-    always("link_detach", SYSCALL) => {
+    LinkDetach, always("link_detach", SYSCALL) => {
         LdGet No "A reference on the link.";
     }
-    always("bpf_struct_ops_map_link_detach", STRUCT_OPS) => {
+    LinkDetach, always("bpf_struct_ops_map_link_detach", STRUCT_OPS) => {
         LdLock Right "mutex_lock(&update_mutex).";
         LdCheck No "A link without map is detached already.";
         LdUnregDone No "link->map = NULL and the map is put.";
     }
-    Place::Code(Code::Model) => {
+    LinkDetach, Place::Code(Code::Model) => {
         LdWait No "Waits for grace periods under update_mutex.";
     }
-    always("bpf_struct_ops_map_link_detach", STRUCT_OPS) => {
+    LinkDetach, always("bpf_struct_ops_map_link_detach", STRUCT_OPS) => {
         LdUnlock Left "mutex_unlock(&update_mutex); pollers are woken.";
     }
-    always("bpf_struct_ops_map_link_dealloc", STRUCT_OPS) => {
+    LinkDetach, always("bpf_struct_ops_map_link_dealloc", STRUCT_OPS) => {
         DeallocUnreg No "The last reference is gone: unregisters if still attached, without update_mutex.";
         DeallocFree No "Puts the map and frees the link.";
     }
-    series("link-owned", "bpf_struct_ops_attachment_free_deferred", STRUCT_OPS) => {
+    Worker, series("link-owned", "bpf_struct_ops_attachment_free_deferred", STRUCT_OPS) => {
         AttachmentFree No "Work item: the first grace period begins. The ksyms stay: who is inside is still named.";
         AttachmentFreeGp No "A grace period is over: the next one begins.";
         AttachmentFreeEnd No "The last grace period is over: ksyms leave kallsyms, then pages and kdata go, programs and map are put.";
     }
-    Place::Code(Code::Caller) => {
+    Call, Place::Code(Code::Caller) => {
         CallRead No "Loads the function pointer from kdata.";
     }
-    Place::Code(Code::Trampoline) => {
+    Call, Place::Code(Code::Trampoline) => {
         CallEnter No "Frame, run_ctx.bpf_cookie = immediate, then __bpf_prog_enter() or __bpf_prog_enter_sleepable().";
     }
-    Place::Code(Code::Program) => {
+    Call, Place::Code(Code::Program) => {
         CallBody No "The program runs and asks for its cookie.";
         CallSleep No "The program sleeps and wakes: a voluntary switch, a quiescent state of Tasks RCU.";
     }
-    Place::Code(Code::Trampoline) => {
+    Call, Place::Code(Code::Trampoline) => {
         CallExit No "__bpf_prog_exit() or __bpf_prog_exit_sleepable(): the program's read side ends.";
         CallRet No "The last instructions, then the return to the caller.";
     }
-    always("tcp_register_congestion_control", TCP) => {
+    Of(TcpCong), always("tcp_register_congestion_control", TCP) => {
         TcpReg No "Under tcp_cong_list_lock: the name must be free, then list_add_tail_rcu().";
     }
-    always("tcp_unregister_congestion_control", TCP) => {
+    Of(TcpCong), always("tcp_unregister_congestion_control", TCP) => {
         TcpUnreg No "Under tcp_cong_list_lock: list_del_rcu(); then synchronize_rcu() begins.";
     }
-    always("tcp_update_congestion_control", TCP) => {
+    Of(TcpCong), always("tcp_update_congestion_control", TCP) => {
         TcpUpdate No "Under tcp_cong_list_lock: list_add_tail_rcu(new), list_del_rcu(old); then synchronize_rcu() begins.";
     }
-    always("tcp_set_congestion_control", TCP) => {
+    Of(TcpCong), always("tcp_set_congestion_control", TCP) => {
         SockFind No "setsockopt(): rcu_read_lock() and the walk of tcp_cong_list to the name.";
         SockGet No "bpf_struct_ops_get(kdata): a reference unless the count is 0; rcu_read_unlock().";
     }
-    Place::Code(Code::Caller) => {
+    Of(TcpCong), Place::Code(Code::Caller) => {
         SockCall No "A system call on the socket: lock_sock(). The socket holds its algorithm, no RCU needed.";
     }
-    always("release_sock", "net/core/sock.c") => {
+    Of(TcpCong), always("release_sock", "net/core/sock.c") => {
         SockCallDone No "The socket's lock is free again.";
     }
-    always("tcp_cleanup_congestion_control", TCP) => {
+    Of(TcpCong), always("tcp_cleanup_congestion_control", TCP) => {
         SockRelease No "close(): bpf_struct_ops_put(kdata).";
     }
-    always("synchronize_rcu", "kernel/rcu/tree.c") => {
+    Of(TcpCong), always("synchronize_rcu", "kernel/rcu/tree.c") => {
         SyncRcu No "The grace period is over: readers that could see the old entry are gone.";
     }
-    moved("scx_ops_enable_workfn", SCX, "scx_root_enable_workfn", SCX_7_3) => {
+    Of(SchedExt), moved("scx_ops_enable_workfn", SCX, "scx_root_enable_workfn", SCX_7_3) => {
         ScxEnable No "-EBUSY unless disabled; the ops struct is copied.";
         ScxInitDone No "ops.init() has returned: enabled, or disabled again.";
     }
-    moved("scx_ops_disable_workfn", SCX, "scx_disable_workfn", SCX_7_3) => {
+    Of(SchedExt), moved("scx_ops_disable_workfn", SCX, "scx_disable_workfn", SCX_7_3) => {
         ScxDisable No "No new calls; waits for the running ones.";
     }
-    moved("scx_ops_disable_workfn", SCX, "scx_root_disable", SCX_7_3) => {
+    Of(SchedExt), moved("scx_ops_disable_workfn", SCX, "scx_root_disable", SCX_7_3) => {
         ScxDisabled No "Nobody runs the scheduler any more: no caller finds the copy.";
     }
-    moved("scx_ops_disable_workfn", SCX, "scx_disable_workfn", SCX_7_3) => {
+    Of(SchedExt), moved("scx_ops_disable_workfn", SCX, "scx_disable_workfn", SCX_7_3) => {
         ScxError No "An error disables the scheduler; its link stays.";
     }
-    Place::Code(Code::Caller) => {
+    Of(SchedExt), Place::Code(Code::Caller) => {
         ScxCall No "With preemption off: is a scheduler enabled? SCX_CALL_OP() loads the pointer from the copy.";
         ScxCallDone Left "Preemption is on again.";
     }
-    moved("bpf_dummy_reg", TESTMOD, "bpf_dummy_reg", TESTMOD_7_3) => {
+    Of(Always), moved("bpf_dummy_reg", TESTMOD, "bpf_dummy_reg", TESTMOD_7_3) => {
         AlwaysReg No "Begins to call the members. That kdata is remembered is the model's.";
         AlwaysRegNext No "Calls the next member.";
     }
-    moved("bpf_dummy_unreg", TESTMOD, "bpf_dummy_unreg", TESTMOD_7_3) => {
+    Of(Always), moved("bpf_dummy_unreg", TESTMOD, "bpf_dummy_unreg", TESTMOD_7_3) => {
         AlwaysUnreg No "Waits for nobody. That the registration is forgotten is the model's.";
     }
-    moved("st_ops_reg", TESTMOD, "st_ops_reg", TESTMOD_7_3) => {
+    Of(Always), moved("st_ops_reg", TESTMOD, "st_ops_reg", TESTMOD_7_3) => {
         SingletonReg No "Under st_ops_mutex: -EEXIST if there is one.";
     }
-    moved("st_ops_unreg", TESTMOD, "st_ops_unreg", TESTMOD_7_3) => {
+    Of(Always), moved("st_ops_unreg", TESTMOD, "st_ops_unreg", TESTMOD_7_3) => {
         SingletonUnreg No "Under st_ops_mutex: forgets kdata.";
     }
-    new_in_7_3("multi_st_ops_reg", TESTMOD_7_3) => {
+    Of(Always), new_in_7_3("multi_st_ops_reg", TESTMOD_7_3) => {
         KeyedReg No "Under its lock: -EEXIST if the map's id is registered.";
     }
-    new_in_7_3("multi_st_ops_unreg", TESTMOD_7_3) => {
+    Of(Always), new_in_7_3("multi_st_ops_unreg", TESTMOD_7_3) => {
         KeyedUnreg No "Under its lock: removes the map's id. Calls hold that lock in the kernel; in the model they are RCU readers, and a grace period waits for them.";
     }
-    Place::Code(Code::Model) => {
+    Of(Always), Place::Code(Code::Model) => {
         AlwaysCall No "Finds the registration; rcu_read_lock() for members that do not sleep.";
         AlwaysCallDone Left "The reader ends.";
     }
-    always("try_stop_module", "kernel/module/main.c") => {
+    Of(Always), always("try_stop_module", "kernel/module/main.c") => {
         Rmmod No "delete_module(): refused while the module is in use.";
     }
-    always("hid_bpf_reg", HID) => {
+    Of(HidBpf), always("hid_bpf_reg", HID) => {
         HidReg No "Under prog_list_lock: -EINVAL if the device has a rdesc_ops, else it is kdata: a probe may find it from here on.";
         HidRegData No "hid_bpf_allocate_event_data(). If that fails rdesc_ops is NULL again, and nobody waits for a probe that has found it.";
     }
-    always("hid_bpf_unreg", HID) => {
+    Of(HidBpf), always("hid_bpf_unreg", HID) => {
         HidUnreg No "Under prog_list_lock: rdesc_ops is NULL again.";
     }
-    always("hid_bpf_reconnect", HID_DISPATCH) => {
+    Of(HidBpf), always("hid_bpf_reconnect", HID_DISPATCH) => {
         HidReconnect No "device_reprobe(): waits for device_lock(), and so for a probe in progress; then probes again, which calls the fixup if there is one.";
         HidReconnectDone Left "The probe is over: device_unlock().";
     }
-    always("call_hid_bpf_rdesc_fixup", HID_DISPATCH) => {
+    Of(HidBpf), always("call_hid_bpf_rdesc_fixup", HID_DISPATCH) => {
         HidProbe No "A probe, under device_lock(), loads rdesc_ops and its member. No other lock, no read-side section.";
     }
-    Place::Code(Code::Caller) => {
+    Of(HidBpf), Place::Code(Code::Caller) => {
         HidProbeDone Left "The probe is over: device_unlock().";
     }
-    Place::Code(Code::Model) => {
+    Of(Always), Place::Code(Code::Model) => {
         AlwaysUpdate No "The registration points to the new kdata.";
     }
-    always("bpf_dummy_reg", DUMMY) => {
+    Of(Dummy), always("bpf_dummy_reg", DUMMY) => {
         DummyReg No "-EOPNOTSUPP.";
     }
-    always("bpf_struct_ops_test_run", DUMMY) => {
+    Of(Dummy), always("bpf_struct_ops_test_run", DUMMY) => {
         TestRun No "Generates a trampoline for one program into a page of its own and protects it.";
         TestRunDone No "Frees the page: the only caller has returned.";
     }
-    always("link_detach", SYSCALL) => {
+    Link, always("link_detach", SYSCALL) => {
         LdPutRefs No "Drops what the system call still holds: the attachment that the link has let go of, the link.";
     }
-    moved("bpf_kfunc_st_ops_test_prologue", TESTMOD, "bpf_kfunc_st_ops_test_prologue", TESTMOD_7_3) => {
+    Of(Always), moved("bpf_kfunc_st_ops_test_prologue", TESTMOD, "bpf_kfunc_st_ops_test_prologue", TESTMOD_7_3) => {
         SingletonCall No "Takes st_ops_mutex and finds the registration.";
         SingletonCallDone Left "mutex_unlock(&st_ops_mutex).";
     }
-    new_in_7_3("bpf_kfunc_multi_st_ops_test_1", TESTMOD_7_3) => {
+    Of(Always), new_in_7_3("bpf_kfunc_multi_st_ops_test_1", TESTMOD_7_3) => {
         KeyedCall No "Finds the registration by the map's id, under multi_st_ops_lock; the model has an RCU reader in its place.";
         KeyedCallDone Left "The reader ends.";
     }

@@ -4,26 +4,25 @@
 //! (or, with merging on, one step and those that nobody can tell apart from it). Not here: what a step does
 //! (in `proc` and `subsys`) and how states are explored.
 
-use crate::backend::{Backend, HasPointers, event};
+use crate::backend::{Backend, event};
 use crate::design::{Design, SameMap};
 use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
-    Cpu, CpuId, Deferred, KdataKey, Kernel, LinkKey, Map, MapKey, MapState, Node, ScxState, Slots,
-    Stage, seen,
+    Cpu, CpuId, Deferred, KdataKey, Kernel, Map, MapKey, MapState, Node, Stage, seen,
 };
 use crate::lock::{Lock, LockClass};
 use crate::mover;
+use crate::operation::{OpKind, Operand, Operation};
 use crate::pc::{Mover, Pc};
-use crate::proc::syscall::Files;
 use crate::proc::{attachment, map_free, syscall};
 use crate::report::Report;
-use crate::subsys::scx_types;
+use crate::request::{self, Descriptors};
 use crate::tables::Tables;
 use crate::visit::collect_freed;
-use crate::world::{OpKind, Operation, Plan, World};
+use crate::world::{Plan, World};
 
-pub use crate::proc::syscall::Request;
+pub use crate::request::Request;
 
 /// One transition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -346,28 +345,19 @@ impl Machine {
         if lock.and_then(|l| holder(k, l)).is_some() {
             return false;
         }
-        match request.kind {
-            // A file that an exit is about to close is no file any more.
-            OpKind::SockCall | OpKind::SockClose => !k
-                .cpus
-                .iter()
-                .any(|c| c.pc == Pc::SockRelease && c.arg == request.arg),
-            OpKind::Exit => {
-                let proc = self.world.cpus[usize::from(cpu)].proc;
-                self.world
-                    .cpus
-                    .iter()
-                    .enumerate()
-                    .all(|(i, c)| c.proc != proc || k.cpus[i].pc == Pc::Idle)
-            }
-            _ => true,
+        if request.kind == OpKind::Exit {
+            let proc = self.world.cpus[usize::from(cpu)].proc;
+            let mut cpus = self.world.cpus.iter().enumerate();
+            return cpus.all(|(i, c)| c.proc != proc || k.cpus[i].pc == Pc::Idle);
         }
+        // A file that an exit is about to close is no file any more.
+        let closing = |c: &Cpu| c.pc == Pc::SockRelease && c.arg == request.arg;
+        !request.kind.has(Operand::Socket) || !k.cpus.iter().any(closing)
     }
 
     /// The first of the requests that an operation of a fixed plan may mean now; `None` if its target does not exist.
     pub fn resolve(&self, k: &Kernel, cpu: CpuId, operation: Operation) -> Option<Request> {
-        let proc = self.world.cpus[usize::from(cpu)].proc;
-        syscall::resolve(&Descriptors { k, bit: 1 << proc }, operation)
+        request::resolve(&self.descriptors(k, cpu), operation)
     }
 
     /// Every request that an operation of a fixed plan may mean now: one, or none if its target does not exist, or one
@@ -400,167 +390,13 @@ impl Machine {
 
     /// Every request of one kind that has a target now.
     fn requests(&self, k: &Kernel, cpu: CpuId, kind: OpKind, push: &mut dyn FnMut(Request)) {
-        let request = Request {
-            kind,
-            ..Request::default()
-        };
+        self.descriptors(k, cpu).requests(&self.world, kind, push);
+    }
+
+    /// What the CPU's process has open.
+    fn descriptors<'a>(&self, k: &'a Kernel, cpu: CpuId) -> Descriptors<'a> {
         let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
-        let maps = || k.maps.iter().filter(move |(_, m)| m.fds & bit != 0);
-        let links = || k.links.iter().filter(move |(_, l)| l.fds & bit != 0);
-        let members = self.world.types.first().map_or(0, |t| t.members.len()) as u8;
-        match kind {
-            OpKind::None | OpKind::Exit => {}
-            OpKind::MapCreate => {
-                for decl in 0..self.world.maps.len() as u8 {
-                    if !k.maps.iter().any(|(_, m)| m.decl == decl) {
-                        push(Request {
-                            arg: decl,
-                            ..request
-                        });
-                    }
-                }
-            }
-            OpKind::MapUpdate | OpKind::MapDelete | OpKind::MapLookup | OpKind::MapClose => {
-                for (map, _) in maps() {
-                    push(Request {
-                        map: Some(map),
-                        ..request
-                    });
-                }
-            }
-            OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
-                let coming = k
-                    .cpus
-                    .iter()
-                    .filter(|c| matches!(c.pc, Pc::LcGet | Pc::LcValid | Pc::LcAlloc))
-                    .count();
-                if k.links.len() + coming >= usize::from(self.world.max_links) {
-                    return;
-                }
-                for (map, _) in maps() {
-                    for cookie in 1..self.world.cookies.len().max(2) as u8 {
-                        let cookie = if usize::from(cookie) < self.world.cookies.len() {
-                            cookie
-                        } else {
-                            0
-                        };
-                        push(Request {
-                            map: Some(map),
-                            cookie,
-                            ..request
-                        });
-                    }
-                }
-            }
-            OpKind::LinkUpdate => {
-                for (link, _) in links() {
-                    for (map, _) in maps() {
-                        push(Request {
-                            link: Some(link),
-                            map: Some(map),
-                            ..request
-                        });
-                        for (old, _) in maps() {
-                            push(Request {
-                                link: Some(link),
-                                map: Some(map),
-                                old: Some(old),
-                                ..request
-                            });
-                        }
-                    }
-                }
-            }
-            OpKind::LinkDetach | OpKind::LinkClose | OpKind::LinkInfo => {
-                for (link, _) in links() {
-                    push(Request {
-                        link: Some(link),
-                        ..request
-                    });
-                }
-            }
-            OpKind::LinkPin => {
-                for (link, l) in links() {
-                    if !l.pinned {
-                        push(Request {
-                            link: Some(link),
-                            ..request
-                        });
-                    }
-                }
-            }
-            OpKind::LinkUnpin => {
-                for (link, l) in k.links.iter() {
-                    if l.pinned {
-                        push(Request {
-                            link: Some(link),
-                            ..request
-                        });
-                    }
-                }
-            }
-            OpKind::SockOpen => {
-                let coming = k.cpus.iter().filter(|c| c.pc == Pc::SockGet).count();
-                if k.socks.iter().filter(|s| s.kdata.is_none()).count() > coming {
-                    for key in 0..self.world.keys.len() as u8 {
-                        push(Request {
-                            arg: key,
-                            ..request
-                        });
-                    }
-                }
-            }
-            OpKind::SockCall | OpKind::SockClose => {
-                for sock in 0..k.socks.len() as u8 {
-                    if (Descriptors { k, bit }).sock_fd(sock) {
-                        let members = if kind == OpKind::SockCall { members } else { 1 };
-                        for member in 0..members {
-                            push(Request {
-                                arg: sock,
-                                member,
-                                ..request
-                            });
-                        }
-                    }
-                }
-            }
-            OpKind::Call => {
-                let entries = if scx_types(&self.world) {
-                    u8::from(k.subsys.scx.state == ScxState::Enabled)
-                } else {
-                    k.subsys.regs.iter().flatten().count() as u8
-                };
-                for entry in 0..entries {
-                    for member in 0..members {
-                        push(Request {
-                            arg: entry,
-                            member,
-                            ..request
-                        });
-                    }
-                }
-            }
-            OpKind::TestRun => {
-                for prog in 0..self.world.progs.len() as u8 {
-                    if k.progs[usize::from(prog)].fds & bit != 0 {
-                        push(Request {
-                            arg: prog,
-                            ..request
-                        });
-                    }
-                }
-            }
-            OpKind::ScxError => {
-                if k.subsys.scx.state == ScxState::Enabled {
-                    push(request);
-                }
-            }
-            OpKind::Rmmod => {
-                if !k.module.unloaded {
-                    push(request);
-                }
-            }
-        }
+        Descriptors { k, bit }
     }
 
     /// Whether the CPU's next step can be taken now: its lock is free, its grace period over.
@@ -898,49 +734,6 @@ fn holder(k: &Kernel, lock: Lock) -> Option<CpuId> {
         Lock::Map(map) => k.maps.get(map).and_then(|m| m.lock),
         Lock::Sock(sock) => k.socks.get(usize::from(sock)).and_then(|s| s.busy),
         Lock::The(class) => k.holder(class),
-    }
-}
-
-/// The descriptors of a process: what it has open in a state.
-struct Descriptors<'a> {
-    k: &'a Kernel,
-    bit: u8,
-}
-
-impl HasPointers for Descriptors<'_> {
-    type P = Slots;
-}
-
-impl Files for Descriptors<'_> {
-    fn map_fd(&self, decl: u8) -> Option<MapKey> {
-        let mut maps = self.k.maps.iter();
-        let map = maps.find(|(_, m)| m.decl == decl && m.fds & self.bit != 0);
-        map.map(|m| m.0)
-    }
-
-    fn link_fd(&self, name: u8) -> Option<LinkKey> {
-        let mut links = self.k.links.iter();
-        let link = links.find(|(_, l)| l.name == name && l.fds & self.bit != 0);
-        link.map(|l| l.0)
-    }
-
-    fn pinned_link(&self, name: u8) -> Option<LinkKey> {
-        let mut links = self.k.links.iter();
-        let link = links.find(|(_, l)| l.name == name && l.pinned);
-        link.map(|l| l.0)
-    }
-
-    fn is_pinned(&self, link: LinkKey) -> bool {
-        self.k.links.get(link).is_some_and(|l| l.pinned)
-    }
-
-    fn sock_fd(&self, sock: u8) -> bool {
-        let sock = self.k.socks.get(usize::from(sock));
-        sock.is_some_and(|s| s.kdata.is_some() && s.fds & self.bit != 0)
-    }
-
-    fn prog_fd(&self, prog: u8) -> bool {
-        self.k.progs[usize::from(prog)].fds & self.bit != 0
     }
 }
 

@@ -10,9 +10,10 @@ use crate::kernel::{
     Link, LinkKey, Map, MapKey, MapState, Module, Node, Proc, Prog, Readers, Reg, ScxState, Sock,
     Stage, Subsys,
 };
+use crate::operation::{Arg, OpKind};
 use crate::pc::Pc;
 use crate::table::{Key, Table};
-use crate::world::{MAX_MEMBERS, MAX_PROCS, OpKind};
+use crate::world::{MAX_MEMBERS, MAX_PROCS};
 
 /// What is done with each field. Every method may also change the field (unpacking, renaming).
 pub(crate) trait Visitor {
@@ -134,11 +135,7 @@ fn readers<V: Visitor>(v: &mut V, r: &mut Readers) {
 fn op<V: Visitor>(v: &mut V, value: &mut OpKind) {
     let mut number = *value as u8;
     byte(v, 5, &mut number);
-    *value = if number == 0 {
-        OpKind::None
-    } else {
-        OpKind::NAMES[usize::from(number) - 1].0
-    };
+    *value = OpKind::from_number(number);
 }
 
 /// A CPU; one in user space has nothing but its position in the plan.
@@ -162,9 +159,10 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     v.image(&mut c.image);
     func(v, &mut c.func);
     // Equally wide whatever it is.
-    if c.op == OpKind::MapCreate {
+    let arg = c.op.info().arg;
+    if arg == Arg::Decl {
         v.decl(&mut c.arg);
-    } else if c.op == OpKind::TestRun || c.pc == Pc::ProgRelease {
+    } else if arg == Arg::Prog || c.pc == Pc::ProgRelease {
         let mut prog = c.arg + 1;
         v.prog(&mut prog);
         c.arg = prog - 1;

@@ -19,22 +19,10 @@ fn world(subsystem: u8, cpus: usize) -> World {
         2 => Subsystem::KeyedByMap,
         _ => Subsystem::TcpCong,
     };
-    let kinds = OpKind::NAMES.iter().map(|n| n.0).filter(|kind| match kind {
-        OpKind::SockOpen | OpKind::SockCall | OpKind::SockClose => subsystem == Subsystem::TcpCong,
-        OpKind::Call => subsystem != Subsystem::TcpCong,
-        OpKind::ScxError => subsystem == Subsystem::SchedExt,
-        OpKind::TestRun | OpKind::Exit => false,
-        _ => true,
-    });
-    let plan = Plan::Free {
-        kinds: kinds.collect(),
-        budget: 8,
-    };
-    let mut world = common::world(
-        subsystem,
-        &[(true, 0, true), (true, 0, true)],
-        vec![plan; cpus],
-    );
+    let maps = [(true, 0, true), (true, 0, true)];
+    let kinds = OpKind::drawn(&common::world(subsystem, &maps, Vec::new())).collect();
+    let plan = Plan::Free { kinds, budget: 8 };
+    let mut world = common::world(subsystem, &maps, vec![plan; cpus]);
     world.alloc_failures = 1;
     world
 }

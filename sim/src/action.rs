@@ -82,9 +82,9 @@ fn key<T>(word: &str) -> Result<Key<T>, String> {
 }
 
 fn read_request(kind: &str, fields: &[&str]) -> Result<Request, String> {
-    let found = OpKind::NAMES.iter().find(|n| n.1 == kind).map(|n| n.0);
+    let found = OpKind::from_name(kind);
     let found = found.or_else(|| (kind == OpKind::None.name()).then_some(OpKind::None));
-    let names = || OpKind::NAMES.iter().map(|n| n.1);
+    let names = || OpKind::all().map(OpKind::name);
     let kind = found.ok_or_else(|| crate::scenario::unknown("operation", kind, names()))?;
     let mut request = Request {
         kind,

@@ -9,6 +9,7 @@ pub mod check;
 pub mod cli;
 pub mod cost;
 pub mod counterexample;
+mod draw;
 pub mod engine;
 pub mod explore;
 pub mod input;

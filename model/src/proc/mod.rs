@@ -18,132 +18,36 @@ pub(crate) mod prepare;
 pub(crate) mod refs;
 pub(crate) mod syscall;
 
-pub use syscall::{Files, begin, first_step, resolve};
+pub use crate::request::{Files, resolve};
+pub use syscall::{begin, first_step};
 
 use crate::backend::{Backend, Freed, Pointers, Step};
 use crate::kernel::Stage;
-use crate::pc::Pc;
-use crate::subsys::{dummy, hid_bpf, sched_ext, tcp_cong, testmod};
-use crate::world::OpKind;
+use crate::operation::OpKind;
+use crate::pc::{Pc, Procedure};
+use crate::subsys;
 
 /// The step at the task's program counter, whichever backend carries it out.
 ///
 /// # Errors
 /// [`crate::backend::Stop`] if the step broke something after which nothing has a meaning.
 pub fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
-    match x.pc() {
-        Pc::Idle => Ok(()),
-        Pc::Finish | Pc::ExitNext | Pc::ProgRelease => syscall::step(x),
-        Pc::MapPut
-        | Pc::MapCreate
-        | Pc::MapAlloc
-        | Pc::MapLookup
-        | Pc::MapRelease
-        | Pc::DelCmpxchg
-        | Pc::DelUnregDone => map::step(x),
-        Pc::LuPutRefs
-        | Pc::LdPutRefs
-        | Pc::LinkPut
-        | Pc::LinkRelease
-        | Pc::LinkPin
-        | Pc::LinkUnpin
-        | Pc::LinkInfo
-        | Pc::LinkInfoRead => link::step(x),
-        Pc::UpdTlinks
-        | Pc::UpdLock
-        | Pc::UpdMembers
-        | Pc::UpdPublish
-        | Pc::UpdKsymsEarly
-        | Pc::UpdRegDone
-        | Pc::UpdUnlock
-        | Pc::UpdKsyms => map_update::step(x),
-        Pc::LcGet
-        | Pc::LcValid
-        | Pc::LcAlloc
-        | Pc::LcBuild
-        | Pc::LcLock
-        | Pc::LcGuard
-        | Pc::LcKsymsEarly
-        | Pc::LcReg
-        | Pc::LcRegDone
-        | Pc::LcUnlock
-        | Pc::LcSettle
-        | Pc::LcCleanup => link_create::step(x),
-        Pc::PrepMember | Pc::PrepSeal => {
-            if x.cpu().op == OpKind::LinkUpdate {
-                link_update::step(x)
-            } else {
-                link_create::step(x)
-            }
-        }
-        Pc::LuGet
-        | Pc::LuValid
-        | Pc::LuBuild
-        | Pc::LuLock
-        | Pc::LuCheck
-        | Pc::LuKsymsEarly
-        | Pc::LuUpdate
-        | Pc::LuUpdDone
-        | Pc::LuWait
-        | Pc::LuUnlock => link_update::step(x),
-        Pc::LdGet
-        | Pc::LdLock
-        | Pc::LdCheck
-        | Pc::LdUnregDone
-        | Pc::LdWait
-        | Pc::LdUnlock
-        | Pc::DeallocUnreg
-        | Pc::DeallocFree => link_detach::step(x),
-        Pc::CallRead
-        | Pc::CallEnter
-        | Pc::CallBody
-        | Pc::CallSleep
-        | Pc::CallExit
-        | Pc::CallRet => call::step(x),
-        Pc::TcpReg
-        | Pc::TcpUnreg
-        | Pc::TcpUpdate
-        | Pc::SyncRcu
-        | Pc::SockFind
-        | Pc::SockGet
-        | Pc::SockCall
-        | Pc::SockCallDone
-        | Pc::SockRelease => tcp_cong::step(x),
-        Pc::ScxEnable
-        | Pc::ScxInitDone
-        | Pc::ScxDisable
-        | Pc::ScxDisabled
-        | Pc::ScxError
-        | Pc::ScxCall
-        | Pc::ScxCallDone => sched_ext::step(x),
-        Pc::AlwaysReg
-        | Pc::AlwaysRegNext
-        | Pc::AlwaysUnreg
-        | Pc::AlwaysUpdate
-        | Pc::SingletonReg
-        | Pc::SingletonUnreg
-        | Pc::KeyedReg
-        | Pc::KeyedUnreg
-        | Pc::AlwaysCall
-        | Pc::AlwaysCallDone
-        | Pc::SingletonCall
-        | Pc::SingletonCallDone
-        | Pc::KeyedCall
-        | Pc::KeyedCallDone
-        | Pc::Rmmod => testmod::step(x),
-        Pc::HidReg
-        | Pc::HidRegData
-        | Pc::HidUnreg
-        | Pc::HidReconnect
-        | Pc::HidReconnectDone
-        | Pc::HidProbe
-        | Pc::HidProbeDone => hid_bpf::step(x),
-        Pc::DummyReg | Pc::TestRun | Pc::TestRunDone => dummy::step(x),
-        Pc::MapFree
-        | Pc::MapFreeGp
-        | Pc::AttachmentFree
-        | Pc::AttachmentFreeGp
-        | Pc::AttachmentFreeEnd => unreachable!("steps of the worker"),
+    let Some(info) = x.pc().info() else {
+        return Ok(());
+    };
+    match info.procedure {
+        Procedure::Syscall => syscall::step(x),
+        Procedure::Map => map::step(x),
+        Procedure::Link => link::step(x),
+        Procedure::MapUpdate => map_update::step(x),
+        Procedure::LinkCreate => link_create::step(x),
+        Procedure::LinkUpdate => link_update::step(x),
+        Procedure::LinkDetach => link_detach::step(x),
+        Procedure::Prepare if x.cpu().op == OpKind::LinkUpdate => link_update::step(x),
+        Procedure::Prepare => link_create::step(x),
+        Procedure::Call => call::step(x),
+        Procedure::Of(subsystem) => subsys::step(x, subsystem),
+        Procedure::Worker => unreachable!("steps of the worker"),
     }
 }
 

@@ -8,7 +8,23 @@ use crate::kernel::Code;
 use crate::pc::Pc;
 use crate::proc::call;
 use crate::proc::refs::prog_put;
-use crate::subsys::leave;
+use crate::subsys::{Called, Facts, leave};
+
+/// What is known of it.
+pub(crate) const FACTS: Facts = Facts {
+    name: "bpf_dummy_ops",
+    about: "cannot be registered; test_run only",
+    members: &["test_1", "test_2", "test_sleepable"],
+    only_these: false,
+    reg: Pc::DummyReg,
+    unreg: Pc::AlwaysUnreg,
+    update: None,
+    called: Called::ByTestRun,
+    entries: 0,
+    refusals: &[(errno::EOPNOTSUPP, 0)],
+    linux: None,
+    known_bug: None,
+};
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
     match x.pc() {

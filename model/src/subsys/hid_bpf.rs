@@ -11,10 +11,26 @@ use crate::kernel::{Reg, seen};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::proc::call;
-use crate::subsys::{back, leave, registered, unregistered};
+use crate::subsys::{Called, Facts, back, leave, registered, unregistered};
 
 /// `hid_rdesc_fixup`, the only member.
 const FIXUP: usize = 0;
+
+/// What is known of it.
+pub(crate) const FACTS: Facts = Facts {
+    name: "hid_bpf_ops",
+    about: "one report descriptor fixup per device; reg() publishes, then allocates",
+    members: &["hid_rdesc_fixup"],
+    only_these: true,
+    reg: Pc::HidReg,
+    unreg: Pc::HidUnreg,
+    update: None,
+    called: Called::From(Pc::HidProbe),
+    entries: 1,
+    refusals: &[(errno::EINVAL, seen::TAKEN)],
+    linux: None,
+    known_bug: None,
+};
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
     let prog_list_lock = Lock::The(LockClass::ProgList);

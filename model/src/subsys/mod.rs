@@ -1,7 +1,8 @@
 //! The subsystems that take struct_ops: reg(), unreg(), update(), and how each calls its members.
 //!
-//! One file per subsystem, with its own data structure as it is. The attach path enters through
-//! [`reg`], [`unreg`] and [`update`], which stand for the calls through `st_ops->reg` and its siblings.
+//! One file per subsystem or family, with its own data structure as it is, its [`Facts`] and its steps; the list of them
+//! is here. The attach path enters through [`reg`], [`unreg`] and [`update`], which stand for the calls through
+//! `st_ops->reg` and its siblings.
 
 pub(crate) mod dummy;
 pub(crate) mod hid_bpf;
@@ -14,7 +15,109 @@ use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::dirty;
 use crate::pc::Pc;
-use crate::world::{Subsystem, World};
+use crate::place::Linux;
+use crate::report::Violation;
+use crate::world::World;
+
+/// How members of a subsystem's structs come to be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// Through a socket that has taken a reference.
+    ThroughSockets,
+    /// By the subsystem itself; the call of a member of its n-th registration begins with this step.
+    From(Pc),
+    /// By BPF_PROG_TEST_RUN alone.
+    ByTestRun,
+}
+
+/// What is known of a subsystem without looking at its steps.
+#[derive(Debug)]
+pub struct Facts {
+    /// The name in scenario files: that of its type, where there is one.
+    pub name: &'static str,
+    /// What it stands for.
+    pub about: &'static str,
+    /// Members of its struct, as the kernel calls them, those that random worlds use.
+    pub members: &'static [&'static str],
+    /// Its members can be no others than these.
+    pub only_these: bool,
+    /// First step of `st_ops->reg`.
+    reg: Pc,
+    /// First step of `st_ops->unreg`.
+    unreg: Pc,
+    /// First step of `st_ops->update`, if it is there.
+    update: Option<Pc>,
+    /// How members are called.
+    pub called: Called,
+    /// How many registrations there can be at the same time.
+    pub entries: usize,
+    /// What reg() may answer, each with what the operation must have met ([`crate::kernel::seen`]; 0: anything).
+    pub(crate) refusals: &'static [(i8, u16)],
+    /// The kernel that has it as it is here, if not every one has.
+    pub linux: Option<Linux>,
+    /// What it breaks by itself, under every design, and how.
+    pub known_bug: Option<(Violation, &'static str)>,
+}
+
+macro_rules! subsystems {
+    ($($(#[$doc:meta])* $variant:ident $file:ident::$facts:ident;)+) => {
+        /// A kernel subsystem that takes struct_ops, with the data structure that it keeps.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Subsystem { $($(#[$doc])* $variant),+ }
+
+        impl Subsystem {
+            /// Every one.
+            pub const ALL: &[Subsystem] = &[$(Subsystem::$variant),+];
+
+            /// What is known of it.
+            pub fn facts(self) -> &'static Facts {
+                match self { $(Subsystem::$variant => &$file::$facts),+ }
+            }
+        }
+
+        /// The step at the task's program counter, which is one of this subsystem or of its family.
+        pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X, of: Subsystem) -> Step {
+            match of { $(Subsystem::$variant => $file::step(x)),+ }
+        }
+    };
+}
+
+subsystems! {
+    /// net/ipv4/tcp_cong.c: an RCU list keyed by name, linked through kdata itself; sockets take references.
+    TcpCong tcp_cong::FACTS;
+    /// kernel/sched/ext.c from 6.16 on: one scheduler, ops copied at enable, unreg acts on its own kdata only.
+    SchedExt sched_ext::FACTS;
+    /// kernel/sched/ext.c of 6.12: the same, but unreg disables whatever is enabled.
+    SchedExt612 sched_ext::FACTS_6_12;
+    /// bpf_testmod_ops: reg() calls the first two members and always succeeds; we also keep what was registered.
+    Always testmod::ALWAYS;
+    /// bpf_testmod's st_ops: one pointer under a mutex that calls hold as well.
+    Singleton testmod::SINGLETON;
+    /// bpf_testmod_multi_st_ops of 7.x: a list keyed by the map's id.
+    KeyedByMap testmod::KEYED;
+    /// hid_bpf_ops of drivers/hid/bpf: one `hid_rdesc_fixup` per device, published before reg() can still fail; a
+    /// probe calls it under the device's lock only.
+    HidBpf hid_bpf::FACTS;
+    /// bpf_dummy_ops: reg() is -EOPNOTSUPP; BPF_PROG_TEST_RUN builds a trampoline of its own.
+    Dummy dummy::FACTS;
+}
+
+impl Subsystem {
+    /// The one with this name in scenario files.
+    pub fn from_name(name: &str) -> Option<Subsystem> {
+        Self::ALL.iter().copied().find(|s| s.name() == name)
+    }
+
+    /// The name in scenario files.
+    pub fn name(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// Whether `st_ops->update` is there.
+    pub fn has_update(self) -> bool {
+        self.facts().update.is_some()
+    }
+}
 
 /// The subsystem of a kdata that one of its functions is called for; it comes back at `ret`.
 fn enter<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step<Subsystem> {
@@ -26,57 +129,37 @@ fn enter<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step<Subsystem> {
 
 /// `st_ops->reg(kdata, link)` with the task's kdata and link; comes back at `ret` with the result in `err`.
 pub(crate) fn reg<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
-    let first = match enter(x, ret)? {
-        Subsystem::TcpCong => Pc::TcpReg,
-        Subsystem::SchedExt | Subsystem::SchedExt612 => Pc::ScxEnable,
-        Subsystem::Always => Pc::AlwaysReg,
-        Subsystem::Singleton => Pc::SingletonReg,
-        Subsystem::KeyedByMap => Pc::KeyedReg,
-        Subsystem::HidBpf => Pc::HidReg,
-        Subsystem::Dummy => Pc::DummyReg,
-    };
+    let first = enter(x, ret)?.facts().reg;
     x.goto(first)
 }
 
 /// `st_ops->unreg(kdata, link)`; comes back at `ret`.
 pub(crate) fn unreg<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
-    let first = match enter(x, ret)? {
-        Subsystem::TcpCong => Pc::TcpUnreg,
-        Subsystem::SchedExt | Subsystem::SchedExt612 => Pc::ScxDisable,
-        Subsystem::Always | Subsystem::Dummy => Pc::AlwaysUnreg,
-        Subsystem::Singleton => Pc::SingletonUnreg,
-        Subsystem::KeyedByMap => Pc::KeyedUnreg,
-        Subsystem::HidBpf => Pc::HidUnreg,
-    };
+    let first = enter(x, ret)?.facts().unreg;
     x.goto(first)
 }
 
 /// `st_ops->update(kdata, old_kdata, link)`; comes back at `ret` with the result in `err`.
 pub(crate) fn update<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
-    let first = match enter(x, ret)? {
-        Subsystem::TcpCong => Pc::TcpUpdate,
-        _ => Pc::AlwaysUpdate,
-    };
-    x.goto(first)
+    let first = enter(x, ret)?.facts().update;
+    x.goto(first.expect("link_update has asked whether it is there"))
 }
 
 /// The first step of a call of a member by the subsystem.
 pub(crate) fn call(world: &World) -> Pc {
-    match world.types.first().map(|t| t.subsystem) {
-        _ if scx_types(world) => Pc::ScxCall,
-        Some(Subsystem::HidBpf) => Pc::HidProbe,
-        Some(Subsystem::Singleton) => Pc::SingletonCall,
-        Some(Subsystem::KeyedByMap) => Pc::KeyedCall,
-        _ => Pc::AlwaysCall,
+    match world.types.first().map(|t| t.subsystem.facts().called) {
+        Some(Called::From(first)) => first,
+        _ => Pc::Finish,
     }
 }
 
 /// Whether the world's types are sched_ext's (its members are called through its own copy).
 pub(crate) fn scx_types(world: &World) -> bool {
+    let called = |t: &crate::world::StructOpsType| t.subsystem.facts().called;
     world
         .types
         .iter()
-        .any(|t| matches!(t.subsystem, Subsystem::SchedExt | Subsystem::SchedExt612))
+        .any(|t| called(t) == Called::From(Pc::ScxCall))
 }
 
 /// A subsystem function without result returns to the attach path.

@@ -10,9 +10,42 @@ use crate::invariant::Invariant;
 use crate::kernel::{Scx, ScxState, Stage, seen};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
+use crate::place::Linux;
 use crate::proc::call;
-use crate::subsys::{back, leave, registered, unregistered};
+use crate::report::Violation;
+use crate::subsys::{Called, Facts, back, leave, registered, unregistered};
 use crate::world::{MAX_MEMBERS, Subsystem};
+
+/// What is known of it, from 6.16 on.
+pub(crate) const FACTS: Facts = Facts {
+    name: "sched_ext_ops",
+    about: "sched_ext from 6.16 on: one scheduler, ops copied at enable",
+    members: &["enqueue", "dispatch", "init"],
+    only_these: false,
+    reg: Pc::ScxEnable,
+    unreg: Pc::ScxDisable,
+    update: None,
+    called: Called::From(Pc::ScxCall),
+    entries: 1,
+    refusals: &[(errno::EBUSY, seen::TAKEN), (errno::EIO, seen::PROG_ERROR)],
+    linux: Some(Linux::V7_3),
+    known_bug: None,
+};
+
+/// What is known of that of 6.12.
+pub(crate) const FACTS_6_12: Facts = Facts {
+    name: "sched_ext_ops-6.12",
+    about: "sched_ext of 6.12: unreg disables whatever is enabled",
+    linux: Some(Linux::V6_12),
+    known_bug: Some((
+        Violation {
+            invariant: Invariant::NoForeignUnreg,
+            step: Pc::ScxDisable,
+        },
+        "bpf_scx_unreg() of Linux 6.12 disables whatever scheduler is enabled",
+    )),
+    ..FACTS
+};
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
     let enable_mutex = Lock::The(LockClass::ScxEnable);

@@ -10,7 +10,24 @@ use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::proc::call;
 use crate::proc::refs::{bpf_struct_ops_get, bpf_struct_ops_put};
-use crate::subsys::{back, leave, registered, unregistered};
+use crate::subsys::{Called, Facts, back, leave, registered, unregistered};
+use crate::world::MAX_MAPS;
+
+/// What is known of it.
+pub(crate) const FACTS: Facts = Facts {
+    name: "tcp_congestion_ops",
+    about: "tcp congestion control: list by name, update(), sockets",
+    members: &["init", "ssthresh", "cong_avoid"],
+    only_these: false,
+    reg: Pc::TcpReg,
+    unreg: Pc::TcpUnreg,
+    update: Some(Pc::TcpUpdate),
+    called: Called::ThroughSockets,
+    entries: MAX_MAPS,
+    refusals: &[(errno::EEXIST, seen::TAKEN)],
+    linux: None,
+    known_bug: None,
+};
 
 /// `list_add_tail_rcu(&ca->list, &tcp_cong_list)`.
 fn list_add_tail<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {

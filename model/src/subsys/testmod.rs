@@ -14,8 +14,58 @@ use crate::invariant::Invariant;
 use crate::kernel::{Reg, Stage, holds, seen};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
+use crate::place::Linux;
 use crate::proc::call;
-use crate::subsys::{back, leave, registered, unregistered};
+use crate::subsys::{Called, Facts, back, leave, registered, unregistered};
+use crate::world::MAX_REGS;
+
+/// What is known of `bpf_testmod_ops`.
+pub(crate) const ALWAYS: Facts = Facts {
+    name: "bpf_testmod_ops",
+    about: "reg always succeeds and calls members",
+    members: &["test_1", "test_2", "test_maybe_null"],
+    only_these: false,
+    reg: Pc::AlwaysReg,
+    unreg: Pc::AlwaysUnreg,
+    update: Some(Pc::AlwaysUpdate),
+    called: Called::From(Pc::AlwaysCall),
+    entries: MAX_REGS,
+    refusals: &[],
+    linux: None,
+    known_bug: None,
+};
+
+/// What is known of `st_ops`.
+pub(crate) const SINGLETON: Facts = Facts {
+    name: "st_ops",
+    about: "a singleton under a mutex",
+    members: &["test_prologue", "test_epilogue", "test_pro_epilogue"],
+    only_these: false,
+    reg: Pc::SingletonReg,
+    unreg: Pc::SingletonUnreg,
+    update: None,
+    called: Called::From(Pc::SingletonCall),
+    entries: 1,
+    refusals: &[(errno::EEXIST, seen::TAKEN)],
+    linux: None,
+    known_bug: None,
+};
+
+/// What is known of `bpf_testmod_multi_st_ops`.
+pub(crate) const KEYED: Facts = Facts {
+    name: "bpf_testmod_multi_st_ops",
+    about: "keyed by map id",
+    members: &["test_1", "test_2", "test_3"],
+    only_these: false,
+    reg: Pc::KeyedReg,
+    unreg: Pc::KeyedUnreg,
+    update: None,
+    called: Called::From(Pc::KeyedCall),
+    entries: MAX_REGS,
+    refusals: &[(errno::EEXIST, seen::TAKEN)],
+    linux: Some(Linux::V7_3),
+    known_bug: None,
+};
 
 fn push<'w, X: Backend<'w>>(x: &mut X) -> Step {
     let kdata = x.cpu().kdata.expect("reg() gets a kdata");

@@ -7,7 +7,7 @@
 use struct_ops_model::backend::{HasPointers, OpenFile, Step, Stop};
 use struct_ops_model::kernel::MapState;
 use struct_ops_model::proc::{self, Files};
-use struct_ops_model::world::{OpKind, Operation};
+use struct_ops_model::world::{OpKind, Operand, Operation};
 use struct_ops_model::{Request, errno};
 
 use super::event::Ask;
@@ -21,7 +21,7 @@ impl Task<'_> {
     /// Carries out an operation: its result, or nothing if a fault has ended the run.
     pub fn carry_out(&mut self, operation: Operation) -> Option<i8> {
         // The end of a plan: the process ends when all its threads have come there.
-        if operation == Operation::Exit {
+        if operation.kind() == OpKind::Exit {
             return Some(0);
         }
         let done = self.operate(operation);
@@ -75,7 +75,7 @@ impl Task<'_> {
         loop {
             let request = proc::resolve(self, operation);
             let sock = match request {
-                Some(r) if matches!(r.kind, OpKind::SockCall | OpKind::SockClose) => r.arg,
+                Some(r) if r.kind.has(Operand::Socket) => r.arg,
                 other => return Ok(other),
             };
             if self.rt.take_open_sock(sock, self.actor, self.bit()) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use struct_ops_model::world::{OpKind, Operation, Plan, Subsystem};
+use struct_ops_model::world::{OpKind, Operand, Operation, Plan};
 use struct_ops_model::{Design, World, errno};
 
 use super::event::{Actor, Event, Object, Recorded};
@@ -17,6 +17,7 @@ use super::sync::{Mutex, relax, thread};
 use super::task::Task;
 use super::watch::Watch;
 use super::{NotAsked, Unavailable};
+use crate::draw;
 
 /// Why there is no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,7 +147,7 @@ struct Shared {
 impl Shared {
     /// Carries out an operation, unless the process ends. Whether the thread goes on.
     fn carry_out(&self, task: &mut Task<'_>, operation: Operation) -> bool {
-        if operation == Operation::Exit {
+        if operation.kind() == OpKind::Exit {
             self.exit(task);
             return false;
         }
@@ -267,10 +268,10 @@ pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
     let mut world = world.clone();
     let plans: Vec<Plan> = world.cpus.iter().map(|c| c.plan.clone()).collect();
     // Attachments, and links by name, that there may be at the same time.
-    let mut built = world.setup.iter().filter(|o| builds(o)).count();
-    let mut links = world.setup.iter().filter(|o| creates(o)).count();
-    let opens = |o: &&Operation| matches!(o, Operation::SockOpen { .. });
-    let mut socks = world.setup.iter().filter(opens).count();
+    let set_up = |f: fn(OpKind) -> bool| world.setup.iter().filter(|o| f(o.kind())).count();
+    let mut built = set_up(builds);
+    let mut links = set_up(|kind| kind.has(Operand::NewLink));
+    let mut socks = set_up(|kind| kind.has(Operand::Key));
     let mut made = vec![false; world.maps.len()];
     let fixed = world.cpus.iter().filter_map(|c| match &c.plan {
         Plan::Fixed(operations) => Some(operations),
@@ -289,19 +290,15 @@ pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
         for _ in 0..budget {
             let chosen = (0..8).find_map(|_| {
                 let kind = kinds[rng.usize(..kinds.len())];
-                let builds = matches!(
-                    kind,
-                    OpKind::LinkCreate | OpKind::SysBpfLinkCreate | OpKind::LinkUpdate
-                );
-                let creates = builds && kind != OpKind::LinkUpdate;
-                let opens = kind == OpKind::SockOpen;
+                let (builds, creates) = (builds(kind), kind.has(Operand::NewLink));
+                let opens = kind.has(Operand::Key);
                 if (builds && built >= MOST_BUILT)
                     || (opens && socks >= MOST_SOCKS)
                     || (creates && links >= usize::from(world.max_links))
                 {
                     return None;
                 }
-                let operation = operation(&mut world, kind, rng)?;
+                let operation = draw::operation(&mut world, kind, &mut |n| rng.usize(..n))?;
                 if let Operation::MapCreate { map } = operation
                     && std::mem::replace(&mut made[usize::from(map)], true)
                 {
@@ -319,80 +316,7 @@ pub fn concrete(world: &World, rng: &mut fastrand::Rng) -> World {
     world
 }
 
-fn creates(operation: &Operation) -> bool {
-    matches!(
-        operation,
-        Operation::LinkCreate { .. } | Operation::SysBpfLinkCreate { .. }
-    )
-}
-
-fn builds(operation: &Operation) -> bool {
-    creates(operation) || matches!(operation, Operation::LinkUpdate { .. })
-}
-
-/// An operation of this kind on targets that the world names.
-fn operation(world: &mut World, kind: OpKind, rng: &mut fastrand::Rng) -> Option<Operation> {
-    let mut below = |n: usize| (n > 0).then(|| rng.usize(..n) as u8);
-    let maps = world.maps.len();
-    let links = world.links.len();
-    let members = world.types[0].members.len();
-    Some(match kind {
-        OpKind::MapCreate => Operation::MapCreate { map: below(maps)? },
-        OpKind::MapUpdate => Operation::MapUpdate { map: below(maps)? },
-        OpKind::MapDelete => Operation::MapDelete { map: below(maps)? },
-        OpKind::MapLookup => Operation::MapLookup { map: below(maps)? },
-        OpKind::MapClose => Operation::MapClose { map: below(maps)? },
-        OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
-            let map = below(maps)?;
-            let cookie = below(world.cookies.len() - 1).map_or(0, |c| c + 1);
-            let link = links as u8;
-            world.links.push(format!("l{}", links + 1));
-            if kind == OpKind::LinkCreate {
-                Operation::LinkCreate { map, cookie, link }
-            } else {
-                Operation::SysBpfLinkCreate { map, cookie, link }
-            }
-        }
-        OpKind::LinkUpdate => Operation::LinkUpdate {
-            link: below(links)?,
-            map: below(maps)?,
-            replace: if below(2)? == 0 { None } else { below(maps) },
-        },
-        OpKind::LinkDetach => Operation::LinkDetach {
-            link: below(links)?,
-        },
-        OpKind::LinkClose => Operation::LinkClose {
-            link: below(links)?,
-        },
-        OpKind::LinkPin => Operation::LinkPin {
-            link: below(links)?,
-        },
-        OpKind::LinkUnpin => Operation::LinkUnpin {
-            link: below(links)?,
-        },
-        OpKind::LinkInfo => Operation::LinkInfo {
-            link: below(links)?,
-        },
-        OpKind::SockOpen => Operation::SockOpen {
-            key: below(world.keys.len())?,
-        },
-        OpKind::SockCall => Operation::SockCall {
-            sock: below(2)?,
-            member: below(members)?,
-        },
-        OpKind::SockClose => Operation::SockClose { sock: below(2)? },
-        OpKind::Call => Operation::Call {
-            entry: match world.types[0].subsystem {
-                Subsystem::SchedExt | Subsystem::SchedExt612 => 0,
-                _ => below(2)?,
-            },
-            member: below(members)?,
-        },
-        OpKind::TestRun => Operation::TestRun {
-            prog: below(world.progs.len())?,
-        },
-        OpKind::ScxError => Operation::ScxError,
-        OpKind::Rmmod => Operation::Rmmod,
-        OpKind::None | OpKind::Exit => return None,
-    })
+/// It makes an attachment, where the design has those.
+fn builds(kind: OpKind) -> bool {
+    kind.has(Operand::NewLink) || kind == OpKind::LinkUpdate
 }

@@ -302,7 +302,7 @@ pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
     }
     // Names that somebody may use before the link is there: then the descriptor is not open.
     let plans = (0..threads.clamp(1, MAX_CPUS)).map(|_| Plan::Free {
-        kinds: kinds(subsystem),
+        kinds: kinds(&world),
         budget: 2 + rng.u8(..3),
     });
     let plans: Vec<Plan> = plans.collect();
@@ -323,31 +323,10 @@ pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
     world
 }
 
-fn kinds(subsystem: Subsystem) -> Vec<OpKind> {
-    let mut kinds = vec![
-        OpKind::LinkCreate,
-        OpKind::LinkCreate,
-        OpKind::LinkDetach,
-        OpKind::LinkClose,
-        OpKind::LinkPin,
-        OpKind::LinkUnpin,
-        OpKind::LinkInfo,
-        OpKind::MapLookup,
-        OpKind::MapClose,
-    ];
-    if subsystem.has_update() {
-        kinds.extend([OpKind::LinkUpdate; 2]);
-    }
-    if subsystem == Subsystem::TcpCong {
-        kinds.extend([
-            OpKind::SockOpen,
-            OpKind::SockOpen,
-            OpKind::SockCall,
-            OpKind::SockCall,
-            OpKind::SockClose,
-        ]);
-    } else {
-        kinds.extend([OpKind::Call; 4]);
-    }
-    kinds
+/// Operations to choose from, each as often as its weight says.
+fn kinds(world: &World) -> Vec<OpKind> {
+    let left_out = [OpKind::MapCreate, OpKind::MapUpdate, OpKind::MapDelete];
+    let kinds = OpKind::any(world).filter(|kind| !left_out.contains(kind));
+    let often = kinds.map(|kind| vec![kind; usize::from(kind.info().weight)]);
+    often.flatten().collect()
 }

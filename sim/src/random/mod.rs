@@ -53,7 +53,7 @@ impl Finding {
     pub fn judge(&self, expected: Option<&[Invariant]>) -> Judgement {
         let mut types = self.world.types.iter();
         let known = |t: &StructOpsType| {
-            let (bug, how) = t.subsystem.known_bug()?;
+            let (bug, how) = t.subsystem.facts().known_bug?;
             (bug == self.violation).then_some(how)
         };
         if let Some(expected) = expected {

@@ -2,8 +2,10 @@
 //!
 //! A candidate says which operation it leaves out, so that the schedule can leave its steps out as well.
 
+use std::convert::Infallible;
+
 use struct_ops_model::World;
-use struct_ops_model::world::{Body, Operation, Plan};
+use struct_ops_model::world::{Body, Operand, Operation, Plan};
 
 /// A smaller world.
 pub(super) struct Smaller {
@@ -93,12 +95,24 @@ pub(super) fn smaller(world: &World) -> Vec<Smaller> {
 /// Whether a program or a call needs this member.
 fn names_member(world: &World, member: usize) -> bool {
     world.progs.iter().any(|p| p.member == member)
-        || all(world).any(|o| match o {
-            Operation::SockCall { member: m, .. } | Operation::Call { member: m, .. } => {
-                usize::from(*m) == member
-            }
-            _ => false,
-        })
+        || all(world).any(|o| names(*o, |operand| operand == Operand::Member, member as u8))
+}
+
+/// Whether the operation has such an operand with this value.
+fn names(operation: Operation, what: fn(Operand) -> bool, value: u8) -> bool {
+    let mut operands = operation.operands();
+    operands.any(|(operand, found)| what(operand) && found == Some(value))
+}
+
+/// Gives every operand another value.
+fn renumber(operation: &mut Operation, number: impl Fn(Operand, u8) -> u8) {
+    let mut old = operation.operands();
+    let new = Operation::build(operation.kind(), |operand| {
+        let value = old.next().and_then(|o| o.1);
+        Ok::<_, Infallible>(value.map(|value| number(operand, value)))
+    });
+    let Ok(new) = new;
+    *operation = new;
 }
 
 fn all(world: &World) -> impl Iterator<Item = &Operation> {
@@ -118,57 +132,33 @@ fn lists(world: &mut World) -> impl Iterator<Item = &mut Vec<Operation>> {
     std::iter::once(&mut world.setup).chain(plans)
 }
 
-fn maps_of(operation: &mut Operation) -> [Option<&mut u8>; 2] {
-    match operation {
-        Operation::MapCreate { map }
-        | Operation::MapUpdate { map }
-        | Operation::MapDelete { map }
-        | Operation::MapLookup { map }
-        | Operation::MapClose { map }
-        | Operation::LinkCreate { map, .. }
-        | Operation::SysBpfLinkCreate { map, .. } => [Some(map), None],
-        Operation::LinkUpdate { map, replace, .. } => [Some(map), replace.as_mut()],
-        _ => [None, None],
-    }
+fn is_map(operand: Operand) -> bool {
+    matches!(operand, Operand::NewMap | Operand::Map | Operand::Replace)
 }
 
 /// The link that an operation needs.
-fn needs(operation: &mut Operation) -> Option<&mut u8> {
-    match operation {
-        Operation::LinkUpdate { link, .. }
-        | Operation::LinkDetach { link }
-        | Operation::LinkClose { link }
-        | Operation::LinkPin { link }
-        | Operation::LinkUnpin { link }
-        | Operation::LinkInfo { link } => Some(link),
-        _ => None,
-    }
+fn needs(operation: Operation) -> Option<u8> {
+    let mut operands = operation.operands();
+    operands.find_map(|(operand, link)| matches!(operand, Operand::Link(_)).then_some(link?))
 }
 
 /// The link that an operation creates.
-fn creates(operation: &mut Operation) -> Option<(&mut u8, &mut u8)> {
-    match operation {
-        Operation::LinkCreate { cookie, link, .. }
-        | Operation::SysBpfLinkCreate { cookie, link, .. } => Some((cookie, link)),
-        _ => None,
-    }
+fn creates(operation: Operation) -> Option<u8> {
+    let mut operands = operation.operands();
+    operands.find_map(|(operand, link)| (operand == Operand::NewLink).then_some(link?))
 }
 
 /// The map goes, and what is done to it is done to the first one that is left.
 fn forget_map(world: &mut World, gone: u8) {
     world.maps.remove(usize::from(gone));
     // Its set-up only repeats that of the map that stays.
-    world
-        .setup
-        .retain_mut(|o| maps_of(o).into_iter().flatten().all(|m| *m != gone));
+    world.setup.retain(|o| !names(*o, is_map, gone));
     for operation in lists(world).flatten() {
-        for map in maps_of(operation).into_iter().flatten() {
-            *map = if *map == gone {
-                0
-            } else {
-                *map - u8::from(*map > gone)
-            };
-        }
+        renumber(operation, |operand, map| match is_map(operand) {
+            true if map == gone => 0,
+            true => map - u8::from(map > gone),
+            false => map,
+        });
     }
 }
 
@@ -187,26 +177,20 @@ pub(super) fn normalised(mut world: World) -> World {
         world.progs.iter_mut().for_each(|p| p.process = None);
     }
     let mut links = Vec::new();
-    for operation in lists(&mut world).flatten() {
-        if let Some((_, link)) = creates(operation)
-            && !links.contains(link)
-        {
-            links.push(*link);
+    for link in all(&world).filter_map(|o| creates(*o)) {
+        if !links.contains(&link) {
+            links.push(link);
         }
     }
     let place = |link: u8| {
-        links
-            .iter()
-            .position(|l| *l == link)
-            .expect("unknown links are gone") as u8
+        let place = links.iter().position(|l| *l == link);
+        place.expect("unknown links are gone") as u8
     };
     for operation in lists(&mut world).flatten() {
-        if let Some((_, link)) = creates(operation) {
-            *link = place(*link);
-        }
-        if let Some(link) = needs(operation) {
-            *link = place(*link);
-        }
+        renumber(operation, |operand, value| match operand {
+            Operand::Link(_) | Operand::NewLink => place(value),
+            _ => value,
+        });
     }
     world.links = (1..=links.len()).map(|i| format!("l{i}")).collect();
     drop_unused_programs(&mut world);
@@ -217,12 +201,7 @@ pub(super) fn normalised(mut world: World) -> World {
 /// Operations on links that nobody has created before them, or creates elsewhere.
 fn drop_unknown_links(world: &mut World) {
     let created: Vec<Vec<u8>> = lists(world)
-        .map(|l| {
-            l.iter_mut()
-                .filter_map(creates)
-                .map(|(_, link)| *link)
-                .collect()
-        })
+        .map(|l| l.iter().filter_map(|o| creates(*o)).collect())
         .collect();
     for (i, list) in lists(world).enumerate() {
         let mut known: Vec<u8> = match i {
@@ -234,11 +213,9 @@ fn drop_unknown_links(world: &mut World) {
                 .flat_map(|(_, l)| l.clone())
                 .collect(),
         };
-        list.retain_mut(|operation| {
-            if let Some((_, link)) = creates(operation) {
-                known.push(*link);
-            }
-            needs(operation).is_none_or(|link| known.contains(link))
+        list.retain(|operation| {
+            known.extend(creates(*operation));
+            needs(*operation).is_none_or(|link| known.contains(&link))
         });
     }
 }
@@ -246,7 +223,7 @@ fn drop_unknown_links(world: &mut World) {
 fn drop_unused_programs(world: &mut World) {
     for prog in (0..world.progs.len() as u8).rev() {
         let mapped = world.maps.iter().any(|m| m.progs.contains(&Some(prog)));
-        if mapped || all(world).any(|o| matches!(o, Operation::TestRun { prog: p } if *p == prog)) {
+        if mapped || all(world).any(|o| names(*o, |what| what == Operand::Program, prog)) {
             continue;
         }
         world.progs.remove(usize::from(prog));
@@ -259,9 +236,10 @@ fn drop_unused_programs(world: &mut World) {
             *other -= u8::from(*other > prog);
         }
         for operation in lists(world).flatten() {
-            if let Operation::TestRun { prog: other } = operation {
-                *other -= u8::from(*other > prog);
-            }
+            renumber(operation, |operand, other| match operand {
+                Operand::Program => other - u8::from(other > prog),
+                _ => other,
+            });
         }
     }
 }
@@ -277,9 +255,10 @@ fn keys(world: &mut World) {
     let place = |key: u8| order.iter().position(|k| *k == key).unwrap_or(0) as u8;
     world.maps.iter_mut().for_each(|m| m.key = place(m.key));
     for operation in lists(world).flatten() {
-        if let Operation::SockOpen { key } = operation {
-            *key = place(*key);
-        }
+        renumber(operation, |operand, value| match operand {
+            Operand::Key => place(value),
+            _ => value,
+        });
     }
     world.keys = order
         .iter()

@@ -6,23 +6,11 @@
 use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::World;
 use struct_ops_model::world::{
-    Body, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType, Subsystem,
+    Body, Called, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType, Subsystem,
 };
 
 use super::prune;
-
-/// Members of each subsystem's struct, as the kernel calls them.
-fn members(subsystem: Subsystem) -> &'static [&'static str] {
-    match subsystem {
-        Subsystem::TcpCong => &["init", "ssthresh", "cong_avoid"],
-        Subsystem::SchedExt | Subsystem::SchedExt612 => &["enqueue", "dispatch", "init"],
-        Subsystem::Always => &["test_1", "test_2", "test_maybe_null"],
-        Subsystem::Singleton => &["test_prologue", "test_epilogue", "test_pro_epilogue"],
-        Subsystem::KeyedByMap => &["test_1", "test_2", "test_3"],
-        Subsystem::HidBpf => &["hid_rdesc_fixup"],
-        Subsystem::Dummy => &["test_1", "test_2", "test_sleepable"],
-    }
-}
+use crate::draw;
 
 /// A number below `n`.
 fn below(g: &mut Gen, n: usize) -> usize {
@@ -35,7 +23,7 @@ fn one_in(g: &mut Gen, n: usize) -> bool {
 
 /// A world that runs under every design.
 pub(super) fn world(g: &mut Gen) -> World {
-    let subsystem = Subsystem::NAMES[below(g, Subsystem::NAMES.len())].1;
+    let subsystem = Subsystem::ALL[below(g, Subsystem::ALL.len())];
     let mut world = World {
         cookies: vec![0, 0x11, 0x22],
         procs: 1,
@@ -54,7 +42,8 @@ pub(super) fn world(g: &mut Gen) -> World {
     for cpu in 0..cpus {
         let proc = if cpu > 0 && world.procs == 2 { 1 } else { 0 };
         let count = 1 + below(g, 4);
-        let operations = (0..count).map(|_| operation(g, &mut world)).collect();
+        let operations = (0..count).filter_map(|_| operation(g, &mut world));
+        let operations = operations.collect();
         world.cpus.push(CpuDecl {
             proc,
             plan: Plan::Fixed(operations),
@@ -74,7 +63,7 @@ pub(super) fn world(g: &mut Gen) -> World {
 }
 
 fn struct_ops_type(g: &mut Gen, subsystem: Subsystem) -> StructOpsType {
-    let names = members(subsystem);
+    let names = subsystem.facts().members;
     let count = 1 + below(g, names.len());
     let members = names.iter().take(count).map(|name| {
         let size = [171, 171, 1400, 4096][below(g, 4)];
@@ -141,62 +130,17 @@ fn map(g: &mut Gen, world: &mut World, number: usize) {
 fn body(g: &mut Gen, subsystem: Subsystem, sleepable: bool) -> Body {
     match below(g, 6) {
         0 | 1 if sleepable => Body::Sleep,
-        2 if subsystem == Subsystem::TcpCong => Body::Switch,
+        2 if subsystem.facts().called == Called::ThroughSockets => Body::Switch,
         3 => Body::Fail,
         _ => Body::ReadCookie,
     }
 }
 
-/// An operation, which may name a link that nobody creates: [`prune::normalised`] drops it.
-fn operation(g: &mut Gen, world: &mut World) -> Operation {
-    let map = below(g, world.maps.len()) as u8;
-    let cookie = below(g, world.cookies.len()) as u8;
-    let link = below(g, world.links.len().max(1)) as u8;
-    let member = below(g, world.types[0].members.len()) as u8;
-    let subsystem = world.types[0].subsystem;
-    match below(g, 24) {
-        0 => Operation::MapCreate { map },
-        1 => Operation::MapUpdate { map },
-        2 => Operation::MapDelete { map },
-        3 => Operation::MapLookup { map },
-        4 => Operation::MapClose { map },
-        5..=9 => {
-            let link = world.links.len() as u8;
-            world.links.push(format!("l{}", link + 1));
-            if one_in(g, 12) {
-                Operation::SysBpfLinkCreate { map, cookie, link }
-            } else {
-                Operation::LinkCreate { map, cookie, link }
-            }
-        }
-        10 | 11 => Operation::LinkUpdate {
-            link,
-            map,
-            replace: one_in(g, 3).then(|| below(g, world.maps.len()) as u8),
-        },
-        12 => Operation::LinkDetach { link },
-        13 | 14 => Operation::LinkClose { link },
-        15 => Operation::LinkPin { link },
-        16 => Operation::LinkUnpin { link },
-        17 => Operation::LinkInfo { link },
-        18 if world.types[0].module => Operation::Rmmod,
-        _ => match subsystem {
-            Subsystem::TcpCong => match below(g, 5) {
-                0 | 1 => Operation::SockOpen {
-                    key: below(g, world.keys.len()) as u8,
-                },
-                2 | 3 => Operation::SockCall { sock: 0, member },
-                _ => Operation::SockClose { sock: 0 },
-            },
-            Subsystem::Dummy if !world.progs.is_empty() => Operation::TestRun {
-                prog: below(g, world.progs.len()) as u8,
-            },
-            Subsystem::Dummy => Operation::MapCreate { map },
-            Subsystem::SchedExt | Subsystem::SchedExt612 if one_in(g, 5) => Operation::ScxError,
-            _ => Operation::Call {
-                entry: below(g, 2) as u8,
-                member,
-            },
-        },
-    }
+/// An operation, if the first choices have a target. It may name a link that nobody creates: [`prune::normalised`] drops
+/// it.
+fn operation(g: &mut Gen, world: &mut World) -> Option<Operation> {
+    (0..4).find_map(|_| {
+        let kind = draw::kind(world, &mut |n| below(g, n));
+        draw::operation(world, kind, &mut |n| below(g, n))
+    })
 }

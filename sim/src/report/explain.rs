@@ -13,7 +13,7 @@ use struct_ops_model::{Design, Invariant, Linux};
 use super::list;
 use super::screen::Screen;
 use super::text::plural;
-use crate::scenario::{Case, Expect, Expectation, ReachScenario, Scenario, syntax};
+use crate::scenario::{Case, Expect, Expectation, ReachScenario, Scenario};
 
 /// What is known under a name, each meaning a paragraph; `None` if nothing is.
 pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String> {
@@ -33,12 +33,11 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
     let scenario = scenarios.iter().find(|s| s.name() == name);
     found.extend(scenario.map(|s| case(screen, s)));
     found.extend(Kind::parse(name).map(|kind| program(screen, kind)));
-    let operation = OpKind::NAMES.iter().find(|n| n.1 == name);
-    found.extend(operation.map(|(kind, name, is)| {
+    found.extend(OpKind::from_name(name).map(|kind| {
         format!(
             "operation {name}\n\n{}{}",
-            screen.entry("is", 6, is),
-            screen.entry("write", 6, syntax(*kind))
+            screen.entry("is", 6, kind.info().stands_for),
+            screen.entry("write", 6, &kind.syntax())
         )
     }));
     let choices = Design::choices();
@@ -56,8 +55,8 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
         )
     }));
     let short = |kind: &str, text: &str| format!("{kind} {name}\n\n{}", screen.paragraph(text, 2));
-    let subsystem = Subsystem::NAMES.iter().find(|n| n.0 == name);
-    found.extend(subsystem.map(|n| short("subsystem", n.2)));
+    let subsystem = Subsystem::from_name(name);
+    found.extend(subsystem.map(|s| short("subsystem", s.facts().about)));
     let body = Body::NAMES.iter().find(|n| n.0 == name);
     found.extend(body.map(|n| short("body", &format!("A program with this body {}.", n.2))));
     (!found.is_empty()).then(|| found.join("\n"))

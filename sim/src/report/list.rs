@@ -9,7 +9,7 @@ use struct_ops_model::{Design, Invariant, Linux};
 
 use super::screen::{Mark, Screen};
 use crate::reach::programs;
-use crate::scenario::{Case, syntax};
+use crate::scenario::Case;
 
 /// A heading and its entries: name and meaning.
 #[derive(Debug, serde::Serialize)]
@@ -72,10 +72,12 @@ pub fn section(kind: &'static str, scenarios: &[Case]) -> Section {
                 pair(s.name(), &format!("{}{extended}", s.question()))
             })
             .collect(),
-        "subsystems" => Subsystem::NAMES.iter().map(|n| pair(n.0, n.2)).collect(),
-        "operations" => OpKind::NAMES
+        "subsystems" => Subsystem::ALL
             .iter()
-            .map(|n| pair(syntax(n.0), n.2))
+            .map(|s| pair(s.name(), s.facts().about))
+            .collect(),
+        "operations" => OpKind::all()
+            .map(|kind| pair(&kind.syntax(), kind.info().stands_for))
             .collect(),
         "programs" => programs()
             .iter()

@@ -2,7 +2,7 @@
 
 use struct_ops_model::Request;
 use struct_ops_model::kernel::{Func, ImageKey, KdataKey, Kernel, KsymKey, LinkKey, MapKey};
-use struct_ops_model::world::{OpKind, Operation, Plan, World};
+use struct_ops_model::world::{OpKind, Operand, Operation, Plan, World};
 
 /// How the objects of a world are called.
 #[derive(Debug)]
@@ -27,22 +27,21 @@ impl<'a> Names<'a> {
                 Plan::Free { kinds, .. } => free.extend(kinds),
             }
         }
-        for operation in fixed {
-            match *operation {
-                Operation::MapCreate { map } => maps[usize::from(map)] += 1,
-                Operation::LinkCreate { link, .. } | Operation::SysBpfLinkCreate { link, .. } => {
-                    links[usize::from(link)] += 1;
-                }
-                _ => {}
-            }
+        for (operand, value) in fixed.iter().flat_map(|o| o.operands()) {
+            let named = match operand {
+                Operand::NewMap => &mut maps,
+                Operand::NewLink => &mut links,
+                _ => continue,
+            };
+            named[usize::from(value.unwrap_or_default())] += 1;
         }
-        let creates = |kind| free.contains(&kind);
+        let once = |operand: Operand, named: &[i32]| {
+            !free.iter().any(|kind: &OpKind| kind.has(operand)) && named.iter().all(|n| *n < 2)
+        };
         Names {
             world,
-            links: !creates(OpKind::LinkCreate)
-                && !creates(OpKind::SysBpfLinkCreate)
-                && links.iter().all(|n| *n < 2),
-            maps: !creates(OpKind::MapCreate) && maps.iter().all(|n| *n < 2),
+            links: once(Operand::NewLink, &links),
+            maps: once(Operand::NewMap, &maps),
         }
     }
 
@@ -132,50 +131,31 @@ impl<'a> Names<'a> {
 
     /// What a request asks for, as a scenario file would write it.
     pub fn request(&self, k: &Kernel, request: &Request) -> String {
-        let map = || request.map.map_or("?".to_string(), |m| self.map(k, m));
-        let link = || request.link.map_or("?".to_string(), |l| self.link(k, l));
-        let member = || self.member(usize::from(request.member));
-        let name = request.kind.name();
-        match request.kind {
-            OpKind::None => "an operation on something that is not open".to_string(),
-            OpKind::MapCreate => format!("{name} {}", self.decl(request.arg)),
-            OpKind::MapUpdate | OpKind::MapDelete | OpKind::MapLookup | OpKind::MapClose => {
-                format!("{name} {}", map())
-            }
-            OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
-                let new = self
-                    .world
-                    .links
-                    .get(usize::from(request.arg))
-                    .filter(|_| self.links);
-                let new = new.map_or(String::new(), |l| format!(" as {l}"));
-                format!(
-                    "{name} {} cookie={}{new}",
-                    map(),
-                    self.cookie(request.cookie)
-                )
-            }
-            OpKind::LinkUpdate => {
-                let old = request
-                    .old
-                    .map_or(String::new(), |m| format!(" replace={}", self.map(k, m)));
-                format!("{name} {} {}{old}", link(), map())
-            }
-            OpKind::LinkDetach
-            | OpKind::LinkClose
-            | OpKind::LinkPin
-            | OpKind::LinkUnpin
-            | OpKind::LinkInfo => {
-                format!("{name} {}", link())
-            }
-            OpKind::SockOpen => {
-                let key = self.world.keys.get(usize::from(request.arg));
-                format!("{name} {}", key.map_or("?", String::as_str))
-            }
-            OpKind::SockCall | OpKind::Call => format!("{name} {} {}", request.arg, member()),
-            OpKind::SockClose => format!("{name} {}", request.arg),
-            OpKind::TestRun => format!("{name} {}", self.prog(usize::from(request.arg))),
-            OpKind::ScxError | OpKind::Rmmod | OpKind::Exit => name.to_string(),
+        if request.kind == OpKind::None {
+            return "an operation on something that is not open".to_string();
         }
+        let arg = usize::from(request.arg);
+        let map = |key: Option<MapKey>| key.map_or("?".to_string(), |m| self.map(k, m));
+        let mut text = request.kind.name().to_string();
+        for operand in request.kind.info().operands {
+            let word = match operand {
+                Operand::NewMap => self.decl(request.arg),
+                Operand::Map => map(request.map),
+                Operand::Replace if request.old.is_none() => continue,
+                Operand::Replace => format!("replace={}", map(request.old)),
+                Operand::Link(_) => request.link.map_or("?".to_string(), |l| self.link(k, l)),
+                Operand::NewLink => match self.world.links.get(arg).filter(|_| self.links) {
+                    Some(link) => format!("as {link}"),
+                    None => continue,
+                },
+                Operand::Cookie => format!("cookie={}", self.cookie(request.cookie)),
+                Operand::Key => self.world.keys.get(arg).map_or("?".into(), String::clone),
+                Operand::Socket | Operand::Entry => arg.to_string(),
+                Operand::Member => self.member(usize::from(request.member)),
+                Operand::Program => self.prog(arg),
+            };
+            text += &format!(" {word}");
+        }
+        text
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use struct_ops_model::world::{
-    Body, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, MapDecl, Member, PAGE_SIZE, ProgDecl, StructOpsType,
-    Subsystem, World,
+    Body, Called, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, MapDecl, Member, PAGE_SIZE, ProgDecl,
+    StructOpsType, Subsystem, World,
 };
 use struct_ops_model::{Design, Invariant};
 use toml::Spanned;
@@ -288,10 +288,10 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
             world.types.iter().map(|t| t.name.as_str()),
         )?;
         let found = table.subsystem.get_ref();
-        let Some(subsystem) = Subsystem::NAMES.iter().find(|n| n.0 == found).map(|n| n.1) else {
+        let Some(subsystem) = Subsystem::from_name(found) else {
             return s.error(
                 table.subsystem.span(),
-                unknown("subsystem", found, Subsystem::NAMES.iter().map(|n| n.0)),
+                unknown("subsystem", found, Subsystem::ALL.iter().map(|s| s.name())),
             );
         };
         if let Some(first) = world.types.first().filter(|t| t.subsystem != subsystem) {
@@ -349,12 +349,15 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
                 ),
             );
         }
-        if subsystem == Subsystem::HidBpf
-            && (members.len(), members[0].name.as_str()) != (1, "hid_rdesc_fixup")
-        {
+        let facts = subsystem.facts();
+        if facts.only_these && !members.iter().map(|m| &m.name).eq(facts.members) {
             return s.error(
                 table.members.span(),
-                "expected the one member `hid_rdesc_fixup`: hid_bpf_ops is modelled with no other",
+                format!(
+                    "expected the one member `{}`: {} is modelled with no other",
+                    facts.members.join("`, `"),
+                    facts.name
+                ),
             );
         }
         world.types.push(StructOpsType {
@@ -429,7 +432,7 @@ fn programs(s: &Source<'_>, world: &mut World, tables: &[ProgramTable]) -> Resul
                         format!("a program of `{member}` cannot sleep: the member is not `sleepable = true`"),
                     );
                 }
-                if body == Body::Switch && decl.subsystem != Subsystem::TcpCong {
+                if body == Body::Switch && decl.subsystem.facts().called != Called::ThroughSockets {
                     return s.error(
                         text.span(),
                         "body `switch` needs a socket: only tcp_congestion_ops has sockets",

@@ -5,7 +5,7 @@
 use std::fmt::{self, Write};
 
 use struct_ops_model::World;
-use struct_ops_model::world::{Body, CpuDecl, Operation, Plan};
+use struct_ops_model::world::{Body, CpuDecl, OpKind, Operand, Operation, Plan};
 
 use super::PlanText;
 
@@ -137,7 +137,7 @@ fn operations(world: &World, list: &[Operation]) -> String {
 
 /// What each CPU is to do.
 pub(super) fn plans(world: &World) -> Vec<PlanText> {
-    let any = super::plan::any(world);
+    let any: Vec<OpKind> = OpKind::any(world).collect();
     let of = |(i, cpu): (usize, &CpuDecl)| PlanText {
         actor: format!("cpu{i}"),
         ordered: match &cpu.plan {
@@ -155,52 +155,25 @@ pub(super) fn plans(world: &World) -> Vec<PlanText> {
 
 /// An operation as the parser reads it.
 pub(crate) fn operation(world: &World, operation: Operation) -> String {
-    let map = |i: u8| world.maps[usize::from(i)].name.as_str();
-    let link = |i: u8| world.links[usize::from(i)].as_str();
-    let member = |i: u8| world.types[0].members[usize::from(i)].name.as_str();
-    let create = |verb: &str, m: u8, cookie: u8, l: u8| {
-        let cookie = match world.cookies[usize::from(cookie)] {
-            0 => String::new(),
-            value => format!(" cookie={value:#x}"),
-        };
-        format!("{verb} {}{cookie} as {}", map(m), link(l))
-    };
-    match operation {
-        Operation::MapCreate { map: m } => format!("map_create {}", map(m)),
-        Operation::MapUpdate { map: m } => format!("map_update {}", map(m)),
-        Operation::MapDelete { map: m } => format!("map_delete {}", map(m)),
-        Operation::MapLookup { map: m } => format!("map_lookup {}", map(m)),
-        Operation::MapClose { map: m } => format!("map_close {}", map(m)),
-        Operation::LinkCreate {
-            map: m,
-            cookie,
-            link: l,
-        } => create("link_create", m, cookie, l),
-        Operation::SysBpfLinkCreate {
-            map: m,
-            cookie,
-            link: l,
-        } => create("sys_bpf_link_create", m, cookie, l),
-        Operation::LinkUpdate {
-            link: l,
-            map: m,
-            replace,
-        } => {
-            let replace = replace.map_or(String::new(), |old| format!(" replace={}", map(old)));
-            format!("link_update {} {}{replace}", link(l), map(m))
+    let mut text = operation.kind().name().to_string();
+    for (operand, value) in operation.operands() {
+        let Some(value) = value else { continue };
+        let i = usize::from(value);
+        text += " ";
+        match operand {
+            Operand::NewMap | Operand::Map => text += &world.maps[i].name,
+            Operand::Replace => text += &format!("replace={}", world.maps[i].name),
+            Operand::Link(_) => text += &world.links[i],
+            Operand::NewLink => text += &format!("as {}", world.links[i]),
+            Operand::Cookie if world.cookies[i] == 0 => {
+                text.pop();
+            }
+            Operand::Cookie => text += &format!("cookie={:#x}", world.cookies[i]),
+            Operand::Key => text += &world.keys[i],
+            Operand::Socket | Operand::Entry => text += &value.to_string(),
+            Operand::Member => text += &world.types[0].members[i].name,
+            Operand::Program => text += &world.progs[i].name,
         }
-        Operation::LinkDetach { link: l } => format!("link_detach {}", link(l)),
-        Operation::LinkClose { link: l } => format!("link_close {}", link(l)),
-        Operation::LinkPin { link: l } => format!("link_pin {}", link(l)),
-        Operation::LinkUnpin { link: l } => format!("link_unpin {}", link(l)),
-        Operation::LinkInfo { link: l } => format!("link_info {}", link(l)),
-        Operation::SockOpen { key } => format!("sock_open {}", world.keys[usize::from(key)]),
-        Operation::SockCall { sock, member: m } => format!("sock_call {sock} {}", member(m)),
-        Operation::SockClose { sock } => format!("sock_close {sock}"),
-        Operation::Call { entry, member: m } => format!("call {entry} {}", member(m)),
-        Operation::TestRun { prog } => format!("test_run {}", world.progs[usize::from(prog)].name),
-        Operation::ScxError => "scx_error".into(),
-        Operation::Rmmod => "rmmod".into(),
-        Operation::Exit => "exit".into(),
     }
+    text
 }

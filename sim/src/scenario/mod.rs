@@ -21,7 +21,6 @@ pub use emit::{Words, emit};
 pub use error::{
     InputError, Place, close, in_words, printable, printable_lines, unknown, unprintable,
 };
-pub use operation::syntax;
 pub use reach::{ReachScenario, unknown_program};
 
 /// What a scenario expects under one design.

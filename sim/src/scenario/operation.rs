@@ -1,6 +1,6 @@
 //! Operations as scenario files write them: `link_create m1 cookie=0x11 as l1`.
 
-use struct_ops_model::world::{MAX_REGS, MAX_SOCKS, OpKind, Operation, Subsystem, World};
+use struct_ops_model::world::{MAX_REGS, MAX_SOCKS, OpKind, Operand, Operation, World};
 
 use super::error::unknown;
 use crate::number::whole;
@@ -13,70 +13,10 @@ pub(super) const MAX_COOKIES: usize = 16;
 /// A mistake: the offset and length of the word in the text, and what is wrong.
 pub(super) type Mistake = (std::ops::Range<usize>, String);
 
-/// How an operation is written.
-pub fn syntax(kind: OpKind) -> &'static str {
-    match kind {
-        OpKind::None => "",
-        OpKind::MapCreate => "map_create MAP",
-        OpKind::MapUpdate => "map_update MAP",
-        OpKind::MapDelete => "map_delete MAP",
-        OpKind::MapLookup => "map_lookup MAP",
-        OpKind::MapClose => "map_close MAP",
-        OpKind::LinkCreate => "link_create MAP [cookie=N] as LINK",
-        OpKind::LinkUpdate => "link_update LINK MAP [replace=MAP]",
-        OpKind::LinkDetach => "link_detach LINK",
-        OpKind::LinkClose => "link_close LINK",
-        OpKind::LinkPin => "link_pin LINK",
-        OpKind::LinkUnpin => "link_unpin LINK",
-        OpKind::LinkInfo => "link_info LINK",
-        OpKind::SockOpen => "sock_open KEY",
-        OpKind::SockCall => "sock_call SOCKET MEMBER",
-        OpKind::SockClose => "sock_close SOCKET",
-        OpKind::Call => "call ENTRY MEMBER",
-        OpKind::TestRun => "test_run PROGRAM",
-        OpKind::SysBpfLinkCreate => "sys_bpf_link_create MAP [cookie=N] as LINK",
-        OpKind::ScxError => "scx_error",
-        OpKind::Rmmod => "rmmod",
-        OpKind::Exit => "exit",
-    }
-}
-
-/// Why an operation has no meaning in this world, if it has none.
-pub(super) fn meaningless(world: &World, kind: OpKind) -> Option<&'static str> {
-    let any = |f: &dyn Fn(Subsystem) -> bool| world.types.iter().any(|t| f(t.subsystem));
-    let (fits, why) = match kind {
-        OpKind::SockOpen | OpKind::SockCall | OpKind::SockClose => (
-            any(&|s| s == Subsystem::TcpCong),
-            "only tcp_congestion_ops has sockets",
-        ),
-        OpKind::Call => (
-            any(&|s| !matches!(s, Subsystem::TcpCong | Subsystem::Dummy)),
-            "tcp is called through sockets (sock_call), bpf_dummy_ops by test_run",
-        ),
-        OpKind::TestRun => (
-            any(&|s| s == Subsystem::Dummy),
-            "only bpf_dummy_ops programs can be test-run",
-        ),
-        OpKind::ScxError => (
-            any(&|s| matches!(s, Subsystem::SchedExt | Subsystem::SchedExt612)),
-            "only sched_ext_ops has a scheduler that can fail",
-        ),
-        OpKind::Rmmod => (
-            world.types.iter().any(|t| t.module),
-            "no type lives in a module (`module = true`)",
-        ),
-        _ => (true, ""),
-    };
-    (!fits).then_some(why)
-}
-
 /// The kind with this name.
 pub(super) fn kind(word: &str) -> Result<OpKind, String> {
-    OpKind::NAMES
-        .iter()
-        .find(|n| n.1 == word)
-        .map(|n| n.0)
-        .ok_or_else(|| unknown("operation", word, OpKind::NAMES.iter().map(|n| n.1)))
+    let names = || OpKind::all().map(OpKind::name);
+    OpKind::from_name(word).ok_or_else(|| unknown("operation", word, names()))
 }
 
 /// The links that an operation may name.
@@ -104,7 +44,7 @@ impl<'a> Words<'a> {
                 format!(
                     "`{}` ends where {what} is expected: write `{}`",
                     self.text,
-                    syntax(self.kind)
+                    self.kind.syntax()
                 ),
             )
         })
@@ -125,7 +65,7 @@ impl<'a> Words<'a> {
                 *at..at + word.len(),
                 format!(
                     "`{word}` is one word too many: write `{}`",
-                    syntax(self.kind)
+                    self.kind.syntax()
                 ),
             )),
         }
@@ -146,7 +86,7 @@ fn span((at, word): (usize, &str)) -> std::ops::Range<usize> {
 pub(super) fn creates(text: &str) -> Option<std::ops::Range<usize>> {
     let words = split(text);
     let first = words.first()?.1;
-    if first != OpKind::LinkCreate.name() && first != OpKind::SysBpfLinkCreate.name() {
+    if !OpKind::from_name(first)?.has(Operand::NewLink) {
         return None;
     }
     let place = words.iter().position(|w| w.1 == "as")?;
@@ -168,7 +108,7 @@ pub(super) fn parse(
     }
     let verb = rest.remove(0);
     let kind = kind(verb.1).map_err(|e| (span(verb), e))?;
-    if let Some(why) = meaningless(world, kind) {
+    if let Some(why) = kind.info().needs.missing(world) {
         return Err((
             span(verb),
             format!("`{}` has no meaning here: {why}", verb.1),
@@ -180,103 +120,41 @@ pub(super) fn parse(
         rest,
         next: 0,
     };
-    let operation = operation(world, known, &mut words)?;
+    let operation = Operation::build(kind, |operand| value(world, known, &mut words, operand))?;
     words.end()?;
     Ok(operation)
 }
 
-fn operation(
+/// The index of what the next words name.
+fn value(
     world: &mut World,
     known: &mut Known,
     w: &mut Words<'_>,
-) -> Result<Operation, Mistake> {
-    Ok(match w.kind {
-        OpKind::None | OpKind::Exit => Operation::Exit,
-        OpKind::ScxError => Operation::ScxError,
-        OpKind::Rmmod => Operation::Rmmod,
-        OpKind::MapCreate => Operation::MapCreate {
-            map: map(world, w)?,
-        },
-        OpKind::MapUpdate => Operation::MapUpdate {
-            map: map(world, w)?,
-        },
-        OpKind::MapDelete => Operation::MapDelete {
-            map: map(world, w)?,
-        },
-        OpKind::MapLookup => Operation::MapLookup {
-            map: map(world, w)?,
-        },
-        OpKind::MapClose => Operation::MapClose {
-            map: map(world, w)?,
-        },
-        OpKind::LinkCreate => {
-            let (map, cookie, link) = link_create(world, known, w)?;
-            Operation::LinkCreate { map, cookie, link }
+    operand: Operand,
+) -> Result<Option<u8>, Mistake> {
+    Ok(Some(match operand {
+        Operand::NewMap | Operand::Map => {
+            let word = w.word("a map")?;
+            find_map(world, word)?
         }
-        OpKind::SysBpfLinkCreate => {
-            let (map, cookie, link) = link_create(world, known, w)?;
-            Operation::SysBpfLinkCreate { map, cookie, link }
+        Operand::Replace => {
+            let word = w.option("replace");
+            return word.map(|word| find_map(world, word)).transpose();
         }
-        OpKind::LinkUpdate => {
-            let link = link(world, known, w)?;
-            let new = map(world, w)?;
-            let replace = w
-                .option("replace")
-                .map(|word| find_map(world, word))
-                .transpose()?;
-            Operation::LinkUpdate {
-                link,
-                map: new,
-                replace,
-            }
-        }
-        OpKind::LinkDetach => Operation::LinkDetach {
-            link: link(world, known, w)?,
-        },
-        OpKind::LinkClose => Operation::LinkClose {
-            link: link(world, known, w)?,
-        },
-        OpKind::LinkPin => Operation::LinkPin {
-            link: link(world, known, w)?,
-        },
-        OpKind::LinkUnpin => Operation::LinkUnpin {
-            link: link(world, known, w)?,
-        },
-        OpKind::LinkInfo => Operation::LinkInfo {
-            link: link(world, known, w)?,
-        },
-        OpKind::SockOpen => {
+        Operand::Link(_) => link(world, known, w)?,
+        Operand::NewLink => new_link(world, known, w)?,
+        Operand::Cookie => cookie_of(world, w)?,
+        Operand::Key => {
             let word = w.word("a key")?;
             let key = world.keys.iter().position(|k| k == word.1);
-            let key = key.ok_or_else(|| {
-                (
-                    span(word),
-                    unknown("key", word.1, world.keys.iter().map(String::as_str)),
-                )
-            })?;
-            Operation::SockOpen { key: key as u8 }
+            let known = || world.keys.iter().map(String::as_str);
+            key.ok_or_else(|| (span(word), unknown("key", word.1, known())))? as u8
         }
-        OpKind::SockCall => {
-            let sock = below(w, "a socket", MAX_SOCKS)?;
-            Operation::SockCall {
-                sock,
-                member: member(world, w)?,
-            }
-        }
-        OpKind::SockClose => Operation::SockClose {
-            sock: below(w, "a socket", MAX_SOCKS)?,
-        },
-        OpKind::Call => {
-            let entry = below(w, "an entry of the subsystem's table", MAX_REGS)?;
-            Operation::Call {
-                entry,
-                member: member(world, w)?,
-            }
-        }
-        OpKind::TestRun => Operation::TestRun {
-            prog: dummy_program(world, w)?,
-        },
-    })
+        Operand::Socket => below(w, "a socket", MAX_SOCKS)?,
+        Operand::Entry => below(w, "an entry of the subsystem's table", MAX_REGS)?,
+        Operand::Member => member(world, w)?,
+        Operand::Program => program(world, w)?,
+    }))
 }
 
 fn below(w: &mut Words<'_>, what: &str, limit: usize) -> Result<u8, Mistake> {
@@ -294,11 +172,6 @@ fn below(w: &mut Words<'_>, what: &str, limit: usize) -> Result<u8, Mistake> {
                 ),
             )
         })
-}
-
-fn map(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
-    let word = w.word("a map")?;
-    find_map(world, word)
 }
 
 fn find_map(world: &World, word: (usize, &str)) -> Result<u8, Mistake> {
@@ -332,27 +205,25 @@ fn link(world: &World, known: &Known, w: &mut Words<'_>) -> Result<u8, Mistake> 
         .ok_or_else(|| (span(word), unknown("link", word.1, known())))
 }
 
-fn link_create(
-    world: &mut World,
-    known: &mut Known,
-    w: &mut Words<'_>,
-) -> Result<(u8, u8, u8), Mistake> {
-    let map = map(world, w)?;
-    let cookie = match w.option("cookie") {
-        None => 0,
-        Some(word) => {
-            let value = whole(word.1).ok_or_else(|| {
-                (
-                    span(word),
-                    format!(
-                        "cookie `{}`: expected a number from 0 to 2^64-1, decimal or 0x",
-                        word.1
-                    ),
-                )
-            })?;
-            cookie(world, value).map_err(|e| (span(word), e))?
-        }
+/// `cookie=N`, if that comes next; cookie 0 otherwise.
+fn cookie_of(world: &mut World, w: &mut Words<'_>) -> Result<u8, Mistake> {
+    let Some(word) = w.option("cookie") else {
+        return Ok(0);
     };
+    let value = whole(word.1).ok_or_else(|| {
+        (
+            span(word),
+            format!(
+                "cookie `{}`: expected a number from 0 to 2^64-1, decimal or 0x",
+                word.1
+            ),
+        )
+    })?;
+    cookie(world, value).map_err(|e| (span(word), e))
+}
+
+/// `as LINK`.
+fn new_link(world: &World, known: &mut Known, w: &mut Words<'_>) -> Result<u8, Mistake> {
     let word = w.word("`as LINK`")?;
     if word.1 != "as" {
         return Err((
@@ -360,7 +231,7 @@ fn link_create(
             format!(
                 "`{}` where `as LINK` is expected: write `{}`",
                 word.1,
-                syntax(w.kind)
+                w.kind.syntax()
             ),
         ));
     }
@@ -372,7 +243,7 @@ fn link_create(
         let known = world.links.iter().map(String::as_str);
         (span(name), unknown("link", name.1, known))
     })?;
-    Ok((map, cookie, link as u8))
+    Ok(link as u8)
 }
 
 /// The index of a cookie's value, which is added if it is new.
@@ -413,7 +284,7 @@ fn member(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
     })
 }
 
-fn dummy_program(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
+fn program(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
     let word = w.word("a program")?;
     let place = world.progs.iter().position(|p| p.name == word.1);
     place.map(|i| i as u8).ok_or_else(|| {

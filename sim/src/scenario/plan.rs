@@ -200,23 +200,13 @@ fn read(
         .or_else(|(part, e)| s.error(s.inside(text, part), e))
 }
 
-/// What `choose = "any"` means.
-pub(super) fn any(world: &World) -> Vec<OpKind> {
-    OpKind::NAMES
-        .iter()
-        .map(|n| n.0)
-        .filter(|k| !matches!(k, OpKind::Exit | OpKind::SysBpfLinkCreate))
-        .filter(|k| operation::meaningless(world, *k).is_none())
-        .collect()
-}
-
 fn kinds(
     s: &Source<'_>,
     world: &World,
     choose: &Spanned<Choose>,
 ) -> Result<Vec<OpKind>, InputError> {
     match &choose.get_ref().0 {
-        WordOrList::Word(text) if text == "any" => Ok(any(world)),
+        WordOrList::Word(text) if text == "any" => Ok(OpKind::any(world).collect()),
         WordOrList::Word(text) => s.error(
             choose.span(),
             format!(
@@ -239,7 +229,7 @@ fn kinds(
                         "`exit` is not to be chosen: a process exits when its CPUs are done",
                     );
                 }
-                if let Some(why) = operation::meaningless(world, kind) {
+                if let Some(why) = kind.info().needs.missing(world) {
                     return s.error(word.span(), format!("`{name}` has no meaning here: {why}"));
                 }
                 if kinds.contains(&kind) {

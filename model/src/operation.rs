@@ -1,0 +1,419 @@
+//! Operations: what a process, or the kernel for it, can begin; one row each.
+//!
+//! All that reads, writes, lists, offers, draws or shrinks operations goes by these rows and by what their operands
+//! name. Not here: which objects the operands stand for at a given moment (`request`), and what an operation does: its
+//! row says where it begins, and the steps are in `proc` and `subsys`.
+
+use crate::pc::Pc;
+use crate::world::World;
+
+/// What a word of an operation names. In [`Operation`] it is an index into the world's list of such things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// The declaration of a map that the operation creates.
+    NewMap,
+    /// A map that the process has open.
+    Map,
+    /// A map that the process has open, or none: `replace=MAP`.
+    Replace,
+    /// A link.
+    Link(Which),
+    /// A name for the link that the operation creates: `as LINK`.
+    NewLink,
+    /// A cookie's value; 0 if it is not written: `cookie=N`.
+    Cookie,
+    /// A registration key, such as the name of a congestion control.
+    Key,
+    /// A socket that the process has open, by its number.
+    Socket,
+    /// A registration, by its place in the subsystem's table.
+    Entry,
+    /// A member of the struct.
+    Member,
+    /// A program that the process has open.
+    Program,
+}
+
+/// Which links an operation can be carried out on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Which {
+    /// The process has it open.
+    Open,
+    /// The process has it open, and it is not pinned.
+    Unpinned,
+    /// It is pinned, whoever has it open.
+    Pinned,
+}
+
+impl Operand {
+    /// It is found through a descriptor, or a path, of a map or a link.
+    pub fn names_file(self) -> bool {
+        matches!(self, Operand::Map | Operand::Replace | Operand::Link(_))
+    }
+
+    /// How it is written.
+    pub fn syntax(self) -> &'static str {
+        match self {
+            Operand::NewMap | Operand::Map => "MAP",
+            Operand::Replace => "[replace=MAP]",
+            Operand::Link(_) => "LINK",
+            Operand::NewLink => "as LINK",
+            Operand::Cookie => "[cookie=N]",
+            Operand::Key => "KEY",
+            Operand::Socket => "SOCKET",
+            Operand::Entry => "ENTRY",
+            Operand::Member => "MEMBER",
+            Operand::Program => "PROGRAM",
+        }
+    }
+}
+
+/// What a world must have for an operation to mean anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: every world has it.
+    Nothing,
+    /// A subsystem whose members are called through sockets.
+    Sockets,
+    /// A subsystem that calls its members by itself.
+    Calls,
+    /// A subsystem whose programs can be test-run.
+    TestRuns,
+    /// sched_ext.
+    Scheduler,
+    /// A type that lives in a module.
+    Module,
+}
+
+impl Needs {
+    /// Why the operation has no meaning in this world, if it has none.
+    pub fn missing(self, world: &World) -> Option<&'static str> {
+        use crate::subsys::Called;
+        let called =
+            |f: fn(Called) -> bool| world.types.iter().any(|t| f(t.subsystem.facts().called));
+        let (there, why) = match self {
+            Needs::Nothing => (true, ""),
+            Needs::Sockets => (
+                called(|c| c == Called::ThroughSockets),
+                "only tcp_congestion_ops has sockets",
+            ),
+            Needs::Calls => (
+                called(|c| matches!(c, Called::From(_))),
+                "tcp is called through sockets (sock_call), bpf_dummy_ops by test_run",
+            ),
+            Needs::TestRuns => (
+                called(|c| c == Called::ByTestRun),
+                "only bpf_dummy_ops programs can be test-run",
+            ),
+            Needs::Scheduler => (
+                crate::subsys::scx_types(world),
+                "only sched_ext_ops has a scheduler that can fail",
+            ),
+            Needs::Module => (
+                world.types.iter().any(|t| t.module),
+                "no type lives in a module (`module = true`)",
+            ),
+        };
+        (!there).then_some(why)
+    }
+}
+
+/// What the entry of an operation does before its first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing that others can see.
+    Plain,
+    /// fdget(): the map's file, and with it the map, stays until the system call is over.
+    Fdget,
+    /// rcu_read_lock_trace(): a sleepable program issues the system call.
+    Program,
+    /// The process begins to exit.
+    Exit,
+}
+
+/// What is known of a kind of operation.
+#[derive(Clone, Copy, Debug)]
+pub struct OperationInfo {
+    /// The kind.
+    pub kind: OpKind,
+    /// Its name in scenario files.
+    pub name: &'static str,
+    /// The system call or event that it stands for.
+    pub stands_for: &'static str,
+    /// Its words, in the order in which they are written.
+    pub operands: &'static [Operand],
+    /// What a world must have for it.
+    pub needs: Needs,
+    /// What its entry does.
+    pub(crate) entry: Entry,
+    /// Its first step; `None` if that is the subsystem's.
+    pub(crate) first: Option<Pc>,
+    /// How often it is drawn at random, beside the others.
+    pub weight: u8,
+    /// What the number of a request for it stands for.
+    pub(crate) arg: Arg,
+}
+
+/// What [`crate::Request::arg`] stands for, where that matters to the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arg {
+    /// The declaration of a map.
+    Decl,
+    /// A program.
+    Prog,
+    /// A plain number.
+    Number,
+}
+
+const fn arg(operands: &[Operand]) -> Arg {
+    match operands {
+        [Operand::NewMap, ..] => Arg::Decl,
+        [Operand::Program, ..] => Arg::Prog,
+        _ => Arg::Number,
+    }
+}
+
+/// Most operands of an operation.
+const MAX_OPERANDS: usize = 3;
+
+/// The type of an operand's field.
+macro_rules! field {
+    (Replace) => { Option<u8> };
+    ($($other:tt)+) => { u8 };
+}
+
+/// Puts an operand's value into its field.
+trait Field: Sized {
+    fn of(value: Option<u8>) -> Self;
+}
+
+impl Field for u8 {
+    fn of(value: Option<u8>) -> u8 {
+        value.unwrap_or_default()
+    }
+}
+
+impl Field for Option<u8> {
+    fn of(value: Option<u8>) -> Option<u8> {
+        value
+    }
+}
+
+macro_rules! operations {
+    ($($kind:ident { $($field:ident: $operand:ident $(($which:ident))?),* } $name:literal $stands_for:literal
+        $needs:ident $entry:ident $first:expr, $weight:literal;)+) => {
+        /// An operation, with targets by name (indices into the world).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Operation {
+            $(
+                #[doc = concat!($stands_for, ".")]
+                $kind {
+                    $(
+                        #[doc = concat!("Its [`Operand::", stringify!($operand), "`].")]
+                        $field: field!($operand),
+                    )*
+                },
+            )+
+        }
+
+        /// A kind of operation: a row of the table.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+        #[repr(u8)]
+        pub enum OpKind {
+            /// No operation.
+            #[default]
+            None,
+            $(#[doc = concat!($stands_for, ".")] $kind,)+
+        }
+
+        /// The table, by the number of the kind.
+        const TABLE: &[OperationInfo] = &[
+            OperationInfo {
+                kind: OpKind::None,
+                name: "idle",
+                stands_for: "nothing",
+                operands: &[],
+                needs: Needs::Nothing,
+                entry: Entry::Plain,
+                first: Some(Pc::Finish),
+                weight: 0,
+                arg: Arg::Number,
+            },
+            $(OperationInfo {
+                kind: OpKind::$kind,
+                name: $name,
+                stands_for: $stands_for,
+                operands: &[$(Operand::$operand $((Which::$which))?),*],
+                needs: Needs::$needs,
+                entry: Entry::$entry,
+                first: $first,
+                weight: $weight,
+                arg: arg(&[$(Operand::$operand $((Which::$which))?),*]),
+            },)+
+        ];
+
+        impl Operation {
+            /// What kind it is.
+            pub fn kind(&self) -> OpKind {
+                match self { $(Operation::$kind { .. } => OpKind::$kind),+ }
+            }
+
+            /// Its operands, in the order in which they are written, with what they name.
+            pub fn operands(self) -> impl Iterator<Item = (Operand, Option<u8>)> {
+                #[allow(unused_mut, unused_variables, unused_assignments)]
+                let (mut out, mut n) = ([None; MAX_OPERANDS], 0);
+                match self {
+                    $(Operation::$kind { $($field),* } => {
+                        $(
+                            out[n] = Some((Operand::$operand $((Which::$which))?, $field.into()));
+                            n += 1;
+                        )*
+                    })+
+                }
+                out.into_iter().take(n).flatten()
+            }
+
+            /// An operation of this kind, its operands in the order in which they are written. Of no kind: the end of
+            /// a plan.
+            ///
+            /// # Errors
+            /// The first that `value` gives.
+            pub fn build<E>(
+                kind: OpKind,
+                #[allow(unused_mut)] mut value: impl FnMut(Operand) -> Result<Option<u8>, E>,
+            ) -> Result<Operation, E> {
+                Ok(match kind {
+                    OpKind::None => Operation::Exit {},
+                    $(OpKind::$kind => Operation::$kind {
+                        $($field: Field::of(value(Operand::$operand $((Which::$which))?)?),)*
+                    },)+
+                })
+            }
+        }
+    };
+}
+
+use Pc::{
+    DelCmpxchg, ExitNext, LcGet, LdGet, LinkInfo, LinkPin, LinkRelease, LinkUnpin, LuGet,
+    MapCreate, MapLookup, MapRelease, Rmmod, ScxError, SockCall, SockFind, SockRelease, TestRun,
+    UpdTlinks,
+};
+
+operations! {
+    MapCreate { map: NewMap } "map_create" "BPF_MAP_CREATE" Nothing Plain Some(MapCreate), 1;
+    MapUpdate { map: Map } "map_update" "BPF_MAP_UPDATE_ELEM" Nothing Fdget Some(UpdTlinks), 1;
+    MapDelete { map: Map } "map_delete" "BPF_MAP_DELETE_ELEM" Nothing Fdget Some(DelCmpxchg), 1;
+    MapLookup { map: Map } "map_lookup" "BPF_MAP_LOOKUP_ELEM" Nothing Fdget Some(MapLookup), 1;
+    MapClose { map: Map } "map_close" "close(map_fd)" Nothing Plain Some(MapRelease), 1;
+    LinkCreate { map: Map, cookie: Cookie, link: NewLink }
+        "link_create" "BPF_LINK_CREATE" Nothing Plain Some(LcGet), 5;
+    LinkUpdate { link: Link(Open), map: Map, replace: Replace }
+        "link_update" "BPF_LINK_UPDATE" Nothing Plain Some(LuGet), 2;
+    LinkDetach { link: Link(Open) } "link_detach" "BPF_LINK_DETACH" Nothing Plain Some(LdGet), 1;
+    LinkClose { link: Link(Open) } "link_close" "close(link_fd)" Nothing Plain Some(LinkRelease), 2;
+    LinkPin { link: Link(Unpinned) } "link_pin" "BPF_OBJ_PIN" Nothing Plain Some(LinkPin), 1;
+    LinkUnpin { link: Link(Pinned) } "link_unpin" "unlink(pin)" Nothing Plain Some(LinkUnpin), 1;
+    LinkInfo { link: Link(Open) }
+        "link_info" "BPF_OBJ_GET_INFO_BY_FD" Nothing Plain Some(LinkInfo), 1;
+    SockOpen { key: Key } "sock_open" "setsockopt(TCP_CONGESTION)" Sockets Plain Some(SockFind), 2;
+    SockCall { sock: Socket, member: Member }
+        "sock_call" "a socket calls a member" Sockets Plain Some(SockCall), 2;
+    SockClose { sock: Socket } "sock_close" "close(socket)" Sockets Plain Some(SockRelease), 1;
+    Call { entry: Entry, member: Member }
+        "call" "the subsystem calls a member" Calls Plain None, 4;
+    TestRun { prog: Program } "test_run" "BPF_PROG_TEST_RUN" TestRuns Plain Some(TestRun), 4;
+    SysBpfLinkCreate { map: Map, cookie: Cookie, link: NewLink }
+        "sys_bpf_link_create" "bpf_sys_bpf(BPF_LINK_CREATE) in a syscall program"
+        Nothing Program Some(LcGet), 1;
+    ScxError {} "scx_error" "scx_bpf_error() or sysrq-S" Scheduler Plain Some(ScxError), 1;
+    Rmmod {} "rmmod" "delete_module()" Module Plain Some(Rmmod), 1;
+    Exit {} "exit" "exit_group()" Nothing Exit Some(ExitNext), 0;
+}
+
+impl OpKind {
+    /// Every kind of operation, in the order of the table.
+    pub fn all() -> impl Iterator<Item = OpKind> {
+        TABLE.iter().skip(1).map(|row| row.kind)
+    }
+
+    /// The kind with this number.
+    pub(crate) fn from_number(number: u8) -> OpKind {
+        TABLE[usize::from(number)].kind
+    }
+
+    /// The kind with this name.
+    pub fn from_name(name: &str) -> Option<OpKind> {
+        OpKind::all().find(|kind| kind.name() == name)
+    }
+
+    /// Its row.
+    #[inline]
+    pub fn info(self) -> &'static OperationInfo {
+        &TABLE[self as usize]
+    }
+
+    /// The name in scenario files.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// Whether it has such an operand.
+    #[inline]
+    pub fn has(self, operand: Operand) -> bool {
+        self.info().operands.contains(&operand)
+    }
+
+    /// Its operands are descriptors, or paths, of maps and links.
+    pub fn names_files(self) -> bool {
+        self.info().operands.iter().any(|o| o.names_file())
+    }
+
+    /// How it is written.
+    pub fn syntax(self) -> String {
+        let words = self.info().operands.iter().map(|o| o.syntax());
+        let words: Vec<&str> = std::iter::once(self.name()).chain(words).collect();
+        words.join(" ")
+    }
+
+    /// Every kind that can be drawn at random in a world.
+    pub fn drawn(world: &World) -> impl Iterator<Item = OpKind> {
+        let drawn = OpKind::all().filter(|kind| kind.info().weight > 0);
+        drawn.filter(|kind| kind.info().needs.missing(world).is_none())
+    }
+
+    /// What `choose = "any"` means in a world: what a process can ask for at any moment, which leaves out what a program
+    /// asks for in its place.
+    pub fn any(world: &World) -> impl Iterator<Item = OpKind> {
+        OpKind::drawn(world).filter(|kind| kind.info().entry != Entry::Program)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_its_kind_and_its_operands() {
+        for kind in OpKind::all() {
+            let mut n = 0;
+            let built = Operation::build(kind, |_| {
+                n += 1;
+                Ok::<_, ()>(Some(n))
+            })
+            .unwrap();
+            assert_eq!(built.kind(), kind);
+            let operands: Vec<_> = built.operands().collect();
+            assert_eq!(operands.len(), kind.info().operands.len(), "{kind:?}");
+            for (i, (operand, value)) in operands.into_iter().enumerate() {
+                assert_eq!(operand, kind.info().operands[i]);
+                assert_eq!(value, Some(i as u8 + 1));
+            }
+            assert_eq!(OpKind::from_name(kind.name()), Some(kind));
+            assert_eq!(OpKind::from_number(kind as u8), kind);
+        }
+        assert_eq!(
+            OpKind::LinkUpdate.syntax(),
+            "link_update LINK MAP [replace=MAP]"
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! What an operation's operands stand for at a given moment: those that a plan names, or all that there are.
+//!
+//! Stands for the way from a descriptor or a path to its object, which the entry of every bpf(2) command goes. Not here:
+//! which operands an operation has (`operation`), and whether a request may begin now (`step`).
+
+use crate::backend::{HasPointers, LinkOf, MapOf, Pointers};
+use crate::kernel::{Kernel, LinkKey, MapKey, ScxState, Slots};
+use crate::operation::{Needs, OpKind, Operand, Operation, Which};
+use crate::pc::Pc;
+use crate::subsys::scx_types;
+use crate::world::World;
+
+/// An operation with its targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Request<P: Pointers = Slots> {
+    /// What to do.
+    pub kind: OpKind,
+    /// Target (or new) map.
+    pub map: Option<P::Map>,
+    /// F_REPLACE's expected old map.
+    pub old: Option<P::Map>,
+    /// Target link.
+    pub link: Option<P::Link>,
+    /// Cookie (index).
+    pub cookie: u8,
+    /// Declaration, link name, socket, entry, key or program.
+    pub arg: u8,
+    /// Member to call.
+    pub member: u8,
+}
+
+impl<P: Pointers> Default for Request<P> {
+    fn default() -> Self {
+        Request {
+            kind: OpKind::None,
+            map: None,
+            old: None,
+            link: None,
+            cookie: 0,
+            arg: 0,
+            member: 0,
+        }
+    }
+}
+
+impl Request {
+    /// The same, with another number.
+    fn about(self, arg: u8) -> Self {
+        Request { arg, ..self }
+    }
+}
+
+/// What the descriptors of a process stand for.
+pub trait Files: HasPointers {
+    /// The map of this declaration that the process has open.
+    fn map_fd(&self, decl: u8) -> Option<MapOf<Self>>;
+    /// The link of this name that the process has open.
+    fn link_fd(&self, name: u8) -> Option<LinkOf<Self>>;
+    /// The link of this name that is pinned in bpffs.
+    fn pinned_link(&self, name: u8) -> Option<LinkOf<Self>>;
+    /// The link is pinned.
+    fn is_pinned(&self, link: LinkOf<Self>) -> bool;
+    /// The process has the socket open.
+    fn sock_fd(&self, sock: u8) -> bool;
+    /// The process has the program open.
+    fn prog_fd(&self, prog: u8) -> bool;
+}
+
+/// The request that an operation of a plan means now; `None` if its target does not exist.
+pub fn resolve<F: Files>(files: &F, operation: Operation) -> Option<Request<F::P>> {
+    let mut request = Request {
+        kind: operation.kind(),
+        ..Request::default()
+    };
+    for (operand, value) in operation.operands() {
+        let Some(value) = value else { continue };
+        match operand {
+            Operand::NewMap | Operand::NewLink | Operand::Key | Operand::Entry => {
+                request.arg = value;
+            }
+            Operand::Map => request.map = Some(files.map_fd(value)?),
+            Operand::Replace => request.old = Some(files.map_fd(value)?),
+            Operand::Link(Which::Open) => request.link = Some(files.link_fd(value)?),
+            Operand::Link(Which::Unpinned) => {
+                let link = files.link_fd(value).filter(|l| !files.is_pinned(*l));
+                request.link = Some(link?);
+            }
+            Operand::Link(Which::Pinned) => request.link = Some(files.pinned_link(value)?),
+            Operand::Cookie => request.cookie = value,
+            Operand::Member => request.member = value,
+            Operand::Socket if files.sock_fd(value) => request.arg = value,
+            Operand::Program if files.prog_fd(value) => request.arg = value,
+            Operand::Socket | Operand::Program => return None,
+        }
+    }
+    Some(request)
+}
+
+/// The descriptors of a process: what it has open in a state.
+pub(crate) struct Descriptors<'a> {
+    pub k: &'a Kernel,
+    pub bit: u8,
+}
+
+impl HasPointers for Descriptors<'_> {
+    type P = Slots;
+}
+
+impl Files for Descriptors<'_> {
+    fn map_fd(&self, decl: u8) -> Option<MapKey> {
+        let mut maps = self.k.maps.iter();
+        let map = maps.find(|(_, m)| m.decl == decl && m.fds & self.bit != 0);
+        map.map(|m| m.0)
+    }
+
+    fn link_fd(&self, name: u8) -> Option<LinkKey> {
+        let mut links = self.k.links.iter();
+        let link = links.find(|(_, l)| l.name == name && l.fds & self.bit != 0);
+        link.map(|l| l.0)
+    }
+
+    fn pinned_link(&self, name: u8) -> Option<LinkKey> {
+        let mut links = self.k.links.iter();
+        let link = links.find(|(_, l)| l.name == name && l.pinned);
+        link.map(|l| l.0)
+    }
+
+    fn is_pinned(&self, link: LinkKey) -> bool {
+        self.k.links.get(link).is_some_and(|l| l.pinned)
+    }
+
+    fn sock_fd(&self, sock: u8) -> bool {
+        let sock = self.k.socks.get(usize::from(sock));
+        sock.is_some_and(|s| s.kdata.is_some() && s.fds & self.bit != 0)
+    }
+
+    fn prog_fd(&self, prog: u8) -> bool {
+        self.k.progs[usize::from(prog)].fds & self.bit != 0
+    }
+}
+
+impl Descriptors<'_> {
+    /// Every request of one kind that has a target now.
+    pub fn requests(&self, world: &World, kind: OpKind, push: &mut dyn FnMut(Request)) {
+        let info = kind.info();
+        let now = match info.needs {
+            Needs::Scheduler => self.k.subsys.scx.state == ScxState::Enabled,
+            Needs::Module => !self.k.module.unloaded,
+            _ => !matches!(kind, OpKind::None | OpKind::Exit),
+        };
+        if !now || !info.operands.iter().all(|o| self.room(world, *o)) {
+            return;
+        }
+        let request = Request {
+            kind,
+            ..Request::default()
+        };
+        self.each(world, info.operands, request, push);
+    }
+
+    /// Whether there may be one more of what such an operand creates.
+    fn room(&self, world: &World, operand: Operand) -> bool {
+        let coming = |pcs: &[Pc]| self.k.cpus.iter().filter(|c| pcs.contains(&c.pc)).count();
+        match operand {
+            Operand::NewLink => {
+                let links = self.k.links.len() + coming(&[Pc::LcGet, Pc::LcValid, Pc::LcAlloc]);
+                links < usize::from(world.max_links)
+            }
+            Operand::Key => {
+                let free = self.k.socks.iter().filter(|s| s.kdata.is_none());
+                free.count() > coming(&[Pc::SockGet])
+            }
+            _ => true,
+        }
+    }
+
+    /// `request` with all that these operands can stand for.
+    fn each(
+        &self,
+        world: &World,
+        operands: &[Operand],
+        request: Request,
+        push: &mut dyn FnMut(Request),
+    ) {
+        let Some((operand, rest)) = operands.split_first() else {
+            return push(request);
+        };
+        let mut with = |request| self.each(world, rest, request, push);
+        let mut numbers = |n: usize, good: &dyn Fn(u8) -> bool| {
+            for arg in (0..n as u8).filter(|arg| good(*arg)) {
+                with(request.about(arg));
+            }
+        };
+        match operand {
+            Operand::NewMap => {
+                let exists = |decl| self.k.maps.iter().any(|(_, m)| m.decl == decl);
+                numbers(world.maps.len(), &|decl| !exists(decl));
+            }
+            Operand::Key => numbers(world.keys.len(), &|_| true),
+            Operand::Socket => numbers(self.k.socks.len(), &|sock| self.sock_fd(sock)),
+            Operand::Program => numbers(world.progs.len(), &|prog| self.prog_fd(prog)),
+            Operand::Entry => {
+                let entries = if scx_types(world) {
+                    usize::from(self.k.subsys.scx.state == ScxState::Enabled)
+                } else {
+                    self.k.subsys.regs.iter().flatten().count()
+                };
+                numbers(entries, &|_| true);
+            }
+            Operand::Member => {
+                for member in 0..world.types.first().map_or(0, |t| t.members.len()) as u8 {
+                    with(Request { member, ..request });
+                }
+            }
+            Operand::Cookie => {
+                // Cookie 0 is none: it is chosen where there is no other one.
+                let cookies = world.cookies.len() as u8;
+                for cookie in 1.min(cookies - 1)..cookies {
+                    with(Request { cookie, ..request });
+                }
+            }
+            Operand::NewLink => with(request),
+            Operand::Map | Operand::Replace => {
+                let replace = *operand == Operand::Replace;
+                if replace {
+                    with(request);
+                }
+                for (key, map) in self.k.maps.iter() {
+                    if map.fds & self.bit == 0 {
+                        continue;
+                    }
+                    let key = Some(key);
+                    with(if replace {
+                        Request {
+                            old: key,
+                            ..request
+                        }
+                    } else {
+                        Request {
+                            map: key,
+                            ..request
+                        }
+                    });
+                }
+            }
+            Operand::Link(which) => {
+                for (key, link) in self.k.links.iter() {
+                    let open = link.fds & self.bit != 0;
+                    let it_is = match which {
+                        Which::Open => open,
+                        Which::Unpinned => open && !link.pinned,
+                        Which::Pinned => link.pinned,
+                    };
+                    if it_is {
+                        with(Request {
+                            link: Some(key),
+                            ..request
+                        });
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Operations at random, for worlds that are made at random and for plans that are left open.
+//!
+//! Where the randomness comes from is the caller's. Not here: which operations are worth drawing together.
+
+use struct_ops_model::World;
+use struct_ops_model::world::{MAX_SOCKS, OpKind, Operand, Operation};
+
+/// A number below the given one, which is not 0.
+pub type Below<'a> = &'a mut dyn FnMut(usize) -> usize;
+
+/// A kind of operation that has a meaning in the world.
+pub fn kind(world: &World, below: Below<'_>) -> OpKind {
+    let weights = || OpKind::drawn(world).map(|kind| (kind, usize::from(kind.info().weight)));
+    let mut place = below(weights().map(|w| w.1).sum());
+    let found = weights().find(|(_, weight)| {
+        let here = place < *weight;
+        place = place.saturating_sub(*weight);
+        here
+    });
+    found.expect("the place is below the sum").0
+}
+
+/// An operation of this kind on targets that the world names; nothing if it has none. A link that it creates gets a new
+/// name, which is added.
+pub fn operation(world: &mut World, kind: OpKind, below: Below<'_>) -> Option<Operation> {
+    if kind == OpKind::None {
+        return None;
+    }
+    let draw = |operand| operand_of(world, operand, below);
+    Operation::build(kind, draw).ok()
+}
+
+/// What an operand names.
+///
+/// # Errors
+/// The world has no such thing.
+fn operand_of(world: &mut World, operand: Operand, below: Below<'_>) -> Result<Option<u8>, ()> {
+    let ty = &world.types[0];
+    let number = match operand {
+        Operand::NewMap | Operand::Map => world.maps.len(),
+        Operand::Replace if below(2) == 0 => return Ok(None),
+        Operand::Replace => world.maps.len(),
+        Operand::Link(_) => world.links.len(),
+        Operand::NewLink => {
+            let number = world.links.len();
+            world.links.push(format!("l{}", number + 1));
+            return Ok(Some(number as u8));
+        }
+        Operand::Cookie => world.cookies.len(),
+        Operand::Key => world.keys.len(),
+        Operand::Socket => MAX_SOCKS,
+        // A third registration would need a third map.
+        Operand::Entry => ty.subsystem.facts().entries.min(2),
+        Operand::Member => ty.members.len(),
+        Operand::Program => world.progs.len(),
+    };
+    if number == 0 {
+        return Err(());
+    }
+    Ok(Some(below(number) as u8))
+}
