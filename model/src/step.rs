@@ -286,13 +286,12 @@ impl Machine {
         match &self.world.cpus[usize::from(cpu)].plan {
             Plan::Fixed(operations) => usize::from(position) >= operations.len(),
             Plan::Free { kinds, budget } => {
-                let mut any = false;
-                if position < *budget {
-                    kinds
-                        .iter()
-                        .for_each(|kind| self.requests(k, cpu, *kind, &mut |_| any = true));
-                }
-                !any
+                let any = |kind: &OpKind| {
+                    let mut any = false;
+                    self.requests(k, cpu, *kind, &mut |_| any = true);
+                    any
+                };
+                position >= *budget || !kinds.iter().any(any)
             }
         }
     }
