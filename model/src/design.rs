@@ -233,7 +233,7 @@ choice!(
 choice!(
     /// What map_update returns when the module-owner member is not zero.
     OwnerCheck, "owner-errno", {
-        Stale = "stale": "whatever the previous member left in err (Linux 6.12)",
+        Stale = "stale": "whatever the previous member left in err (Linux, every version here)",
         Einval = "einval": "-EINVAL",
     }
 );

@@ -1,5 +1,7 @@
 //! Where a step is carried out: in which kernel function, or in which code that is no kernel function.
 //!
+//! Which kernel a world is on decides more than names: what a step does there asks [`crate::World::linux`].
+//!
 //! A kernel function is shown only where it is the one that executes; its name and file are those of the kernels
 //! that have it, which a test compares with lists made from their source. What no function does has a mark of its
 //! own, in brackets.
@@ -7,9 +9,10 @@
 use std::fmt;
 
 /// A kernel whose source the steps were compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Linux {
     /// Linux 6.12, with stable updates.
+    #[default]
     V6_12,
     /// Linux 7.3, with stable updates.
     V7_3,
@@ -25,6 +28,11 @@ impl Linux {
             Linux::V6_12 => "6.12",
             Linux::V7_3 => "7.3",
         }
+    }
+
+    /// The one whose release is called so.
+    pub fn from_version(version: &str) -> Option<Linux> {
+        Self::ALL.into_iter().find(|l| l.version() == version)
     }
 }
 

@@ -157,6 +157,8 @@ pub struct CpuDecl {
 /// Everything that a run starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct World {
+    /// The kernel that it is on: whose functions carry the steps out, and which of their changes are in.
+    pub linux: Linux,
     /// struct_ops types.
     pub types: Vec<StructOpsType>,
     /// Programs; all are loaded, and held by the fds of process 0, when the run starts.
@@ -181,18 +183,7 @@ pub struct World {
     pub max_links: u8,
 }
 
-/// The kernel that has all of these: the oldest, unless one of them asks for another.
-pub fn linux(subsystems: impl IntoIterator<Item = Subsystem>) -> Linux {
-    let mut named = subsystems.into_iter().filter_map(|s| s.facts().linux);
-    named.next().unwrap_or(Linux::V6_12)
-}
-
 impl World {
-    /// The kernel whose functions carry the steps out.
-    pub fn linux(&self) -> Linux {
-        linux(self.types.iter().map(|t| t.subsystem))
-    }
-
     /// Processes with an fd of a program at the beginning, one bit each.
     pub fn loaded_by(&self, prog: &ProgDecl) -> u8 {
         prog.process.map_or((1 << self.procs) - 1, |p| 1 << p)

@@ -96,7 +96,7 @@ pub fn check(
         seconds = outcome.seconds,
         "explored"
     );
-    let linux = scenario.world.linux();
+    let linux = scenario.world.linux;
     let mut found = Vec::new();
     for f in std::mem::take(&mut outcome.violations) {
         let violation = Violation {

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use include_dir::{Dir, include_dir};
 
+use struct_ops_model::Linux;
+
 use crate::input;
 use crate::scenario::{Case, InputError, STDIN, Scenario, close};
 
@@ -47,7 +49,15 @@ fn parse(name: &str, text: &str) -> Result<Case, InputError> {
 /// # Errors
 /// The mistake in the file, that there is none, or that it is of the other kind.
 pub fn find(what: &str) -> Result<Scenario, InputError> {
-    match find_case(what)? {
+    find_on(what, None)
+}
+
+/// [`find`], on another kernel than the file names, if one is given.
+///
+/// # Errors
+/// As [`find`], or that kernel does not have all of what the scenario is about.
+pub fn find_on(what: &str, linux: Option<Linux>) -> Result<Scenario, InputError> {
+    match find_case(what)?.on(linux)? {
         Case::Attach(scenario) => Ok(*scenario),
         Case::Reach(scenario) => {
             let message =

@@ -108,7 +108,7 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
     let names = Names::new(&machine.world);
     let mut k = machine.initial();
     let mut trace = Trace {
-        linux: machine.world.linux(),
+        linux: machine.world.linux,
         steps: Vec::new(),
         end: Vec::new(),
         end_exercised: Vec::new(),
@@ -196,7 +196,7 @@ fn step(
         cpu: action.cpu(),
         action,
         pc,
-        site: pc.place().on(machine.world.linux()),
+        site: pc.place().on(machine.world.linux),
         event,
         changes,
         broke: report.violations,

@@ -44,7 +44,7 @@ impl Reach {
     /// The immediate in the trampolines of a scheduler's members.
     pub(super) fn slot(&self, sched: u8) -> u8 {
         let slot = match self.design.identity {
-            Identity::Cookie => !self.world.old_kernel,
+            Identity::Cookie => !self.world.old_kernel(),
             Identity::MapExtra => true,
             Identity::MapId => self.design.lookup.map_id_in == MapIdIn::Slot,
             _ => false,
@@ -73,7 +73,7 @@ impl Reach {
             Source::Helper if way.is_callback() => Err(NO_CTX),
             Source::Helper | Source::Stash => {
                 let no_slot = match facts.hook {
-                    Hook::Member => self.world.old_kernel || !self.has_slot(),
+                    Hook::Member => self.world.old_kernel() || !self.has_slot(),
                     _ => facts.slot == Slot::Nowhere,
                 };
                 let no_case = way == Way::Freplace && facts.freplace != Freplace::Cookie;
@@ -83,7 +83,7 @@ impl Reach {
                     Ok(())
                 }
             }
-            Source::Kernel if self.world.old_kernel && self.has_pointer() => Err(NO_AUX),
+            Source::Kernel if self.world.old_kernel() && self.has_pointer() => Err(NO_AUX),
             Source::Kernel | Source::Global | Source::Task => Ok(()),
         }
     }

@@ -584,7 +584,7 @@ impl Step<'_> {
     /// Carries out an operation; an error that the loader must heed, and for which scheduler it worked.
     fn operate(&mut self, op: Op) -> Result<(), (&'static str, u8)> {
         let reach = self.reach;
-        let (identity, old_kernel) = (reach.design.identity, reach.world.old_kernel);
+        let (identity, old_kernel) = (reach.design.identity, reach.world.old_kernel());
         match op {
             Op::Load(object) => self.load(object),
             Op::MapCreate(i) => {
@@ -810,7 +810,7 @@ impl Step<'_> {
             say!(self, "{name} cannot be tied to a map under this design");
             return Ok(());
         }
-        if reach.world.old_kernel {
+        if reach.world.old_kernel() {
             return Err(("BPF_PROG_ASSOC_STRUCT_OPS: -EINVAL", i));
         }
         if self.s.progs[usize::from(prog)].life != ProgLife::Loaded {
@@ -849,11 +849,11 @@ impl Step<'_> {
         let name = reach.sched_name(i);
         let mut key = reach.key(i);
         match reach.design.identity {
-            Identity::Cookie if reach.world.old_kernel => {
+            Identity::Cookie if reach.world.old_kernel() => {
                 say!(self, "link_create ignores the cookie {key:#x} and succeeds");
                 key = 0;
             }
-            Identity::MapId if reach.world.old_kernel => {
+            Identity::MapId if reach.world.old_kernel() => {
                 return Err(("the subsystem cannot learn the map's id", i));
             }
             _ => {}

@@ -3,6 +3,7 @@
 //! Names are kept for reports; the machine uses indices. Not the state: nothing here changes.
 
 use super::context::Kind;
+use crate::place::Linux;
 
 /// Most schedulers (each has one struct_ops map and one loader).
 pub const MAX_SCHEDS: usize = 3;
@@ -188,7 +189,7 @@ pub struct Loader {
 }
 
 /// Everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct World {
     /// Schedulers.
     pub scheds: Vec<Sched>,
@@ -206,8 +207,34 @@ pub struct World {
     pub depth: u8,
     /// A kfunc's lookup and what it does with the result are two steps.
     pub split: bool,
-    /// The kernel is older than the design: it knows its system calls only as far as they were there before.
-    pub old_kernel: bool,
+    /// The kernel. Every design here is made for 7.3: on an older one the subsystem knows the design and the BPF core
+    /// does not.
+    pub linux: Linux,
     /// The first scheduler to be enabled takes sub-schedulers: several may be enabled.
     pub subs: bool,
+}
+
+/// Nothing, on a kernel that knows every design.
+impl Default for World {
+    fn default() -> Self {
+        World {
+            scheds: Vec::new(),
+            progs: Vec::new(),
+            attachments: Vec::new(),
+            objects: Vec::new(),
+            loaders: Vec::new(),
+            cpus: 0,
+            depth: 0,
+            split: false,
+            linux: Linux::V7_3,
+            subs: false,
+        }
+    }
+}
+
+impl World {
+    /// The kernel is older than the design: it knows its system calls only as far as they were there before.
+    pub(super) fn old_kernel(&self) -> bool {
+        self.linux < Linux::V7_3
+    }
 }

@@ -6,6 +6,7 @@ use crate::backend::{Backend, Counted, Step, event};
 use crate::errno;
 use crate::kernel::Code;
 use crate::pc::Pc;
+use crate::place::Linux;
 use crate::proc::call;
 use crate::proc::refs::prog_put;
 use crate::subsys::{Called, Facts, leave};
@@ -22,7 +23,7 @@ pub(crate) const FACTS: Facts = Facts {
     called: Called::ByTestRun,
     entries: 0,
     refusals: &[(errno::EOPNOTSUPP, 0)],
-    linux: None,
+    since: Linux::V6_12,
     known_bug: None,
 };
 

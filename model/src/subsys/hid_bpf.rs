@@ -10,6 +10,7 @@ use crate::invariant::Invariant;
 use crate::kernel::{Reg, seen};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
+use crate::place::Linux;
 use crate::proc::call;
 use crate::subsys::{Called, Facts, back, leave, registered, unregistered};
 
@@ -28,7 +29,7 @@ pub(crate) const FACTS: Facts = Facts {
     called: Called::From(Pc::HidProbe),
     entries: 1,
     refusals: &[(errno::EINVAL, seen::TAKEN)],
-    linux: None,
+    since: Linux::V6_12,
     known_bug: None,
 };
 

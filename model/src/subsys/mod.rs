@@ -53,10 +53,10 @@ pub struct Facts {
     pub entries: usize,
     /// What reg() may answer, each with what the operation must have met ([`crate::kernel::seen`]; 0: anything).
     pub(crate) refusals: &'static [(i8, u16)],
-    /// The kernel that has it as it is here, if not every one has.
-    pub linux: Option<Linux>,
-    /// What it breaks by itself, under every design, and how.
-    pub known_bug: Option<(Violation, &'static str)>,
+    /// The first kernel that has it.
+    pub since: Linux,
+    /// What it breaks by itself, under every design: up to which kernel, and how.
+    pub known_bug: Option<(Linux, Violation, &'static str)>,
 }
 
 macro_rules! subsystems {
@@ -85,15 +85,13 @@ macro_rules! subsystems {
 subsystems! {
     /// net/ipv4/tcp_cong.c: an RCU list keyed by name, linked through kdata itself; sockets take references.
     TcpCong tcp_cong::FACTS;
-    /// kernel/sched/ext.c from 6.16 on: one scheduler, ops copied at enable, unreg acts on its own kdata only.
+    /// kernel/sched/ext.c: one scheduler, ops copied at enable.
     SchedExt sched_ext::FACTS;
-    /// kernel/sched/ext.c of 6.12: the same, but unreg disables whatever is enabled.
-    SchedExt612 sched_ext::FACTS_6_12;
     /// bpf_testmod_ops: reg() calls the first two members and always succeeds; we also keep what was registered.
     Always testmod::ALWAYS;
     /// bpf_testmod's st_ops: one pointer under a mutex that calls hold as well.
     Singleton testmod::SINGLETON;
-    /// bpf_testmod_multi_st_ops of 7.x: a list keyed by the map's id.
+    /// bpf_testmod_multi_st_ops: a list keyed by the map's id.
     KeyedByMap testmod::KEYED;
     /// hid_bpf_ops of drivers/hid/bpf: one `hid_rdesc_fixup` per device, published before reg() can still fail; a
     /// probe calls it under the device's lock only.

@@ -14,12 +14,12 @@ use crate::place::Linux;
 use crate::proc::call;
 use crate::report::Violation;
 use crate::subsys::{Called, Facts, back, leave, registered, unregistered};
-use crate::world::{MAX_MEMBERS, Subsystem};
+use crate::world::MAX_MEMBERS;
 
-/// What is known of it, from 6.16 on.
+/// What is known of it.
 pub(crate) const FACTS: Facts = Facts {
     name: "sched_ext_ops",
-    about: "sched_ext from 6.16 on: one scheduler, ops copied at enable",
+    about: "sched_ext: one scheduler, ops copied at enable; on 6.12 unreg disables whatever is enabled",
     members: &["enqueue", "dispatch", "init"],
     only_these: false,
     reg: Pc::ScxEnable,
@@ -28,23 +28,15 @@ pub(crate) const FACTS: Facts = Facts {
     called: Called::From(Pc::ScxCall),
     entries: 1,
     refusals: &[(errno::EBUSY, seen::TAKEN), (errno::EIO, seen::PROG_ERROR)],
-    linux: Some(Linux::V7_3),
-    known_bug: None,
-};
-
-/// What is known of that of 6.12.
-pub(crate) const FACTS_6_12: Facts = Facts {
-    name: "sched_ext_ops-6.12",
-    about: "sched_ext of 6.12: unreg disables whatever is enabled",
-    linux: Some(Linux::V6_12),
+    since: Linux::V6_12,
     known_bug: Some((
+        Linux::V6_12,
         Violation {
             invariant: Invariant::NoForeignUnreg,
             step: Pc::ScxDisable,
         },
         "bpf_scx_unreg() of Linux 6.12 disables whatever scheduler is enabled",
     )),
-    ..FACTS
 };
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
@@ -106,7 +98,9 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let kdata = x.cpu().kdata.expect("unreg() gets a kdata");
             x.lock(enable_mutex)?;
             let decl = x.kdata_decl(kdata)?;
-            let own_only = x.st_ops(decl)? == Subsystem::SchedExt;
+            x.st_ops(decl)?;
+            // From 6.16 on.
+            let own_only = x.world().linux >= Linux::V7_3;
             let scx = x.scx();
             if scx.state != ScxState::Enabled || (own_only && scx.kdata != Some(kdata)) {
                 event!(x, "not enabled: nothing to do");

@@ -8,6 +8,7 @@ use crate::invariant::Invariant;
 use crate::kernel::{Node, Stage, seen};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
+use crate::place::Linux;
 use crate::proc::call;
 use crate::proc::refs::{bpf_struct_ops_get, bpf_struct_ops_put};
 use crate::subsys::{Called, Facts, back, leave, registered, unregistered};
@@ -25,7 +26,7 @@ pub(crate) const FACTS: Facts = Facts {
     called: Called::ThroughSockets,
     entries: MAX_MAPS,
     refusals: &[(errno::EEXIST, seen::TAKEN)],
-    linux: None,
+    since: Linux::V6_12,
     known_bug: None,
 };
 

@@ -31,7 +31,7 @@ pub(crate) const ALWAYS: Facts = Facts {
     called: Called::From(Pc::AlwaysCall),
     entries: MAX_REGS,
     refusals: &[],
-    linux: None,
+    since: Linux::V6_12,
     known_bug: None,
 };
 
@@ -47,7 +47,7 @@ pub(crate) const SINGLETON: Facts = Facts {
     called: Called::From(Pc::SingletonCall),
     entries: 1,
     refusals: &[(errno::EEXIST, seen::TAKEN)],
-    linux: None,
+    since: Linux::V6_12,
     known_bug: None,
 };
 
@@ -63,7 +63,7 @@ pub(crate) const KEYED: Facts = Facts {
     called: Called::From(Pc::KeyedCall),
     entries: MAX_REGS,
     refusals: &[(errno::EEXIST, seen::TAKEN)],
-    linux: Some(Linux::V7_3),
+    since: Linux::V7_3,
     known_bug: None,
 };
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{ColorChoice, Parser, Subcommand, ValueEnum};
 
+use struct_ops_model::Linux;
+
 use crate::campaign::Shard;
 use crate::number;
 use crate::verdict::FailOn;
@@ -110,6 +112,9 @@ pub(super) struct Check {
     /// A shipped scenario, a file, or - for standard input. [default: every shipped one]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Vec<String>,
+    /// On this kernel. [default: the one that the scenario names]
+    #[arg(long, value_name = "VERSION", value_parser = linux)]
+    pub linux: Option<Linux>,
     /// The large universes too: minutes each, and gigabytes of memory for the largest.
     #[arg(long, conflicts_with = "scenario")]
     pub extended: bool,
@@ -163,6 +168,9 @@ pub(super) struct Run {
     /// A preset or a custom design.
     #[arg(long, default_value = "mainline")]
     pub design: String,
+    /// On this kernel. [default: the one that the scenario names]
+    #[arg(long, value_name = "VERSION", value_parser = linux)]
+    pub linux: Option<Linux>,
     /// Choose at random, with this seed. [default: CPUs take turns]
     #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX))]
     pub seed: Option<u64>,
@@ -191,6 +199,9 @@ pub(super) struct Random {
     /// Only schedules of this scenario, shipped, a file, or -. [default: random operations]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Vec<String>,
+    /// On this kernel. [default: the one that the scenario names]
+    #[arg(long, value_name = "VERSION", value_parser = linux, requires = "scenario")]
+    pub linux: Option<Linux>,
     /// End after so long, such as 90, 90s, 15m, 1.5h or 1d: exit code 2.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub timeout: Option<Duration>,
@@ -231,6 +242,9 @@ pub(super) struct Stress {
     /// The operations of this scenario, shipped, a file, or -. [default: random operations]
     #[arg(long, value_name = "FILE|NAME")]
     pub scenario: Option<String>,
+    /// On this kernel. [default: the one that the scenario names]
+    #[arg(long, value_name = "VERSION", value_parser = linux, requires = "scenario")]
+    pub linux: Option<Linux>,
 }
 
 /// Most seconds of anything: beyond, clocks may not count.
@@ -253,6 +267,12 @@ fn expected(range: &RangeInclusive<u64>) -> String {
         end => end.to_string(),
     };
     format!("expected a whole number from {} to {end}", range.start())
+}
+
+/// A kernel, by the version that its release is called.
+fn linux(text: &str) -> Result<Linux, String> {
+    let versions = Linux::ALL.map(Linux::version).join(", ");
+    Linux::from_version(text).ok_or(format!("expected one of {versions}"))
 }
 
 /// A number with or without a fraction.

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use struct_ops_model::Design;
+use struct_ops_model::{Design, Linux};
 use struct_ops_model::design::About;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -28,7 +28,7 @@ pub(super) fn check(
     quiet: bool,
     verbose: bool,
 ) -> Result<Exit, Failure> {
-    let mut scenarios = cases(&args.scenario)?;
+    let mut scenarios = cases(&args.scenario, args.linux)?;
     if args.scenario.is_empty() && !args.extended {
         scenarios.retain(|s| !s.extended());
     }
@@ -114,33 +114,46 @@ fn asked(args: &Check, settings: &Settings, results: &Results) -> Asked {
 }
 
 /// The scenarios about the attach path among those named, or all that are shipped.
-pub(super) fn scenarios(names: &[String]) -> Result<Vec<Scenario>, Failure> {
+pub(super) fn scenarios(
+    names: &[String],
+    linux: Option<Linux>,
+) -> Result<Vec<Scenario>, Failure> {
     let attach = |case| match case {
         Case::Attach(scenario) => Some(Ok(*scenario)),
         // Shipped ones of the other kind are not meant here, named ones are a mistake.
         Case::Reach(_) if names.is_empty() => None,
         Case::Reach(scenario) => Some(shipped::find(scenario.argument()).map_err(Failure::from)),
     };
-    cases(names)?.into_iter().filter_map(attach).collect()
+    cases(names, linux)?.into_iter().filter_map(attach).collect()
 }
 
 /// Looks up the scenarios named, whatever they are about.
 pub(super) fn named(names: &[String]) -> Result<(), Failure> {
     match names {
         [] => Ok(()),
-        names => cases(names).map(drop),
+        names => cases(names, None).map(drop),
     }
 }
 
-/// The scenarios named, or all that are shipped. Two files of the same name could not be told apart.
-fn cases(names: &[String]) -> Result<Vec<Case>, Failure> {
+/// The scenarios named, or all that are shipped, on another kernel than they name, if one is given. Two files of the
+/// same name could not be told apart.
+fn cases(names: &[String], linux: Option<Linux>) -> Result<Vec<Case>, Failure> {
     if names.is_empty() {
         // A mistake in a shipped scenario is no user's.
-        return shipped::all().map_err(|e| Failure::Bug(e.to_string()));
+        let all = shipped::all().map_err(|e| Failure::Bug(e.to_string()))?;
+        // What that kernel does not have cannot be asked of it.
+        let there = |case: Case| match case.on(linux) {
+            Ok(case) => Some(case),
+            Err(why) => {
+                super::say(&format!("left out: {why}"));
+                None
+            }
+        };
+        return Ok(all.into_iter().filter_map(there).collect());
     }
     let mut scenarios: Vec<Case> = Vec::new();
     for name in names {
-        let scenario = shipped::find_case(name)?;
+        let scenario = shipped::find_case(name)?.on(linux)?;
         match scenarios.iter().find(|s| s.name() == scenario.name()) {
             Some(other) if other.file() == scenario.file() => {}
             Some(other) => {

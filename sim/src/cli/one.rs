@@ -17,7 +17,7 @@ use crate::{input, reach, report, shipped};
 
 /// One schedule.
 pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
-    let scenario = shipped::find(&args.scenario)?;
+    let scenario = shipped::find_on(&args.scenario, args.linux)?;
     let design =
         Design::parse(&args.design).map_err(|e| InputError::whole("--design", e.to_string()))?;
     super::asked(std::slice::from_ref(&design), &[About::AttachPath])?;

@@ -45,7 +45,7 @@ pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, F
             campaign.seeds(None, design, &run)?;
         }
     } else {
-        let cases: Vec<Case> = super::check::scenarios(&args.scenario)?
+        let cases: Vec<Case> = super::check::scenarios(&args.scenario, args.linux)?
             .into_iter()
             .map(|s| Case::Attach(Box::new(s)))
             .collect();
@@ -231,6 +231,8 @@ fn told(
     let seeds = format!("{seed}..{}", u128::from(*seed) + 1);
     let mut options = vec![("--seeds", seeds.as_str()), ("--design", &design.name)];
     options.extend(scenario.map(|s| ("--scenario", s.argument())));
+    let linux = scenario.and_then(|s| s.on);
+    options.extend(linux.map(|linux| ("--linux", linux.version())));
     out += &format!("  {}\n", screen().command("random", &options));
     if full {
         out += &format!(

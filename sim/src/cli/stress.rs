@@ -32,7 +32,8 @@ pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, F
     let design =
         Design::parse(&args.design).map_err(|e| InputError::whole("--design", e.to_string()))?;
     super::asked(std::slice::from_ref(&design), &[About::AttachPath])?;
-    let scenario = args.scenario.as_deref().map(shipped::find).transpose()?;
+    let find = |name| shipped::find_on(name, args.linux);
+    let scenario = args.scenario.as_deref().map(find).transpose()?;
     if let Some(scenario) = &scenario {
         super::machine(scenario, &design)?;
         if !scenario.runs_under(&design) {

@@ -321,7 +321,7 @@ impl<'a> Task<'a> {
             Some(event) => format!(
                 "{} in {} ({})",
                 self.actor,
-                event.pc.place().on(self.rt.world.linux()),
+                event.pc.place().on(self.rt.world.linux),
                 event.pc.name()
             ),
             None => self.actor.to_string(),

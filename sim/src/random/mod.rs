@@ -53,8 +53,8 @@ impl Finding {
     pub fn judge(&self, expected: Option<&[Invariant]>) -> Judgement {
         let mut types = self.world.types.iter();
         let known = |t: &StructOpsType| {
-            let (bug, how) = t.subsystem.facts().known_bug?;
-            (bug == self.violation).then_some(how)
+            let (until, bug, how) = t.subsystem.facts().known_bug?;
+            (bug == self.violation && self.world.linux <= until).then_some(how)
         };
         if let Some(expected) = expected {
             return match expected.contains(&self.violation.invariant) {

@@ -212,15 +212,12 @@ pub fn place(example: &Counterexample) -> String {
 /// The command that prints the trace.
 pub fn command(screen: &Screen, results: &Results, run: &Run, invariant: Invariant) -> String {
     let scenario = results.scenarios.iter().find(|s| s.name() == run.scenario);
+    let linux = scenario.and_then(|s| s.asked_linux());
     let scenario = scenario.map_or(run.scenario.as_str(), |s| s.argument());
-    screen.command(
-        "check",
-        &[
-            ("--design", &run.design.name),
-            ("--scenario", scenario),
-            ("--invariant", invariant.id()),
-        ],
-    )
+    let mut options = vec![("--design", run.design.name.as_str()), ("--scenario", scenario)];
+    options.extend(linux.map(|linux| ("--linux", linux.version())));
+    options.push(("--invariant", invariant.id()));
+    screen.command("check", &options)
 }
 
 /// What one run broke, before its traces are told; nothing where there is but one to tell.

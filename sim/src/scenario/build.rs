@@ -7,7 +7,7 @@ use struct_ops_model::world::{
     Body, Called, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, MapDecl, Member, PAGE_SIZE, ProgDecl,
     StructOpsType, Subsystem, World,
 };
-use struct_ops_model::{Design, Invariant};
+use struct_ops_model::{Design, Invariant, Linux};
 use toml::Spanned;
 
 use super::error::{InputError, close, in_words, printable, unknown, unprintable};
@@ -152,10 +152,43 @@ pub(super) fn kind(file: &str, text: &str) -> Result<Kind, InputError> {
     )
 }
 
-pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, InputError> {
+/// The kernel that a file names, if it does.
+pub(super) fn linux(s: &Source<'_>, version: Option<&Text>) -> Result<Option<Linux>, InputError> {
+    let Some(version) = version else {
+        return Ok(None);
+    };
+    let known = || Linux::ALL.iter().map(|l| l.version());
+    match Linux::from_version(version.get_ref()) {
+        Some(linux) => Ok(Some(linux)),
+        None => s.error(
+            version.span(),
+            unknown("Linux", version.get_ref(), known()),
+        ),
+    }
+}
+
+/// The text of a file as if it named this kernel.
+pub(super) fn named(text: &str, version: Option<&Text>, linux: Linux) -> String {
+    let mut text = text.to_string();
+    let named = format!("\"{}\"", linux.version());
+    match version {
+        Some(version) => text.replace_range(version.span(), &named),
+        None => text.insert_str(0, &format!("linux = {named}\n")),
+    }
+    text
+}
+
+pub(super) fn scenario(
+    name: &str,
+    file: &str,
+    text: &str,
+    on: Option<Linux>,
+) -> Result<Scenario, InputError> {
     let source = Source::new(file, text);
     let tables: File = toml::from_str(text).map_err(|e| toml_error(&source, &e))?;
+    let named_linux = linux(&source, tables.linux.as_ref())?;
     let mut world = World {
+        linux: on.or(named_linux).unwrap_or_default(),
         cookies: vec![0],
         ..World::default()
     };
@@ -194,7 +227,8 @@ pub(super) fn scenario(name: &str, file: &str, text: &str) -> Result<Scenario, I
         name: printable(name, 100),
         file: file.to_string(),
         shipped: false,
-        text: text.to_string(),
+        text: on.map_or(text.into(), |on| named(text, tables.linux.as_ref(), on)),
+        on,
         title: source.sentence("title", &tables.title)?,
         question: source.sentence("question", &tables.question)?,
         source: source.sentence("source", &tables.source)?,
@@ -289,11 +323,33 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
         )?;
         let found = table.subsystem.get_ref();
         let Some(subsystem) = Subsystem::from_name(found) else {
+            if let Some((name, version)) = found.split_once('-')
+                && Subsystem::from_name(name).is_some()
+                && Linux::from_version(version).is_some()
+            {
+                return s.error(
+                    table.subsystem.span(),
+                    format!(
+                        "subsystem `{found}`: write `{name}` here, and `linux = \"{version}\"` at the top of the file"
+                    ),
+                );
+            }
             return s.error(
                 table.subsystem.span(),
                 unknown("subsystem", found, Subsystem::ALL.iter().map(|s| s.name())),
             );
         };
+        let since = subsystem.facts().since;
+        if world.linux < since {
+            return s.error(
+                table.subsystem.span(),
+                format!(
+                    "Linux {} has no {found}: write `linux = \"{}\"` at the top of the file",
+                    world.linux.version(),
+                    since.version()
+                ),
+            );
+        }
         if let Some(first) = world.types.first().filter(|t| t.subsystem != subsystem) {
             return s.error(
                 table.subsystem.span(),

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Write};
 
-use struct_ops_model::World;
+use struct_ops_model::{Linux, World};
 use struct_ops_model::world::{Body, CpuDecl, OpKind, Operand, Operation, Plan};
 
 use super::PlanText;
@@ -40,6 +40,9 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
     writeln!(out, "title = {}", string(words.title))?;
     writeln!(out, "question = {}", string(words.question))?;
     writeln!(out, "source = {}", string(words.source))?;
+    if world.linux != Linux::default() {
+        writeln!(out, "linux = {}", string(world.linux.version()))?;
+    }
     for ty in &world.types {
         writeln!(out, "\n[[type]]\nname = {}", string(&ty.name))?;
         writeln!(out, "subsystem = {}", string(ty.subsystem.name()))?;

@@ -22,6 +22,7 @@ pub(super) struct File {
     pub question: Text,
     pub source: Text,
     pub find: Option<Text>,
+    pub linux: Option<Text>,
     #[serde(default)]
     pub extended: bool,
     pub designs: Option<Spanned<Vec<Text>>>,

@@ -14,7 +14,7 @@ mod reach;
 #[cfg(test)]
 mod tests;
 
-use struct_ops_model::{Design, Invariant, World};
+use struct_ops_model::{Design, Invariant, Linux, World};
 
 pub(crate) use emit::operation;
 pub use emit::{Words, emit};
@@ -105,10 +105,34 @@ impl Case {
     /// # Errors
     /// Says where the first mistake is, what was found, what is expected and what is close.
     pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, InputError> {
+        Case::read(name, file, text, None)
+    }
+
+    /// The same scenario on another kernel than its file names, if one is given: as if the file named that one.
+    ///
+    /// # Errors
+    /// That kernel does not have all of what the scenario is about.
+    pub fn on(self, linux: Option<Linux>) -> Result<Self, InputError> {
+        if linux.is_none() {
+            return Ok(self);
+        }
+        let case = Case::read(self.name(), self.file(), self.text(), linux)?;
+        Ok(if self.shipped() { case.ship() } else { case })
+    }
+
+    fn read(name: &str, file: &str, text: &str, on: Option<Linux>) -> Result<Self, InputError> {
         Ok(match build::kind(file, text)? {
-            Kind::Attach => Case::Attach(Box::new(Scenario::parse(name, file, text)?)),
-            Kind::Reach => Case::Reach(Box::new(ReachScenario::parse(name, file, text)?)),
+            Kind::Attach => Case::Attach(Box::new(build::scenario(name, file, text, on)?)),
+            Kind::Reach => Case::Reach(Box::new(ReachScenario::read(name, file, text, on)?)),
         })
+    }
+
+    /// The kernel that was asked for in the place of the file's, if one was.
+    pub fn asked_linux(&self) -> Option<Linux> {
+        match self {
+            Case::Attach(s) => s.on,
+            Case::Reach(s) => s.on,
+        }
     }
 
     /// The name.
@@ -242,6 +266,8 @@ pub struct Scenario {
     pub shipped: bool,
     /// The TOML text: a saved trace carries it.
     pub text: String,
+    /// The kernel that was asked for in the place of the file's, if one was.
+    pub on: Option<Linux>,
     /// A heading.
     pub title: String,
     /// What the scenario asks.
@@ -266,7 +292,7 @@ impl Scenario {
     /// # Errors
     /// Says where the first mistake is, what was found, what is expected and what is close.
     pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, InputError> {
-        build::scenario(name, file, text)
+        build::scenario(name, file, text, None)
     }
 
     /// What the file expects under a design, if it says.

@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn names_are_plain_words() {
-        for right in ["a", "0", "_x", "m1", "sched_ext_ops-6.12", &"a".repeat(64)] {
+        for right in ["a", "0", "_x", "m1", "sched_ext_ops-x", &"a".repeat(64)] {
             assert_eq!(mistake("map", right), None);
         }
         for wrong in [

@@ -14,10 +14,10 @@ use struct_ops_model::reach::state::{MAX_CPUS, MAX_DEPTH};
 use struct_ops_model::reach::world::{
     Attachment, Loader, MAX_ATTACHMENTS, MAX_PROGS, MAX_SCHEDS, Op, Prog, Sched, Source as From,
 };
-use struct_ops_model::{Design, Invariant};
+use struct_ops_model::{Design, Invariant, Linux};
 use toml::Spanned;
 
-use super::build::{Source, expectations, toml_error};
+use super::build::{Source, expectations, linux, named, toml_error};
 use super::error::{InputError, close, printable, unknown};
 use super::file::{Expects, Number, Text};
 use super::{Expectation, PlanText, expected, first_word};
@@ -37,6 +37,7 @@ struct File {
     question: Text,
     source: Text,
     find: Option<Text>,
+    linux: Option<Text>,
     #[serde(rename = "scheduler", default)]
     schedulers: Vec<SchedulerTable>,
     #[serde(rename = "program", default)]
@@ -89,8 +90,7 @@ struct RunTable {
     depth: Option<Number>,
     #[serde(default)]
     split: bool,
-    #[serde(default)]
-    old_kernel: bool,
+    old_kernel: Option<Spanned<bool>>,
     sub_schedulers: Option<bool>,
 }
 
@@ -116,6 +116,8 @@ pub struct ReachScenario {
     pub shipped: bool,
     /// The TOML text: a saved trace carries it.
     pub text: String,
+    /// The kernel that was asked for in the place of the file's, if one was.
+    pub on: Option<Linux>,
     /// A heading.
     pub title: String,
     /// What the scenario asks.
@@ -138,9 +140,21 @@ impl ReachScenario {
     /// # Errors
     /// Says where the first mistake is, what was found, what is expected and what is close.
     pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, InputError> {
+        ReachScenario::read(name, file, text, None)
+    }
+
+    pub(super) fn read(
+        name: &str,
+        file: &str,
+        text: &str,
+        on: Option<Linux>,
+    ) -> Result<Self, InputError> {
         let s = Source::new(file, text);
         let tables: File = toml::from_str(text).map_err(|e| toml_error(&s, &e))?;
         let mut world = World::default();
+        if let Some(linux) = on.or(linux(&s, tables.linux.as_ref())?) {
+            world.linux = linux;
+        }
         let sources = programs(&s, &mut world, &tables.programs)?;
         schedulers(&s, &mut world, &tables.schedulers)?;
         attachments(&s, &mut world, &tables.attachments)?;
@@ -150,7 +164,8 @@ impl ReachScenario {
             name: printable(name, 100),
             file: file.to_string(),
             shipped: false,
-            text: text.to_string(),
+            text: on.map_or(text.into(), |on| named(text, tables.linux.as_ref(), on)),
+            on,
             title: s.sentence("title", &tables.title)?,
             question: s.sentence("question", &tables.question)?,
             source: s.sentence("source", &tables.source)?,
@@ -400,7 +415,12 @@ fn run(s: &Source<'_>, world: &mut World, table: &RunTable) -> Result<(), InputE
     world.cpus = s.number(table.cpus.as_ref(), "`cpus`", 1, 1..MAX_CPUS + 1)? as u8;
     world.depth = s.number(table.depth.as_ref(), "`depth`", 1, 1..MAX_DEPTH + 1)? as u8;
     world.split = table.split;
-    world.old_kernel = table.old_kernel;
+    if let Some(old) = &table.old_kernel {
+        return s.error(
+            old.span(),
+            "`old-kernel` is no more: write `linux = \"6.12\"` at the top of the file",
+        );
+    }
     world.subs = table.sub_schedulers.unwrap_or(true);
     Ok(())
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use struct_ops_model::pc::STEPS;
 use struct_ops_model::reach::Label;
-use struct_ops_model::{Design, Invariant, Pc, Violation};
+use struct_ops_model::{Design, Invariant, Linux, Pc, Violation};
 
 use super::steps::Step;
 use super::{Head, Incomplete};
@@ -105,6 +105,9 @@ pub struct Scenario {
     pub file: String,
     /// Its text.
     pub toml: String,
+    /// The kernel that was asked for in the place of the one that the file names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linux: Option<String>,
 }
 
 /// One scenario under one design.
@@ -283,6 +286,7 @@ impl Begin {
             shipped: case.shipped(),
             file: case.file().into(),
             toml: case.text().into(),
+            linux: case.asked_linux().map(|l| l.version().into()),
         };
         Begin {
             asked,
@@ -297,6 +301,10 @@ impl Begin {
     pub fn results(&self) -> Result<Results, String> {
         let case = |s: &Scenario| {
             let case = Case::parse(&s.name, &s.file, &s.toml).map_err(|e| e.to_string())?;
+            let linux = s.linux.as_deref().map(|version| {
+                Linux::from_version(version).ok_or(format!("`{version}` is no Linux known here"))
+            });
+            let case = case.on(linux.transpose()?).map_err(|e| e.to_string())?;
             Ok(if s.shipped { case.ship() } else { case })
         };
         Ok(Results {
@@ -436,7 +444,7 @@ impl Counterexample {
                 )
             }
             Case::Attach(scenario) => {
-                let linux = scenario.world.linux();
+                let linux = scenario.world.linux;
                 let pc = self.label.as_deref().map_or(Ok(Pc::Idle), step)?;
                 let violation = Violation {
                     invariant,
