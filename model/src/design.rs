@@ -245,6 +245,7 @@ choice!(
         WriteProtected = "write-protected": "pages are protected member by member, so the next member writes an executable page",
         ExtraPut = "extra-put": "link_create puts the map once too often",
         LostCallback = "lost-callback": "the grace period before bpf_struct_ops_map_free() never ends",
+        LockOrder = "lock-order": "who has called a singleton's member takes update_mutex before it lets go of st_ops_mutex",
         ForeignUnreg = "foreign-unreg": "unreg() of a list takes the oldest entry, whosever it is",
         NoDeadCheck = "no-dead-check": "lookups do not ask whether the scheduler is dead",
         StaleEntry = "stale-entry": "a scheduler is freed without leaving the table of identities",

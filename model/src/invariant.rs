@@ -92,6 +92,10 @@ invariants! {
         "Some CPU can always move until all are done, and no CPU walks a list for ever."
         / "Fairness is not judged."
         / "a CPU waits for a lock or a grace period, or walks past an entry of a list";
+    LockOrder "lock-order" "order"
+        "The classes of locks have an order: none is taken while one is held that is taken under it elsewhere."
+        / "What one run shows by itself, its set-up included: two runs of which each shows one half are not put together. Read sides of RCU, and waits for work that takes a lock, are no locks here."
+        / "a lock is taken while another one is held";
     EventualRelease "eventual-release" "release"
         "Whatever lost its last reference is freed once its grace periods are over."
         / "-"

@@ -5,6 +5,7 @@
 
 use crate::backend::Pointers;
 use crate::kernel::Slots;
+use crate::pc::Pc;
 
 /// A lock of which there is one per class, map or socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,5 +75,98 @@ impl LockClass {
     #[inline]
     pub(crate) fn place(self) -> Option<usize> {
         Some(self as usize).filter(|place| *place < HELD)
+    }
+}
+
+/// A lock was taken while another one was held by the same CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Nested {
+    /// The class of the lock that was held.
+    pub held: LockClass,
+    /// The class of the lock that was taken.
+    pub taken: LockClass,
+    /// The step that took it.
+    pub step: Pc,
+}
+
+/// Which classes of locks were taken while which were held, as lockdep collects it: an order, if no class can be reached
+/// from itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct LockOrder([u16; LockClass::ALL.len()]);
+
+impl LockOrder {
+    /// Its pairs in one number each: of a class that was held, which classes were taken, bit `class as u16`.
+    pub fn rows(&self) -> &[u16] {
+        &self.0
+    }
+
+    /// The order of these pairs.
+    pub fn from_pairs(pairs: impl IntoIterator<Item = (LockClass, LockClass)>) -> Self {
+        let mut order = LockOrder::default();
+        for (held, taken) in pairs {
+            order.0[held as usize] |= 1 << taken as u16;
+        }
+        order
+    }
+
+    /// Notes that one was taken while the other one was held.
+    pub fn add(&mut self, nested: Nested) {
+        self.0[nested.held as usize] |= 1 << nested.taken as u16;
+    }
+
+    /// Every pair: held, taken.
+    pub fn pairs(&self) -> impl Iterator<Item = (LockClass, LockClass)> + '_ {
+        let of = |held: LockClass| {
+            let taken = LockClass::ALL.iter().copied();
+            taken.filter(move |t| self.0[held as usize] & 1 << *t as u16 != 0).map(move |t| (held, t))
+        };
+        LockClass::ALL.iter().copied().flat_map(of)
+    }
+
+    /// A shortest way along the order, both ends included; none if there is no way.
+    pub fn way(&self, from: LockClass, to: LockClass) -> Option<Vec<LockClass>> {
+        let mut ways = vec![vec![from]];
+        let mut seen = 1u16 << from as u16;
+        while !ways.is_empty() {
+            if let Some(way) = ways.iter().find(|way| way.last() == Some(&to)) {
+                return Some(way.clone());
+            }
+            let mut longer = Vec::new();
+            for way in &ways {
+                let next = self.0[*way.last().expect("a way has an end") as usize] & !seen;
+                seen |= next;
+                for class in LockClass::ALL {
+                    if next & 1 << *class as u16 != 0 {
+                        longer.push(way.iter().copied().chain([*class]).collect());
+                    }
+                }
+            }
+            ways = longer;
+        }
+        None
+    }
+
+    /// The pairs that contradict others: from the lock that was taken a way leads back to the one that was held.
+    pub fn cycles(&self) -> Vec<(LockClass, LockClass)> {
+        let pairs = self.pairs();
+        pairs.filter(|(held, taken)| self.way(*taken, *held).is_some()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use LockClass::{ProgList, Sock, StOps, UpdateMutex};
+
+    #[test]
+    fn a_cycle_is_found_and_a_chain_is_none() {
+        let chain = [(UpdateMutex, StOps), (StOps, Sock), (UpdateMutex, Sock)];
+        assert_eq!(LockOrder::from_pairs(chain).cycles(), []);
+        let back = LockOrder::from_pairs(chain.into_iter().chain([(Sock, UpdateMutex)]));
+        assert_eq!(back.cycles().len(), 4);
+        assert_eq!(back.way(StOps, UpdateMutex), Some(vec![StOps, Sock, UpdateMutex]));
+        assert_eq!(back.way(StOps, ProgList), None);
+        // Two locks of one class that are held together.
+        assert_eq!(LockOrder::from_pairs([(Sock, Sock)]).cycles(), [(Sock, Sock)]);
     }
 }

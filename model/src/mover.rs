@@ -3,7 +3,7 @@
 //! A step may be merged with its neighbours where no other CPU can tell the difference. Each case says why.
 //! The tests compare every verdict with the unmerged exploration: a wrong case here would lose violations.
 
-use crate::design::{Build, KsymOwner, KsymTime, Links, Owner};
+use crate::design::{Build, KsymOwner, KsymTime, Links, Owner, Twin};
 use crate::kernel::{Cpu, CpuId, Kernel, MapState, holds};
 use crate::operation::Entry;
 use crate::pc::{Mover, Pc};
@@ -24,6 +24,8 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         Pc::MapPut => left(map.is_some_and(|m| m.refs > 1)),
         Pc::LinkPut => left(link.is_some_and(|l| l.refs > 1)),
         Pc::LuPutRefs | Pc::LdPutRefs => left(puts_are_not_last(k, c)),
+        // It takes a lock before it releases one.
+        Pc::SingletonCallDone if design.twin == Twin::LockOrder => Mover::No,
         // The last reference on the module lets it go.
         Pc::AlwaysCallDone | Pc::SingletonCallDone | Pc::KeyedCallDone
             if c.holds & holds::MODULE != 0 && k.module.refs == 1 =>

@@ -4,6 +4,7 @@
 
 use crate::invariant::Invariant;
 use crate::kernel::CpuId;
+use crate::lock::Nested;
 use crate::pc::Pc;
 
 /// A broken invariant and the step that broke it.
@@ -39,6 +40,8 @@ pub struct Report {
     pub taken: u128,
     /// The operation of a CPU's plan that returned, if one did.
     pub returned: Option<Returned>,
+    /// Locks that were taken while others were held.
+    pub nested: Vec<Nested>,
     /// The state has no meaning any more.
     pub fatal: bool,
     /// A table of the model was too small: what follows from here is unknown.
@@ -53,6 +56,7 @@ impl Report {
         self.steps = 0;
         self.taken = 0;
         self.returned = None;
+        self.nested.clear();
         self.fatal = false;
         self.overflow = false;
     }

@@ -5,13 +5,13 @@
 //! (in `proc` and `subsys`) and how states are explored.
 
 use crate::backend::{Backend, event};
-use crate::design::{Design, SameMap};
+use crate::design::{Design, SameMap, Twin};
 use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
     Cpu, CpuId, Deferred, KdataKey, Kernel, Map, MapKey, MapState, Node, Stage, seen,
 };
-use crate::lock::{Lock, LockClass};
+use crate::lock::{Lock, LockClass, LockOrder, Nested};
 use crate::mover;
 use crate::operation::{OpKind, Operand, Operation};
 use crate::pc::{Mover, Pc};
@@ -124,6 +124,11 @@ impl Machine {
     /// The steps that the set-up took, one bit each as in [`Report::taken`].
     pub fn set_up(&self) -> u128 {
         self.set_up
+    }
+
+    /// The order of locks that the set-up has shown: every run begins with it.
+    pub fn lock_order(&self) -> LockOrder {
+        self.lock_order
     }
 
     /// The state after the set-up.
@@ -340,7 +345,7 @@ impl Machine {
     /// Requests that block before their first step: for its lock, and an exit for the other threads of its process.
     fn may_begin(&self, k: &Kernel, cpu: CpuId, request: &Request) -> bool {
         let first = syscall::first_step(&self.world, request.kind);
-        let lock = lock_of(first, request.map, request.arg);
+        let lock = lock_of(&self.design, first, request.map, request.arg);
         if lock.and_then(|l| holder(k, l)).is_some() {
             return false;
         }
@@ -415,7 +420,7 @@ impl Machine {
     /// What keeps the CPU from its next step.
     pub fn waits_for(&self, k: &Kernel, cpu: CpuId) -> Option<Wait> {
         let c = &k.cpus[usize::from(cpu)];
-        if let Some(lock) = lock_of(c.pc, c.map, c.arg) {
+        if let Some(lock) = lock_of(&self.design, c.pc, c.map, c.arg) {
             return holder(k, lock).map(|h| Wait::Lock(lock, h));
         }
         let waits = crate::proc::waits(c.pc) && !c.wait.elapsed();
@@ -455,6 +460,7 @@ impl Machine {
             allocs: 0,
             report,
             event: None,
+            within: 0,
             counted: false,
             doubled: None,
         }
@@ -713,7 +719,7 @@ impl Machine {
 
 /// The lock that a step takes which begins when that lock is free: of the CPU's map, or of the socket `arg`.
 #[inline]
-fn lock_of(pc: Pc, map: Option<MapKey>, arg: u8) -> Option<Lock> {
+fn lock_of(design: &Design, pc: Pc, map: Option<MapKey>, arg: u8) -> Option<Lock> {
     let the = |class| Some(Lock::The(class));
     match pc {
         Pc::UpdLock => map.map(Lock::Map),
@@ -723,6 +729,7 @@ fn lock_of(pc: Pc, map: Option<MapKey>, arg: u8) -> Option<Lock> {
         Pc::HidReconnect | Pc::HidProbe => the(LockClass::Device),
         Pc::ScxEnable | Pc::ScxDisable | Pc::ScxError => the(LockClass::ScxEnable),
         Pc::SockCall | Pc::SockRelease => Some(Lock::Sock(arg)),
+        Pc::SingletonCallDone if design.twin == Twin::LockOrder => the(LockClass::UpdateMutex),
         _ => None,
     }
 }

@@ -16,7 +16,7 @@ use crate::kernel::{
     Link, LinkKey, Map, MapKey, MapState, Mask, Node, Readers, Reg, Scx, Slots, Sock, Stage, dirty,
     seen,
 };
-use crate::lock::Lock;
+use crate::lock::{Lock, LockClass, Nested};
 use crate::pc::Pc;
 use crate::report::{Report, Returned};
 use crate::table::Full;
@@ -36,6 +36,8 @@ pub(crate) struct Tables<'a> {
     pub allocs: u8,
     pub report: &'a mut Report,
     pub event: Option<&'a mut String>,
+    /// Classes of the locks that this step has taken and that have no holder in the state, one bit each.
+    pub within: u16,
     /// A reference count or its holders changed.
     pub counted: bool,
     /// A kdata that was registered once is registered twice.
@@ -186,6 +188,26 @@ impl Tables<'_> {
             Lock::Sock(sock) => Some(&mut self.k.socks[usize::from(sock)].busy),
             Lock::The(class) => class.place().map(|place| &mut self.k.locks[place]),
         })
+    }
+
+    /// Notes which locks the CPU holds while it takes one of this class.
+    fn note_nesting(&mut self, taken: LockClass) {
+        let me = Some(self.cpu);
+        let mut held = self.within;
+        for (class, holder) in LockClass::ALL.iter().zip(&self.k.locks) {
+            held |= u16::from(*holder == me) << *class as u16;
+        }
+        let map = self.k.maps.iter().any(|(_, m)| m.lock == me);
+        let sock = self.k.socks.iter().any(|s| s.busy == me);
+        held |= u16::from(map) << LockClass::StMap as u16 | u16::from(sock) << LockClass::Sock as u16;
+        if held == 0 {
+            return;
+        }
+        self.report.witness(Invariant::LockOrder);
+        let step = self.pc;
+        let held = LockClass::ALL.iter().filter(|c| held & 1 << **c as u16 != 0);
+        let nested = held.map(|held| Nested { held: *held, taken, step });
+        self.report.nested.extend(nested);
     }
 
     /// Somebody may load function pointers from this kdata: a registration or a user has it.
@@ -423,9 +445,12 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn lock(&mut self, lock: Lock) -> Step {
         let cpu = self.cpu;
+        self.note_nesting(lock.class());
         if let Some(holder) = self.holder(lock)? {
             debug_assert_eq!(*holder, None, "{lock:?} is taken, and {cpu} did not wait");
             *holder = Some(cpu);
+        } else {
+            self.within |= 1 << lock.class() as u16;
         }
         Ok(())
     }
@@ -433,6 +458,8 @@ impl<'w> Backend<'w> for Tables<'w> {
     fn unlock(&mut self, lock: Lock) -> Step {
         if let Some(holder) = self.holder(lock)? {
             *holder = None;
+        } else {
+            self.within &= !(1 << lock.class() as u16);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use struct_ops_model::{Design, Invariant, Pc, SetUpError, Violation};
 
 use crate::bounds::{Bound, Bounds};
 use crate::engine::{self, Options, Progress};
-use crate::explore::{Explored, Reductions, unmerge};
+use crate::explore::{Explored, LockSearch, Reductions, unmerge};
 use crate::scenario::{InputError, Scenario};
 use crate::verdict::{Counterexample, Path, Run};
 
@@ -98,6 +98,16 @@ pub fn check(
     );
     let linux = scenario.world.linux;
     let mut found = Vec::new();
+    let cycles = explored.lock_order().cycles();
+    if !cycles.is_empty() && outcome.incomplete.is_none() {
+        tracing::info!(?cycles, "a run that shows both orders of the locks is looked for");
+        let second = engine::explore(&LockSearch::new(&explored, cycles), &options, progress);
+        if second.violations.is_empty() {
+            tracing::warn!("locks are taken in two orders, in no single run");
+        }
+        outcome.violations.extend(second.violations);
+        outcome.incomplete = second.incomplete;
+    }
     for f in std::mem::take(&mut outcome.violations) {
         let violation = Violation {
             invariant: Invariant::ALL[usize::from(f.violation.invariant)],

@@ -2,13 +2,14 @@
 //!
 //! Not an engine (those know no design), and no report for people.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use struct_ops_model::lock::{LockClass, LockOrder};
 use struct_ops_model::pack::Packing;
 use struct_ops_model::world::Plan;
-use struct_ops_model::{Action, Design, Kernel, Machine, Report, SetUpError, World};
+use struct_ops_model::{Action, Design, Invariant, Kernel, Machine, Report, SetUpError, World};
 
 use crate::engine::{StepReport, System, Violation, Violations};
 
@@ -90,6 +91,8 @@ pub struct Explored {
     packing: Packing,
     /// Steps taken so far, one bit each as in [`Report::taken`].
     taken: [AtomicU64; 2],
+    /// Locks taken so far while others were held, as in [`LockOrder::rows`].
+    nested: [AtomicU16; LockClass::ALL.len()],
     /// Per CPU: one per operation of a fixed plan, one per kind of operation of a free one.
     fates: Vec<Vec<SharedFate>>,
 }
@@ -115,6 +118,7 @@ impl Explored {
             machine,
             packing,
             taken: Default::default(),
+            nested: Default::default(),
         })
     }
 
@@ -125,6 +129,17 @@ impl Explored {
             .each_ref()
             .map(|half| u128::from(half.load(Relaxed)));
         low | high << 64 | self.machine.set_up()
+    }
+
+    /// The order of locks that the set-up and all that was explored so far has shown.
+    pub fn lock_order(&self) -> LockOrder {
+        let seen = |held: LockClass, taken: LockClass| {
+            self.nested[held as usize].load(Relaxed) & 1 << taken as u16 != 0
+        };
+        let all = LockClass::ALL.iter().copied();
+        let pairs = all.clone().flat_map(|held| all.clone().map(move |taken| (held, taken)));
+        let pairs = pairs.filter(|(held, taken)| seen(*held, *taken));
+        LockOrder::from_pairs(pairs.chain(self.machine.lock_order().pairs()))
     }
 
     /// What became of each CPU's operations so far. CPUs that do the same are told apart by no state: what one of them
@@ -226,6 +241,12 @@ impl System for Explored {
                 half.fetch_or(bits, Relaxed);
             }
         }
+        for nested in &report.nested {
+            let (row, bit) = (&self.nested[nested.held as usize], 1 << nested.taken as u16);
+            if row.load(Relaxed) & bit == 0 {
+                row.fetch_or(bit, Relaxed);
+            }
+        }
         step_report(&report)
     }
 
@@ -241,6 +262,86 @@ impl System for Explored {
         let mut report = Report::default();
         self.machine.terminal(state, &mut report);
         step_report(&report)
+    }
+}
+
+/// The same machine, for a second look at the order of locks: a state also says which of some pairs of classes its run
+/// has shown, so that the shortest run is found that contradicts itself.
+#[derive(Debug)]
+pub struct LockSearch<'a> {
+    explored: &'a Explored,
+    /// Pairs that contradict others, held and taken.
+    pairs: Vec<(LockClass, LockClass)>,
+}
+
+impl<'a> LockSearch<'a> {
+    /// A search for runs that show all of some of these pairs.
+    pub fn new(explored: &'a Explored, mut pairs: Vec<(LockClass, LockClass)>) -> Self {
+        // More than that no state says: a run that needs the rest is not found.
+        pairs.truncate(16);
+        LockSearch { explored, pairs }
+    }
+
+    fn bit(&self, pair: (LockClass, LockClass)) -> u16 {
+        let place = self.pairs.iter().position(|p| *p == pair);
+        place.map_or(0, |place| 1 << place)
+    }
+
+    /// The order that a set of pairs is.
+    fn order(&self, set: u16) -> LockOrder {
+        let pairs = self.pairs.iter().enumerate();
+        LockOrder::from_pairs(pairs.filter(|(i, _)| set & 1 << i != 0).map(|p| *p.1))
+    }
+}
+
+impl System for LockSearch<'_> {
+    type State = (Kernel, u16);
+    type Action = Action;
+
+    fn initial(&self) -> (Kernel, u16) {
+        let order = self.explored.machine.lock_order();
+        let set_up = order.pairs().map(|pair| self.bit(pair));
+        (self.explored.machine.initial(), set_up.fold(0, |set, bit| set | bit))
+    }
+
+    fn actions(&self, state: &(Kernel, u16), out: &mut Vec<Action>) {
+        self.explored.machine.enabled(&state.0, out);
+    }
+
+    fn apply(&self, (k, shown): &mut (Kernel, u16), action: Action) -> StepReport {
+        let mut report = Report::default();
+        self.explored.machine.apply(k, action, &mut report, None);
+        let mut violations = Violations::default();
+        for nested in &report.nested {
+            let bit = self.bit((nested.held, nested.taken));
+            if bit & !*shown != 0 && self.order(*shown | bit).way(nested.taken, nested.held).is_some() {
+                violations.push(Violation {
+                    invariant: Invariant::LockOrder as u8,
+                    label: nested.step as u16,
+                });
+            }
+            *shown |= bit;
+        }
+        StepReport {
+            // A run that has contradicted itself has nothing more to say.
+            fatal: report.fatal || !violations.is_empty(),
+            violations,
+            ..step_report(&report)
+        }
+    }
+
+    fn encode(&self, (k, shown): &(Kernel, u16), out: &mut Vec<u8>) {
+        self.explored.packing.pack(k, out);
+        out.extend(shown.to_le_bytes());
+    }
+
+    fn decode(&self, bytes: &[u8]) -> (Kernel, u16) {
+        let (k, shown) = bytes.split_last_chunk().expect("encode wrote them");
+        (self.explored.packing.unpack(k), u16::from_le_bytes(*shown))
+    }
+
+    fn terminal(&self, _: &(Kernel, u16)) -> StepReport {
+        StepReport::default()
     }
 }
 

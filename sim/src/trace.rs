@@ -3,6 +3,7 @@
 //! Not a table for people: `report::trace` prints it.
 
 use struct_ops_model::kernel::CpuId;
+use struct_ops_model::lock::{LockClass, LockOrder, Nested};
 use struct_ops_model::place::Site;
 use struct_ops_model::world::{OpKind, Plan, World};
 use struct_ops_model::{Action, Invariant, Kernel, Linux, Machine, Pc, Report, Violation, Wait};
@@ -115,6 +116,10 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
         ended: false,
         stuck: Vec::new(),
     };
+    let mut locks = Locks {
+        order: machine.lock_order(),
+        shown: Vec::new(),
+    };
     let mut enabled = Vec::new();
     for (i, action) in actions.iter().enumerate() {
         enabled.clear();
@@ -128,7 +133,7 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
         }
         trace
             .steps
-            .push(step(&machine, &names, &mut k, i + 1, *action));
+            .push(step(&machine, &names, &mut k, i + 1, *action, &mut locks));
     }
     enabled.clear();
     machine.enabled(&k, &mut enabled);
@@ -146,6 +151,53 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
             .collect();
     }
     Ok(trace)
+}
+
+/// The order of locks that a run has shown so far.
+struct Locks {
+    order: LockOrder,
+    /// Where each pair was shown first.
+    shown: Vec<((LockClass, LockClass), usize)>,
+}
+
+impl Locks {
+    /// Judges what a step took while it held something, and says what it contradicts.
+    fn judge(&mut self, number: usize, report: &mut Report, said: &mut String) {
+        for nested in std::mem::take(&mut report.nested) {
+            let Nested { held, taken, step } = nested;
+            self.order.add(nested);
+            if !self.shown.iter().any(|s| s.0 == (held, taken)) {
+                self.shown.push(((held, taken), number));
+            } else {
+                continue;
+            }
+            let Some(way) = self.order.way(taken, held) else {
+                continue;
+            };
+            let before = |pair: &[LockClass]| {
+                let shown = self.shown.iter().find(|s| s.0 == (pair[0], pair[1]));
+                let place = shown.map_or("in the set-up".into(), |s| format!("in step {}", s.1));
+                format!("{} under {} {place}", pair[1].name(), pair[0].name())
+            };
+            let before: Vec<String> = way.windows(2).map(before).collect();
+            if !said.is_empty() {
+                said.push_str("; ");
+            }
+            *said += &format!(
+                "takes {} under {}, and this run took {}",
+                taken.name(),
+                held.name(),
+                before.join(", ")
+            );
+            let violation = Violation {
+                invariant: Invariant::LockOrder,
+                step,
+            };
+            if !report.violations.contains(&violation) {
+                report.violations.push(violation);
+            }
+        }
+    }
 }
 
 /// The next operation of a CPU's plan, as a scenario file has it.
@@ -166,6 +218,7 @@ fn step(
     k: &mut Kernel,
     number: usize,
     action: Action,
+    locks: &mut Locks,
 ) -> Step {
     let pc = machine.label(k, action);
     let before = describe(names, k);
@@ -179,6 +232,7 @@ fn step(
     let mut said = String::new();
     let mut report = Report::default();
     machine.apply(k, action, &mut report, Some(&mut said));
+    locks.judge(number, &mut report, &mut said);
     if !said.is_empty() {
         event += if event.is_empty() { "" } else { ": " };
         event += &said;

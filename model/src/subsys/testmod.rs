@@ -247,6 +247,11 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             Ok(())
         }
         Pc::AlwaysCallDone | Pc::SingletonCallDone | Pc::KeyedCallDone => {
+            if x.pc() == Pc::SingletonCallDone && x.design().twin == Twin::LockOrder {
+                // link_create takes them the other way round.
+                x.lock(Lock::The(LockClass::UpdateMutex))?;
+                x.unlock(Lock::The(LockClass::UpdateMutex))?;
+            }
             if x.cpu().readers.rcu > 0 {
                 x.rcu_read_unlock();
             }

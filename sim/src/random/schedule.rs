@@ -78,6 +78,7 @@ pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
         witnessed: 0,
     };
     let mut k = machine.initial();
+    let mut locks = machine.lock_order();
     let mut enabled = Vec::new();
     let mut report = Report::default();
     let mut last = Some(0);
@@ -133,6 +134,15 @@ pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
         out.witnessed |= report.witnessed;
         if report.overflow {
             break;
+        }
+        for nested in std::mem::take(&mut report.nested) {
+            locks.add(nested);
+            if locks.way(nested.taken, nested.held).is_some() {
+                report.violations.push(Violation {
+                    invariant: Invariant::LockOrder,
+                    step: nested.step,
+                });
+            }
         }
         if !report.violations.is_empty() {
             out.violations = report.violations;

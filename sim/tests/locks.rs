@@ -1,0 +1,115 @@
+//! The order of locks: what one run shows of it, what contradicts it, and a deadlock that comes of that.
+
+mod common;
+
+use struct_ops_model::lock::LockClass::{self, StOps, TcpCongList, UpdateMutex};
+use struct_ops_model::lock::Lock;
+use struct_ops_model::{Design, Invariant, Machine, Wait};
+use struct_ops_sim::bounds::UNBOUNDED;
+use struct_ops_sim::check::{Settings, check};
+use struct_ops_sim::engine::{Options, explore};
+use struct_ops_sim::explore::{Explored, Reductions};
+use struct_ops_sim::scenario::Scenario;
+use struct_ops_sim::trace::{Trace, trace};
+use struct_ops_sim::verdict::{Path, Run};
+
+/// A link is created and the member is called: by one CPU, one after the other, or by two at once.
+fn singleton(cpus: &str) -> Scenario {
+    let text = format!(
+        r#"
+title = "Locks"
+question = "In which order are they taken?"
+source = "a test"
+type = [{{ name = "st", subsystem = "st_ops", members = [{{ name = "test_prologue" }}] }}]
+program = [{{ name = "p", type = "st", member = "test_prologue" }}]
+map = [{{ name = "m", type = "st", programs = ["p"] }}]
+{cpus}
+"#
+    );
+    Scenario::parse("locks", "locks.toml", &text).unwrap()
+}
+
+const ONE: &str = r#"
+run = { setup = ["map_create m", "map_update m"] }
+cpu = [{ do = ["link_create m as l", "call 0 test_prologue"] }]
+"#;
+const TWO: &str = r#"
+run = { setup = ["map_create m", "map_update m", "link_create m as l"] }
+cpu = [{ do = ["link_detach l"] }, { do = ["call 0 test_prologue"] }]
+"#;
+
+fn run(scenario: &Scenario, design: &str, reductions: Reductions) -> Run {
+    let settings = Settings {
+        threads: 1,
+        max_states: None,
+        exact: false,
+        reductions,
+    };
+    let design = Design::parse(design).unwrap();
+    check(scenario, &design, &settings, &UNBOUNDED, &mut |_| ()).unwrap()
+}
+
+/// The shortest run that breaks the invariant.
+fn shortest(scenario: &Scenario, design: &str, invariant: Invariant) -> Trace {
+    let run = run(scenario, design, Reductions::ALL);
+    let found = run.shortest(invariant).expect("it is broken");
+    let Path::Attach(violation, actions) = &found.path else {
+        unreachable!("the scenario is about the attach path");
+    };
+    let design = Design::parse(design).unwrap();
+    let machine = Machine::new(scenario.world.clone(), design).unwrap();
+    let trace = trace(&machine, actions).unwrap();
+    assert!(trace.broken().any(|b| b.1 == *violation));
+    trace
+}
+
+#[test]
+fn one_cpu_shows_both_orders_and_no_deadlock() {
+    let scenario = singleton(ONE);
+    for reductions in [Reductions::ALL, Reductions::NONE] {
+        let twin = run(&scenario, "mainline,twin=lock-order", reductions);
+        let broken: Vec<_> = twin.found.iter().map(|f| f.invariant).collect();
+        assert_eq!(broken, [Invariant::LockOrder]);
+        assert!(run(&scenario, "mainline", reductions).found.is_empty());
+    }
+    let trace = shortest(&scenario, "mainline,twin=lock-order", Invariant::LockOrder);
+    let first = trace.steps.iter().find(|s| s.pc.name() == "SingletonReg");
+    let last = trace.steps.last().unwrap();
+    assert_eq!(last.pc.name(), "SingletonCallDone");
+    let said = format!(
+        "takes update_mutex under st_ops_mutex, and this run took st_ops_mutex under update_mutex in step {}",
+        first.unwrap().number
+    );
+    assert!(last.event.contains(&said), "{}", last.event);
+}
+
+#[test]
+fn two_cpus_that_wait_for_each_others_lock_are_shown() {
+    let trace = shortest(&singleton(TWO), "mainline,twin=lock-order", Invariant::NoDeadlock);
+    let waits: Vec<_> = trace.stuck.iter().map(|s| (s.0, s.1.name(), s.2)).collect();
+    assert_eq!(
+        waits,
+        [
+            (0, "SingletonUnreg", Wait::Lock(Lock::The(StOps), 1)),
+            (1, "SingletonCallDone", Wait::Lock(Lock::The(UpdateMutex), 0)),
+        ]
+    );
+}
+
+/// Whoever holds a lock takes the next one by itself: which steps of others come in between shows no other pair.
+#[test]
+fn no_pair_of_locks_is_lost_to_the_reductions() {
+    let pairs = |scenario: &str, reductions| -> Vec<(LockClass, LockClass)> {
+        let world = common::scenario(scenario).world;
+        let explored = Explored::new(world, Design::mainline(), reductions).unwrap();
+        explore(&explored, &Options::default(), &mut |_| ());
+        explored.lock_order().pairs().collect()
+    };
+    let tcp = [(UpdateMutex, TcpCongList)];
+    assert_eq!(pairs("two-links-tcp", Reductions::ALL), tcp);
+    for scenario in ["two-links-tcp", "two-links-singleton", "two-links-hid", "failing-init", "update-to-same-map"] {
+        let reduced = pairs(scenario, Reductions::ALL);
+        assert!(!reduced.is_empty(), "{scenario}");
+        assert_eq!(reduced, pairs(scenario, Reductions::NONE), "{scenario}");
+    }
+}
