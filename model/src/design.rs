@@ -418,6 +418,42 @@ pub struct Design {
     pub twin: Twin,
 }
 
+/// Every choice and its place in a [`Design`], one row each.
+macro_rules! choices {
+    ($do:ident) => {
+        $do! {
+            Build build;
+            Owner owner;
+            KdataOwner kdata;
+            KsymOwner ksyms;
+            KsymTime kallsyms;
+            Links links;
+            Identity identity;
+            MapIdIn lookup.map_id_in;
+            CookieRead lookup.cookie_read;
+            SameKey lookup.same_key;
+            AssocShare lookup.assoc_share;
+            AssocFree lookup.assoc_free;
+            AssocRef lookup.assoc_ref;
+            AssocGet lookup.assoc_get;
+            AssocAgain lookup.assoc_again;
+            AssocUndo lookup.assoc_undo;
+            AssocClear lookup.assoc_clear;
+            ThisClear lookup.this_clear;
+            Fallback lookup.fallback;
+            Validate validate;
+            Free free;
+            Count count;
+            ProgOwner progs;
+            Grace grace;
+            Wait wait;
+            SameMap same_map;
+            OwnerCheck owner_check;
+            Twin twin;
+        }
+    };
+}
+
 /// What is wrong with a design that a user wrote.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DesignError {
@@ -756,56 +792,41 @@ impl Design {
     /// Every choice with its values and their meanings: `(key, [(value, meaning)])`.
     pub fn choices() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
         macro_rules! all {
-            ($($t:ident),+) => { vec![$(($t::KEY, $t::VALUES.iter().map(|v| (v.0, v.2)).collect())),+] };
+            ($($choice:ident $($place:ident).+;)+) => {
+                vec![$(($choice::KEY, $choice::VALUES.iter().map(|v| (v.0, v.2)).collect())),+]
+            };
         }
-        all!(
-            Build, Owner, KdataOwner, KsymOwner, KsymTime, Links, Identity, MapIdIn, CookieRead,
-            SameKey, AssocShare, AssocFree, AssocRef, AssocGet, AssocAgain, AssocUndo, AssocClear,
-            ThisClear, Fallback, Validate, Free, Count, ProgOwner, Grace, Wait, SameMap,
-            OwnerCheck, Twin
-        )
+        choices!(all)
     }
 
     /// This design's value for every key, in the order of [`Design::choices`].
     pub fn values(&self) -> Vec<(&'static str, &'static str)> {
-        vec![
-            (Build::KEY, self.build.as_str()),
-            (Owner::KEY, self.owner.as_str()),
-            (KdataOwner::KEY, self.kdata.as_str()),
-            (KsymOwner::KEY, self.ksyms.as_str()),
-            (KsymTime::KEY, self.kallsyms.as_str()),
-            (Links::KEY, self.links.as_str()),
-            (Identity::KEY, self.identity.as_str()),
-            (MapIdIn::KEY, self.lookup.map_id_in.as_str()),
-            (CookieRead::KEY, self.lookup.cookie_read.as_str()),
-            (SameKey::KEY, self.lookup.same_key.as_str()),
-            (AssocShare::KEY, self.lookup.assoc_share.as_str()),
-            (AssocFree::KEY, self.lookup.assoc_free.as_str()),
-            (AssocRef::KEY, self.lookup.assoc_ref.as_str()),
-            (AssocGet::KEY, self.lookup.assoc_get.as_str()),
-            (AssocAgain::KEY, self.lookup.assoc_again.as_str()),
-            (AssocUndo::KEY, self.lookup.assoc_undo.as_str()),
-            (AssocClear::KEY, self.lookup.assoc_clear.as_str()),
-            (ThisClear::KEY, self.lookup.this_clear.as_str()),
-            (Fallback::KEY, self.lookup.fallback.as_str()),
-            (Validate::KEY, self.validate.as_str()),
-            (Free::KEY, self.free.as_str()),
-            (Count::KEY, self.count.as_str()),
-            (ProgOwner::KEY, self.progs.as_str()),
-            (Grace::KEY, self.grace.as_str()),
-            (Wait::KEY, self.wait.as_str()),
-            (SameMap::KEY, self.same_map.as_str()),
-            (OwnerCheck::KEY, self.owner_check.as_str()),
-            (Twin::KEY, self.twin.as_str()),
-        ]
+        macro_rules! all {
+            ($($choice:ident $($place:ident).+;)+) => {
+                vec![$(($choice::KEY, self.$($place).+.as_str())),+]
+            };
+        }
+        choices!(all)
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), DesignError> {
+        macro_rules! all {
+            ($($choice:ident $($place:ident).+;)+) => {
+                match key {
+                    $($choice::KEY => self.$($place).+ = $choice::parse(value)?,)+
+                    _ => {
+                        return Err(DesignError::UnknownKey {
+                            found: key.into(),
+                            expected: Self::keys(),
+                        });
+                    }
+                }
+            };
+        }
+        choices!(all);
+        // What follows from a choice unless it is said otherwise.
         match key {
-            Build::KEY => self.build = Build::parse(value)?,
             Owner::KEY => {
-                self.owner = Owner::parse(value)?;
-                // What the attachment owns follows its images unless it is said otherwise.
                 let link = self.owner == Owner::Link;
                 self.kdata = if link {
                     KdataOwner::Link
@@ -820,46 +841,9 @@ impl Design {
                 self.count = if link { Count::Attachment } else { Count::Map };
                 self.free = if link { Free::Deferred } else { Free::AtOnce };
             }
-            KdataOwner::KEY => {
-                self.kdata = KdataOwner::parse(value)?;
-                if self.kdata == KdataOwner::Map {
-                    self.count = Count::Map;
-                }
-            }
-            KsymOwner::KEY => self.ksyms = KsymOwner::parse(value)?,
-            KsymTime::KEY => self.kallsyms = KsymTime::parse(value)?,
-            Links::KEY => self.links = Links::parse(value)?,
-            Identity::KEY => {
-                self.identity = Identity::parse(value)?;
-                self.lookup = Lookup::of(self.identity);
-            }
-            MapIdIn::KEY => self.lookup.map_id_in = MapIdIn::parse(value)?,
-            CookieRead::KEY => self.lookup.cookie_read = CookieRead::parse(value)?,
-            SameKey::KEY => self.lookup.same_key = SameKey::parse(value)?,
-            AssocShare::KEY => self.lookup.assoc_share = AssocShare::parse(value)?,
-            AssocFree::KEY => self.lookup.assoc_free = AssocFree::parse(value)?,
-            AssocRef::KEY => self.lookup.assoc_ref = AssocRef::parse(value)?,
-            AssocGet::KEY => self.lookup.assoc_get = AssocGet::parse(value)?,
-            AssocAgain::KEY => self.lookup.assoc_again = AssocAgain::parse(value)?,
-            AssocUndo::KEY => self.lookup.assoc_undo = AssocUndo::parse(value)?,
-            AssocClear::KEY => self.lookup.assoc_clear = AssocClear::parse(value)?,
-            ThisClear::KEY => self.lookup.this_clear = ThisClear::parse(value)?,
-            Fallback::KEY => self.lookup.fallback = Fallback::parse(value)?,
-            Validate::KEY => self.validate = Validate::parse(value)?,
-            Free::KEY => self.free = Free::parse(value)?,
-            Count::KEY => self.count = Count::parse(value)?,
-            ProgOwner::KEY => self.progs = ProgOwner::parse(value)?,
-            Grace::KEY => self.grace = Grace::parse(value)?,
-            Wait::KEY => self.wait = Wait::parse(value)?,
-            SameMap::KEY => self.same_map = SameMap::parse(value)?,
-            OwnerCheck::KEY => self.owner_check = OwnerCheck::parse(value)?,
-            Twin::KEY => self.twin = Twin::parse(value)?,
-            _ => {
-                return Err(DesignError::UnknownKey {
-                    found: key.into(),
-                    expected: Self::keys(),
-                });
-            }
+            KdataOwner::KEY if self.kdata == KdataOwner::Map => self.count = Count::Map,
+            Identity::KEY => self.lookup = Lookup::of(self.identity),
+            _ => {}
         }
         Ok(())
     }

@@ -116,11 +116,9 @@ impl LockOrder {
 
     /// Every pair: held, taken.
     pub fn pairs(&self) -> impl Iterator<Item = (LockClass, LockClass)> + '_ {
-        let of = |held: LockClass| {
-            let taken = LockClass::ALL.iter().copied();
-            taken.filter(move |t| self.0[held as usize] & 1 << *t as u16 != 0).map(move |t| (held, t))
-        };
-        LockClass::ALL.iter().copied().flat_map(of)
+        let all = || LockClass::ALL.iter().copied();
+        let pairs = all().flat_map(move |held| all().map(move |taken| (held, taken)));
+        pairs.filter(|(held, taken)| self.0[*held as usize] & 1 << *taken as u16 != 0)
     }
 
     /// A shortest way along the order, both ends included; none if there is no way.

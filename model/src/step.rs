@@ -11,7 +11,7 @@ use crate::invariant::{self, Invariant};
 use crate::kernel::{
     Cpu, CpuId, Deferred, KdataKey, Kernel, Map, MapKey, MapState, Node, Stage, seen,
 };
-use crate::lock::{Lock, LockClass, LockOrder, Nested};
+use crate::lock::{Lock, LockClass, LockOrder};
 use crate::mover;
 use crate::operation::{OpKind, Operand, Operation};
 use crate::pc::{Mover, Pc};
@@ -82,7 +82,22 @@ pub struct Machine {
     /// Merge steps that nobody else can observe.
     pub merge: bool,
     initial: Kernel,
-    set_up: u128,
+    set_up: SetUp,
+}
+
+/// What the set-up has shown.
+#[derive(Clone, Copy, Debug, Default)]
+struct SetUp {
+    /// The steps that it took, one bit each as in [`Report::taken`].
+    taken: u128,
+    order: LockOrder,
+}
+
+impl SetUp {
+    fn note(&mut self, report: &Report) {
+        self.taken |= report.taken;
+        report.nested.iter().for_each(|n| self.order.add(*n));
+    }
 }
 
 impl Machine {
@@ -106,9 +121,9 @@ impl Machine {
             design,
             merge: false,
             initial: k,
-            set_up: 0,
+            set_up: SetUp::default(),
         };
-        let mut set_up = 0;
+        let mut set_up = SetUp::default();
         for (i, operation) in machine.world.setup.clone().iter().enumerate() {
             machine
                 .alone(&mut k, *operation, &mut set_up)
@@ -123,12 +138,12 @@ impl Machine {
 
     /// The steps that the set-up took, one bit each as in [`Report::taken`].
     pub fn set_up(&self) -> u128 {
-        self.set_up
+        self.set_up.taken
     }
 
     /// The order of locks that the set-up has shown: every run begins with it.
     pub fn lock_order(&self) -> LockOrder {
-        self.lock_order
+        self.set_up.order
     }
 
     /// The state after the set-up.
@@ -141,14 +156,19 @@ impl Machine {
     /// # Errors
     /// Says what the operation returned if not 0, or what it broke.
     pub fn run_alone(&self, k: &mut Kernel, operation: Operation) -> Result<(), String> {
-        self.alone(k, operation, &mut 0)
+        self.alone(k, operation, &mut SetUp::default())
     }
 
-    fn alone(&self, k: &mut Kernel, operation: Operation, taken: &mut u128) -> Result<(), String> {
+    fn alone(
+        &self,
+        k: &mut Kernel,
+        operation: Operation,
+        shown: &mut SetUp,
+    ) -> Result<(), String> {
         let request = self
             .resolve(k, 0, operation)
             .ok_or("its target does not exist")?;
-        let err = self.request(k, request, taken)?;
+        let err = self.request(k, request, shown)?;
         if err == 0 {
             Ok(())
         } else {
@@ -161,10 +181,15 @@ impl Machine {
     /// # Errors
     /// Says what was broken, or that the operation cannot move on.
     pub fn run_request(&self, k: &mut Kernel, request: Request) -> Result<i8, String> {
-        self.request(k, request, &mut 0)
+        self.request(k, request, &mut SetUp::default())
     }
 
-    fn request(&self, k: &mut Kernel, request: Request, taken: &mut u128) -> Result<i8, String> {
+    fn request(
+        &self,
+        k: &mut Kernel,
+        request: Request,
+        shown: &mut SetUp,
+    ) -> Result<i8, String> {
         let mut report = Report::default();
         let mut next = Some(Action::Begin(0, request));
         let mut result = 0;
@@ -174,7 +199,7 @@ impl Machine {
             }
             report.clear();
             self.apply(k, action, &mut report, None);
-            *taken |= report.taken;
+            shown.note(&report);
             if let Some(v) = report.violations.first().filter(|_| report.fatal) {
                 return Err(format!(
                     "it breaks {} at {}",
