@@ -133,7 +133,7 @@ fn only_the_subsystems_own_bug_is_excused() {
     assert_eq!(finding.judge(Some(&[])), Judgement::New);
     let invariant = finding.violation.invariant;
     assert_eq!(finding.judge(Some(&[invariant])), Judgement::Expected);
-    finding.world.types[0].subsystem = Subsystem::SchedExt;
+    finding.world.linux = Linux::V7_3;
     assert_eq!(finding.judge(None), Judgement::New);
     finding.design = Design::rfc();
     assert_eq!(finding.judge(None), Judgement::Expected);

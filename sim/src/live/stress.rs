@@ -246,6 +246,8 @@ const SUBSYSTEMS: [(Subsystem, [&str; 2]); 4] = [
 pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
     let (subsystem, names) = SUBSYSTEMS[rng.usize(..SUBSYSTEMS.len())];
     let mut world = World {
+        // 6.12's bpf_scx_unreg() disables another scheduler, whatever the design.
+        linux: Linux::V7_3,
         cookies: vec![0, 0x11, 0x2222_2222, 0x3333_3333_3333_3333],
         keys: vec!["key".into()],
         procs: 1,

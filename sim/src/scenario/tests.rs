@@ -135,8 +135,8 @@ fn a_mistake_has_its_place() {
     );
     assert_eq!(
         broken("[expect]", "[expekt]"),
-        "two.toml:33:2: unknown key `expekt`, expected one of `kind`, `title`, `question`, `source`, `find`, `extended`, \
-         `designs`, `designs-why`, `type`, `program`, `map`, `run`, `cpu`, `expect`; did you mean `expect`?\n  33 | [expekt]\n     |  ^^^^^^"
+        "two.toml:33:2: unknown key `expekt`, expected one of `kind`, `title`, `question`, `source`, `find`, `linux`, \
+         `extended`, `designs`, `designs-why`, `type`, `program`, `map`, `run`, `cpu`, `expect`; did you mean `expect`?\n  33 | [expekt]\n     |  ^^^^^^"
     );
 }
 
