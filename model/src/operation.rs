@@ -46,9 +46,12 @@ pub enum Which {
 }
 
 impl Operand {
-    /// It is found through a descriptor, or a path, of a map or a link.
+    /// It is found through a descriptor, or a path, of a map, a link or a program.
     pub fn names_file(self) -> bool {
-        matches!(self, Operand::Map | Operand::Replace | Operand::Link(_))
+        matches!(
+            self,
+            Operand::Map | Operand::Replace | Operand::Link(_) | Operand::Program
+        )
     }
 
     /// How it is written.
@@ -150,6 +153,8 @@ pub struct OperationInfo {
     pub(crate) first: Option<Pc>,
     /// How often it is drawn at random, beside the others.
     pub weight: u8,
+    /// `choose = "any"` does not mean it: what it would show there, others show at the price of fewer states.
+    pub by_name: bool,
     /// What the number of a request for it stands for.
     pub(crate) arg: Arg,
 }
@@ -201,7 +206,7 @@ impl Field for Option<u8> {
 
 macro_rules! operations {
     ($($kind:ident { $($field:ident: $operand:ident $(($which:ident))?),* } $name:literal $stands_for:literal
-        $needs:ident $entry:ident $first:expr, $weight:literal;)+) => {
+        $needs:ident $entry:ident $first:expr, $weight:literal $($by_name:ident)?;)+) => {
         /// An operation, with targets by name (indices into the world).
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Operation {
@@ -237,6 +242,7 @@ macro_rules! operations {
                 entry: Entry::Plain,
                 first: Some(Pc::Finish),
                 weight: 0,
+                by_name: true,
                 arg: Arg::Number,
             },
             $(OperationInfo {
@@ -248,6 +254,7 @@ macro_rules! operations {
                 entry: Entry::$entry,
                 first: $first,
                 weight: $weight,
+                by_name: !matches!(&[$(stringify!($by_name))?] as &[&str], []),
                 arg: arg(&[$(Operand::$operand $((Which::$which))?),*]),
             },)+
         ];
@@ -324,7 +331,7 @@ operations! {
     TestRun { prog: Program } "test_run" "BPF_PROG_TEST_RUN" TestRuns Plain Some(TestRun), 4;
     SysBpfLinkCreate { map: Map, cookie: Cookie, link: NewLink }
         "sys_bpf_link_create" "bpf_sys_bpf(BPF_LINK_CREATE) in a syscall program"
-        Nothing Program Some(LcGet), 1;
+        Nothing Program Some(LcGet), 1 by_name;
     ScxError {} "scx_error" "scx_bpf_error() or sysrq-S" Scheduler Plain Some(ScxError), 1;
     Rmmod {} "rmmod" "delete_module()" Module Plain Some(Rmmod), 1;
     Exit {} "exit" "exit_group()" Nothing Exit Some(ExitNext), 0;
@@ -363,7 +370,7 @@ impl OpKind {
         self.info().operands.contains(&operand)
     }
 
-    /// Its operands are descriptors, or paths, of maps and links.
+    /// Its operands are descriptors, or paths, of maps, links and programs.
     pub fn names_files(self) -> bool {
         self.info().operands.iter().any(|o| o.names_file())
     }
@@ -381,10 +388,9 @@ impl OpKind {
         drawn.filter(|kind| kind.info().needs.missing(world).is_none())
     }
 
-    /// What `choose = "any"` means in a world: what a process can ask for at any moment, which leaves out what a program
-    /// asks for in its place.
+    /// What `choose = "any"` means in a world.
     pub fn any(world: &World) -> impl Iterator<Item = OpKind> {
-        OpKind::drawn(world).filter(|kind| kind.info().entry != Entry::Program)
+        OpKind::drawn(world).filter(|kind| !kind.info().by_name)
     }
 }
 
