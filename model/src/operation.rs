@@ -302,7 +302,7 @@ macro_rules! operations {
 
 use Pc::{
     DelCmpxchg, ExitNext, LcGet, LdGet, LinkInfo, LinkPin, LinkRelease, LinkUnpin, LuGet,
-    MapCreate, MapLookup, MapRelease, Rmmod, ScxError, SockCall, SockFind, SockRelease, TestRun,
+    MapCreate, MapLookup, MapRelease, ProgRelease, Rmmod, ScxError, SockCall, SockFind, SockRelease, TestRun,
     UpdTlinks,
 };
 
@@ -335,6 +335,7 @@ operations! {
     ScxError {} "scx_error" "scx_bpf_error() or sysrq-S" Scheduler Plain Some(ScxError), 1;
     Rmmod {} "rmmod" "delete_module()" Module Plain Some(Rmmod), 1;
     Exit {} "exit" "exit_group()" Nothing Exit Some(ExitNext), 0;
+    ProgClose { prog: Program } "prog_close" "close(prog_fd)" Nothing Plain Some(ProgRelease), 1 by_name;
 }
 
 impl OpKind {
