@@ -147,7 +147,9 @@ impl LockOrder {
     /// The pairs that contradict others: from the lock that was taken a way leads back to the one that was held.
     pub fn cycles(&self) -> Vec<(LockClass, LockClass)> {
         let pairs = self.pairs();
-        pairs.filter(|(held, taken)| self.way(*taken, *held).is_some()).collect()
+        pairs
+            .filter(|(held, taken)| self.way(*taken, *held).is_some())
+            .collect()
     }
 }
 
@@ -162,9 +164,15 @@ mod tests {
         assert_eq!(LockOrder::from_pairs(chain).cycles(), []);
         let back = LockOrder::from_pairs(chain.into_iter().chain([(Sock, UpdateMutex)]));
         assert_eq!(back.cycles().len(), 4);
-        assert_eq!(back.way(StOps, UpdateMutex), Some(vec![StOps, Sock, UpdateMutex]));
+        assert_eq!(
+            back.way(StOps, UpdateMutex),
+            Some(vec![StOps, Sock, UpdateMutex])
+        );
         assert_eq!(back.way(StOps, ProgList), None);
         // Two locks of one class that are held together.
-        assert_eq!(LockOrder::from_pairs([(Sock, Sock)]).cycles(), [(Sock, Sock)]);
+        assert_eq!(
+            LockOrder::from_pairs([(Sock, Sock)]).cycles(),
+            [(Sock, Sock)]
+        );
     }
 }

@@ -302,8 +302,8 @@ macro_rules! operations {
 
 use Pc::{
     DelCmpxchg, ExitNext, LcGet, LdGet, LinkInfo, LinkPin, LinkRelease, LinkUnpin, LuGet,
-    MapCreate, MapLookup, MapRelease, ProgRelease, Rmmod, ScxError, SockCall, SockFind, SockRelease, TestRun,
-    UpdTlinks,
+    MapCreate, MapLookup, MapRelease, ProgRelease, Rmmod, ScxError, SockCall, SockFind,
+    SockRelease, TestRun, UpdTlinks,
 };
 
 operations! {

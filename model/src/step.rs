@@ -159,12 +159,7 @@ impl Machine {
         self.alone(k, operation, &mut SetUp::default())
     }
 
-    fn alone(
-        &self,
-        k: &mut Kernel,
-        operation: Operation,
-        shown: &mut SetUp,
-    ) -> Result<(), String> {
+    fn alone(&self, k: &mut Kernel, operation: Operation, shown: &mut SetUp) -> Result<(), String> {
         let request = self
             .resolve(k, 0, operation)
             .ok_or("its target does not exist")?;
@@ -184,12 +179,7 @@ impl Machine {
         self.request(k, request, &mut SetUp::default())
     }
 
-    fn request(
-        &self,
-        k: &mut Kernel,
-        request: Request,
-        shown: &mut SetUp,
-    ) -> Result<i8, String> {
+    fn request(&self, k: &mut Kernel, request: Request, shown: &mut SetUp) -> Result<i8, String> {
         let mut report = Report::default();
         let mut next = Some(Action::Begin(0, request));
         let mut result = 0;

@@ -199,14 +199,21 @@ impl Tables<'_> {
         }
         let map = self.k.maps.iter().any(|(_, m)| m.lock == me);
         let sock = self.k.socks.iter().any(|s| s.busy == me);
-        held |= u16::from(map) << LockClass::StMap as u16 | u16::from(sock) << LockClass::Sock as u16;
+        held |=
+            u16::from(map) << LockClass::StMap as u16 | u16::from(sock) << LockClass::Sock as u16;
         if held == 0 {
             return;
         }
         self.report.witness(Invariant::LockOrder);
         let step = self.pc;
-        let held = LockClass::ALL.iter().filter(|c| held & 1 << **c as u16 != 0);
-        let nested = held.map(|held| Nested { held: *held, taken, step });
+        let held = LockClass::ALL
+            .iter()
+            .filter(|c| held & 1 << **c as u16 != 0);
+        let nested = held.map(|held| Nested {
+            held: *held,
+            taken,
+            step,
+        });
         self.report.nested.extend(nested);
     }
 

@@ -100,7 +100,10 @@ pub fn check(
     let mut found = Vec::new();
     let cycles = explored.lock_order().cycles();
     if !cycles.is_empty() && outcome.incomplete.is_none() {
-        tracing::info!(?cycles, "a run that shows both orders of the locks is looked for");
+        tracing::info!(
+            ?cycles,
+            "a run that shows both orders of the locks is looked for"
+        );
         let second = engine::explore(&LockSearch::new(&explored, cycles), &options, progress);
         if second.violations.is_empty() {
             tracing::warn!("locks are taken in two orders, in no single run");

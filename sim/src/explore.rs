@@ -137,7 +137,9 @@ impl Explored {
             self.nested[held as usize].load(Relaxed) & 1 << taken as u16 != 0
         };
         let all = LockClass::ALL.iter().copied();
-        let pairs = all.clone().flat_map(|held| all.clone().map(move |taken| (held, taken)));
+        let pairs = all
+            .clone()
+            .flat_map(|held| all.clone().map(move |taken| (held, taken)));
         let pairs = pairs.filter(|(held, taken)| seen(*held, *taken));
         LockOrder::from_pairs(pairs.chain(self.machine.lock_order().pairs()))
     }
@@ -301,7 +303,10 @@ impl System for LockSearch<'_> {
     fn initial(&self) -> (Kernel, u16) {
         let order = self.explored.machine.lock_order();
         let set_up = order.pairs().map(|pair| self.bit(pair));
-        (self.explored.machine.initial(), set_up.fold(0, |set, bit| set | bit))
+        (
+            self.explored.machine.initial(),
+            set_up.fold(0, |set, bit| set | bit),
+        )
     }
 
     fn actions(&self, state: &(Kernel, u16), out: &mut Vec<Action>) {
@@ -314,7 +319,12 @@ impl System for LockSearch<'_> {
         let mut violations = Violations::default();
         for nested in &report.nested {
             let bit = self.bit((nested.held, nested.taken));
-            if bit & !*shown != 0 && self.order(*shown | bit).way(nested.taken, nested.held).is_some() {
+            if bit & !*shown != 0
+                && self
+                    .order(*shown | bit)
+                    .way(nested.taken, nested.held)
+                    .is_some()
+            {
                 violations.push(Violation {
                     invariant: Invariant::LockOrder as u8,
                     label: nested.step as u16,

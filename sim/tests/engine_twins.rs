@@ -11,34 +11,68 @@ use struct_ops_sim::explore::Reductions;
 
 /// Invariant, broken design, scenario, the step at which the shortest run is caught.
 const TWINS: [(Invariant, &str, &str, &str); 14] = [
-    (Invariant::SingleLinkPerMap, "mainline", "two-links-always", "AlwaysReg"),
-    (Invariant::CookieFidelity, "rfc", "two-links-tcp", "CallBody"),
-    (Invariant::NoUseAfterFree, "rfc", "two-links-tcp", "CallEnter"),
+    (
+        Invariant::SingleLinkPerMap,
+        "mainline",
+        "two-links-always",
+        "AlwaysReg",
+    ),
+    (
+        Invariant::CookieFidelity,
+        "rfc",
+        "two-links-tcp",
+        "CallBody",
+    ),
+    (
+        Invariant::NoUseAfterFree,
+        "rfc",
+        "two-links-tcp",
+        "CallEnter",
+    ),
     (Invariant::NoLeak, "rfc", "two-links-always", "the end"),
     (
         Invariant::TextImmutable,
         "mainline,twin=write-protected",
-        "straight-path", "UpdMembers"
+        "straight-path",
+        "UpdMembers",
     ),
     (Invariant::NoTornPublish, "rfc", "two-links-tcp", "CallRead"),
     (Invariant::FailureAtomic, "rfc", "two-links-tcp", "Finish"),
     (
         Invariant::RefcountsBalance,
         "link-owned,twin=extra-put",
-        "straight-path", "MapPut"
+        "straight-path",
+        "MapPut",
     ),
-    (Invariant::ErrnoContract, "rfc", "failing-validate", "Finish"),
-    (Invariant::KsymsMatchImages, "rfc", "two-links-tcp", "LcRegDone"),
-    (Invariant::NoDeadlock, "mainline", "update-to-same-map", "SockFind"),
+    (
+        Invariant::ErrnoContract,
+        "rfc",
+        "failing-validate",
+        "Finish",
+    ),
+    (
+        Invariant::KsymsMatchImages,
+        "rfc",
+        "two-links-tcp",
+        "LcRegDone",
+    ),
+    (
+        Invariant::NoDeadlock,
+        "mainline",
+        "update-to-same-map",
+        "SockFind",
+    ),
     (
         Invariant::EventualRelease,
         "mainline,twin=lost-callback",
-        "straight-path", "the end"
+        "straight-path",
+        "the end",
     ),
     (
         Invariant::NoForeignUnreg,
         "link-owned,twin=foreign-unreg",
-        "two-links-always", "AlwaysUnreg"
+        "two-links-always",
+        "AlwaysUnreg",
     ),
     (
         Invariant::LockOrder,

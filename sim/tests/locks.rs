@@ -2,8 +2,8 @@
 
 mod common;
 
-use struct_ops_model::lock::LockClass::{self, StOps, TcpCongList, UpdateMutex};
 use struct_ops_model::lock::Lock;
+use struct_ops_model::lock::LockClass::{self, StOps, TcpCongList, UpdateMutex};
 use struct_ops_model::{Design, Invariant, Machine, Wait};
 use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_sim::check::{Settings, check};
@@ -85,13 +85,21 @@ fn one_cpu_shows_both_orders_and_no_deadlock() {
 
 #[test]
 fn two_cpus_that_wait_for_each_others_lock_are_shown() {
-    let trace = shortest(&singleton(TWO), "mainline,twin=lock-order", Invariant::NoDeadlock);
+    let trace = shortest(
+        &singleton(TWO),
+        "mainline,twin=lock-order",
+        Invariant::NoDeadlock,
+    );
     let waits: Vec<_> = trace.stuck.iter().map(|s| (s.0, s.1.name(), s.2)).collect();
     assert_eq!(
         waits,
         [
             (0, "SingletonUnreg", Wait::Lock(Lock::The(StOps), 1)),
-            (1, "SingletonCallDone", Wait::Lock(Lock::The(UpdateMutex), 0)),
+            (
+                1,
+                "SingletonCallDone",
+                Wait::Lock(Lock::The(UpdateMutex), 0)
+            ),
         ]
     );
 }
@@ -107,7 +115,13 @@ fn no_pair_of_locks_is_lost_to_the_reductions() {
     };
     let tcp = [(UpdateMutex, TcpCongList)];
     assert_eq!(pairs("two-links-tcp", Reductions::ALL), tcp);
-    for scenario in ["two-links-tcp", "two-links-singleton", "two-links-hid", "failing-init", "update-to-same-map"] {
+    for scenario in [
+        "two-links-tcp",
+        "two-links-singleton",
+        "two-links-hid",
+        "failing-init",
+        "update-to-same-map",
+    ] {
         let reduced = pairs(scenario, Reductions::ALL);
         assert!(!reduced.is_empty(), "{scenario}");
         assert_eq!(reduced, pairs(scenario, Reductions::NONE), "{scenario}");

@@ -3,8 +3,7 @@
 
 use struct_ops_sim::bounds::UNBOUNDED;
 
-use struct_ops_model::world::Subsystem;
-use struct_ops_model::{Design, Machine, Pc, Violation};
+use struct_ops_model::{Design, Linux, Machine, Pc, Violation};
 use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::random::{self, Finding, Judgement};

@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use struct_ops_model::{Design, Linux};
 use struct_ops_model::design::About;
+use struct_ops_model::{Design, Linux};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::args::{Check, Format};
@@ -114,17 +114,17 @@ fn asked(args: &Check, settings: &Settings, results: &Results) -> Asked {
 }
 
 /// The scenarios about the attach path among those named, or all that are shipped.
-pub(super) fn scenarios(
-    names: &[String],
-    linux: Option<Linux>,
-) -> Result<Vec<Scenario>, Failure> {
+pub(super) fn scenarios(names: &[String], linux: Option<Linux>) -> Result<Vec<Scenario>, Failure> {
     let attach = |case| match case {
         Case::Attach(scenario) => Some(Ok(*scenario)),
         // Shipped ones of the other kind are not meant here, named ones are a mistake.
         Case::Reach(_) if names.is_empty() => None,
         Case::Reach(scenario) => Some(shipped::find(scenario.argument()).map_err(Failure::from)),
     };
-    cases(names, linux)?.into_iter().filter_map(attach).collect()
+    cases(names, linux)?
+        .into_iter()
+        .filter_map(attach)
+        .collect()
 }
 
 /// Looks up the scenarios named, whatever they are about.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use struct_ops_model::world::{
     Body, MAX_CPUS, MapDecl, Member, OpKind, Operation, Plan, ProgDecl, StructOpsType, Subsystem,
 };
-use struct_ops_model::{Design, Invariant, World};
+use struct_ops_model::{Design, Invariant, Linux, World};
 
 use super::event::{Finding, Recorded};
 use super::round::{self, RoundError};

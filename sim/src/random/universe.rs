@@ -4,10 +4,10 @@
 //! a scenario file can express. Not here: in which order the CPUs move.
 
 use quickcheck::{Arbitrary, Gen};
-use struct_ops_model::{Linux, World};
 use struct_ops_model::world::{
     Body, Called, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType, Subsystem,
 };
+use struct_ops_model::{Linux, World};
 
 use super::prune;
 use crate::draw;
@@ -24,7 +24,10 @@ fn one_in(g: &mut Gen, n: usize) -> bool {
 /// A world that runs under every design.
 pub(super) fn world(g: &mut Gen) -> World {
     let subsystem = Subsystem::ALL[below(g, Subsystem::ALL.len())];
-    let kernels: Vec<Linux> = Linux::ALL.into_iter().filter(|l| *l >= subsystem.facts().since).collect();
+    let kernels: Vec<Linux> = Linux::ALL
+        .into_iter()
+        .filter(|l| *l >= subsystem.facts().since)
+        .collect();
     let mut world = World {
         linux: kernels[below(g, kernels.len())],
         cookies: vec![0, 0x11, 0x22],

@@ -214,7 +214,10 @@ pub fn command(screen: &Screen, results: &Results, run: &Run, invariant: Invaria
     let scenario = results.scenarios.iter().find(|s| s.name() == run.scenario);
     let linux = scenario.and_then(|s| s.asked_linux());
     let scenario = scenario.map_or(run.scenario.as_str(), |s| s.argument());
-    let mut options = vec![("--design", run.design.name.as_str()), ("--scenario", scenario)];
+    let mut options = vec![
+        ("--design", run.design.name.as_str()),
+        ("--scenario", scenario),
+    ];
     options.extend(linux.map(|linux| ("--linux", linux.version())));
     options.push(("--invariant", invariant.id()));
     screen.command("check", &options)

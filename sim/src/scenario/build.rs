@@ -160,10 +160,7 @@ pub(super) fn linux(s: &Source<'_>, version: Option<&Text>) -> Result<Option<Lin
     let known = || Linux::ALL.iter().map(|l| l.version());
     match Linux::from_version(version.get_ref()) {
         Some(linux) => Ok(Some(linux)),
-        None => s.error(
-            version.span(),
-            unknown("Linux", version.get_ref(), known()),
-        ),
+        None => s.error(version.span(), unknown("Linux", version.get_ref(), known())),
     }
 }
 

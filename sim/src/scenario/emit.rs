@@ -4,8 +4,8 @@
 
 use std::fmt::{self, Write};
 
-use struct_ops_model::{Linux, World};
 use struct_ops_model::world::{Body, CpuDecl, OpKind, Operand, Operation, Plan};
+use struct_ops_model::{Linux, World};
 
 use super::PlanText;
 
