@@ -233,7 +233,7 @@ choice!(
 choice!(
     /// What map_update returns when the module-owner member is not zero.
     OwnerCheck, "owner-errno", {
-        Stale = "stale": "whatever the previous member left in err (Linux, every version here)",
+        Stale = "stale": "whatever the previous member left in err, as in Linux",
         Einval = "einval": "-EINVAL",
     }
 );

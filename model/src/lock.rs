@@ -95,11 +95,6 @@ pub struct Nested {
 pub struct LockOrder([u16; LockClass::ALL.len()]);
 
 impl LockOrder {
-    /// Its pairs in one number each: of a class that was held, which classes were taken, bit `class as u16`.
-    pub fn rows(&self) -> &[u16] {
-        &self.0
-    }
-
     /// The order of these pairs.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (LockClass, LockClass)>) -> Self {
         let mut order = LockOrder::default();
@@ -115,10 +110,10 @@ impl LockOrder {
     }
 
     /// Every pair: held, taken.
-    pub fn pairs(&self) -> impl Iterator<Item = (LockClass, LockClass)> + '_ {
+    pub fn pairs(self) -> impl Iterator<Item = (LockClass, LockClass)> {
         let all = || LockClass::ALL.iter().copied();
         let pairs = all().flat_map(move |held| all().map(move |taken| (held, taken)));
-        pairs.filter(|(held, taken)| self.0[*held as usize] & 1 << *taken as u16 != 0)
+        pairs.filter(move |(held, taken)| self.0[*held as usize] & 1 << *taken as u16 != 0)
     }
 
     /// A shortest way along the order, both ends included; none if there is no way.

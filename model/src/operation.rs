@@ -166,7 +166,9 @@ pub(crate) enum Arg {
     Decl,
     /// A program.
     Prog,
-    /// A plain number.
+    /// A socket.
+    Sock,
+    /// Another number.
     Number,
 }
 
@@ -174,6 +176,7 @@ const fn arg(operands: &[Operand]) -> Arg {
     match operands {
         [Operand::NewMap, ..] => Arg::Decl,
         [Operand::Program, ..] => Arg::Prog,
+        [Operand::Socket, ..] => Arg::Sock,
         _ => Arg::Number,
     }
 }
@@ -230,6 +233,9 @@ macro_rules! operations {
             None,
             $(#[doc = concat!($stands_for, ".")] $kind,)+
         }
+
+        /// The kinds by their numbers.
+        const KINDS: &[OpKind] = &[OpKind::None, $(OpKind::$kind),+];
 
         /// The table, by the number of the kind.
         const TABLE: &[OperationInfo] = &[
@@ -346,7 +352,7 @@ impl OpKind {
 
     /// The kind with this number.
     pub(crate) fn from_number(number: u8) -> OpKind {
-        TABLE[usize::from(number)].kind
+        KINDS[usize::from(number)]
     }
 
     /// The kind with this name.

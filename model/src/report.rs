@@ -4,7 +4,7 @@
 
 use crate::invariant::Invariant;
 use crate::kernel::CpuId;
-use crate::lock::Nested;
+use crate::lock::{LockClass, LockOrder, Nested};
 use crate::pc::Pc;
 
 /// A broken invariant and the step that broke it.
@@ -40,8 +40,12 @@ pub struct Report {
     pub taken: u128,
     /// The operation of a CPU's plan that returned, if one did.
     pub returned: Option<Returned>,
-    /// Locks that were taken while others were held.
-    pub nested: Vec<Nested>,
+    /// A lock was taken while another one was held.
+    nests: bool,
+    /// Which locks were taken while which were held.
+    nested: LockOrder,
+    /// The steps that took them, by the class of the lock that was taken.
+    nested_at: [Pc; LockClass::ALL.len()],
     /// The state has no meaning any more.
     pub fatal: bool,
     /// A table of the model was too small: what follows from here is unknown.
@@ -56,9 +60,32 @@ impl Report {
         self.steps = 0;
         self.taken = 0;
         self.returned = None;
-        self.nested.clear();
+        self.nests = false;
+        self.nested = LockOrder::default();
         self.fatal = false;
         self.overflow = false;
+    }
+
+    /// Whether a lock was taken while another one was held: almost never.
+    #[inline]
+    pub fn nests(&self) -> bool {
+        self.nests
+    }
+
+    /// Locks that were taken while others were held.
+    pub fn nested(&self) -> impl Iterator<Item = Nested> + use<> {
+        let at = self.nested_at;
+        self.nested.pairs().map(move |(held, taken)| Nested {
+            held,
+            taken,
+            step: at[taken as usize],
+        })
+    }
+
+    pub(crate) fn nest(&mut self, nested: Nested) {
+        self.nests = true;
+        self.nested.add(nested);
+        self.nested_at[nested.taken as usize] = nested.step;
     }
 
     pub(crate) fn violate(&mut self, invariant: Invariant, step: Pc) {

@@ -13,7 +13,7 @@ use crate::kernel::{
 };
 use crate::lock::{Lock, LockClass, LockOrder};
 use crate::mover;
-use crate::operation::{OpKind, Operand, Operation};
+use crate::operation::{Arg, OpKind, Operation};
 use crate::pc::{Mover, Pc};
 use crate::proc::{attachment, map_free, syscall};
 use crate::report::Report;
@@ -96,7 +96,7 @@ struct SetUp {
 impl SetUp {
     fn note(&mut self, report: &Report) {
         self.taken |= report.taken;
-        report.nested.iter().for_each(|n| self.order.add(*n));
+        report.nested().for_each(|n| self.order.add(n));
     }
 }
 
@@ -337,20 +337,12 @@ impl Machine {
             }
             Plan::Free { kinds, budget } => {
                 if state.position < *budget {
-                    let start = out.len();
                     for kind in kinds {
                         self.requests(k, cpu, *kind, &mut |request| {
-                            out.push(Action::Begin(cpu, request))
-                        });
-                    }
-                    let mut i = start;
-                    while i < out.len() {
-                        match out[i] {
-                            Action::Begin(_, request) if !self.may_begin(k, cpu, &request) => {
-                                out.remove(i);
+                            if self.may_begin(k, cpu, &request) {
+                                out.push(Action::Begin(cpu, request));
                             }
-                            _ => i += 1,
-                        }
+                        });
                     }
                 }
             }
@@ -371,7 +363,7 @@ impl Machine {
         }
         // A file that an exit is about to close is no file any more.
         let closing = |c: &Cpu| c.pc == Pc::SockRelease && c.arg == request.arg;
-        !request.kind.has(Operand::Socket) || !k.cpus.iter().any(closing)
+        request.kind.info().arg != Arg::Sock || !k.cpus.iter().any(closing)
     }
 
     /// The first of the requests that an operation of a fixed plan may mean now; `None` if its target does not exist.
@@ -452,7 +444,7 @@ impl Machine {
 
     /// How many allocations the CPU's next step makes, if one of them may still fail.
     fn failing_allocs(&self, k: &Kernel, cpu: CpuId) -> u8 {
-        if k.alloc_failures == 0 {
+        if k.alloc_failures == 0 || !crate::proc::allocates(k.cpus[usize::from(cpu)].pc) {
             return 0;
         }
         let (mut copy, mut report) = (*k, Report::default());

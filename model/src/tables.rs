@@ -206,15 +206,15 @@ impl Tables<'_> {
         }
         self.report.witness(Invariant::LockOrder);
         let step = self.pc;
-        let held = LockClass::ALL
-            .iter()
-            .filter(|c| held & 1 << **c as u16 != 0);
-        let nested = held.map(|held| Nested {
-            held: *held,
-            taken,
-            step,
-        });
-        self.report.nested.extend(nested);
+        for class in LockClass::ALL {
+            if held & 1 << *class as u16 != 0 {
+                self.report.nest(Nested {
+                    held: *class,
+                    taken,
+                    step,
+                });
+            }
+        }
     }
 
     /// Somebody may load function pointers from this kdata: a registration or a user has it.
@@ -386,6 +386,11 @@ impl<'w> Backend<'w> for Tables<'w> {
     // ---- memory ------------------------------------------------------------------------------------
 
     fn alloc(&mut self) -> bool {
+        debug_assert!(
+            crate::proc::allocates(self.pc),
+            "{:?} is not listed as a step that allocates",
+            self.pc
+        );
         self.allocs += 1;
         if self.allocs == self.choice {
             self.k.alloc_failures -= 1;

@@ -91,7 +91,7 @@ pub struct Explored {
     packing: Packing,
     /// Steps taken so far, one bit each as in [`Report::taken`].
     taken: [AtomicU64; 2],
-    /// Locks taken so far while others were held, as in [`LockOrder::rows`].
+    /// Locks taken so far while others were held, one row for each class that was held, bit `class as u16`.
     nested: [AtomicU16; LockClass::ALL.len()],
     /// Per CPU: one per operation of a fixed plan, one per kind of operation of a free one.
     fates: Vec<Vec<SharedFate>>,
@@ -243,10 +243,12 @@ impl System for Explored {
                 half.fetch_or(bits, Relaxed);
             }
         }
-        for nested in &report.nested {
-            let (row, bit) = (&self.nested[nested.held as usize], 1 << nested.taken as u16);
-            if row.load(Relaxed) & bit == 0 {
-                row.fetch_or(bit, Relaxed);
+        if report.nests() {
+            for nested in report.nested() {
+                let (row, bit) = (&self.nested[nested.held as usize], 1 << nested.taken as u16);
+                if row.load(Relaxed) & bit == 0 {
+                    row.fetch_or(bit, Relaxed);
+                }
             }
         }
         step_report(&report)
@@ -317,7 +319,7 @@ impl System for LockSearch<'_> {
         let mut report = Report::default();
         self.explored.machine.apply(k, action, &mut report, None);
         let mut violations = Violations::default();
-        for nested in &report.nested {
+        for nested in report.nested() {
             let bit = self.bit((nested.held, nested.taken));
             if bit & !*shown != 0
                 && self

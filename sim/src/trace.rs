@@ -163,7 +163,7 @@ struct Locks {
 impl Locks {
     /// Judges what a step took while it held something, and says what it contradicts.
     fn judge(&mut self, number: usize, report: &mut Report, said: &mut String) {
-        for nested in std::mem::take(&mut report.nested) {
+        for nested in report.nested() {
             let Nested { held, taken, step } = nested;
             self.order.add(nested);
             if !self.shown.iter().any(|s| s.0 == (held, taken)) {

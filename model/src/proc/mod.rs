@@ -56,6 +56,22 @@ pub fn waits(pc: Pc) -> bool {
     matches!(pc, Pc::SyncRcu | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait)
 }
 
+/// Whether this step may call kmalloc(): others need not be tried to learn that they do not.
+pub fn allocates(pc: Pc) -> bool {
+    matches!(
+        pc,
+        Pc::MapAlloc
+            | Pc::UpdTlinks
+            | Pc::UpdMembers
+            | Pc::LcAlloc
+            | Pc::LcBuild
+            | Pc::LuBuild
+            | Pc::PrepMember
+            | Pc::HidRegData
+            | Pc::TestRun
+    )
+}
+
 /// The step of a deferred free that comes when this is over.
 pub fn work_pc<P: Pointers>(what: Freed<P>, over: Stage) -> Pc {
     match what {

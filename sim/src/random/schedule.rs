@@ -135,7 +135,7 @@ pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
         if report.overflow {
             break;
         }
-        for nested in std::mem::take(&mut report.nested) {
+        for nested in report.nested() {
             locks.add(nested);
             if locks.way(nested.taken, nested.held).is_some() {
                 report.violations.push(Violation {

@@ -150,6 +150,21 @@ fn every_mistake_is_named() {
         ),
         (
             "\"tcp_congestion_ops\"",
+            "\"sched_ext_ops-6.12\"",
+            "two.toml:7:13: subsystem `sched_ext_ops-6.12`: write `sched_ext_ops` here, and `linux = \"6.12\"`",
+        ),
+        (
+            "\"tcp_congestion_ops\"",
+            "\"bpf_testmod_multi_st_ops\"",
+            "two.toml:7:13: Linux 6.12 has no bpf_testmod_multi_st_ops: write `linux = \"7.3\"`",
+        ),
+        (
+            "source = ",
+            "linux = \"6.13\"\nsource = ",
+            "unknown Linux `6.13`: expected one of 6.12, 7.3",
+        ),
+        (
+            "\"tcp_congestion_ops\"",
             "\"tcp_congestion\"",
             "did you mean `tcp_congestion_ops`?",
         ),
