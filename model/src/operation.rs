@@ -32,6 +32,8 @@ pub enum Operand {
     Member,
     /// A program that the process has open.
     Program,
+    /// A function of a subsystem that the scenario brings.
+    Function,
 }
 
 /// Which links an operation can be carried out on.
@@ -64,6 +66,7 @@ impl Operand {
             Operand::Entry => "ENTRY",
             Operand::Member => "MEMBER",
             Operand::Program => "PROGRAM",
+            Operand::Function => "FUNCTION",
         }
     }
 }
@@ -83,6 +86,8 @@ pub enum Needs {
     Scheduler,
     /// A type that lives in a module.
     Module,
+    /// A subsystem of the scenario's own, with functions to run.
+    Functions,
 }
 
 impl Needs {
@@ -99,7 +104,8 @@ impl Needs {
             ),
             Needs::Calls => (
                 called(|c| matches!(c, Called::From(_))),
-                "tcp is called through sockets (sock_call), bpf_dummy_ops by test_run",
+                "tcp is called through sockets (sock_call), bpf_dummy_ops by test_run, a subsystem of your own by what you \
+                 `run`",
             ),
             Needs::TestRuns => (
                 called(|c| c == Called::ByTestRun),
@@ -112,6 +118,10 @@ impl Needs {
             Needs::Module => (
                 world.types.iter().any(|t| t.module),
                 "no type lives in a module (`module = true`)",
+            ),
+            Needs::Functions => (
+                world.script.runnable().next().is_some(),
+                "no [subsystem.run] has functions",
             ),
         };
         (!there).then_some(why)
@@ -129,6 +139,8 @@ pub enum Entry {
     Program,
     /// The process begins to exit.
     Exit,
+    /// The function is entered at its first line.
+    Function,
 }
 
 /// What is known of a kind of operation.
@@ -295,8 +307,8 @@ macro_rules! operations {
 
 use Pc::{
     DelCmpxchg, ExitNext, LcGet, LdGet, LinkInfo, LinkPin, LinkRelease, LinkUnpin, LuGet,
-    MapCreate, MapLookup, MapRelease, Rmmod, ScxError, SockCall, SockFind, SockRelease, TestRun,
-    UpdTlinks,
+    MapCreate, MapLookup, MapRelease, Rmmod, Script, ScxError, SockCall, SockFind, SockRelease,
+    TestRun, UpdTlinks,
 };
 
 operations! {
@@ -327,6 +339,8 @@ operations! {
         Nothing Program Some(LcGet), 1;
     ScxError {} "scx_error" "scx_bpf_error() or sysrq-S" Scheduler Plain Some(ScxError), 1;
     Rmmod {} "rmmod" "delete_module()" Module Plain Some(Rmmod), 1;
+    Run { function: Function }
+        "run" "a function of the scenario's own subsystem" Functions Function Some(Script), 4;
     Exit {} "exit" "exit_group()" Nothing Exit Some(ExitNext), 0;
 }
 
