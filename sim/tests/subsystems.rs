@@ -129,6 +129,27 @@ fn a_mistake_has_its_line() {
             "{reg}: {error}"
         );
     }
+    let error = parse(&scenario(
+        "if up goto x;\nx: publish slot",
+        UNREG,
+        "use thing",
+    ))
+    .unwrap_err();
+    assert!(error.contains("label `x` inside a line"), "{error}");
+    // A line that goes on is one step.
+    let whole = parse(&scenario(
+        "if up goto x; publish slot\nx:",
+        UNREG,
+        "use thing",
+    ))
+    .unwrap();
+    let broken = parse(&scenario(
+        "if up goto x;\n  publish slot\nx:",
+        UNREG,
+        "use thing",
+    ))
+    .unwrap();
+    assert_eq!(whole.world.script.lines, broken.world.script.lines);
     let walk = "again: find slot else goto out\nnext slot else goto out\ngoto again\nout:";
     let error = parse(&scenario(REG, UNREG, walk)).unwrap_err();
     assert!(error.contains("`find` in a loop begins anew"), "{error}");

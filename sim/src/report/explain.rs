@@ -62,12 +62,19 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
     found.extend(subsystem.map(|s| short("subsystem", s.facts().about)));
     let shipped = shipped_subsystems();
     let shipped = shipped.iter().find(|s| s.0 == name);
-    found.extend(shipped.map(|(name, text)| format!("subsystem {name}\n\n{text}")));
+    found.extend(shipped.map(|(name, text)| {
+        let at = text.find("\n[[").map_or(0, |at| at + 1);
+        let (comment, code) = text.split_at(at);
+        let comment = comment.lines().map(|l| l.trim_start_matches('#').trim());
+        let comment = comment.collect::<Vec<_>>().join(" ");
+        let about = screen.paragraph(comment.trim(), 2);
+        format!("subsystem {name}\n\n{about}\n{code}")
+    }));
     let statement = |s: &&(&str, &str)| s.0.split(' ').next() == Some(name);
     let statement = STATEMENTS.iter().find(statement);
     found.extend(statement.map(|(syntax, does)| {
         format!(
-            "statement {name}, in a subsystem of a scenario's own\n\n{}{}",
+            "statement {name}, in a subsystem of your own\n\n{}{}",
             screen.entry("write", 6, syntax),
             screen.entry("does", 6, does)
         )

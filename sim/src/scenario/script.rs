@@ -1,6 +1,7 @@
 //! `[[subsystem]]`: a subsystem of the scenario's own, whose functions are lines of statements.
 //!
-//! A line is one atomic step; statements on one line stand between `;`, and `#` begins a comment. What a statement does
+//! A line is one atomic step; statements on one line stand between `;`, a line that ends with `;` goes on in the next
+//! one, and `#` begins a comment. What a statement does
 //! is the model's business ([`struct_ops_model::script`]).
 
 use std::ops::Range;
@@ -393,7 +394,7 @@ impl<'a> Reader<'a> {
     fn lines(&mut self, text: &'a str, first: usize) -> Result<Vec<Line>, Mistake> {
         let mut lines: Vec<Line> = Vec::new();
         let mut places: Vec<Range<usize>> = Vec::new();
-        let mut at = 0;
+        let (mut at, mut goes_on) = (0, None);
         for whole in text.split_inclusive('\n') {
             let (begin, mut end) = (at, at + whole.len());
             at = end;
@@ -406,6 +407,11 @@ impl<'a> Reader<'a> {
                 let Some(label) = word.strip_suffix(':') else {
                     break;
                 };
+                if goes_on.is_some() {
+                    let message =
+                        format!("label `{label}` inside a line, which the `;` before it continues");
+                    return Err((place, message));
+                }
                 if label.is_empty() || self.labels.iter().any(|l| l.0 == label) {
                     let message = match label {
                         "" => "a label without a name: write `NAME:`".to_string(),
@@ -420,9 +426,26 @@ impl<'a> Reader<'a> {
             if shown.is_empty() {
                 continue;
             }
-            let mut statements = Vec::new();
+            // What ends with `;` goes on in the next line.
+            let (content, more) = match text[begin..end].trim_end().strip_suffix(';') {
+                Some(content) => {
+                    let place = begin + content.len();
+                    (content, Some(place..place + 1))
+                }
+                None => (&text[begin..end], None),
+            };
+            let mut line = match goes_on.take() {
+                Some(_) => lines.pop().expect("the line that goes on"),
+                None => {
+                    places.push(begin..end);
+                    Line {
+                        text: String::new(),
+                        statements: Vec::new(),
+                    }
+                }
+            };
             let mut start = begin;
-            for part in text[begin..end].split(';') {
+            for part in content.split(';') {
                 let range = start..start + part.len();
                 start = range.end + 1;
                 let words = words(text, range.clone());
@@ -430,14 +453,18 @@ impl<'a> Reader<'a> {
                     return Err((range, "a statement is missing beside `;`".to_string()));
                 };
                 let statement = self.statement(&words)?;
-                self.order(&statements, statement, &verb)?;
-                statements.push(statement);
+                self.order(&line.statements, statement, &verb)?;
+                line.statements.push(statement);
             }
-            places.push(begin..end);
-            lines.push(Line {
-                text: shown.to_string(),
-                statements,
-            });
+            if !line.text.is_empty() {
+                line.text.push(' ');
+            }
+            line.text += shown;
+            lines.push(line);
+            goes_on = more;
+        }
+        if let Some(place) = goes_on {
+            return Err((place, "a statement is missing beside `;`".to_string()));
         }
         // Whatever goes to the end, or reaches it, returns.
         let ends = |l: &Line| {
