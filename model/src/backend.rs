@@ -12,7 +12,7 @@ use std::hash::Hash;
 use crate::design::Design;
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Code, Cpu, MapState, Node, Reg, Scx, Stage};
+use crate::kernel::{Code, Cpu, MapState, Node, OwnState, Reg, Scx, Stage};
 use crate::lock::Lock;
 use crate::pc::Pc;
 use crate::world::{Subsystem, World};
@@ -128,6 +128,8 @@ pub enum Gone {
     Ksym,
     /// A list node: `LIST_POISON`.
     ListNode,
+    /// An object of a scenario's own subsystem.
+    Object,
     /// The module that has the subsystem's functions.
     Module,
 }
@@ -143,6 +145,7 @@ impl Gone {
             Gone::Link => "USE AFTER FREE: the link is gone",
             Gone::Ksym => "USE AFTER FREE: the ksym is gone",
             Gone::ListNode => "USE AFTER FREE: the list node is poisoned",
+            Gone::Object => "USE AFTER FREE: the object is gone",
             Gone::Module => "USE AFTER FREE: the module's functions are gone",
         }
     }
@@ -477,6 +480,21 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn scx(&mut self) -> Scx<Self::P>;
     /// Another state.
     fn set_scx(&mut self, scx: Scx<Self::P>);
+
+    // ---- a scenario's own subsystems -------------------------------------------------------------------
+
+    /// The number by which locks and read sides know this task.
+    fn task(&self) -> u8;
+    /// A bound of the model is reached: what follows is unknown.
+    fn table_full(&mut self) -> Stop;
+    /// What they keep besides registrations.
+    fn own(&mut self) -> OwnState<Self::P>;
+    /// Another state.
+    fn set_own(&mut self, own: OwnState<Self::P>);
+    /// `srcu_read_unlock()`.
+    fn srcu_read_unlock(&mut self, domain: u8);
+    /// `synchronize_srcu()` begins, for which this task will wait in its next step.
+    fn srcu_wait_begin(&mut self, domain: u8);
 
     // ---- derived -----------------------------------------------------------------------------------
 

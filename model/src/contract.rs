@@ -50,7 +50,7 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
                 0 => decl.link && met(ready) && world.validates(decl),
                 EINVAL if !decl.link || met(!ready & STATES) => true,
                 EBUSY if design.links == Links::One && met(seen::HAS_LINK) => true,
-                err => refused_by_reg(subsystem, err, cpu.seen),
+                err => refused_by_reg(world, subsystem, err, cpu.seen),
             }
         }
         OpKind::LinkUpdate => {
@@ -72,17 +72,19 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
                         || met(seen::MISMATCH)
                         || design.same_map == SameMap::Refuse
                 }
-                EOPNOTSUPP => !world.types[decl.ty].subsystem.has_update(),
+                EOPNOTSUPP => !world.types[decl.ty].subsystem.has_update(&world.script),
                 ENOLINK => met(seen::DETACHED),
                 EPERM => met(seen::OTHER_MAP),
-                EBUSY => design.links == Links::One && met(seen::HAS_LINK),
-                _ => false,
+                EBUSY if design.links == Links::One && met(seen::HAS_LINK) => true,
+                err => refused_by_update(world, decl, err),
             }
         }
         OpKind::MapCreate => cpu.err == 0 || (cpu.err == EINVAL && met(seen::NO_MODULE)),
         OpKind::SockOpen => matches!(cpu.err, 0 | ENOENT | EBUSY),
         OpKind::SockCall | OpKind::Call | OpKind::ScxError => matches!(cpu.err, 0 | ENOENT),
         OpKind::Rmmod => matches!(cpu.err, 0 | EAGAIN),
+        // Whatever its functions return.
+        OpKind::Run => true,
         _ => cpu.err == 0,
     }
 }
@@ -109,12 +111,25 @@ fn map_update(world: &World, decl: &MapDecl, err: i8, met: u16) -> bool {
         // A ninth image page: all members of one struct did not fit.
         E2BIG => true,
         crate::errno::EBADF => true,
-        err => !decl.link && refused_by_reg(subsystem, err, met),
+        err => !decl.link && refused_by_reg(world, subsystem, err, met),
     }
 }
 
+/// What an update() of the scenario's own may answer.
+fn refused_by_update(world: &World, decl: &MapDecl, err: i8) -> bool {
+    let Subsystem::Own(own) = world.types[decl.ty].subsystem else {
+        return false;
+    };
+    let update = world.script.subsystems[usize::from(own)].update;
+    update.is_some_and(|f| world.script.errnos(f).any(|e| e == err))
+}
+
 /// What the subsystem's reg() may answer.
-fn refused_by_reg(subsystem: Subsystem, err: i8, met: u16) -> bool {
+fn refused_by_reg(world: &World, subsystem: Subsystem, err: i8, met: u16) -> bool {
+    if let Subsystem::Own(own) = subsystem {
+        let reg = world.script.subsystems[usize::from(own)].reg;
+        return world.script.errnos(reg).any(|e| e == err);
+    }
     let mut refusals = subsystem.facts().refusals.iter();
     refusals.any(|(refusal, why)| *refusal == err && (*why == 0 || met & why != 0))
 }

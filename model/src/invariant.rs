@@ -178,6 +178,9 @@ pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
         let socks = k.socks.iter().filter_map(|s| s.kdata).filter(|s| {
             !counts_attachment(*s) && k.kdatas.get(*s).is_some_and(|a| a.map == Some(key))
         });
+        let own = k.subsys.own.refs.iter().flatten().filter(|s| {
+            !counts_attachment(**s) && k.kdatas.get(**s).is_some_and(|a| a.map == Some(key))
+        });
         let cpus: u32 = k
             .cpus
             .iter()
@@ -196,6 +199,7 @@ pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
             + links
             + attachments
             + socks.count()
+            + own.count()
             + cpus as usize
             + usize::from(registered);
         if usize::from(map.refs) != expected {
@@ -264,7 +268,9 @@ pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
                     )
             })
             .sum();
-        if usize::from(kdata.refs) != links + maps + socks + cpus {
+        let own = k.subsys.own.refs.iter().flatten();
+        let own = own.filter(|s| **s == key && counts_attachment(key)).count();
+        if usize::from(kdata.refs) != links + maps + socks + own + cpus {
             return false;
         }
     }
@@ -287,6 +293,8 @@ pub fn no_leak(k: &Kernel, world: &World) -> bool {
         && k.ksyms.is_empty()
         && k.progs.iter().take(world.progs.len()).all(|p| p.freed)
         && k.module.refs == 0
+        && k.subsys.own.objects.iter().all(|n| *n == 0)
+        && (world.script.subsystems.is_empty() || k.subsys.regs.iter().all(Option::is_none))
 }
 
 /// Whether a deferred free is still under way; to be asked when nothing more can happen.

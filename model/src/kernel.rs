@@ -7,6 +7,7 @@
 use crate::backend::Pointers;
 use crate::lock::{HELD, LockClass};
 use crate::pc::Pc;
+use crate::script::{MAX_DOMAINS, MAX_OBJECTS, MAX_OWN_LOCKS, MAX_REFS};
 use crate::table::{Key, Table};
 use crate::world::{
     LINK_SLOTS, MAP_SLOTS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_MEMBERS, MAX_PROCS,
@@ -86,17 +87,20 @@ pub enum Stage {
     RcuAndTasks,
     /// `synchronize_rcu()`.
     Rcu,
+    /// `synchronize_srcu()` of the domain that the task's line names.
+    Srcu,
 }
 
 impl Stage {
     /// All stages in the order of their values.
-    pub const ALL: [Stage; 6] = [
+    pub const ALL: [Stage; 7] = [
         Stage::None,
         Stage::Queued,
         Stage::Tasks,
         Stage::Trace,
         Stage::RcuAndTasks,
         Stage::Rcu,
+        Stage::Srcu,
     ];
 
     /// What it is, in words.
@@ -108,6 +112,7 @@ impl Stage {
             Stage::Trace => "a grace period of Tasks Trace RCU",
             Stage::RcuAndTasks => "a grace period of RCU and Tasks RCU",
             Stage::Rcu => "a grace period of RCU",
+            Stage::Srcu => "a grace period of SRCU",
         }
     }
 }
@@ -120,7 +125,7 @@ impl Stage {
 pub struct Deferred {
     /// What is waited for.
     pub stage: Stage,
-    /// RCU readers still to leave.
+    /// RCU readers still to leave, or those of the SRCU domain.
     pub rcu: Mask,
     /// Tasks RCU readers still to leave.
     pub tasks: Mask,
@@ -304,6 +309,8 @@ pub struct Reg<P: Pointers = Slots> {
     pub expect: u8,
     /// Through which link (`None` for plain maps).
     pub link: Option<P::Link>,
+    /// In which slot, for a scenario's own subsystem.
+    pub slot: u8,
 }
 
 /// `scx_ops_enable_state`.
@@ -345,6 +352,39 @@ impl<P: Pointers> Default for Scx<P> {
     }
 }
 
+/// What a scenario's own subsystems keep besides their slots (see [`crate::script`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OwnState<P: Pointers = Slots> {
+    /// Who holds each lock.
+    pub locks: [Option<CpuId>; MAX_OWN_LOCKS],
+    /// Readers of each lock.
+    pub shared: [Mask; MAX_OWN_LOCKS],
+    /// Readers of each SRCU domain.
+    pub readers: [Mask; MAX_DOMAINS],
+    /// Flags that are set.
+    pub flags: Mask,
+    /// Subsystems whose teardown has run, one bit each.
+    pub torn_down: Mask,
+    /// How many objects of each kind there are.
+    pub objects: [u8; MAX_OBJECTS],
+    /// References that were taken with `bpf_struct_ops_get()`, in no order, without gaps.
+    pub refs: [Option<P::Kdata>; MAX_REFS],
+}
+
+impl<P: Pointers> Default for OwnState<P> {
+    fn default() -> Self {
+        OwnState {
+            locks: Default::default(),
+            shared: Default::default(),
+            readers: Default::default(),
+            flags: Default::default(),
+            torn_down: Default::default(),
+            objects: Default::default(),
+            refs: Default::default(),
+        }
+    }
+}
+
 /// The subsystems' data structures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Subsys {
@@ -356,6 +396,8 @@ pub struct Subsys {
     pub scx: Scx,
     /// bpf_testmod's registrations, oldest first and without gaps; the HID device's `bpf.rdesc_ops`.
     pub regs: [Option<Reg>; MAX_REGS],
+    /// A scenario's own.
+    pub own: OwnState,
 }
 
 /// The module that owns the types marked `module`.
@@ -492,6 +534,8 @@ pub struct Cpu<P: Pointers = Slots> {
     pub wait: Deferred,
     /// Operations done so far (position in a fixed plan).
     pub position: u8,
+    /// Next line of a function of the scenario's own subsystem.
+    pub line: u8,
 }
 
 impl<P: Pointers> Default for Cpu<P> {
@@ -523,6 +567,7 @@ impl<P: Pointers> Default for Cpu<P> {
             readers: Default::default(),
             wait: Default::default(),
             position: Default::default(),
+            line: Default::default(),
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod proc;
 pub mod reach;
 mod report;
 mod request;
+pub mod script;
 pub mod step;
 mod subsys;
 pub mod table;

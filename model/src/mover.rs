@@ -55,7 +55,7 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
                     || (design.owner == Owner::Link && design.kallsyms == KsymTime::BeforeReg)),
         ),
         // What is over stays over.
-        Pc::SyncRcu => Mover::Both,
+        Pc::SyncRcu | Pc::ScriptWaited => Mover::Both,
         // The last reference is gone: nobody finds the link.
         Pc::DeallocUnreg => Mover::Both,
         Pc::DeallocFree => left(

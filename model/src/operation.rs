@@ -32,6 +32,8 @@ pub enum Operand {
     Member,
     /// A program that the process has open.
     Program,
+    /// A function of a subsystem that the scenario brings.
+    Function,
 }
 
 /// Which links an operation can be carried out on.
@@ -67,6 +69,7 @@ impl Operand {
             Operand::Entry => "ENTRY",
             Operand::Member => "MEMBER",
             Operand::Program => "PROGRAM",
+            Operand::Function => "FUNCTION",
         }
     }
 }
@@ -86,6 +89,8 @@ pub enum Needs {
     Scheduler,
     /// A type that lives in a module.
     Module,
+    /// A subsystem of the scenario's own, with functions to run.
+    Functions,
 }
 
 impl Needs {
@@ -102,7 +107,8 @@ impl Needs {
             ),
             Needs::Calls => (
                 called(|c| matches!(c, Called::From(_))),
-                "tcp is called through sockets (sock_call), bpf_dummy_ops by test_run",
+                "tcp is called through sockets (sock_call), bpf_dummy_ops by test_run, a subsystem of your own by what you \
+                 `run`",
             ),
             Needs::TestRuns => (
                 called(|c| c == Called::ByTestRun),
@@ -115,6 +121,10 @@ impl Needs {
             Needs::Module => (
                 world.types.iter().any(|t| t.module),
                 "no type lives in a module (`module = true`)",
+            ),
+            Needs::Functions => (
+                world.script.runnable().next().is_some(),
+                "no [subsystem.run] has functions",
             ),
         };
         (!there).then_some(why)
@@ -132,6 +142,8 @@ pub enum Entry {
     Program,
     /// The process begins to exit.
     Exit,
+    /// The function is entered at its first line.
+    Function,
 }
 
 /// What is known of a kind of operation.
@@ -308,7 +320,7 @@ macro_rules! operations {
 
 use Pc::{
     DelCmpxchg, ExitNext, LcGet, LdGet, LinkInfo, LinkPin, LinkRelease, LinkUnpin, LuGet,
-    MapCreate, MapLookup, MapRelease, ProgRelease, Rmmod, ScxError, SockCall, SockFind,
+    MapCreate, MapLookup, MapRelease, ProgRelease, Rmmod, Script, ScxError, SockCall, SockFind,
     SockRelease, TestRun, UpdTlinks,
 };
 
@@ -340,6 +352,8 @@ operations! {
         Nothing Program Some(LcGet), 1 by_name;
     ScxError {} "scx_error" "scx_bpf_error() or sysrq-S" Scheduler Plain Some(ScxError), 1;
     Rmmod {} "rmmod" "delete_module()" Module Plain Some(Rmmod), 1;
+    Run { function: Function }
+        "run" "a function of the scenario's own subsystem" Functions Function Some(Script), 4;
     Exit {} "exit" "exit_group()" Nothing Exit Some(ExitNext), 0;
     ProgClose { prog: Program } "prog_close" "close(prog_fd)" Nothing Plain Some(ProgRelease), 1 by_name;
 }

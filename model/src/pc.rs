@@ -345,6 +345,10 @@ steps! {
     Of(Always), Place::Code(Code::Model) => {
         AlwaysUpdate No "The registration points to the new kdata.";
     }
+    Of(Subsystem::Own(0)), Place::Code(Code::Subsystem) => {
+        Script No "One line of a function of the scenario's own subsystem.";
+        ScriptWaited No "The grace period that a line has asked for is over.";
+    }
     Of(Dummy), always("bpf_dummy_reg", DUMMY) => {
         DummyReg No "-EOPNOTSUPP.";
     }

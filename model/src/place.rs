@@ -56,6 +56,8 @@ pub enum Code {
     Program,
     /// A kfunc of the subsystem, whichever the program has called.
     Kfunc,
+    /// A function of a subsystem that the scenario brings.
+    Subsystem,
     /// A process.
     User,
     /// The way back from an operation, whichever it was.
@@ -83,6 +85,11 @@ impl Code {
             Code::Kfunc,
             "[kfunc]",
             "a kfunc of the subsystem, whichever the program has called",
+        ),
+        (
+            Code::Subsystem,
+            "[subsystem]",
+            "a function of a subsystem that the scenario brings",
         ),
         (Code::User, "[user space]", "a process"),
         (

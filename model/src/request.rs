@@ -75,9 +75,11 @@ pub fn resolve<F: Files>(files: &F, operation: Operation) -> Option<Request<F::P
     for (operand, value) in operation.operands() {
         let Some(value) = value else { continue };
         match operand {
-            Operand::NewMap | Operand::NewLink | Operand::Key | Operand::Entry => {
-                request.arg = value;
-            }
+            Operand::NewMap
+            | Operand::NewLink
+            | Operand::Key
+            | Operand::Entry
+            | Operand::Function => request.arg = value,
             Operand::Map => request.map = Some(files.map_fd(value)?),
             Operand::Replace => request.old = Some(files.map_fd(value)?),
             Operand::Link(Which::Open) => request.link = Some(files.link_fd(value)?),
@@ -199,6 +201,10 @@ impl Descriptors<'_> {
             Operand::Key => numbers(world.keys.len(), &|_| true),
             Operand::Socket => numbers(self.k.socks.len(), &|sock| self.sock_fd(sock)),
             Operand::Program => numbers(world.progs.len(), &|prog| self.prog_fd(prog)),
+            Operand::Function => {
+                let functions = world.script.functions.len();
+                numbers(functions, &|f| world.script.runnable().any(|r| r == f));
+            }
             Operand::Entry => {
                 let entries = if scx_types(world) {
                     usize::from(self.k.subsys.scx.state == ScxState::Enabled)

@@ -18,6 +18,7 @@ use crate::pc::{Mover, Pc};
 use crate::proc::{attachment, map_free, syscall};
 use crate::report::Report;
 use crate::request::{self, Descriptors};
+use crate::script::{Mode, Statement};
 use crate::tables::Tables;
 use crate::visit::collect_freed;
 use crate::world::{Plan, World};
@@ -54,6 +55,10 @@ pub enum Wait {
     Lock(Lock, CpuId),
     /// Readers of a grace period.
     GracePeriod(Deferred),
+    /// A lock of the scenario's own subsystem, by its index, and a CPU that holds it.
+    OwnLock(u8, CpuId),
+    /// A flag of the scenario's own subsystem, by its index.
+    Flag(u8),
 }
 
 /// A world's set-up does not work under a design.
@@ -112,6 +117,7 @@ impl Machine {
         };
         k.subsys.tcp_next = Node::Head;
         k.subsys.tcp_prev = Node::Head;
+        k.subsys.own.flags = world.script.set;
         for (prog, decl) in k.progs.iter_mut().zip(&world.progs) {
             prog.fds = world.loaded_by(decl);
             prog.refs = prog.fds.count_ones() as u8;
@@ -180,6 +186,9 @@ impl Machine {
     }
 
     fn request(&self, k: &mut Kernel, request: Request, shown: &mut SetUp) -> Result<i8, String> {
+        if !self.may_begin(k, 0, &request) {
+            return Err("it never returns".into());
+        }
         let mut report = Report::default();
         let mut next = Some(Action::Begin(0, request));
         let mut result = 0;
@@ -297,6 +306,18 @@ impl Machine {
                     out.push(Action::Begin(0, request));
                 }
             }
+            for (i, own) in self.world.script.subsystems.iter().enumerate() {
+                if let Some(teardown) = own.teardown
+                    && k.subsys.own.torn_down & (1 << i) == 0
+                {
+                    let request = Request {
+                        kind: OpKind::Run,
+                        arg: teardown,
+                        ..Request::default()
+                    };
+                    out.push(Action::Begin(0, request));
+                }
+            }
         }
     }
 
@@ -360,6 +381,10 @@ impl Machine {
             let proc = self.world.cpus[usize::from(cpu)].proc;
             let mut cpus = self.world.cpus.iter().enumerate();
             return cpus.all(|(i, c)| c.proc != proc || k.cpus[i].pc == Pc::Idle);
+        }
+        if request.kind == OpKind::Run {
+            let function = &self.world.script.functions[usize::from(request.arg)];
+            return self.line_waits(k, function.first).is_none();
         }
         // A file that an exit is about to close is no file any more.
         let closing = |c: &Cpu| c.pc == Pc::SockRelease && c.arg == request.arg;
@@ -427,11 +452,37 @@ impl Machine {
     /// What keeps the CPU from its next step.
     pub fn waits_for(&self, k: &Kernel, cpu: CpuId) -> Option<Wait> {
         let c = &k.cpus[usize::from(cpu)];
+        if c.pc == Pc::Script {
+            return self.line_waits(k, c.line);
+        }
         if let Some(lock) = lock_of(&self.design, c.pc, c.map, c.arg) {
             return holder(k, lock).map(|h| Wait::Lock(lock, h));
         }
         let waits = crate::proc::waits(c.pc) && !c.wait.elapsed();
         waits.then_some(Wait::GracePeriod(c.wait))
+    }
+
+    /// What keeps a CPU from a line of the scenario's own.
+    fn line_waits(&self, k: &Kernel, line: u8) -> Option<Wait> {
+        let own = &k.subsys.own;
+        let line = &self.world.script.lines[usize::from(line)];
+        match *line.statements.first()? {
+            Statement::Lock(lock, mode) => {
+                let place = usize::from(lock);
+                let readers = match mode {
+                    Mode::Exclusive => own.shared[place],
+                    Mode::Shared => 0,
+                };
+                let reader = (readers != 0).then(|| readers.trailing_zeros() as CpuId);
+                let holder = own.locks[place].or(reader);
+                holder.map(|holder| Wait::OwnLock(lock, holder))
+            }
+            Statement::Wait(flag) => {
+                let set = own.flags & (1 << flag) != 0;
+                (!set).then_some(Wait::Flag(flag))
+            }
+            _ => None,
+        }
     }
 
     /// In how many ways the CPU's next step can go: which allocation fails, which fd is closed next.
@@ -681,12 +732,38 @@ impl Machine {
             report.violate(Invariant::NoDeadlock, stuck);
             return;
         }
+        let cpus = 0..self.world.cpus.len() as CpuId;
+        if let Some((pc, _)) = cpus.filter_map(|c| self.waits_to_begin(k, c)).next() {
+            report.violate(Invariant::NoDeadlock, pc);
+            return;
+        }
         report.witness(Invariant::NoLeak);
         if !invariant::eventual_release(k, &self.world) {
             report.violate(Invariant::EventualRelease, Pc::Idle);
         } else if !invariant::no_leak(k, &self.world) {
             report.violate(Invariant::NoLeak, Pc::Idle);
         }
+    }
+
+    /// The first step of a function that a CPU is to run next, and what keeps it from that.
+    pub fn waits_to_begin(&self, k: &Kernel, cpu: CpuId) -> Option<(Pc, Wait)> {
+        let c = &k.cpus[usize::from(cpu)];
+        let decl = &self.world.cpus[usize::from(cpu)];
+        if c.pc != Pc::Idle || k.procs[usize::from(decl.proc)].exiting {
+            return None;
+        }
+        let function = match &decl.plan {
+            Plan::Fixed(operations) => match operations.get(usize::from(c.position))? {
+                Operation::Run { function } => Some(*function),
+                _ => None,
+            },
+            Plan::Free { kinds, budget } => {
+                let runs = c.position < *budget && kinds.contains(&OpKind::Run);
+                runs.then(|| self.world.script.runnable().next()).flatten()
+            }
+        };
+        let first = self.world.script.functions[usize::from(function?)].first;
+        Some((Pc::Script, self.line_waits(k, first)?))
     }
 
     /// Whether some CPU waits for a lock or a grace period.

@@ -13,12 +13,13 @@ use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{
     Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey,
-    Link, LinkKey, Map, MapKey, MapState, Mask, Node, Readers, Reg, Scx, Slots, Sock, Stage, dirty,
-    seen,
+    Link, LinkKey, Map, MapKey, MapState, Mask, Node, OwnState, Readers, Reg, Scx, Slots, Sock,
+    Stage, dirty, seen,
 };
 use crate::lock::{Lock, LockClass, Nested};
 use crate::pc::Pc;
 use crate::report::{Report, Returned};
+use crate::script::Statement;
 use crate::table::Full;
 use crate::world::{MAX_KDATAS, MAX_MEMBERS, OpKind, World};
 
@@ -543,7 +544,11 @@ impl<'w> Backend<'w> for Tables<'w> {
                 r.rcu -= 1;
                 r.rcu == 0
             },
-            |d, m| d.rcu &= m,
+            |d, m| {
+                if d.stage != Stage::Srcu {
+                    d.rcu &= m;
+                }
+            },
         );
     }
 
@@ -1086,5 +1091,46 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn set_scx(&mut self, scx: Scx) {
         self.k.subsys.scx = scx;
+    }
+
+    // ---- a scenario's own subsystems -------------------------------------------------------------------
+
+    fn task(&self) -> u8 {
+        self.cpu
+    }
+
+    fn table_full(&mut self) -> Stop {
+        self.full(Full)
+    }
+
+    fn own(&mut self) -> OwnState {
+        self.k.subsys.own
+    }
+
+    fn set_own(&mut self, own: OwnState) {
+        self.counted |= self.k.subsys.own.refs != own.refs;
+        self.k.subsys.own = own;
+    }
+
+    fn srcu_read_unlock(&mut self, domain: u8) {
+        let mask = !(1 << self.cpu);
+        self.k.subsys.own.readers[usize::from(domain)] &= mask;
+        for cpu in &mut self.k.cpus {
+            let waits = cpu.pc == Pc::ScriptWaited && cpu.wait.stage == Stage::Srcu;
+            let line = waits.then(|| &self.world.script.lines[usize::from(cpu.line)]);
+            if line
+                .is_some_and(|l| l.statements.last() == Some(&Statement::SynchronizeSrcu(domain)))
+            {
+                cpu.wait.rcu &= mask;
+            }
+        }
+    }
+
+    fn srcu_wait_begin(&mut self, domain: u8) {
+        self.cpu().wait = Deferred {
+            stage: Stage::Srcu,
+            rcu: self.k.subsys.own.readers[usize::from(domain)],
+            ..Deferred::default()
+        };
     }
 }

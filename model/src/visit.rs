@@ -7,11 +7,12 @@
 
 use crate::kernel::{
     Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey,
-    Link, LinkKey, Map, MapKey, MapState, Module, Node, Proc, Prog, Readers, Reg, ScxState, Sock,
-    Stage, Subsys,
+    Link, LinkKey, Map, MapKey, MapState, Module, Node, OwnState, Proc, Prog, Readers, Reg,
+    ScxState, Sock, Stage, Subsys,
 };
 use crate::operation::{Arg, OpKind};
 use crate::pc::Pc;
+use crate::script::{MAX_FLAGS, MAX_SUBSYSTEMS};
 use crate::table::{Key, Table};
 use crate::world::{MAX_MEMBERS, MAX_PROCS};
 
@@ -182,6 +183,9 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     v.bits(12, &mut c.seen);
     readers(v, &mut c.readers);
     deferred(v, &mut c.wait);
+    if matches!(c.pc, Pc::Script | Pc::ScriptWaited) || c.call_ret == Pc::Script {
+        byte(v, 8, &mut c.line);
+    }
     v.end();
 }
 
@@ -288,6 +292,8 @@ pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
         ScxState::Enabled,
         ScxState::Disabling,
     ][usize::from(state)];
+    let mut any = s.own != OwnState::default();
+    flag(v, &mut any);
     if s.scx.state != ScxState::Disabled {
         for f in &mut s.scx.ops {
             func(v, f);
@@ -303,13 +309,36 @@ pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
         let (mut expect, mut link) = place.map_or((0, None), |reg| (reg.expect, reg.link));
         v.cookie(&mut expect);
         v.link(&mut link);
+        let mut slot = place.map_or(0, |reg| reg.slot);
+        byte(v, 2, &mut slot);
         *place = Some(Reg {
             kdata,
             expect,
             link,
+            slot,
         });
     }
     v.end();
+    if any {
+        own(v, &mut s.own);
+        v.end();
+    }
+}
+
+#[inline(always)]
+fn own<V: Visitor>(v: &mut V, o: &mut OwnState) {
+    o.locks.iter_mut().for_each(|l| some_cpu(v, l));
+    o.shared.iter_mut().for_each(|s| v.cpus(s));
+    o.readers.iter_mut().for_each(|r| v.cpus(r));
+    byte(v, MAX_FLAGS as u32, &mut o.flags);
+    byte(v, MAX_SUBSYSTEMS as u32, &mut o.torn_down);
+    o.objects.iter_mut().for_each(|n| byte(v, 3, n));
+    for held in &mut o.refs {
+        v.kdata(held);
+        if held.is_none() {
+            break;
+        }
+    }
 }
 
 /// What is left: everything but CPUs, tables, programs, sockets and subsystems.

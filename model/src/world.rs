@@ -3,6 +3,7 @@
 //! A scenario file becomes a [`World`]. Names live here; the state in [`crate::kernel`] holds indices.
 
 use crate::place::Linux;
+use crate::script::Script;
 
 pub use crate::operation::{OpKind, Operand, Operation, OperationInfo, Which};
 pub use crate::subsys::{Called, Subsystem};
@@ -181,6 +182,8 @@ pub struct World {
     pub alloc_failures: u8,
     /// Most links that free plans create at once.
     pub max_links: u8,
+    /// What the scenario's own subsystems consist of.
+    pub script: Script,
 }
 
 impl World {

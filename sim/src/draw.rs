@@ -53,6 +53,11 @@ fn operand_of(world: &mut World, operand: Operand, below: Below<'_>) -> Result<O
         Operand::Entry => ty.subsystem.facts().entries.min(2),
         Operand::Member => ty.members.len(),
         Operand::Program => world.progs.len(),
+        Operand::Function => {
+            let functions: Vec<u8> = world.script.runnable().collect();
+            let place = (!functions.is_empty()).then(|| below(functions.len()));
+            return place.map(|p| Some(functions[p])).ok_or(());
+        }
     };
     if number == 0 {
         return Err(());

@@ -58,6 +58,10 @@ pub struct Trace {
     pub linux: Linux,
     /// CPUs that nothing can move any more: where they are, and what each waits for.
     pub stuck: Vec<(CpuId, Pc, Wait)>,
+    /// Names of the locks of the scenario's own subsystems.
+    pub own_locks: Vec<String>,
+    /// Names of their flags.
+    pub own_flags: Vec<String>,
 }
 
 impl Trace {
@@ -115,6 +119,8 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
         end_exercised: Vec::new(),
         ended: false,
         stuck: Vec::new(),
+        own_locks: machine.world.script.locks.clone(),
+        own_flags: machine.world.script.flags.clone(),
     };
     let mut locks = Locks {
         order: machine.lock_order(),
@@ -145,6 +151,9 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
         trace.end_exercised = exercised(report.witnessed);
         trace.stuck = (0..machine.world.cpus.len() as CpuId)
             .filter_map(|cpu| {
+                if let Some((pc, wait)) = machine.waits_to_begin(&k, cpu) {
+                    return Some((cpu, pc, wait));
+                }
                 let wait = machine.waits_for(&k, cpu)?;
                 Some((cpu, k.cpus[usize::from(cpu)].pc, wait))
             })

@@ -344,7 +344,8 @@ impl Results {
         if !invariant.applies(design) {
             return Verdict::NotApplicable;
         }
-        let verdicts: Vec<Verdict> = self.of(design).map(|r| r.verdict(invariant)).collect();
+        let runs = self.of(design).filter(|r| self.counts(r));
+        let verdicts: Vec<Verdict> = runs.map(|r| r.verdict(invariant)).collect();
         let skipped = self
             .skipped
             .iter()
@@ -362,7 +363,8 @@ impl Results {
 
     /// How often the invariant's `sometimes` event happened, over all scenarios.
     pub fn exercised(&self, design: &Design, invariant: Invariant) -> u64 {
-        self.of(design).map(|r| r.exercised(invariant)).sum()
+        let runs = self.of(design).filter(|r| self.counts(r));
+        runs.map(|r| r.exercised(invariant)).sum()
     }
 
     /// Whether the design was not run here because it attaches as mainline does, and mainline was chosen too.
@@ -373,6 +375,17 @@ impl Results {
             && self.designs.contains(&mainline)
             && self.overall(design, invariant) == Verdict::NotAsked
             && !invariant.of_lookups()
+    }
+
+    /// Scenarios that say nothing of a design, because their subsystem makes a mistake, beside others that do.
+    pub fn faulty(&self) -> impl Iterator<Item = &Case> {
+        let others = self.scenarios.iter().any(|s| !s.fault());
+        self.scenarios.iter().filter(move |s| others && s.fault())
+    }
+
+    /// Whether a run counts in the verdict over all scenarios.
+    fn counts(&self, run: &Run) -> bool {
+        !self.faulty().any(|s| s.name() == run.scenario)
     }
 
     /// The runs of one design.
@@ -386,7 +399,8 @@ impl Results {
         design: &Design,
         invariant: Invariant,
     ) -> Option<(&Run, &Counterexample)> {
-        let found = self.runs.iter().filter(|r| r.design == *design);
+        let found = self.runs.iter();
+        let found = found.filter(|r| r.design == *design && self.counts(r));
         let found = found.filter_map(|r| Some((r, r.shortest(invariant)?)));
         found.min_by_key(|(_, c)| c.steps)
     }

@@ -30,7 +30,8 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 return x.fail(errno::EINVAL, Pc::LuPutRefs);
             }
             let decl = x.map_decl(map)?;
-            if !x.st_ops(decl)?.has_update() {
+            let st_ops = x.st_ops(decl)?;
+            if !st_ops.has_update(&x.world().script) {
                 return x.fail(errno::EOPNOTSUPP, Pc::LuPutRefs);
             }
             x.goto(if x.design().owner == Owner::Link {

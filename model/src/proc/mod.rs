@@ -53,7 +53,10 @@ pub fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
 
 /// Whether this step begins only when the grace period is over that the task has asked for.
 pub fn waits(pc: Pc) -> bool {
-    matches!(pc, Pc::SyncRcu | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait)
+    matches!(
+        pc,
+        Pc::SyncRcu | Pc::ScriptWaited | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait
+    )
 }
 
 /// Whether this step may call kmalloc(): others need not be tried to learn that they do not.
@@ -69,6 +72,7 @@ pub fn allocates(pc: Pc) -> bool {
             | Pc::PrepMember
             | Pc::HidRegData
             | Pc::TestRun
+            | Pc::Script
     )
 }
 

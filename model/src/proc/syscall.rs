@@ -43,6 +43,7 @@ pub fn begin<'w, X: Backend<'w>>(x: &mut X, request: Request<X::P>) -> Step {
             event!(x, "a syscall program runs under rcu_read_lock_trace()");
         }
         Entry::Exit => x.begin_exit(),
+        Entry::Function => return subsys::script::enter(x, request.arg),
     }
     let first = first_step(x.world(), request.kind);
     x.goto(first)

@@ -51,6 +51,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                     kdata,
                     expect: x.registered_cookie(kdata)?,
                     link: x.cpu().link,
+                    slot: 0,
                 };
                 x.push_registration(reg)?;
                 event!(x, "rdesc_ops is set");

@@ -7,6 +7,7 @@
 pub(crate) mod dummy;
 pub(crate) mod hid_bpf;
 pub(crate) mod sched_ext;
+pub(crate) mod script;
 pub(crate) mod tcp_cong;
 pub(crate) mod testmod;
 
@@ -17,6 +18,7 @@ use crate::kernel::dirty;
 use crate::pc::Pc;
 use crate::place::Linux;
 use crate::report::Violation;
+use crate::script::Script;
 use crate::world::World;
 
 /// How members of a subsystem's structs come to be called.
@@ -28,6 +30,8 @@ pub enum Called {
     From(Pc),
     /// By BPF_PROG_TEST_RUN alone.
     ByTestRun,
+    /// By functions that the scenario brings.
+    ByFunctions,
 }
 
 /// What is known of a subsystem without looking at its steps.
@@ -63,21 +67,31 @@ macro_rules! subsystems {
     ($($(#[$doc:meta])* $variant:ident $file:ident::$facts:ident;)+) => {
         /// A kernel subsystem that takes struct_ops, with the data structure that it keeps.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Subsystem { $($(#[$doc])* $variant),+ }
+        pub enum Subsystem {
+            $($(#[$doc])* $variant,)+
+            /// One that the scenario brings: index into [`crate::script::Script::subsystems`].
+            Own(u8),
+        }
 
         impl Subsystem {
-            /// Every one.
+            /// Every one that is built in.
             pub const ALL: &[Subsystem] = &[$(Subsystem::$variant),+];
 
             /// What is known of it.
             pub fn facts(self) -> &'static Facts {
-                match self { $(Subsystem::$variant => &$file::$facts),+ }
+                match self {
+                    $(Subsystem::$variant => &$file::$facts,)+
+                    Subsystem::Own(_) => &script::FACTS,
+                }
             }
         }
 
         /// The step at the task's program counter, which is one of this subsystem or of its family.
         pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X, of: Subsystem) -> Step {
-            match of { $(Subsystem::$variant => $file::step(x)),+ }
+            match of {
+                $(Subsystem::$variant => $file::step(x),)+
+                Subsystem::Own(_) => script::step(x),
+            }
         }
     };
 }
@@ -101,19 +115,25 @@ subsystems! {
 }
 
 impl Subsystem {
-    /// The one with this name in scenario files.
+    /// The built-in one with this name in scenario files.
     pub fn from_name(name: &str) -> Option<Subsystem> {
-        Self::ALL.iter().copied().find(|s| s.name() == name)
+        Self::ALL.iter().copied().find(|s| s.facts().name == name)
     }
 
     /// The name in scenario files.
-    pub fn name(self) -> &'static str {
-        self.facts().name
+    pub fn name(self, script: &Script) -> &str {
+        match self {
+            Subsystem::Own(own) => &script.subsystems[usize::from(own)].name,
+            _ => self.facts().name,
+        }
     }
 
     /// Whether `st_ops->update` is there.
-    pub fn has_update(self) -> bool {
-        self.facts().update.is_some()
+    pub fn has_update(self, script: &Script) -> bool {
+        match self {
+            Subsystem::Own(own) => script.subsystems[usize::from(own)].update.is_some(),
+            _ => self.facts().update.is_some(),
+        }
     }
 }
 
@@ -127,20 +147,36 @@ fn enter<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step<Subsystem> {
 
 /// `st_ops->reg(kdata, link)` with the task's kdata and link; comes back at `ret` with the result in `err`.
 pub(crate) fn reg<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
-    let first = enter(x, ret)?.facts().reg;
-    x.goto(first)
+    match enter(x, ret)? {
+        Subsystem::Own(own) => {
+            let reg = x.world().script.subsystems[usize::from(own)].reg;
+            script::enter(x, reg)
+        }
+        built_in => x.goto(built_in.facts().reg),
+    }
 }
 
 /// `st_ops->unreg(kdata, link)`; comes back at `ret`.
 pub(crate) fn unreg<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
-    let first = enter(x, ret)?.facts().unreg;
-    x.goto(first)
+    match enter(x, ret)? {
+        Subsystem::Own(own) => {
+            let unreg = x.world().script.subsystems[usize::from(own)].unreg;
+            script::enter(x, unreg)
+        }
+        built_in => x.goto(built_in.facts().unreg),
+    }
 }
 
 /// `st_ops->update(kdata, old_kdata, link)`; comes back at `ret` with the result in `err`.
 pub(crate) fn update<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
-    let first = enter(x, ret)?.facts().update;
-    x.goto(first.expect("link_update has asked whether it is there"))
+    const ASKED: &str = "link_update has asked whether it is there";
+    match enter(x, ret)? {
+        Subsystem::Own(own) => {
+            let update = x.world().script.subsystems[usize::from(own)].update;
+            script::enter(x, update.expect(ASKED))
+        }
+        built_in => x.goto(built_in.facts().update.expect(ASKED)),
+    }
 }
 
 /// The first step of a call of a member by the subsystem.

@@ -74,6 +74,7 @@ fn push<'w, X: Backend<'w>>(x: &mut X) -> Step {
         kdata,
         expect: x.registered_cookie(kdata)?,
         link: x.cpu().link,
+        slot: 0,
     };
     let place = x.push_registration(reg)?;
     event!(x, "registered as entry {place}");

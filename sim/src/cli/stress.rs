@@ -62,6 +62,10 @@ pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, F
     let outcome =
         run(&options, &|| bounds.reached().is_some(), &hung).map_err(|error| match error {
             RoundError::Unavailable(why) => Failure::Outside(why.to_string()),
+            RoundError::OwnSubsystem(_) => {
+                let file = options.scenario.map_or("--scenario", |s| s.file.as_str());
+                InputError::whole(file, error.to_string()).into()
+            }
             RoundError::NotAsked(why) => InputError::whole("--design", why.to_string()).into(),
             other => Failure::Bug(other.to_string()),
         })?;

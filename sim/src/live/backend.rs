@@ -9,7 +9,7 @@ use std::fmt::Arguments;
 use std::sync::Arc;
 
 use struct_ops_model::backend::{Backend, Counted, Freed, Gone, HasPointers, OpenFile, Step, Stop};
-use struct_ops_model::kernel::{Code, Cpu, MapState, Node, Reg, Scx, Stage};
+use struct_ops_model::kernel::{Code, Cpu, MapState, Node, OwnState, Reg, Scx, Stage};
 use struct_ops_model::lock::Lock;
 use struct_ops_model::world::OpKind;
 use struct_ops_model::{Design, Invariant, Pc, World};
@@ -813,4 +813,24 @@ impl<'w> Backend<'w> for Task<'w> {
     fn set_scx(&mut self, scx: Scx<Places>) {
         *self.rt.scx.lock() = scx;
     }
+
+    // ---- a scenario's own subsystems, which are refused before a world of theirs is run --------------
+
+    fn task(&self) -> u8 {
+        0
+    }
+
+    fn table_full(&mut self) -> Stop {
+        unreachable!("no world with such a subsystem is run")
+    }
+
+    fn own(&mut self) -> OwnState<Places> {
+        OwnState::default()
+    }
+
+    fn set_own(&mut self, _: OwnState<Places>) {}
+
+    fn srcu_read_unlock(&mut self, _: u8) {}
+
+    fn srcu_wait_begin(&mut self, _: u8) {}
 }

@@ -33,6 +33,9 @@ pub enum RoundError {
     /// The runtime does not ask for a choice of the design.
     #[error(transparent)]
     NotAsked(#[from] NotAsked),
+    /// The runtime has the built-in subsystems only.
+    #[error("only the explorer runs `{0}`: it is a subsystem in the language of scenarios")]
+    OwnSubsystem(String),
     /// No executable memory.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -63,6 +66,9 @@ pub fn run_watched(
     watch: &Arc<Watch>,
 ) -> Result<Recorded, RoundError> {
     NotAsked::check(design)?;
+    if let Some(own) = world.script.subsystems.first() {
+        return Err(RoundError::OwnSubsystem(own.name.clone()));
+    }
     let settings = Settings {
         jit: machine,
         jitter: true,

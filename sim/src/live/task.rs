@@ -164,7 +164,8 @@ impl<'a> Task<'a> {
     /// Waits for a grace period.
     pub(crate) fn synchronize(&self, stage: Stage) {
         match stage {
-            Stage::None | Stage::Queued => {}
+            // Of SRCU only subsystems that a scenario brings know, which are not run here.
+            Stage::None | Stage::Queued | Stage::Srcu => {}
             Stage::Tasks => self.reader.synchronize(GracePeriod::Tasks),
             Stage::Trace => self.reader.synchronize(GracePeriod::Trace),
             Stage::RcuAndTasks => self.reader.synchronize(GracePeriod::RcuAndTasks),

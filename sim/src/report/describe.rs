@@ -235,9 +235,18 @@ fn tcp_list(names: &Names<'_>, k: &Kernel) -> String {
 fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
     let kdata = |key: Option<_>| key.map_or("-".into(), |d| names.kdata(k, d));
     let mut all = Object::new(String::new()).with("tcp_cong_list", tcp_list(names, k));
+    let script = &names.world().script;
     for (i, reg) in k.subsys.regs.iter().enumerate() {
-        all = all.with(format!("registration {i}"), kdata(reg.map(|r| r.kdata)));
+        let what = match script.slots.is_empty() {
+            true => format!("registration {i}"),
+            false => format!("entry {i}"),
+        };
+        let slot = reg.and_then(|r| script.slots.get(usize::from(r.slot)));
+        let entry = kdata(reg.map(|r| r.kdata));
+        let entry = slot.map_or(entry.clone(), |s| format!("{} {entry}", s.name));
+        all = all.with(what, entry);
     }
+    all = own(names, k, all);
     let scx = &k.subsys.scx;
     all = all
         .with("scx_ops.state", format!("{:?}", scx.state).to_uppercase())
@@ -270,6 +279,39 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
                 .with("lock", cpu(sock.busy)),
         );
     }
+}
+
+/// What the scenario's own subsystems keep besides entries.
+fn own(names: &Names<'_>, k: &Kernel, mut all: Object) -> Object {
+    let (script, own) = (&names.world().script, &k.subsys.own);
+    let cpus = |mask: u8| {
+        let cpus = (0..8).filter(|c| mask & (1 << c) != 0);
+        let cpus: Vec<String> = cpus.map(|c| format!("cpu{c}")).collect();
+        if cpus.is_empty() {
+            "-".to_string()
+        } else {
+            cpus.join(" ")
+        }
+    };
+    for (i, lock) in script.locks.iter().enumerate() {
+        all = all.with(lock.clone(), cpu(own.locks[i]));
+        all = all.with(format!("readers of {lock}"), cpus(own.shared[i]));
+    }
+    for (i, domain) in script.domains.iter().enumerate() {
+        all = all.with(format!("readers of {domain}"), cpus(own.readers[i]));
+    }
+    for (i, flag) in script.flags.iter().enumerate() {
+        let set = own.flags & (1 << i) != 0;
+        all = all.with(flag.clone(), if set { "set" } else { "-" });
+    }
+    for (i, object) in script.objects.iter().enumerate() {
+        all = all.with(object.clone(), own.objects[i]);
+    }
+    if !script.slots.is_empty() {
+        let refs = own.refs.iter().flatten().count();
+        all = all.with("references held", refs);
+    }
+    all
 }
 
 fn processors(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {

@@ -7,13 +7,16 @@ use struct_ops_model::pc::{Mover, STEPS, StepInfo};
 use struct_ops_model::place::{Function, Place};
 use struct_ops_model::reach::context::{NO_HELPER, RunCtx, Slot, Way};
 use struct_ops_model::reach::{Kind, Label};
+use struct_ops_model::script::SlotKey;
 use struct_ops_model::world::{Body, OpKind, Plan, Subsystem};
 use struct_ops_model::{Design, Invariant, Linux};
 
 use super::list;
 use super::screen::Screen;
 use super::text::plural;
-use crate::scenario::{Case, Expect, Expectation, ReachScenario, Scenario};
+use crate::scenario::{
+    Case, Expect, Expectation, ReachScenario, STATEMENTS, Scenario, shipped_subsystems,
+};
 
 /// What is known under a name, each meaning a paragraph; `None` if nothing is.
 pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String> {
@@ -57,6 +60,27 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
     let short = |kind: &str, text: &str| format!("{kind} {name}\n\n{}", screen.paragraph(text, 2));
     let subsystem = Subsystem::from_name(name);
     found.extend(subsystem.map(|s| short("subsystem", s.facts().about)));
+    let shipped = shipped_subsystems();
+    let shipped = shipped.iter().find(|s| s.0 == name);
+    found.extend(shipped.map(|(name, text)| {
+        let at = text.find("\n[[").map_or(0, |at| at + 1);
+        let (comment, code) = text.split_at(at);
+        let comment = comment.lines().map(|l| l.trim_start_matches('#').trim());
+        let comment = comment.collect::<Vec<_>>().join(" ");
+        let about = screen.paragraph(comment.trim(), 2);
+        format!("subsystem {name}\n\n{about}\n{code}")
+    }));
+    let statement = |s: &&(&str, &str)| s.0.split(' ').next() == Some(name);
+    let statement = STATEMENTS.iter().find(statement);
+    found.extend(statement.map(|(syntax, does)| {
+        format!(
+            "statement {name}, in a subsystem of your own\n\n{}{}",
+            screen.entry("write", 6, syntax),
+            screen.entry("does", 6, does)
+        )
+    }));
+    let key = SlotKey::NAMES.iter().find(|k| k.0 == name);
+    found.extend(key.map(|k| short("key of a slot", k.2)));
     let body = Body::NAMES.iter().find(|n| n.0 == name);
     found.extend(body.map(|n| short("body", &format!("A program with this body {}.", n.2))));
     (!found.is_empty()).then(|| found.join("\n"))
@@ -149,6 +173,9 @@ fn scenario(screen: &Screen, s: &Scenario) -> String {
     if let Some(find) = &s.find {
         out += &screen.entry("find", 11, find);
     }
+    if let Some(fault) = &s.fault {
+        out += &screen.entry("fault", 11, fault);
+    }
     if let Some((designs, why)) = &s.only {
         out += &screen.entry("only under", 11, &format!("{}: {why}", designs.join(", ")));
     }
@@ -156,7 +183,7 @@ fn scenario(screen: &Screen, s: &Scenario) -> String {
         .world
         .types
         .iter()
-        .map(|t| format!("{} ({})", t.name, t.subsystem.name()))
+        .map(|t| format!("{} ({})", t.name, t.subsystem.name(&s.world.script)))
         .collect();
     out += &screen.entry("types", 11, &types.join(", "));
     let maps: Vec<&str> = s.world.maps.iter().map(|m| m.name.as_str()).collect();
@@ -179,6 +206,13 @@ fn scenario(screen: &Screen, s: &Scenario) -> String {
         out += &screen.entry("failures", 11, &text);
     }
     out += &expected(screen, &s.expect);
+    for function in &s.world.script.functions {
+        let own = &s.world.script.subsystems[usize::from(function.subsystem)];
+        out += &format!("\n  {} of {}\n", function.name, own.name);
+        for line in function.text.lines().filter(|l| !l.trim().is_empty()) {
+            out += &format!("    {}\n", line.trim_end());
+        }
+    }
     out
 }
 

@@ -1,15 +1,16 @@
-//! What there is: designs, invariants, scenarios, subsystems, operations, steps.
+//! What there is: designs, invariants, scenarios, subsystems, operations, statements, steps.
 
 use struct_ops_model::design::PRESETS;
 use struct_ops_model::pc::STEPS;
 use struct_ops_model::reach::Label;
 use struct_ops_model::reach::context::Way;
+use struct_ops_model::script::SlotKey;
 use struct_ops_model::world::{Body, OpKind, Subsystem};
 use struct_ops_model::{Design, Invariant, Linux};
 
 use super::screen::{Mark, Screen};
 use crate::reach::programs;
-use crate::scenario::Case;
+use crate::scenario::{Case, STATEMENTS, shipped_subsystems};
 
 /// A heading and its entries: name and meaning.
 #[derive(Debug, serde::Serialize)]
@@ -43,6 +44,8 @@ pub const KINDS: &[&str] = &[
     "subsystems",
     "operations",
     "bodies",
+    "statements",
+    "keys",
     "programs",
     "steps",
 ];
@@ -72,10 +75,16 @@ pub fn section(kind: &'static str, scenarios: &[Case]) -> Section {
                 pair(s.name(), &format!("{}{extended}", s.question()))
             })
             .collect(),
-        "subsystems" => Subsystem::ALL
-            .iter()
-            .map(|s| pair(s.name(), s.facts().about))
-            .collect(),
+        "subsystems" => {
+            let built_in = Subsystem::ALL.iter().map(|s| s.facts());
+            let built_in = built_in.map(|f| pair(f.name, f.about));
+            let shipped = shipped_subsystems().into_iter();
+            built_in
+                .chain(shipped.map(|(name, text)| pair(name, &what(text))))
+                .collect()
+        }
+        "statements" => STATEMENTS.iter().map(|s| pair(s.0, s.1)).collect(),
+        "keys" => SlotKey::NAMES.iter().map(|k| pair(k.0, k.2)).collect(),
         "operations" => OpKind::all()
             .map(|kind| pair(&kind.syntax(), kind.info().stands_for))
             .collect(),
@@ -104,6 +113,15 @@ pub fn section(kind: &'static str, scenarios: &[Case]) -> Section {
             .collect(),
     };
     Section { kind, entries }
+}
+
+/// What the file of a shipped subsystem says of itself, in its first sentence.
+fn what(text: &str) -> String {
+    let comment = text.lines().take_while(|l| l.starts_with('#'));
+    let comment: Vec<&str> = comment.map(|l| l.trim_start_matches('#').trim()).collect();
+    let comment = comment.join(" ");
+    let end = comment.find(". ").map_or(comment.len(), |end| end);
+    comment[..end].to_string()
 }
 
 /// Sections as text.

@@ -153,6 +153,7 @@ impl<'a> Names<'a> {
                 Operand::Socket | Operand::Entry => arg.to_string(),
                 Operand::Member => self.member(usize::from(request.member)),
                 Operand::Program => self.prog(arg),
+                Operand::Function => self.world.script.functions[arg].name.clone(),
             };
             text += &format!(" {word}");
         }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use struct_ops_model::kernel::Stage;
 use struct_ops_model::place::Site;
 use struct_ops_model::{Linux, Pc, Violation, Wait};
 
@@ -159,6 +160,16 @@ fn stuck(trace: &Trace) -> String {
             let what = match wait {
                 Wait::Lock(lock, holder) => {
                     format!("{}, which cpu{holder} holds", lock.class().name())
+                }
+                Wait::OwnLock(lock, holder) => {
+                    format!(
+                        "{}, which cpu{holder} holds",
+                        trace.own_locks[usize::from(*lock)]
+                    )
+                }
+                Wait::Flag(flag) => trace.own_flags[usize::from(*flag)].clone(),
+                Wait::GracePeriod(gp) if gp.stage == Stage::Srcu => {
+                    format!("{} to leave SRCU", cpus(gp.rcu))
                 }
                 Wait::GracePeriod(gp) => {
                     let kinds = [

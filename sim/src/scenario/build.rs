@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use super::error::{InputError, close, in_words, printable, unknown, unprintable};
 use super::file::{Expects, File, MapTable, Number, ProgramTable, Text, TypeTable, WordOrList};
-use super::{Expect, Expectation, Kind, Scenario, plan};
+use super::{Expect, Expectation, Kind, Scenario, plan, script};
 
 /// Bytes of a trampoline where the file does not say.
 const TRAMPOLINE: u16 = 171;
@@ -43,11 +43,25 @@ impl Source<'_> {
     /// The place of a part of a string's value: exact where the value stands in the file as it is.
     pub(super) fn inside(&self, text: &Text, part: Range<usize>) -> Range<usize> {
         let outer = text.span();
-        let start = outer.start + 1;
-        let verbatim =
-            self.text.get(start..outer.end.saturating_sub(1)) == Some(text.get_ref().as_str());
+        let raw = self.text.get(outer.clone()).unwrap_or_default();
+        // A line break right behind three quotes does not belong to the value.
+        let quotes = [
+            "\'\'\'\r\n",
+            "\"\"\"\r\n",
+            "\'\'\'\n",
+            "\"\"\"\n",
+            "\'\'\'",
+            "\"\"\"",
+            "\'",
+            "\"",
+        ];
+        let opening = quotes.iter().find(|q| raw.starts_with(**q));
+        let start = opening.map_or(0, |q| q.len());
+        let verbatim = raw
+            .get(start..)
+            .is_some_and(|r| r.starts_with(text.get_ref().as_str()));
         if verbatim {
-            start + part.start..start + part.end
+            outer.start + start + part.start..outer.start + start + part.end
         } else {
             outer
         }
@@ -189,6 +203,7 @@ pub(super) fn scenario(
         cookies: vec![0],
         ..World::default()
     };
+    script::read(&source, &mut world, &tables.subsystems, &tables.types)?;
     types(&source, &mut world, &tables.types)?;
     programs(&source, &mut world, &tables.programs)?;
     maps(&source, &mut world, &tables.maps)?;
@@ -233,6 +248,11 @@ pub(super) fn scenario(
             .find
             .as_ref()
             .map(|f| source.sentence("find", f))
+            .transpose()?,
+        fault: tables
+            .fault
+            .as_ref()
+            .map(|f| source.sentence("fault", f))
             .transpose()?,
         extended: tables.extended,
         only,
@@ -319,7 +339,10 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
             world.types.iter().map(|t| t.name.as_str()),
         )?;
         let found = table.subsystem.get_ref();
-        let Some(subsystem) = Subsystem::from_name(found) else {
+        let own = &world.script.subsystems;
+        let place = own.iter().position(|o| o.name == *found);
+        let own_one = place.map(|p| Subsystem::Own(p as u8));
+        let Some(subsystem) = own_one.or_else(|| Subsystem::from_name(found)) else {
             if let Some((name, version)) = found.split_once('-')
                 && Subsystem::from_name(name).is_some()
                 && Linux::from_version(version).is_some()
@@ -331,10 +354,11 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
                     ),
                 );
             }
-            return s.error(
-                table.subsystem.span(),
-                unknown("subsystem", found, Subsystem::ALL.iter().map(|s| s.name())),
-            );
+            let own = own.iter().map(|o| o.name.as_str());
+            let built_in = Subsystem::ALL.iter().map(|s| s.facts().name);
+            let shipped = script::shipped().into_iter().map(|f| f.0);
+            let names = own.chain(built_in).chain(shipped);
+            return s.error(table.subsystem.span(), unknown("subsystem", found, names));
         };
         let since = subsystem.facts().since;
         if world.linux < since {
@@ -347,13 +371,17 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
                 ),
             );
         }
-        if let Some(first) = world.types.first().filter(|t| t.subsystem != subsystem) {
+        let is_own = |s: Subsystem| matches!(s, Subsystem::Own(_));
+        let strange = |t: &&StructOpsType| {
+            t.subsystem != subsystem && !(is_own(t.subsystem) && is_own(subsystem))
+        };
+        if let Some(first) = world.types.iter().find(strange) {
             return s.error(
                 table.subsystem.span(),
                 format!(
-                    "the types of a scenario belong to one subsystem, and `{}` is of {}",
+                    "the types of a scenario belong to one subsystem, or to some that it brings, and `{}` is of {}",
                     first.name,
-                    first.subsystem.name()
+                    first.subsystem.name(&world.script)
                 ),
             );
         }
@@ -385,7 +413,7 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
                 size,
             });
         }
-        if let Some(first) = world.types.first()
+        if let Some(first) = world.types.iter().find(|t| t.subsystem == subsystem)
             && !first
                 .members
                 .iter()

@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write};
 
+use struct_ops_model::script::{Script, Slot, SlotKey};
 use struct_ops_model::world::{Body, CpuDecl, OpKind, Operand, Operation, Plan};
 use struct_ops_model::{Linux, World};
 
@@ -36,6 +37,55 @@ fn strings<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     format!("[{}]", texts.join(", "))
 }
 
+/// Everything that subsystems may share stands in the first table.
+fn subsystems(out: &mut String, script: &Script) -> fmt::Result {
+    let text =
+        |out: &mut String, name: &str, text: &str| writeln!(out, "{name} = {}", string(text));
+    for (i, own) in script.subsystems.iter().enumerate() {
+        writeln!(out, "\n[[subsystem]]")?;
+        text(out, "name", &own.name)?;
+        if i == 0 {
+            let names = |names: &[String]| strings(names.iter().map(String::as_str));
+            writeln!(out, "locks = {}", names(&script.locks))?;
+            writeln!(out, "srcu = {}", names(&script.domains))?;
+            writeln!(out, "objects = {}", names(&script.objects))?;
+            let key = |slot: &Slot| SlotKey::NAMES.iter().find(|k| k.1 == slot.key);
+            let slots = script.slots.iter().map(|s| {
+                let key = key(s).expect("every key is listed").0;
+                format!("{} = {}", string(&s.name), string(key))
+            });
+            writeln!(
+                out,
+                "slots = {{ {} }}",
+                slots.collect::<Vec<_>>().join(", ")
+            )?;
+            let flags = script.flags.iter().enumerate();
+            let flags =
+                flags.map(|(i, f)| format!("{} = {}", string(f), script.set & (1 << i) != 0));
+            writeln!(
+                out,
+                "flags = {{ {} }}",
+                flags.collect::<Vec<_>>().join(", ")
+            )?;
+        }
+        let functions = script.functions.iter().enumerate();
+        let mine = functions.filter(|(_, f)| usize::from(f.subsystem) == i);
+        let called = [Some(own.reg), Some(own.unreg), own.update, own.teardown];
+        let (called, run): (Vec<_>, Vec<_>) =
+            mine.partition(|(f, _)| called.contains(&Some(*f as u8)));
+        for (_, function) in called {
+            text(out, &function.name, &function.text)?;
+        }
+        if !run.is_empty() {
+            writeln!(out, "[subsystem.run]")?;
+        }
+        for (_, function) in run {
+            text(out, &string(&function.name), &function.text)?;
+        }
+    }
+    Ok(())
+}
+
 fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
     writeln!(out, "title = {}", string(words.title))?;
     writeln!(out, "question = {}", string(words.question))?;
@@ -43,9 +93,14 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
     if world.linux != Linux::default() {
         writeln!(out, "linux = {}", string(world.linux.version()))?;
     }
+    subsystems(out, &world.script)?;
     for ty in &world.types {
         writeln!(out, "\n[[type]]\nname = {}", string(&ty.name))?;
-        writeln!(out, "subsystem = {}", string(ty.subsystem.name()))?;
+        writeln!(
+            out,
+            "subsystem = {}",
+            string(ty.subsystem.name(&world.script))
+        )?;
         if ty.module {
             writeln!(out, "module = true")?;
         }
@@ -176,6 +231,7 @@ pub(crate) fn operation(world: &World, operation: Operation) -> String {
             Operand::Socket | Operand::Entry => text += &value.to_string(),
             Operand::Member => text += &world.types[0].members[i].name,
             Operand::Program => text += &world.progs[i].name,
+            Operand::Function => text += &world.script.functions[i].name,
         }
     }
     text

@@ -23,10 +23,13 @@ pub(super) struct File {
     pub source: Text,
     pub find: Option<Text>,
     pub linux: Option<Text>,
+    pub fault: Option<Text>,
     #[serde(default)]
     pub extended: bool,
     pub designs: Option<Spanned<Vec<Text>>>,
     pub designs_why: Option<Text>,
+    #[serde(rename = "subsystem", default)]
+    pub subsystems: Vec<Spanned<SubsystemTable>>,
     #[serde(rename = "type", default)]
     pub types: Vec<TypeTable>,
     #[serde(rename = "program", default)]
@@ -39,6 +42,29 @@ pub(super) struct File {
     pub cpus: Vec<Spanned<CpuTable>>,
     #[serde(default)]
     pub expect: BTreeMap<Text, Spanned<Expects>>,
+}
+
+/// `[[subsystem]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct SubsystemTable {
+    pub name: Text,
+    #[serde(default)]
+    pub locks: Vec<Text>,
+    #[serde(default)]
+    pub slots: BTreeMap<Text, Text>,
+    #[serde(default)]
+    pub srcu: Vec<Text>,
+    #[serde(default)]
+    pub flags: BTreeMap<Text, bool>,
+    #[serde(default)]
+    pub objects: Vec<Text>,
+    pub reg: Text,
+    pub unreg: Text,
+    pub update: Option<Text>,
+    pub teardown: Option<Text>,
+    #[serde(default)]
+    pub run: BTreeMap<Text, Text>,
 }
 
 /// `[[type]]`

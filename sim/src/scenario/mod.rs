@@ -11,6 +11,7 @@ pub mod name;
 mod operation;
 mod plan;
 mod reach;
+mod script;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use error::{
     InputError, Place, close, in_words, printable, printable_lines, unknown, unprintable,
 };
 pub use reach::{ReachScenario, unknown_program};
+pub use script::{STATEMENTS, shipped as shipped_subsystems};
 
 /// What a scenario expects under one design.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +161,14 @@ impl Case {
         }
     }
 
+    /// What breaks in it is a mistake of its subsystem, and says nothing of a design.
+    pub fn fault(&self) -> bool {
+        match self {
+            Case::Attach(s) => s.fault.is_some(),
+            Case::Reach(_) => false,
+        }
+    }
+
     /// Where it was read from.
     pub fn file(&self) -> &str {
         match self {
@@ -276,6 +286,8 @@ pub struct Scenario {
     pub source: String,
     /// The real bug that it pins, and which kernel has it.
     pub find: Option<String>,
+    /// The mistake of its subsystem that breaks promises, whatever the design.
+    pub fault: Option<String>,
     /// Too large for the run without arguments: explored when it is named, or with `--extended`.
     pub extended: bool,
     /// The only designs under which it is run, and why.

@@ -154,6 +154,7 @@ fn value(
         Operand::Entry => below(w, "an entry of the subsystem's table", MAX_REGS)?,
         Operand::Member => member(world, w)?,
         Operand::Program => program(world, w)?,
+        Operand::Function => function(world, w)?,
     }))
 }
 
@@ -296,5 +297,16 @@ fn program(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
                 world.progs.iter().map(|p| p.name.as_str()),
             ),
         )
+    })
+}
+
+fn function(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
+    let word = w.word("a function")?;
+    let script = &world.script;
+    let name = |f: u8| script.functions[usize::from(f)].name.as_str();
+    let found = script.runnable().find(|f| name(*f) == word.1);
+    found.ok_or_else(|| {
+        let names = script.runnable().map(name);
+        (span(word), unknown("function", word.1, names))
     })
 }

@@ -120,6 +120,7 @@ fn any_is_what_has_a_meaning() {
         OpKind::ScxError,
         OpKind::Rmmod,
         OpKind::TestRun,
+        OpKind::Run,
     ] {
         assert!(!kinds.contains(&absent), "{absent:?}");
     }
@@ -136,7 +137,7 @@ fn a_mistake_has_its_place() {
     assert_eq!(
         broken("[expect]", "[expekt]"),
         "two.toml:33:2: unknown key `expekt`, expected one of `kind`, `title`, `question`, `source`, `find`, `linux`, \
-         `extended`, `designs`, `designs-why`, `type`, `program`, `map`, `run`, `cpu`, `expect`; did you mean `expect`?\n  33 | [expekt]\n     |  ^^^^^^"
+         `fault`, `extended`, `designs`, `designs-why`, `subsystem`, `type`, `program`, `map`, `run`, `cpu`, `expect`; did you mean `expect`?\n  33 | [expekt]\n     |  ^^^^^^"
     );
 }
 

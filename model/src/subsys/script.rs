@@ -1,0 +1,435 @@
+//! The functions of a subsystem that the scenario brings: one line, one step.
+//!
+//! What the lines are is in [`crate::script`]; they stand for the source that the scenario names.
+
+use crate::backend::{Backend, Gone, KdataOf, Step, event};
+use crate::invariant::Invariant;
+use crate::kernel::{Reg, Stage, dirty, seen};
+use crate::pc::Pc;
+use crate::proc::call;
+use crate::proc::refs::{bpf_struct_ops_get, bpf_struct_ops_put};
+use crate::script::{MAX_COUNT, Mode, Own, ReadSide, SlotKey, Statement, Test};
+use crate::subsys::{Called, Facts, leave, registered, unregistered};
+use crate::world::{MAX_REGS, OpKind};
+
+/// What is known of any of them; the rest is in the world's [`crate::script::Script`].
+pub(crate) const FACTS: Facts = Facts {
+    name: "[[subsystem]]",
+    about: "a subsystem that the scenario brings",
+    members: &[],
+    only_these: false,
+    reg: Pc::Script,
+    unreg: Pc::Script,
+    update: None,
+    called: Called::ByFunctions,
+    entries: MAX_REGS,
+    refusals: &[],
+    since: crate::place::Linux::V6_12,
+    known_bug: None,
+};
+
+/// Enters the function.
+pub(crate) fn enter<'w, X: Backend<'w>>(x: &mut X, function: u8) -> Step {
+    let script = &x.world().script;
+    let teardown = |own: &Own| own.teardown == Some(function);
+    if let Some(place) = script.subsystems.iter().position(teardown) {
+        let mut own = x.own();
+        own.torn_down |= 1 << place;
+        x.set_own(own);
+    }
+    x.cpu().line = script.functions[usize::from(function)].first;
+    x.goto(Pc::Script)
+}
+
+pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    if x.pc() == Pc::ScriptWaited {
+        x.wait_begin(Stage::None);
+        x.cpu().line += 1;
+        return x.goto(Pc::Script);
+    }
+    let at = x.cpu().line;
+    let script = &x.world().script;
+    let line = &script.lines[usize::from(at)];
+    event!(x, "{}: {}", script.function(at).name, line.text);
+    for statement in &line.statements {
+        match *statement {
+            Statement::Return(err) => return ret(x, err),
+            Statement::Goto(target) => return on(x, target),
+            Statement::Call(member) => return call(x, member),
+            Statement::Synchronize(stage) => {
+                x.wait_begin(stage);
+                return x.goto(Pc::ScriptWaited);
+            }
+            Statement::SynchronizeSrcu(domain) => {
+                x.srcu_wait_begin(domain);
+                return x.goto(Pc::ScriptWaited);
+            }
+            other => {
+                if let Some(target) = act(x, other)? {
+                    return on(x, target);
+                }
+            }
+        }
+    }
+    on(x, at + 1)
+}
+
+fn on<'w, X: Backend<'w>>(x: &mut X, line: u8) -> Step {
+    x.cpu().line = line;
+    x.goto(Pc::Script)
+}
+
+/// A statement that ends within the step: where to go on, if not behind it.
+fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> {
+    match statement {
+        Statement::Lock(lock, mode) => {
+            let cpu = x.task();
+            let mut own = x.own();
+            match mode {
+                Mode::Exclusive => own.locks[usize::from(lock)] = Some(cpu),
+                Mode::Shared => own.shared[usize::from(lock)] |= 1 << cpu,
+            }
+            x.set_own(own);
+        }
+        Statement::Unlock(lock, mode) => {
+            let cpu = x.task();
+            let mut own = x.own();
+            let place = usize::from(lock);
+            let held = match mode {
+                Mode::Exclusive => own.locks[place] == Some(cpu),
+                Mode::Shared => own.shared[place] & (1 << cpu) != 0,
+            };
+            if !held {
+                let name = &x.world().script.locks[place];
+                let what = format_args!("{name} is released, and this CPU does not hold it");
+                return Err(x.broken(Invariant::NoDeadlock, what));
+            }
+            match mode {
+                Mode::Exclusive => own.locks[place] = None,
+                Mode::Shared => own.shared[place] &= !(1 << cpu),
+            }
+            x.set_own(own);
+        }
+        Statement::Enter(ReadSide::Rcu) => x.rcu_read_lock(),
+        Statement::Leave(ReadSide::Rcu) => {
+            let none = x.cpu().readers.rcu == 0;
+            outside(x, none)?;
+            x.rcu_read_unlock();
+        }
+        Statement::Enter(ReadSide::Trace) => x.rcu_read_lock_trace(),
+        Statement::Leave(ReadSide::Trace) => {
+            let none = x.cpu().readers.trace == 0;
+            outside(x, none)?;
+            x.rcu_read_unlock_trace();
+        }
+        Statement::Enter(ReadSide::Srcu(domain)) => {
+            let (cpu, mut own) = (x.task(), x.own());
+            own.readers[usize::from(domain)] |= 1 << cpu;
+            x.set_own(own);
+        }
+        Statement::Leave(ReadSide::Srcu(domain)) => {
+            let cpu = x.task();
+            let none = x.own().readers[usize::from(domain)] & (1 << cpu) == 0;
+            outside(x, none)?;
+            x.srcu_read_unlock(domain);
+        }
+        Statement::Publish(slot) => publish(x, slot)?,
+        Statement::Withdraw(slot) => withdraw(x, slot)?,
+        Statement::Replace(slot, target) => {
+            let new = x.cpu().kdata.expect("update() gets a kdata");
+            let old = x.cpu().old_kdata.expect("update() gets the old kdata");
+            let link = x.cpu().link;
+            let place = x.find_registration(|r| r.slot == slot && r.kdata == old && r.link == link);
+            let Some(place) = place else {
+                x.saw(seen::MISMATCH);
+                return Ok(Some(target));
+            };
+            registered(x, new)?;
+            unregistered(x, old)?;
+            let reg = x.registration(place).expect("just found");
+            x.set_registration(place, Reg { kdata: new, ..reg });
+        }
+        Statement::Find(slot, target) => return find(x, slot, 0, target),
+        Statement::Next(slot, target) => {
+            let after = usize::from(x.cpu().arg) + 1;
+            return find(x, slot, after, target);
+        }
+        Statement::Get(target) => {
+            let kdata = kdata(x)?;
+            if !bpf_struct_ops_get(x, kdata)? {
+                return Ok(Some(target));
+            }
+            let mut own = x.own();
+            let Some(place) = own.refs.iter().position(Option::is_none) else {
+                return Err(x.table_full());
+            };
+            own.refs[place] = Some(kdata);
+            x.set_own(own);
+        }
+        Statement::Put => {
+            let kdata = kdata(x)?;
+            let mut own = x.own();
+            let Some(place) = own.refs.iter().position(|r| *r == Some(kdata)) else {
+                let what = format_args!("a reference is put that the subsystem does not hold");
+                return Err(x.broken(Invariant::RefcountsBalance, what));
+            };
+            own.refs[place] = None;
+            own.refs[place..].rotate_left(1);
+            x.set_own(own);
+            bpf_struct_ops_put(x, kdata)?;
+        }
+        Statement::Alloc(object, target) => {
+            if !x.alloc() {
+                return Ok(Some(target));
+            }
+            let mut own = x.own();
+            let count = &mut own.objects[usize::from(object)];
+            *count = (*count + 1).min(MAX_COUNT);
+            x.set_own(own);
+        }
+        Statement::Free(object) => {
+            there(x, object)?;
+            let mut own = x.own();
+            own.objects[usize::from(object)] -= 1;
+            x.set_own(own);
+        }
+        Statement::Use(object) => there(x, object)?,
+        Statement::UseKdata => {
+            let kdata = kdata(x)?;
+            x.kdata_decl(kdata)?;
+        }
+        Statement::UseLink => {
+            if let Some(link) = x.cpu().link {
+                x.link_cookie(link)?;
+            }
+        }
+        Statement::Set(flag) => {
+            let mut own = x.own();
+            own.flags |= 1 << flag;
+            x.set_own(own);
+        }
+        Statement::Clear(flag) => {
+            let mut own = x.own();
+            own.flags &= !(1 << flag);
+            x.set_own(own);
+        }
+        // The line has waited.
+        Statement::Wait(_) => {}
+        Statement::If(test, wanted, target) => {
+            if holds(x, test)? == wanted {
+                return Ok(Some(target));
+            }
+        }
+        Statement::Return(_)
+        | Statement::Goto(_)
+        | Statement::Call(_)
+        | Statement::Synchronize(_)
+        | Statement::SynchronizeSrcu(_) => unreachable!("ends the step"),
+    }
+    Ok(None)
+}
+
+/// A read side that is left was not entered.
+fn outside<'w, X: Backend<'w>>(x: &mut X, outside: bool) -> Step {
+    if outside {
+        let what = format_args!("a read side is left that was not entered");
+        return Err(x.broken(Invariant::NoDeadlock, what));
+    }
+    Ok(())
+}
+
+/// The kdata that the function is about.
+fn kdata<'w, X: Backend<'w>>(x: &mut X) -> Step<KdataOf<X>> {
+    match x.cpu().kdata {
+        Some(kdata) => Ok(kdata),
+        None => {
+            let what = format_args!("nothing was found that this could be about");
+            Err(x.broken(Invariant::NoUseAfterFree, what))
+        }
+    }
+}
+
+fn there<'w, X: Backend<'w>>(x: &mut X, object: u8) -> Step {
+    if x.own().objects[usize::from(object)] > 0 {
+        x.witness(Invariant::NoUseAfterFree);
+        return Ok(());
+    }
+    let name = &x.world().script.objects[usize::from(object)];
+    event!(x, "{name} is gone");
+    Err(x.gone(Gone::Object))
+}
+
+/// An operation of user space's, not a function that the attach path calls.
+fn runs<'w, X: Backend<'w>>(x: &mut X) -> bool {
+    x.cpu().op == OpKind::Run
+}
+
+/// Place of the entry whose key is that of the task's kdata, map or link.
+fn entry<'w, X: Backend<'w>>(x: &mut X, slot: u8) -> Step<Option<usize>> {
+    let key = x.world().script.slots[usize::from(slot)].key;
+    let (kdata, link) = (x.cpu().kdata, x.cpu().link);
+    for place in 0.. {
+        let Some(reg) = x.registration(place) else {
+            break;
+        };
+        if reg.slot != slot {
+            continue;
+        }
+        let same = match (key, kdata) {
+            (SlotKey::One, _) => true,
+            (SlotKey::Link, _) => reg.link == link,
+            (SlotKey::Kdata, kdata) => Some(reg.kdata) == kdata,
+            (_, None) => false,
+            (SlotKey::Map, Some(kdata)) => x.kdata_map(reg.kdata)? == x.kdata_map(kdata)?,
+            (SlotKey::Name, Some(kdata)) => name(x, reg.kdata)? == name(x, kdata)?,
+        };
+        if same {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
+fn name<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step<u8> {
+    let decl = x.kdata_decl(kdata)?;
+    Ok(x.world().maps[usize::from(decl)].key)
+}
+
+fn publish<'w, X: Backend<'w>>(x: &mut X, slot: u8) -> Step {
+    let kdata = kdata(x)?;
+    let link = x.cpu().link;
+    if let Some(place) = entry(x, slot)? {
+        let old = x.registration(place).expect("just found");
+        x.remove_registration(place);
+        lost(x, old)?;
+        event!(x, "another entry is overwritten");
+    }
+    if registers(x, slot) {
+        registered(x, kdata)?;
+    }
+    let expect = match runs(x) {
+        true => x.cpu().expect,
+        false => x.registered_cookie(kdata)?,
+    };
+    x.push_registration(Reg {
+        kdata,
+        expect,
+        link,
+        slot,
+    })?;
+    Ok(())
+}
+
+/// The slot is one of registrations.
+fn registers<'w, X: Backend<'w>>(x: &X, slot: u8) -> bool {
+    x.world().script.slots[usize::from(slot)].registers
+}
+
+/// An entry goes: it should be that of whoever unregisters.
+fn lost<'w, X: Backend<'w>>(x: &mut X, reg: Reg<X::P>) -> Step {
+    if !registers(x, reg.slot) {
+        return Ok(());
+    }
+    let mine = x.cpu().kdata == Some(reg.kdata) && x.cpu().link == reg.link;
+    if !runs(x) {
+        x.witness(Invariant::NoForeignUnreg);
+        if !mine {
+            let what = format_args!("ANOTHER registration is being removed");
+            x.violate(Invariant::NoForeignUnreg, what);
+        }
+    }
+    x.note_unregistered(reg.kdata)?;
+    x.undo(dirty::REG);
+    Ok(())
+}
+
+fn withdraw<'w, X: Backend<'w>>(x: &mut X, slot: u8) -> Step {
+    if let Some(place) = entry(x, slot)? {
+        let reg = x.registration(place).expect("just found");
+        x.remove_registration(place);
+        lost(x, reg)?;
+    } else {
+        event!(x, "no such entry");
+    }
+    Ok(())
+}
+
+/// The first entry of the slot at `from` or behind it.
+fn find<'w, X: Backend<'w>>(x: &mut X, slot: u8, from: usize, target: u8) -> Step<Option<u8>> {
+    for place in from.. {
+        let Some(reg) = x.registration(place) else {
+            break;
+        };
+        if reg.slot == slot {
+            x.cpu().kdata = Some(reg.kdata);
+            x.cpu().link = reg.link;
+            x.cpu().expect = reg.expect;
+            x.cpu().arg = place as u8;
+            return Ok(None);
+        }
+    }
+    Ok(Some(target))
+}
+
+fn holds<'w, X: Backend<'w>>(x: &mut X, test: Test) -> Step<bool> {
+    Ok(match test {
+        Test::Taken(slot) => {
+            let taken = entry(x, slot)?.is_some();
+            if taken {
+                x.saw(seen::TAKEN);
+            }
+            taken
+        }
+        Test::Mine(slot) => {
+            let (kdata, link) = (x.cpu().kdata, x.cpu().link);
+            let mine = |r: &Reg<X::P>| r.slot == slot && Some(r.kdata) == kdata && r.link == link;
+            x.find_registration(mine).is_some()
+        }
+        Test::Flag(flag) => x.own().flags & (1 << flag) != 0,
+        Test::Object(object) => x.own().objects[usize::from(object)] > 0,
+        Test::Failed => x.cpu().seen & seen::PROG_ERROR != 0,
+    })
+}
+
+/// The member is called; the function goes on at its next line.
+fn call<'w, X: Backend<'w>>(x: &mut X, member: u8) -> Step {
+    let kdata = kdata(x)?;
+    let world = x.world();
+    let decl = x.kdata_decl(kdata)?;
+    let ty = &world.types[world.maps[usize::from(decl)].ty];
+    let name = &world.script.members[usize::from(member)];
+    x.cpu().line += 1;
+    let Some(place) = ty.members.iter().position(|m| m.name == *name) else {
+        event!(x, "{} has no such member", ty.name);
+        return x.goto(Pc::Script);
+    };
+    x.cpu().member = place as u8;
+    let expect = match x.cpu().op {
+        OpKind::Run => x.cpu().expect,
+        _ => x.registered_cookie(kdata)?,
+    };
+    call::through_kdata(x, expect, Pc::Script)
+}
+
+/// The function returns.
+fn ret<'w, X: Backend<'w>>(x: &mut X, err: i8) -> Step {
+    let (cpu, own) = (x.task(), x.own());
+    let held = own.locks.contains(&Some(cpu)) || own.shared.iter().any(|s| s & (1 << cpu) != 0);
+    let reads = own.readers.iter().any(|r| r & (1 << cpu) != 0);
+    if held || reads {
+        let what = format_args!("it returns with a lock held, or inside a read side");
+        x.violate(Invariant::NoDeadlock, what);
+    }
+    let ran = runs(x);
+    let cpu = x.cpu();
+    cpu.line = 0;
+    cpu.call_ret = Pc::Idle;
+    if ran {
+        cpu.kdata = None;
+        cpu.link = None;
+        cpu.expect = 0;
+        cpu.arg = 0;
+        return x.fail(err, Pc::Finish);
+    }
+    leave(x, err)
+}

@@ -1,0 +1,359 @@
+//! Subsystems that a scenario brings: what is wrong in one is named at its place, what goes wrong in one is found, and one
+//! that says the same as a built-in one gets the same verdicts.
+
+use std::collections::BTreeMap;
+
+use struct_ops_model::{Design, Invariant, Machine};
+use struct_ops_sim::bounds::UNBOUNDED;
+use struct_ops_sim::check::{Settings, check};
+use struct_ops_sim::explore::Reductions;
+use struct_ops_sim::scenario::{Case, Scenario, Words, emit, shipped_subsystems};
+use struct_ops_sim::shipped;
+use struct_ops_sim::verdict::Run;
+
+const REG: &str = "publish slot";
+const UNREG: &str = "withdraw slot\nsynchronize_rcu";
+
+/// A scenario with this subsystem, in which `run walk` stands beside an attach and its end.
+fn scenario(reg: &str, unreg: &str, walk: &str) -> String {
+    format!(
+        r#"title = "t"
+question = "q"
+source = "a test"
+[[subsystem]]
+name = "own_ops"
+locks = ["a_lock", "b_lock"]
+slots = {{ slot = "one" }}
+srcu = ["domain"]
+flags = {{ up = true, never = false }}
+objects = ["thing"]
+reg = '''
+{reg}
+'''
+unreg = '''
+{unreg}
+'''
+[subsystem.run]
+walk = '''
+{walk}
+'''
+[[type]]
+name = "t"
+subsystem = "own_ops"
+members = [{{ name = "member" }}]
+[[program]]
+name = "p1"
+type = "t"
+member = "member"
+[[map]]
+name = "m1"
+type = "t"
+programs = ["p1"]
+[run]
+setup = ["map_create m1", "map_update m1"]
+[[cpu]]
+do = ["link_create m1 cookie=0x11 as l1", "link_close l1"]
+[[cpu]]
+do = ["run walk"]
+"#
+    )
+}
+
+fn parse(text: &str) -> Result<Scenario, String> {
+    Scenario::parse("own", "own.toml", text).map_err(|e| e.to_string())
+}
+
+fn explored(scenario: &Scenario, design: &Design) -> Run {
+    let settings = Settings {
+        threads: 1,
+        max_states: None,
+        exact: false,
+        reductions: Reductions::ALL,
+    };
+    check(scenario, design, &settings, &UNBOUNDED, &mut |_| ()).expect("it can be set up")
+}
+
+fn broken(scenario: &Scenario, design: &Design) -> Vec<Invariant> {
+    let run = explored(scenario, design);
+    let all = Invariant::ALL.iter().copied();
+    all.filter(|i| run.shortest(*i).is_some()).collect()
+}
+
+#[test]
+fn a_mistake_has_its_line() {
+    let wrong = [
+        ("publish slat", "unknown slot `slat`: the only one is slot"),
+        ("pubish slot", "unknown statement `pubish`"),
+        (
+            "publish",
+            "the name of a slot is missing: write `publish SLOT`",
+        ),
+        (
+            "publish slot slot",
+            "`slot` is one word too many: write `publish SLOT`",
+        ),
+        (
+            "find slot else goto out",
+            "`find` belongs into a function that is run",
+        ),
+        (
+            "replace slot else goto out",
+            "`replace` belongs into `update`",
+        ),
+        (
+            "publish slot; mutex_lock a_lock",
+            "`mutex_lock` waits: expected a line that begins with it",
+        ),
+        (
+            "synchronize_rcu; publish slot",
+            "`publish` after a statement that ends its line",
+        ),
+        ("publish slot;", "a statement is missing beside `;`"),
+        ("goto out", "unknown label `out`: there is none"),
+        (
+            "again: if up goto again",
+            "a loop that may never end: expected `next` in it",
+        ),
+        ("return -ENOWAY", "unknown error `-ENOWAY`"),
+        ("alloc thing or goto out", "`or` where `else` is expected"),
+        ("x:\nx:", "label `x` is there already"),
+        ("if upp goto x\nx:", "unknown slot, flag or object `upp`"),
+    ];
+    for (reg, message) in wrong {
+        let error = parse(&scenario(reg, UNREG, "rcu_read_lock; rcu_read_unlock")).unwrap_err();
+        assert!(error.contains(message), "{reg}: {error}");
+        // The text of reg() begins in line 12.
+        let line = 12 + usize::from(reg.starts_with("x:\nx:"));
+        assert!(
+            error.starts_with(&format!("own.toml:{line}:")),
+            "{reg}: {error}"
+        );
+    }
+    let error = parse(&scenario(
+        "if up goto x;\nx: publish slot",
+        UNREG,
+        "use thing",
+    ))
+    .unwrap_err();
+    assert!(error.contains("label `x` inside a line"), "{error}");
+    // A line that goes on is one step.
+    let whole = parse(&scenario(
+        "if up goto x; publish slot\nx:",
+        UNREG,
+        "use thing",
+    ))
+    .unwrap();
+    let broken = parse(&scenario(
+        "if up goto x;\n  publish slot\nx:",
+        UNREG,
+        "use thing",
+    ))
+    .unwrap();
+    assert_eq!(whole.world.script.lines, broken.world.script.lines);
+    let walk = "again: find slot else goto out\nnext slot else goto out\ngoto again\nout:";
+    let error = parse(&scenario(REG, UNREG, walk)).unwrap_err();
+    assert!(error.contains("`find` in a loop begins anew"), "{error}");
+    let error = parse(&scenario(REG, UNREG, "publish slot")).unwrap_err();
+    assert!(
+        error.contains("`publish slot` in a function that is run"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_goes_wrong_in_one_is_found() {
+    let cases = [
+        (REG, UNREG, "use thing", Invariant::NoUseAfterFree),
+        (
+            "alloc thing else goto out\npublish slot\nout:",
+            UNREG,
+            "rcu_read_lock; rcu_read_unlock",
+            Invariant::NoLeak,
+        ),
+        (
+            REG,
+            "synchronize_rcu",
+            "rcu_read_lock; rcu_read_unlock",
+            Invariant::NoLeak,
+        ),
+        (
+            REG,
+            UNREG,
+            "find slot else goto out; put\nout:",
+            Invariant::RefcountsBalance,
+        ),
+        (REG, UNREG, "mutex_lock a_lock", Invariant::NoDeadlock),
+        (REG, UNREG, "mutex_unlock a_lock", Invariant::NoDeadlock),
+        (REG, UNREG, "rcu_read_unlock", Invariant::NoDeadlock),
+        (REG, UNREG, "srcu_read_lock domain", Invariant::NoDeadlock),
+        (REG, UNREG, "wait never", Invariant::NoDeadlock),
+        (
+            REG,
+            UNREG,
+            "find slot else goto out\nuse link\nout:",
+            Invariant::NoUseAfterFree,
+        ),
+        (
+            REG,
+            UNREG,
+            "find slot else goto out\nuse kdata\nout:",
+            Invariant::NoUseAfterFree,
+        ),
+        (
+            "mutex_lock a_lock\nmutex_lock b_lock; publish slot; mutex_unlock b_lock\nmutex_unlock a_lock",
+            UNREG,
+            "mutex_lock b_lock\nmutex_lock a_lock; mutex_unlock a_lock\nmutex_unlock b_lock",
+            Invariant::NoDeadlock,
+        ),
+    ];
+    for (reg, unreg, walk, invariant) in cases {
+        let scenario = parse(&scenario(reg, unreg, walk)).unwrap();
+        // Under mainline kdata lives as long as the map, which nobody closes here.
+        let design = match walk.contains("use kdata") {
+            true => Design::parse("link-owned").unwrap(),
+            false => Design::mainline(),
+        };
+        let broken = broken(&scenario, &design);
+        assert!(
+            broken.contains(&invariant),
+            "{reg} | {unreg} | {walk}: {broken:?}"
+        );
+    }
+}
+
+/// Readers are waited for by the grace period of their kind, and by no other.
+#[test]
+fn grace_periods_wait_for_their_readers() {
+    let kinds = ["rcu", "rcu_trace", "srcu"];
+    let (enter, leave, wait) = (
+        [
+            "rcu_read_lock",
+            "rcu_read_lock_trace",
+            "srcu_read_lock domain",
+        ],
+        [
+            "rcu_read_unlock",
+            "rcu_read_unlock_trace",
+            "srcu_read_unlock domain",
+        ],
+        [
+            "synchronize_rcu",
+            "synchronize_rcu_tasks_trace",
+            "synchronize_srcu domain",
+        ],
+    );
+    for reader in 0..3 {
+        for waiter in 0..3 {
+            let reg = "alloc thing else goto out\npublish slot\nout:";
+            let unreg = format!("withdraw slot\n{}\nfree thing", wait[waiter]);
+            let walk = format!(
+                "{}; find slot else goto out\nuse thing\nout: {}",
+                enter[reader], leave[reader]
+            );
+            let scenario = parse(&scenario(reg, &unreg, &walk)).unwrap();
+            let broken = broken(&scenario, &Design::mainline());
+            let expected: &[Invariant] = match reader == waiter {
+                true => &[],
+                false => &[Invariant::NoUseAfterFree],
+            };
+            assert_eq!(
+                broken, expected,
+                "{} waits for {}",
+                kinds[waiter], kinds[reader]
+            );
+        }
+    }
+}
+
+/// bpf_testmod's singleton, said in the language.
+const SINGLETON: &str = r#"
+[[subsystem]]
+name = "own_st_ops"
+locks = ["st_ops_mutex"]
+slots = { st_ops = "one" }
+reg = '''
+    mutex_lock st_ops_mutex; if st_ops goto taken; publish st_ops; mutex_unlock st_ops_mutex; return
+taken:
+    mutex_unlock st_ops_mutex; return -EEXIST
+'''
+unreg = '''
+    mutex_lock st_ops_mutex; withdraw st_ops; mutex_unlock st_ops_mutex; return
+'''
+[subsystem.run]
+call = '''
+    mutex_lock st_ops_mutex; find st_ops else goto none
+    call test_prologue
+    mutex_unlock st_ops_mutex; return
+none:
+    mutex_unlock st_ops_mutex; return -ENOENT
+'''
+"#;
+
+#[test]
+fn a_built_in_one_said_in_the_language_gets_the_same_verdicts() {
+    let Case::Attach(built_in) = shipped::find_case("two-links-singleton").unwrap() else {
+        panic!("it is about the attach path");
+    };
+    let text = built_in.text.replace("\"st_ops\"", "\"own_st_ops\"");
+    let text = text.replace("call 0 test_prologue", "run call");
+    let at = text.find("[[type]]").unwrap();
+    let text = format!("{}{SINGLETON}\n{}", &text[..at], &text[at..]);
+    let own = parse(&text).unwrap();
+    for design in Design::attach_paths() {
+        assert_eq!(
+            broken(&own, &design),
+            broken(&built_in, &design),
+            "{design}"
+        );
+    }
+}
+
+/// A shrunk world is written as a file: it must be the same world.
+#[test]
+fn what_is_written_is_read_as_the_same_world() {
+    let words = Words {
+        title: "t",
+        question: "q",
+        source: "s",
+    };
+    let mut seen = 0;
+    for case in shipped::all().unwrap() {
+        let Case::Attach(scenario) = case else {
+            continue;
+        };
+        if scenario.world.script.subsystems.is_empty() {
+            continue;
+        }
+        seen += 1;
+        let text = emit(words, &scenario.world);
+        let again = parse(&text).unwrap_or_else(|e| panic!("{}: {e}\n{text}", scenario.name));
+        assert_eq!(again.world, scenario.world, "{}", scenario.name);
+    }
+    assert!(seen > 10);
+}
+
+/// Every shipped subsystem is brought by some scenario.
+#[test]
+fn shipped_subsystems_are_used() {
+    let mut used: BTreeMap<&str, usize> = shipped_subsystems().iter().map(|s| (s.0, 0)).collect();
+    for case in shipped::all().unwrap() {
+        if let Case::Attach(scenario) = case {
+            for own in &scenario.world.script.subsystems {
+                if let Some(count) = used.get_mut(own.name.as_str()) {
+                    *count += 1;
+                }
+            }
+        }
+    }
+    assert!(used.values().all(|n| *n > 0), "{used:?}");
+}
+
+/// The set-up ends, whatever a function does.
+#[test]
+fn a_set_up_that_never_ends_is_an_error() {
+    let text = scenario(REG, UNREG, "wait never")
+        .replace("\"map_update m1\"]", "\"map_update m1\", \"run walk\"]");
+    let scenario = parse(&text).unwrap();
+    let error = Machine::new(scenario.world, Design::mainline()).unwrap_err();
+    assert_eq!(error.to_string(), "set-up operation 3: it never returns");
+}
