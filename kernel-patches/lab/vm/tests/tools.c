@@ -88,7 +88,9 @@ static void selftests(void)
 
 static void selftests_hid(void)
 {
-	selftest("hid_bpf", "/lab/hid_bpf 2>&1", "# PASSED");
+	/* The verifier of 6.12.117 refuses its program, whose buffer has a size beyond 32 bits. */
+	selftest("hid_bpf", "/lab/hid_bpf $(uname -r | grep -q '^6\\.12' && "
+		 "echo -T test_rdesc_fixup_get_data_overflow) 2>&1", "# PASSED");
 }
 
 const struct lab_test tool_tests[] = {
