@@ -670,7 +670,7 @@ impl Lab {
 }
 
 /// "trees/6.12/stock" and "stamp": "trees/6.12/stock.stamp". The folder's own name
-/// may have a dot, so this is not `with_extension()`.
+/// may have a dot, so what follows its last one is not the kind of the file.
 fn beside(path: &Path, what: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".");
