@@ -3,8 +3,9 @@
 //! ```text
 //! download/          the source package
 //! source/VERSION/    unpacked, never changed
-//! trees/SERIES/      hard links to it, patched; build/ and build-debug/ inside
-//! vm/SERIES/         libbpf, bpftool; programs/ and programs-debug/
+//! trees/BASE/SERIES/ hard links to it, patched; build/, build-debug/ ... inside
+//! vm/BASE/SERIES/    libbpf, bpftool; programs/, programs-debug/ ...
+//! pahole/            a newer one than the machine's, with its own libraries
 //! ccache/            shared by all
 //! ```
 //!
@@ -12,36 +13,121 @@
 //! answers for every series. Trees are changed file by file: an interrupted or
 //! outdated build goes on where it can.
 
+use crate::apt::Apt;
 use crate::error::{At, Error, Result};
 use crate::key::{Key, is_current, set_current};
 use crate::run::{output, run};
-use crate::series::{Series, lab_root};
+use crate::series::{Base, Series, lab_root};
 use crate::tools;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const SOURCE_PACKAGE: &str = "linux-source-6.12";
 const CLANG: &str = "clang-19";
+
+/// pahole of Debian 13 and every library that it loads.
+const PAHOLE_PACKAGES: [&str; 9] = [
+    "pahole",
+    "libbpf1",
+    "libc6",
+    "libdw1t64",
+    "libelf1t64",
+    "zlib1g",
+    "libbz2-1.0",
+    "liblzma5",
+    "libzstd1",
+];
 
 pub struct Lab {
     pub cache: PathBuf,
 }
 
-/// One kernel: a series with or without the debug options.
+/// How much of a series is in a tree.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Whole,
+    /// the patch of this number, without the others
+    Alone(u32),
+    /// what `check` has applied so far
+    Steps,
+}
+
+/// A tree of sources: a series, or a part of it, on its base.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Patched {
+    pub base: Base,
+    pub series: Series,
+    pub part: Part,
+}
+
+impl Patched {
+    pub fn stock(base: Base) -> Self {
+        Patched {
+            base,
+            series: Series::Stock,
+            part: Part::Whole,
+        }
+    }
+
+    /// All single patches share a tree: between two of them little is built again.
+    fn folder(self) -> PathBuf {
+        let part = match self.part {
+            Part::Whole => "",
+            Part::Alone(_) => "-alone",
+            Part::Steps => "-check",
+        };
+        PathBuf::from(self.base.name()).join(format!("{}{part}", self.series))
+    }
+
+    fn patches(self) -> Result<Vec<PathBuf>> {
+        let mut patches = self.series.patches(self.base)?;
+        if let Part::Alone(number) = self.part {
+            let prefix = format!("{number:04}-");
+            patches.retain(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+            });
+            if patches.is_empty() {
+                return Err(Error::Other(format!(
+                    "{} has no patch {prefix}*.patch for {}",
+                    self.series, self.base
+                )));
+            }
+        }
+        Ok(patches)
+    }
+}
+
+/// One kernel: a tree, the compiler, and with or without the debug options.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Flavour {
-    pub series: Series,
+    pub patched: Patched,
     pub debug: bool,
+    pub clang: bool,
 }
 
 impl Flavour {
-    fn suffix(self) -> &'static str {
-        if self.debug { "-debug" } else { "" }
+    fn suffix(self) -> String {
+        let mut suffix = String::new();
+        for (is, text) in [(self.debug, "-debug"), (self.clang, "-clang")] {
+            if is {
+                suffix += text;
+            }
+        }
+        suffix
     }
 
     pub fn title(self) -> String {
-        format!("{}{}", self.series, self.suffix())
+        let Patched { base, series, part } = self.patched;
+        let alone = match part {
+            Part::Alone(number) => format!("-{number:04}"),
+            Part::Whole | Part::Steps => String::new(),
+        };
+        format!("{base}-{series}{alone}{}", self.suffix())
+    }
+
+    fn compiler(self) -> &'static str {
+        if self.clang { CLANG } else { "gcc" }
     }
 }
 
@@ -74,14 +160,33 @@ impl Lab {
         self.cache.join("log").join(name)
     }
 
-    pub fn tree(&self, series: Series) -> PathBuf {
-        self.cache.join("trees").join(series.name())
+    pub fn tree(&self, patched: Patched) -> PathBuf {
+        self.cache.join("trees").join(patched.folder())
     }
 
     /// The build directory, inside the tree.
     pub fn output(&self, flavour: Flavour) -> PathBuf {
-        self.tree(flavour.series)
+        self.tree(flavour.patched)
             .join(format!("build{}", flavour.suffix()))
+    }
+
+    /// Where libbpf, bpftool and the programs of a tree are built.
+    fn vm(&self, patched: Patched) -> PathBuf {
+        self.cache.join("vm").join(patched.folder())
+    }
+
+    /// `make` of a kernel: with the compiler of the flavour and a pahole that is
+    /// new enough for the base.
+    pub fn kernel_make(&self, flavour: Flavour) -> Result<Command> {
+        let mut make = self.make(&self.tree(flavour.patched));
+        if flavour.clang {
+            make.arg(format!("CC=ccache {CLANG}"));
+        }
+        if let Some(pahole) = self.pahole(flavour.patched.base)? {
+            make.arg(format!("PAHOLE={}", pahole.display()));
+        }
+        make.arg(out_arg(&self.output(flavour)));
+        Ok(make)
     }
 
     /// `make` of kbuild, with ccache and without anything that changes by itself.
@@ -120,57 +225,74 @@ impl Lab {
         make
     }
 
+    /// apt where the base's source is found: the machine's own, or with other suites.
+    fn apt(&self, base: Base, tool: &str) -> Result<Command> {
+        match base {
+            Base::V6_12 => Ok(Command::new(tool)),
+            Base::V7_3 => Ok(Apt::new(self)?.command(tool)),
+        }
+    }
+
     /// The version that apt offers, or the one that is here if apt has none.
-    fn source_version(&self) -> Result<String> {
-        let policy = output(
-            Command::new("apt-cache")
-                .args(["policy", SOURCE_PACKAGE])
-                .env("LC_ALL", "C"),
-        )?;
-        if let Some(version) = candidate(&policy) {
+    fn source_version(&self, base: Base) -> Result<String> {
+        let package = base.source_package();
+        let policy = self
+            .apt(base, "apt-cache")
+            .and_then(|mut apt| output(apt.args(["policy", &package]).env("LC_ALL", "C")));
+        if let Ok(policy) = &policy
+            && let Some(version) = candidate(policy)
+        {
             return Ok(version);
         }
         let dir = self.cache.join("source");
-        fs::read_dir(&dir)
-            .ok()
-            .and_then(|mut entries| entries.find_map(|entry| entry.ok()?.file_name().into_string().ok()))
-            .ok_or_else(|| {
-                Error::Unavailable(format!(
-                    "apt offers no {SOURCE_PACKAGE}: run `apt-get update`, or add a Debian suite that has it"
-                ))
+        let here = fs::read_dir(&dir).ok().and_then(|mut entries| {
+            entries.find_map(|entry| {
+                let name = entry.ok()?.file_name().into_string().ok()?;
+                name.starts_with(&format!("{base}.")).then_some(name)
             })
+        });
+        match (here, policy) {
+            (Some(version), _) => Ok(version),
+            (None, Err(err)) => Err(err),
+            (None, Ok(_)) => Err(Error::Unavailable(format!(
+                "apt offers no {package}: run `apt-get update`, or add a Debian suite that has it"
+            ))),
+        }
     }
 
     /// Downloads and unpacks the source; its version and folder.
-    pub fn source(&self) -> Result<(String, PathBuf)> {
-        let version = self.source_version()?;
+    pub fn source(&self, base: Base) -> Result<(String, PathBuf)> {
+        let version = self.source_version(base)?;
         let dir = self.cache.join("source").join(&version);
         if dir.exists() {
             return Ok((version, dir));
         }
-        let deb = self.download(&version)?;
+        let deb = self.download(base, &version)?;
+        let package = base.source_package();
         let unpacked = self.cache.join("source.new");
         let script = "rm -rf \"$2\" && mkdir -p \"$2\" && \
-             dpkg-deb --fsys-tarfile \"$1\" | tar -xO ./usr/src/linux-source-6.12.tar.xz | \
+             dpkg-deb --fsys-tarfile \"$1\" | tar -xO \"./usr/src/$3.tar.xz\" | \
              xz -dc | tar -C \"$2\" -x";
         run(
             "unpack the source",
             Command::new("bash")
                 .args(["-o", "pipefail", "-ec", script, "unpack"])
                 .arg(&deb)
-                .arg(&unpacked),
+                .arg(&unpacked)
+                .arg(&package),
             &self.log("unpack"),
         )?;
         fs::create_dir_all(self.cache.join("source")).at(&self.cache)?;
-        fs::rename(unpacked.join("linux-source-6.12"), &dir).at(&dir)?;
+        fs::rename(unpacked.join(&package), &dir).at(&dir)?;
         fs::remove_dir_all(&unpacked).at(&unpacked)?;
         Ok((version, dir))
     }
 
     /// The source package. A file with its final name is complete.
-    fn download(&self, version: &str) -> Result<PathBuf> {
+    fn download(&self, base: Base, version: &str) -> Result<PathBuf> {
         let dir = self.cache.join("download");
-        let deb = dir.join(format!("{SOURCE_PACKAGE}_{version}.deb"));
+        let package = base.source_package();
+        let deb = dir.join(format!("{package}_{version}.deb"));
         if deb.exists() {
             return Ok(deb);
         }
@@ -181,8 +303,8 @@ impl Lab {
         fs::create_dir_all(&new).at(&new)?;
         run(
             "download the source",
-            Command::new("apt-get")
-                .args(["-q", "download", &format!("{SOURCE_PACKAGE}={version}")])
+            self.apt(base, "apt-get")?
+                .args(["-q", "download", &format!("{package}={version}")])
                 .current_dir(&new),
             &self.log("download"),
         )
@@ -200,7 +322,7 @@ impl Lab {
     /// A tree with the given patches: hard links, so the source costs no space.
     /// `patch` replaces files instead of writing into them.
     pub fn patched_tree(&self, source: &Path, patches: &[PathBuf], tree: &Path) -> Result<()> {
-        let new = tree.with_extension("new");
+        let new = beside(tree, "new");
         if new.exists() {
             fs::remove_dir_all(&new).at(&new)?;
         }
@@ -226,7 +348,7 @@ impl Lab {
                     "-rlpc",
                     "--delete",
                     "--exclude=/build",
-                    "--exclude=/build-debug",
+                    "--exclude=/build-*",
                 ])
                 .arg(format!("{}/", new.display()))
                 .arg(tree),
@@ -236,20 +358,71 @@ impl Lab {
     }
 
     /// The tree of a series, and the key of its content.
-    pub fn prepare_tree(&self, series: Series) -> Result<String> {
-        let (version, source) = self.source()?;
-        let patches = series.patches()?;
+    pub fn prepare_tree(&self, patched: Patched) -> Result<String> {
+        let patches = patched.patches()?;
+        let (version, source) = self.source(patched.base)?;
         let mut key = Key::default().text("source", &version);
         for file in &patches {
             key = key.file(file)?;
         }
         let key = key.finish();
-        let stamp = self.tree(series).with_extension("stamp");
+        let tree = self.tree(patched);
+        let stamp = beside(&tree, "stamp");
         if !is_current(&stamp, &key) {
-            self.patched_tree(&source, &patches, &self.tree(series))?;
+            self.patched_tree(&source, &patches, &tree)?;
             set_current(&stamp, &key)?;
         }
         Ok(key)
+    }
+
+    /// A pahole for the base, if the machine's is too old: Debian 13's, run with the
+    /// libraries that it was built for, so nothing of the machine is changed.
+    pub fn pahole(&self, base: Base) -> Result<Option<PathBuf>> {
+        let newest_that_fails = match base {
+            Base::V6_12 => return Ok(None),
+            // Documentation/process/changes.rst wants 1.26
+            Base::V7_3 => (1, 25),
+        };
+        if pahole_version(&tools::version("pahole")) > Some(newest_that_fails) {
+            return Ok(None);
+        }
+        let dir = self.cache.join("pahole");
+        let wrapper = dir.join("bin/pahole");
+        if wrapper.exists() {
+            return Ok(Some(wrapper));
+        }
+        let new = beside(&dir, "new");
+        if new.exists() {
+            fs::remove_dir_all(&new).at(&new)?;
+        }
+        for part in ["root", "bin"] {
+            fs::create_dir_all(new.join(part)).at(&new)?;
+        }
+        run(
+            "download a newer pahole",
+            Apt::new(self)?
+                .command("apt-get")
+                .args(["-t", "trixie", "download"])
+                .args(PAHOLE_PACKAGES)
+                .current_dir(&new),
+            &self.log("pahole"),
+        )
+        .map_err(|err| Error::Unavailable(err.to_string()))?;
+        let script = "for deb in *.deb; do dpkg-deb -x \"$deb\" root; rm \"$deb\"; done; \
+             lib=\"$1/root/usr/lib/x86_64-linux-gnu\"; \
+             printf '#!/bin/sh\\nexec %s --library-path %s %s \"$@\"\\n' \
+             \"$lib/ld-linux-x86-64.so.2\" \"$lib\" \"$1/root/usr/bin/pahole\" > bin/pahole; \
+             chmod +x bin/pahole";
+        run(
+            "unpack it",
+            Command::new("sh")
+                .args(["-ec", script, "unpack"])
+                .arg(&dir)
+                .current_dir(&new),
+            &self.log("pahole"),
+        )?;
+        fs::rename(&new, &dir).at(&dir)?;
+        Ok(Some(wrapper))
     }
 
     pub fn config(debug: bool) -> Result<String> {
@@ -266,7 +439,7 @@ impl Lab {
     }
 
     /// Configures a build directory; it is left alone if the config is the same.
-    pub fn configure(&self, tree: &Path, output: &Path, debug: bool) -> Result<()> {
+    pub fn configure(&self, make: &mut Command, output: &Path, debug: bool) -> Result<()> {
         let config = Self::config(debug)?;
         let stamp = output.join("lab.config");
         if is_current(&stamp, &config) && output.join(".config").exists() {
@@ -280,9 +453,7 @@ impl Lab {
         }
         run(
             "configure",
-            self.make(tree)
-                .arg(out_arg(output))
-                .arg(format!("KCONFIG_ALLCONFIG={}", stamp.display()))
+            make.arg(format!("KCONFIG_ALLCONFIG={}", stamp.display()))
                 .arg("allnoconfig"),
             &self.log("configure"),
         )
@@ -292,34 +463,31 @@ impl Lab {
     pub fn build(&self, flavour: Flavour) -> Result<Built> {
         tools::require_build()?;
         let title = flavour.title();
-        let tree_key = self.prepare_tree(flavour.series)?;
-        let tree = self.tree(flavour.series);
+        let tree_key = self.prepare_tree(flavour.patched)?;
+        let pahole = self.pahole(flavour.patched.base)?;
+        let pahole = pahole.map_or("pahole".into(), |path| path.display().to_string());
         let output = self.output(flavour);
 
         let key = Key::default()
             .text("tree", &tree_key)
             .text("config", &Self::config(flavour.debug)?)
-            .text("gcc", &tools::version("gcc"))
+            .text("compiler", &tools::version(flavour.compiler()))
             .text("ld", &tools::version("ld"))
-            .text("pahole", &tools::version("pahole"))
+            .text("pahole", &tools::version(&pahole))
             .finish();
         let stamp = output.join("lab.stamp");
         if !is_current(&stamp, &key) {
-            self.configure(&tree, &output, flavour.debug)?;
+            self.configure(&mut self.kernel_make(flavour)?, &output, flavour.debug)?;
             run(
                 &format!("{title}: kernel"),
-                self.make(&tree)
-                    .arg(out_arg(&output))
-                    .args(["bzImage", "modules"]),
+                self.kernel_make(flavour)?.args(["bzImage", "modules"]),
                 &self.log(&format!("{title}.kernel")),
             )?;
             set_current(&stamp, &key)?;
         }
 
         let programs = self
-            .cache
-            .join("vm")
-            .join(flavour.series.name())
+            .vm(flavour.patched)
             .join(format!("programs{}", flavour.suffix()));
         let key = Key::default()
             .text("kernel", &key)
@@ -328,7 +496,7 @@ impl Lab {
             .finish();
         let stamp = programs.join("lab.stamp");
         if !is_current(&stamp, &key) {
-            self.build_tools(flavour.series, &tree_key)?;
+            self.build_tools(flavour.patched, &tree_key)?;
             self.build_programs(flavour, &programs)?;
             set_current(&stamp, &key)?;
         }
@@ -343,31 +511,32 @@ impl Lab {
     }
 
     /// libbpf and bpftool of the tree, static: the VM has no libraries.
-    fn build_tools(&self, series: Series, tree_key: &str) -> Result<()> {
-        let dir = self.cache.join("vm").join(series.name());
+    fn build_tools(&self, patched: Patched, tree_key: &str) -> Result<()> {
+        let dir = self.vm(patched);
+        let title = format!("{}-{}", patched.base, patched.series);
         let stamp = dir.join("lab.stamp");
         if is_current(&stamp, tree_key) {
             return Ok(());
         }
-        let tree = self.tree(series);
+        let tree = self.tree(patched);
         let libbpf = dir.join("libbpf");
         let bpftool = dir.join("bpftool");
         for dir in [&libbpf, &bpftool] {
             fs::create_dir_all(dir).at(dir)?;
         }
         run(
-            &format!("{series}: libbpf"),
+            &format!("{title}: libbpf"),
             self.make_tool(&tree.join("tools/lib/bpf"), &libbpf)
                 .arg(format!("DESTDIR={}", libbpf.display()))
                 .args(["prefix=", "libdir=/lib", "all", "install_headers"]),
-            &self.log(&format!("{series}.libbpf")),
+            &self.log(&format!("{title}.libbpf")),
         )?;
         run(
-            &format!("{series}: bpftool"),
+            &format!("{title}: bpftool"),
             self.make_tool(&tree.join("tools/bpf/bpftool"), &bpftool)
                 .arg("EXTRA_LDFLAGS=-static")
                 .arg(bpftool.join("bpftool")),
-            &self.log(&format!("{series}.bpftool")),
+            &self.log(&format!("{title}.bpftool")),
         )?;
         set_current(&stamp, tree_key)
     }
@@ -375,25 +544,32 @@ impl Lab {
     /// Modules, skeletons and the programs that run in the VM.
     fn build_programs(&self, flavour: Flavour, programs: &Path) -> Result<()> {
         let title = flavour.title();
-        let tree = self.tree(flavour.series);
+        let tree = self.tree(flavour.patched);
         let output = self.output(flavour);
         let sources = lab_root().join("vm");
         fs::create_dir_all(programs).at(programs)?;
 
         // kbuild writes beside the sources of a module, so they are copied
+        // the folder of the test module has two names
+        let selftests = tree.join("tools/testing/selftests/bpf");
+        let testmod = ["test_kmods", "bpf_testmod"]
+            .map(|name| selftests.join(name))
+            .into_iter()
+            .find(|dir| dir.join("bpf_testmod.c").exists())
+            .ok_or_else(|| Error::Other(format!("no bpf_testmod in {}", selftests.display())))?;
         for (name, from) in [
             ("lab_ops", sources.join("module")),
-            (
-                "bpf_testmod",
-                tree.join("tools/testing/selftests/bpf/bpf_testmod"),
-            ),
+            ("bpf_testmod", testmod),
         ] {
             let work = programs.join(format!("{name}.build"));
             copy_files(&from, &work)?;
+            // the one module of several
+            let kbuild = work.join("Kbuild");
+            let text = format!("obj-m := {name}.o\nCFLAGS_{name}.o := -I$(src)\n");
+            fs::write(&kbuild, text).at(&kbuild)?;
             run(
                 &format!("{title}: {name}.ko"),
-                self.make(&tree)
-                    .arg(out_arg(&output))
+                self.kernel_make(flavour)?
                     .arg(format!("M={}", work.display()))
                     .arg("modules"),
                 &self.log(&format!("{title}.{name}")),
@@ -405,7 +581,7 @@ impl Lab {
         let vmlinux = output.join("vmlinux");
         run(
             &format!("{title}: test programs"),
-            &mut self.vm_make(flavour.series, "Makefile", &vmlinux, programs),
+            &mut self.vm_make(flavour.patched, "Makefile", &vmlinux, programs),
             &self.log(&format!("{title}.programs")),
         )?;
 
@@ -414,10 +590,12 @@ impl Lab {
         fs::copy(programs.join("vmlinux.h"), selftests.join("vmlinux.h")).at(&selftests)?;
         run(
             &format!("{title}: selftests"),
-            &mut self.vm_make(flavour.series, "selftests.mk", &vmlinux, &selftests),
+            &mut self.vm_make(flavour.patched, "selftests.mk", &vmlinux, &selftests),
             &self.log(&format!("{title}.selftests")),
         )?;
-        fs::copy(selftests.join("test_progs"), programs.join("test_progs")).at(&selftests)?;
+        for name in ["test_progs", "hid_bpf"] {
+            fs::copy(selftests.join(name), programs.join(name)).at(&selftests)?;
+        }
         Ok(())
     }
 
@@ -425,12 +603,9 @@ impl Lab {
     /// kernel's own BTF and the stock tree's libbpf. Test modules cannot be built.
     pub fn build_for_image(&self, package: &str, kernel: PathBuf) -> Result<Built> {
         tools::require_build()?;
-        let tree_key = self.prepare_tree(Series::Stock)?;
-        let programs = self
-            .cache
-            .join("vm")
-            .join(Series::Stock.name())
-            .join(format!("programs-{package}"));
+        let stock = Patched::stock(Base::V6_12);
+        let tree_key = self.prepare_tree(stock)?;
+        let programs = self.vm(stock).join(format!("programs-{package}"));
         let key = Key::default()
             .text("kernel", package)
             .text("tree", &tree_key)
@@ -439,21 +614,21 @@ impl Lab {
             .finish();
         let stamp = programs.join("lab.stamp");
         if !is_current(&stamp, &key) {
-            self.build_tools(Series::Stock, &tree_key)?;
+            self.build_tools(stock, &tree_key)?;
             fs::create_dir_all(&programs).at(&programs)?;
             let vmlinux = programs.join("vmlinux");
             run(
                 &format!("{package}: extract vmlinux"),
                 Command::new("sh")
                     .args(["-ec", "sh \"$1\" \"$2\" > \"$3\"", "extract"])
-                    .arg(self.tree(Series::Stock).join("scripts/extract-vmlinux"))
+                    .arg(self.tree(stock).join("scripts/extract-vmlinux"))
                     .arg(&kernel)
                     .arg(&vmlinux),
                 &self.log("image.vmlinux"),
             )?;
             run(
                 &format!("{package}: test programs"),
-                &mut self.vm_make(Series::Stock, "Makefile", &vmlinux, &programs),
+                &mut self.vm_make(stock, "Makefile", &vmlinux, &programs),
                 &self.log("image.programs"),
             )?;
             set_current(&stamp, &key)?;
@@ -467,10 +642,10 @@ impl Lab {
     }
 
     /// `make` of one of the makefiles in `vm/`, for the kernel that vmlinux is of.
-    fn vm_make(&self, series: Series, makefile: &str, vmlinux: &Path, folder: &Path) -> Command {
+    fn vm_make(&self, patched: Patched, makefile: &str, vmlinux: &Path, folder: &Path) -> Command {
         let sources = lab_root().join("vm");
-        let tree = self.tree(series);
-        let dir = self.cache.join("vm").join(series.name());
+        let tree = self.tree(patched);
+        let dir = self.vm(patched);
         let mut make = Command::new("make");
         make.arg("-f")
             .arg(sources.join(makefile))
@@ -487,11 +662,26 @@ impl Lab {
             make.arg(format!("{name}={}", path.display()));
         }
         make.arg(format!("CLANG={CLANG}"));
-        if series != Series::Stock {
+        if matches!(patched.series, Series::Rfc | Series::LinkOwned) {
             make.arg("DEFINES=-DLAB_HAS_COOKIE");
         }
         make
     }
+}
+
+/// "trees/6.12/stock" and "stamp": "trees/6.12/stock.stamp". The folder's own name
+/// may have a dot, so what follows its last one is not the kind of the file.
+fn beside(path: &Path, what: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(what);
+    path.with_file_name(name)
+}
+
+/// "v1.24"
+fn pahole_version(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.trim().strip_prefix('v')?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// `O=` for a build directory inside the tree, relative so that kbuild's paths are.
@@ -504,9 +694,20 @@ pub fn out_arg(output: &Path) -> String {
 
 /// Applies one patch, with no fuzz: context that moved is an error to look at.
 pub fn apply(tree: &Path, file: &Path) -> Result<()> {
+    patch(tree, file, &[])
+}
+
+/// Takes back a patch that has been applied.
+pub fn take_back(tree: &Path, file: &Path) -> Result<()> {
+    patch(tree, file, &["-R"])
+}
+
+fn patch(tree: &Path, file: &Path, more: &[&str]) -> Result<()> {
     output(
         Command::new("patch")
-            .args(["-s", "-p1", "-F0", "--no-backup-if-mismatch", "-d"])
+            .args(["-s", "-p1", "-F0", "--no-backup-if-mismatch"])
+            .args(more)
+            .arg("-d")
             .arg(tree)
             .arg("-i")
             .arg(file),
@@ -544,6 +745,14 @@ mod tests {
         assert_eq!(candidate(policy).as_deref(), Some("6.12.117-1~deb12u1"));
         assert_eq!(candidate("x:\n  Candidate: (none)\n"), None);
         assert_eq!(candidate(""), None);
+    }
+
+    #[test]
+    fn versions_of_pahole() {
+        assert_eq!(pahole_version("v1.24"), Some((1, 24)));
+        assert!(pahole_version("v1.9") < pahole_version("v1.26"));
+        // a tool that is missing has no version, and that is older than any
+        assert!(pahole_version("") < pahole_version("v0.0"));
     }
 
     #[test]

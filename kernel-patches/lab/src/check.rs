@@ -1,11 +1,13 @@
 //! What a maintainer looks at before reading a series: every patch applies and
 //! builds alone without new warnings, checkpatch is content, both uapi headers
-//! change in one patch, sign-off and author agree.
+//! change in one patch, sign-off and author agree. The patches of a posting are
+//! applied one upon the other; fixes are taken back again, each stands alone, and
+//! each says which commit it fixes and whether stable kernels want it.
 
-use crate::build::{Lab, apply, out_arg};
+use crate::build::{Flavour, Lab, Part, Patched, apply, take_back};
 use crate::error::{At, Error, Result};
 use crate::run::run;
-use crate::series::{Series, patches_root};
+use crate::series::{Base, Series, patches_root};
 use crate::tools;
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,23 +16,44 @@ use std::process::Command;
 
 const UAPI: [&str; 2] = ["include/uapi/linux/bpf.h", "tools/include/uapi/linux/bpf.h"];
 
+/// The dictionary of Debian's codespell.
+const CODESPELL: &str = "/usr/lib/python3/dist-packages/codespell_lib/data/dictionary.txt";
+
+/// Sources that are included by another one.
+const INCLUDED: [&str; 1] = ["kernel/sched/ext.c"];
+
 pub struct Finding {
     pub patch: String,
     pub what: String,
 }
 
 /// All findings of a series; an empty list is a series that can be sent.
-pub fn check(lab: &Lab, series: Series) -> Result<Vec<Finding>> {
+pub fn check(lab: &Lab, series: Series, base: Base) -> Result<Vec<Finding>> {
     tools::require_build()?;
-    let (_, source) = lab.source()?;
-    let patches = series.patches()?;
+    let missing = tools::missing_for_check();
+    if !missing.is_empty() {
+        eprintln!("{series}: checked without {}", missing.join(", "));
+    }
+    let (_, source) = lab.source(base)?;
+    let patches = series.patches(base)?;
     let accepted = accepted_exceptions()?;
-    let mut findings = subjects(series, &patches)?;
+    let mut findings = match series.cover_letter() {
+        Some(letter) => subjects(&letter, &patches)?,
+        None => Vec::new(),
+    };
 
-    let tree = lab.cache.join("trees").join(format!("check-{series}"));
+    let kernel = Flavour {
+        patched: Patched {
+            base,
+            series,
+            part: Part::Steps,
+        },
+        debug: false,
+        clang: false,
+    };
+    let tree = lab.tree(kernel.patched);
     lab.patched_tree(&source, &[], &tree)?;
-    let output = tree.join("build");
-    lab.configure(&tree, &output, false)?;
+    lab.configure(&mut lab.kernel_make(kernel)?, &lab.output(kernel), false)?;
 
     for file in &patches {
         let name = file
@@ -44,7 +67,7 @@ pub fn check(lab: &Lab, series: Series) -> Result<Vec<Finding>> {
                 what,
             })
         };
-        eprintln!("{series}: {name}");
+        eprintln!("{base} {series}: {name}");
         let text = fs::read_to_string(file).at(file)?;
         let touched = touched_files(&text);
 
@@ -54,6 +77,11 @@ pub fn check(lab: &Lab, series: Series) -> Result<Vec<Finding>> {
         for problem in header_problems(&text) {
             found(problem);
         }
+        if series == Series::Fixes {
+            for problem in fix_problems(&text) {
+                found(problem);
+            }
+        }
         for problem in checkpatch(&tree, file)? {
             if !accepted.iter().any(|accepted| problem.contains(accepted)) {
                 found(format!("checkpatch: {problem}"));
@@ -61,26 +89,33 @@ pub fn check(lab: &Lab, series: Series) -> Result<Vec<Finding>> {
         }
 
         // what W=1 says about the files before the patch is not the patch's
-        let before = warnings(lab, &tree, &output, &touched)?;
+        let before = warnings(lab, kernel, &touched)?;
         apply(&tree, file)?;
-        let after = warnings(lab, &tree, &output, &touched)?;
+        let after = warnings(lab, kernel, &touched)?;
         for warning in after.difference(&before) {
             found(format!("W=1: {warning}"));
+        }
+        if series == Series::Fixes {
+            take_back(&tree, file)?;
         }
     }
     Ok(findings)
 }
 
-/// Builds the kernel's objects of the touched files with W=1, all of the kernel's
-/// BPF code without, libbpf and bpftool; the warnings without their line numbers.
-/// Selftests are a series' last patch: `build` builds them.
-fn warnings(lab: &Lab, tree: &Path, output: &Path, touched: &[String]) -> Result<BTreeSet<String>> {
+/// Builds the kernel's objects of the touched files with W=1, under sparse if it is
+/// there; all of the kernel's BPF code without; libbpf and bpftool. Returns the
+/// warnings without their line numbers. Selftests are built by `build`.
+fn warnings(lab: &Lab, kernel: Flavour, touched: &[String]) -> Result<BTreeSet<String>> {
+    let tree = lab.tree(kernel.patched);
+    let output = lab.output(kernel);
     let log = lab.cache.join("log").join("check.build");
     let objects: Vec<_> = touched
         .iter()
         .filter(|file| {
             file.ends_with(".c") && !file.starts_with("tools/") && tree.join(file).exists()
         })
+        // what another file includes has no object of its own
+        .filter(|file| !INCLUDED.contains(&file.as_str()))
         .map(|file| format!("{}.o", file.trim_end_matches(".c")))
         .collect();
     let mut warnings = BTreeSet::new();
@@ -89,27 +124,22 @@ fn warnings(lab: &Lab, tree: &Path, output: &Path, touched: &[String]) -> Result
             // built again, or make would have nothing to say
             let _ = fs::remove_file(output.join(object));
         }
-        run(
-            "W=1",
-            lab.make(tree)
-                .arg(out_arg(output))
-                .arg("W=1")
-                .args(&objects),
-            &log,
-        )?;
+        let mut make = lab.kernel_make(kernel)?;
+        if tools::missing_for_check()
+            .iter()
+            .all(|tool| *tool != "sparse")
+        {
+            make.arg("C=1");
+        }
+        run("W=1", make.arg("W=1").args(&objects), &log)?;
         warnings.extend(read_warnings(&log)?);
     }
     if touched
         .iter()
         .any(|file| file.starts_with("kernel/") || file.starts_with("include/"))
     {
-        run(
-            "kernel/bpf",
-            lab.make(tree)
-                .arg(out_arg(output))
-                .args(["kernel/bpf/", "net/bpf/"]),
-            &log,
-        )?;
+        let folders = ["kernel/bpf/", "kernel/sched/", "net/bpf/"];
+        run("kernel/bpf", lab.kernel_make(kernel)?.args(folders), &log)?;
         warnings.extend(read_warnings(&log)?);
     }
     for (what, dir) in [
@@ -148,15 +178,21 @@ fn without_position(line: &str) -> String {
 }
 
 fn checkpatch(tree: &Path, file: &Path) -> Result<Vec<String>> {
-    let out = Command::new("perl")
-        .arg(tree.join("scripts/checkpatch.pl"))
-        .args(["--strict", "--terse", "--no-summary", "--no-tree"])
-        .arg(file)
-        .output()
-        .map_err(|source| Error::Spawn {
-            command: "checkpatch.pl".into(),
-            source,
-        })?;
+    let mut command = Command::new("perl");
+    command.arg(tree.join("scripts/checkpatch.pl")).args([
+        "--strict",
+        "--terse",
+        "--no-summary",
+        "--no-tree",
+    ]);
+    if Path::new(CODESPELL).exists() {
+        // checkpatch asks the python3 of the PATH, which need not be Debian's
+        command.args(["--codespell", "--codespellfile", CODESPELL]);
+    }
+    let out = command.arg(file).output().map_err(|source| Error::Spawn {
+        command: "checkpatch.pl".into(),
+        source,
+    })?;
     let text = String::from_utf8_lossy(&out.stdout);
     Ok(text
         .lines()
@@ -239,12 +275,63 @@ fn header_problems(patch: &str) -> Vec<String> {
     problems
 }
 
+/// A fix names the commit that brought the bug, as git writes it or with the
+/// placeholder that says that it is not established, and says what stable kernels
+/// shall do with it. A selftest does neither.
+fn fix_problems(patch: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    let is_selftest = touched_files(patch)
+        .iter()
+        .all(|file| file.starts_with("tools/testing/selftests/"));
+    let head = patch.split("\n---\n").next().unwrap_or_default();
+    let fixes: Vec<_> = head
+        .lines()
+        .filter_map(|line| line.strip_prefix("Fixes: "))
+        .collect();
+    for line in &fixes {
+        if !is_fixes_line(line) {
+            problems.push(format!(
+                "\"Fixes: {line}\": expected 12 digits of a commit and (\"its subject\")"
+            ));
+        }
+    }
+    if fixes.is_empty() && !is_selftest {
+        problems.push("no Fixes: line".into());
+    }
+    let stable =
+        head.contains("\nCc: stable@vger.kernel.org") || patch.contains("\nNot for stable: ");
+    if !stable && !is_selftest {
+        problems.push("neither \"Cc: stable@vger.kernel.org\" nor \"Not for stable: \"".into());
+    }
+    match tag(patch) {
+        Some(tag) if tag.starts_with("PATCH ") && !tag.contains('/') => {}
+        found => problems.push(format!(
+            "subject has [{}], expected [PATCH <tree>] without a number",
+            found.unwrap_or_default()
+        )),
+    }
+    problems
+}
+
+/// `123456789abc ("bpf: a subject")`; the placeholder has `x` for each digit.
+fn is_fixes_line(line: &str) -> bool {
+    let Some((commit, subject)) = line.split_once(' ') else {
+        return false;
+    };
+    let is_commit = commit.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+        || commit.chars().all(|c| c == 'x');
+    let subject = subject
+        .strip_prefix("(\"")
+        .and_then(|rest| rest.strip_suffix("\")"));
+    is_commit && commit.len() == 12 && subject.is_some_and(|subject| !subject.is_empty())
+}
+
 /// Every patch has the cover letter's prefix and its number of the total.
-fn subjects(series: Series, patches: &[PathBuf]) -> Result<Vec<Finding>> {
+fn subjects(letter: &Path, patches: &[PathBuf]) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let mut expected_prefix = None;
-    for (number, file) in std::iter::once(&series.cover_letter())
-        .chain(patches)
+    for (number, file) in std::iter::once(letter)
+        .chain(patches.iter().map(PathBuf::as_path))
         .enumerate()
     {
         let text = fs::read_to_string(file).at(file)?;
@@ -311,9 +398,49 @@ mod tests {
     #[test]
     fn the_subjects_of_both_series() {
         for series in [Series::Rfc, Series::LinkOwned] {
-            let findings = subjects(series, &series.patches().unwrap()).unwrap();
+            let patches = series.patches(Base::V6_12).unwrap();
+            let findings = subjects(&series.cover_letter().unwrap(), &patches).unwrap();
             assert_eq!(findings.len(), 0);
         }
+    }
+
+    #[test]
+    fn every_fix_says_what_it_fixes_and_whether_stable_kernels_want_it() {
+        for base in [Base::V6_12, Base::V7_3] {
+            let patches = Series::Fixes.patches(base).unwrap();
+            assert!(!patches.is_empty());
+            for file in patches {
+                let text = fs::read_to_string(&file).unwrap();
+                assert_eq!(fix_problems(&text), [""; 0], "{}", file.display());
+                assert_eq!(header_problems(&text), [""; 0], "{}", file.display());
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_fixes_line_is() {
+        assert!(is_fixes_line("0123456789ab (\"bpf: x\")"));
+        assert!(is_fixes_line("xxxxxxxxxxxx (\"bpf: x\")"));
+        for bad in [
+            "0123456789ab",
+            "0123456789ab bpf: x",
+            "0123456789 (\"bpf: x\")",
+            "0123456789AB (\"bpf: x\")",
+            "0123456789ab (\"\")",
+        ] {
+            assert!(!is_fixes_line(bad), "{bad}");
+        }
+        let fix = "Subject: [PATCH bpf] x\n\nFixes: 0123456789ab (\"y\")\n---\n\
+            Not for stable: too new\n+++ b/kernel/x.c\n";
+        assert!(fix_problems(fix).is_empty());
+        assert_eq!(fix_problems(&fix.replace("Fixes: ", "Fix: ")).len(), 1);
+        assert_eq!(fix_problems(&fix.replace("Not for", "For")).len(), 1);
+        assert_eq!(
+            fix_problems(&fix.replace("PATCH bpf", "PATCH 1/2")).len(),
+            1
+        );
+        let selftest = "Subject: [PATCH bpf] x\n---\n+++ b/tools/testing/selftests/x.c\n";
+        assert!(fix_problems(selftest).is_empty());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It is not part of the simulator and needs more than Rust: see `install`. It
 //! never loads anything into the machine's own kernel.
 
+mod apt;
 mod build;
 mod check;
 mod console;
@@ -17,10 +18,10 @@ mod testrun;
 mod tools;
 mod vm;
 
-use build::{Built, Flavour, Lab};
+use build::{Built, Flavour, Lab, Part, Patched};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use error::{Error, Result};
-use series::Series;
+use series::{Base, Series};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use vm::{Accel, Limits, Machine, probe_accel};
@@ -46,18 +47,13 @@ enum Verb {
     /// say what is missing, if anything
     Tools,
     /// fetch the source, patch, configure, build kernel and test programs
-    Build {
-        /// may be given several times
-        #[arg(long, value_enum, default_value = "link-owned")]
-        series: Vec<Series>,
-        /// with KASAN, lockdep and RCU checks
-        #[arg(long)]
-        debug: bool,
-    },
+    Build(Several),
     /// run a shell command in the VM
     Boot {
+        #[arg(long, value_enum, default_value = "link-owned")]
+        series: Series,
         #[command(flatten)]
-        which: Which,
+        kind: Kind,
         /// boot a ready-made Debian kernel of this version instead
         #[arg(long, value_name = "VERSION")]
         image: Option<String>,
@@ -66,12 +62,8 @@ enum Verb {
     },
     /// run the test list in the VM: prediction and outcome side by side
     Test {
-        /// give it twice to see two kernels side by side
-        #[arg(long, value_enum, default_value = "link-owned")]
-        series: Vec<Series>,
-        /// with KASAN, lockdep and RCU checks
-        #[arg(long)]
-        debug: bool,
+        #[command(flatten)]
+        kernels: Several,
         /// test a ready-made Debian kernel of this version (stock only)
         #[arg(long, value_name = "VERSION")]
         image: Option<String>,
@@ -86,19 +78,63 @@ enum Verb {
     },
     /// every patch applies and builds alone, checkpatch, uapi in step
     Check {
-        /// both series if none is given
+        /// all series if none is given
         #[arg(long, value_enum)]
         series: Option<Series>,
+        /// all bases of the series if none is given
+        #[arg(long, value_enum)]
+        base: Option<Base>,
     },
 }
 
+/// Which kernels of the series.
 #[derive(Args)]
-struct Which {
-    #[arg(long, value_enum, default_value = "link-owned")]
-    series: Series,
+struct Kind {
+    /// the Linux version
+    #[arg(long, value_enum, default_value = "6.12")]
+    base: Base,
     /// with KASAN, lockdep and RCU checks
     #[arg(long)]
     debug: bool,
+    /// built by clang instead of gcc
+    #[arg(long)]
+    clang: bool,
+    /// apply only the patch of this number (fixes)
+    #[arg(long, value_name = "NUMBER")]
+    alone: Option<u32>,
+}
+
+impl Kind {
+    fn flavour(&self, series: Series) -> Flavour {
+        Flavour {
+            patched: Patched {
+                base: self.base,
+                series,
+                // stock beside a patch alone is stock
+                part: match self.alone {
+                    Some(number) if series != Series::Stock => Part::Alone(number),
+                    _ => Part::Whole,
+                },
+            },
+            debug: self.debug,
+            clang: self.clang,
+        }
+    }
+}
+
+#[derive(Args)]
+struct Several {
+    /// give it twice for two kernels, whose results are shown side by side
+    #[arg(long, value_enum, default_value = "link-owned")]
+    series: Vec<Series>,
+    #[command(flatten)]
+    kind: Kind,
+}
+
+impl Several {
+    fn flavours(&self) -> impl Iterator<Item = Flavour> {
+        self.series.iter().map(|&series| self.kind.flavour(series))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -113,15 +149,6 @@ fn test_name(name: &str) -> std::result::Result<String, String> {
     }
     let names: Vec<_> = plan::TESTS.iter().map(|test| test.name).collect();
     Err(format!("no such test; there are: {}", names.join(", ")))
-}
-
-impl Which {
-    fn flavour(&self) -> Flavour {
-        Flavour {
-            series: self.series,
-            debug: self.debug,
-        }
-    }
 }
 
 fn main() -> ExitCode {
@@ -141,20 +168,21 @@ fn run(cli: Cli) -> Result<bool> {
     match cli.verb {
         Verb::Install => tools::install().map(|()| true),
         Verb::Tools => tools::require_all().map(|()| true),
-        Verb::Build { series, debug } => {
-            for series in series {
-                let built = lab.build(Flavour { series, debug })?;
+        Verb::Build(kernels) => {
+            for flavour in kernels.flavours() {
+                let built = lab.build(flavour)?;
                 println!("Linux {}: {}", built.version, built.kernel.display());
             }
             Ok(true)
         }
         Verb::Boot {
-            which,
+            series,
+            kind,
             image,
             command,
         } => {
-            let (built, accel) = ready(&lab, which.flavour(), image.as_deref())?;
-            let machine = machine(&lab, &built, accel, which.debug);
+            let (built, accel) = ready(&lab, kind.flavour(series), image.as_deref())?;
+            let machine = machine(&lab, &built, accel, kind.debug);
             let ended = machine.run(&format!("{}\n", command.join(" ")), |line| {
                 println!("{}", line.trim_end_matches('\r'));
             })?;
@@ -171,16 +199,15 @@ fn run(cli: Cli) -> Result<bool> {
             }
         }
         Verb::Test {
-            series,
-            debug,
+            kernels: several,
             image,
             format,
             verbose,
             only,
         } => {
+            let debug = several.kind.debug;
             let mut kernels = Vec::new();
-            for series in series {
-                let flavour = Flavour { series, debug };
+            for flavour in several.flavours() {
                 kernels.push((flavour, ready(&lab, flavour, image.as_deref())?));
             }
             let kernels: Vec<_> = kernels
@@ -199,18 +226,31 @@ fn run(cli: Cli) -> Result<bool> {
             }
             Ok(reports.iter().all(testrun::Report::as_predicted))
         }
-        Verb::Check { series } => {
-            let all = match series {
-                Some(series) => vec![series],
-                None => vec![Series::Rfc, Series::LinkOwned],
-            };
+        Verb::Check { series, base } => {
+            let every = [
+                (Series::Rfc, Base::V6_12),
+                (Series::LinkOwned, Base::V6_12),
+                (Series::Fixes, Base::V6_12),
+                (Series::Fixes, Base::V7_3),
+            ];
+            let chosen: Vec<_> = every
+                .into_iter()
+                .filter(|(of, on)| {
+                    series.is_none_or(|series| series == *of) && base.is_none_or(|base| base == *on)
+                })
+                .collect();
+            if chosen.is_empty() {
+                return Err(Error::Other(
+                    "no patches of this series for this base".into(),
+                ));
+            }
             let mut clean = true;
-            for series in all {
-                let findings = check::check(&lab, series)?;
+            for (series, base) in chosen {
+                let findings = check::check(&lab, series, base)?;
                 for finding in &findings {
-                    println!("{series}: {}: {}", finding.patch, finding.what);
+                    println!("{base} {series}: {}: {}", finding.patch, finding.what);
                 }
-                println!("{series}: {} findings", findings.len());
+                println!("{base} {series}: {} findings", findings.len());
                 clean &= findings.is_empty();
             }
             Ok(clean)
@@ -223,7 +263,7 @@ fn ready(lab: &Lab, flavour: Flavour, image: Option<&str>) -> Result<(Built, Acc
     tools::require_boot()?;
     let built = match image {
         None => lab.build(flavour)?,
-        Some(version) if flavour.series == Series::Stock && !flavour.debug => {
+        Some(version) if flavour.patched.series == Series::Stock && !flavour.debug => {
             image::fetch(lab, version)?
         }
         Some(_) => {

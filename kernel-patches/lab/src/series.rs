@@ -1,10 +1,41 @@
-//! The kernels under test: a series of patches, or none, on the same source.
+//! The kernels under test: a series of patches, or none, on the source of a base.
 
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+/// The Linux version that a series is for, as Debian packages its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Base {
+    /// the machine's own suite has it
+    #[value(name = "6.12")]
+    V6_12,
+    /// from trixie-backports; wants a newer pahole than Debian 12 has
+    #[value(name = "7.3")]
+    V7_3,
+}
+
+impl Base {
+    pub fn name(self) -> &'static str {
+        match self {
+            Base::V6_12 => "6.12",
+            Base::V7_3 => "7.3",
+        }
+    }
+
+    /// Debian's package of the source.
+    pub fn source_package(self) -> String {
+        format!("linux-source-{}", self.name())
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -15,6 +46,8 @@ pub enum Series {
     Rfc,
     /// the same feature, trampolines owned by the link
     LinkOwned,
+    /// the bugs of released kernels, each mended alone
+    Fixes,
 }
 
 impl Series {
@@ -23,30 +56,46 @@ impl Series {
             Series::Stock => "stock",
             Series::Rfc => "rfc",
             Series::LinkOwned => "link-owned",
+            Series::Fixes => "fixes",
         }
     }
 
-    pub fn cover_letter(self) -> PathBuf {
-        patches_root()
+    /// The patches of a posting come with a cover letter; fixes stand alone.
+    pub fn cover_letter(self) -> Option<PathBuf> {
+        let letter = patches_root()
             .join(self.name())
-            .join("0000-cover-letter.patch")
+            .join("0000-cover-letter.patch");
+        matches!(self, Series::Rfc | Series::LinkOwned).then_some(letter)
     }
 
-    /// The patches in the order in which they apply.
-    pub fn patches(self) -> Result<Vec<PathBuf>> {
-        if self == Series::Stock {
-            return Ok(Vec::new());
+    pub fn has_base(self, base: Base) -> bool {
+        base == Base::V6_12 || matches!(self, Series::Stock | Series::Fixes)
+    }
+
+    /// The patches in the order in which they apply: those of the series' folder,
+    /// and those of the base's folder in it, together sorted by name.
+    pub fn patches(self, base: Base) -> Result<Vec<PathBuf>> {
+        if !self.has_base(base) {
+            return Err(Error::Other(format!(
+                "{self} is a series for {}, not for {base}",
+                Base::V6_12
+            )));
         }
-        let dir = patches_root().join(self.name());
         let mut patches = Vec::new();
-        for entry in dir.read_dir().at(&dir)? {
-            let path = entry.at(&dir)?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.ends_with(".patch") && !name.starts_with("0000-") {
-                patches.push(path);
+        let dir = patches_root().join(self.name());
+        for dir in [dir.clone(), dir.join(base.name())] {
+            if !dir.exists() {
+                continue;
+            }
+            for entry in dir.read_dir().at(&dir)? {
+                let path = entry.at(&dir)?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if name.ends_with(".patch") && !name.starts_with("0000-") {
+                    patches.push(path);
+                }
             }
         }
-        patches.sort();
+        patches.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
         Ok(patches)
     }
 }

@@ -1,6 +1,6 @@
 //! Runs the test list on one kernel and puts prediction and outcome side by side.
 
-use crate::build::Flavour;
+use crate::build::{Flavour, Patched};
 use crate::console::{Outcome, TestResult};
 use crate::error::{Error, Result};
 use crate::plan::{Prediction, TESTS, Test, boots, needs_modules};
@@ -27,6 +27,9 @@ impl Row {
 
 #[derive(Serialize)]
 pub struct Report {
+    /// base, series and what is special about the kernel
+    pub title: String,
+    pub base: &'static str,
     pub series: &'static str,
     pub debug: bool,
     pub kernel: String,
@@ -55,7 +58,7 @@ pub fn run_tests(
 ) -> Result<Vec<Report>> {
     let mut jobs: Vec<Job> = Vec::new();
     for (kernel, (flavour, _)) in kernels.iter().enumerate() {
-        let boots = boots(flavour.series, only).into_iter().enumerate();
+        let boots = boots(flavour.patched, only).into_iter().enumerate();
         jobs.extend(boots.map(|(number, tests)| (kernel, number, tests)));
     }
     // the longest first, so that no thread is left alone with it
@@ -86,7 +89,9 @@ pub fn run_tests(
     })?;
     done.sort_by_key(|(kernel, number, _)| (*kernel, *number));
     let report = |(kernel, (flavour, machine)): (usize, &(Flavour, Machine<'_>))| Report {
-        series: flavour.series.name(),
+        title: flavour.title(),
+        base: flavour.patched.base.name(),
+        series: flavour.patched.series.name(),
         debug: flavour.debug,
         kernel: machine.built.version.clone(),
         accel: machine.accel.name(),
@@ -122,7 +127,8 @@ fn run_boot(
     // a VM that ends takes the tests after it along: they get another one
     while !left.is_empty() {
         let names: Vec<_> = left.iter().map(|test| test.name).collect();
-        let command = format!("exec vmtest {} {}\n", flavour.series, names.join(" "));
+        let Patched { base, series, .. } = flavour.patched;
+        let command = format!("exec vmtest {series} {base} {}\n", names.join(" "));
         let ended = machine.run(&command, |line| {
             if verbose {
                 eprintln!("{line}");
@@ -157,7 +163,7 @@ fn lost(name: &str, why: &str) -> TestResult {
 }
 
 fn row(test: &Test, flavour: Flavour, result: TestResult) -> Row {
-    let predicted = test.prediction(flavour.series).unwrap_or(Prediction::Ok);
+    let predicted = test.prediction(flavour.patched).unwrap_or(Prediction::Ok);
     Row {
         question: test.question,
         predicted,
@@ -188,7 +194,7 @@ pub fn json(reports: &[Report]) -> Result<String> {
 fn side_by_side(reports: &[Report]) -> String {
     let mut text = format!("{:<22}", "predicted / outcome");
     for report in reports {
-        text += &format!(" {:<26}", report.series);
+        text += &format!(" {:<26}", report.title);
     }
     text.push('\n');
     for test in TESTS {
@@ -217,7 +223,7 @@ fn side_by_side(reports: &[Report]) -> String {
 fn table(report: &Report) -> String {
     let mut text = format!(
         "{}{}: Linux {}, {}\n\n",
-        report.series,
+        report.title,
         if report.debug {
             " (KASAN, lockdep, RCU checks)"
         } else {
@@ -286,7 +292,8 @@ fn outcome_word(outcome: Outcome) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::Series;
+    use crate::build::Part;
+    use crate::series::{Base, Series};
 
     fn result(name: &str, outcome: Outcome) -> TestResult {
         TestResult {
@@ -300,11 +307,18 @@ mod tests {
     #[test]
     fn a_missed_prediction_shows_in_table_and_verdict() {
         let flavour = Flavour {
-            series: Series::LinkOwned,
+            patched: Patched {
+                base: Base::V6_12,
+                series: Series::LinkOwned,
+                part: Part::Whole,
+            },
             debug: false,
+            clang: false,
         };
         let test = &TESTS[0];
         let report = Report {
+            title: flavour.title(),
+            base: "6.12",
             series: "link-owned",
             debug: false,
             kernel: "6.12.0".into(),

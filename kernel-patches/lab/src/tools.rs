@@ -34,11 +34,15 @@ const BOOT: &[(&str, &str)] = &[
     ("/bin/busybox", "busybox-static"),
 ];
 
+/// What `check` does more with, if it is there.
+const CHECK: &[(&str, &str)] = &[("sparse", "sparse"), ("codespell", "codespell")];
+
 /// Only `install` needs the whole list of packages.
 pub fn packages() -> Vec<&'static str> {
     let mut packages: Vec<_> = BUILD
         .iter()
         .chain(BOOT)
+        .chain(CHECK)
         .map(|(_, package)| *package)
         .collect();
     packages.dedup();
@@ -56,6 +60,15 @@ pub fn require_build() -> Result<()> {
 
 pub fn require_boot() -> Result<()> {
     require(BOOT)
+}
+
+/// The tools that `check` can do without, and has to.
+pub fn missing_for_check() -> Vec<&'static str> {
+    CHECK
+        .iter()
+        .map(|(tool, _)| *tool)
+        .filter(|tool| find(tool).is_none())
+        .collect()
 }
 
 fn require(list: &[(&str, &str)]) -> Result<()> {

@@ -79,12 +79,14 @@ pub fn initramfs(built: &Built, command: &str) -> Result<Vec<u8>> {
         "init",
         "vmtest",
         "test_progs",
+        "hid_bpf",
         "bpftool",
         "bpf_testmod.ko",
         "lab_ops.ko",
     ] {
-        // the selftests need the test module, too
-        if (name.ends_with(".ko") || name == "test_progs") && !built.modules {
+        // the selftests are built with the modules
+        let with_modules = name.ends_with(".ko") || matches!(name, "test_progs" | "hid_bpf");
+        if with_modules && !built.modules {
             continue;
         }
         let path = built.programs.join(name);

@@ -8,8 +8,11 @@
 #define NO_DSQ 0x1ab	/* sched_ext ends a scheduler that dispatches to it */
 #define SCX_SLICE_DFL (20 * 1000000ULL)
 
+/* 6.12 has the first, 7.3 the second */
 extern void scx_bpf_dispatch(struct task_struct *p, __u64 dsq_id, __u64 slice,
-			     __u64 enq_flags) __ksym;
+			     __u64 enq_flags) __ksym __weak;
+extern void scx_bpf_dsq_insert___new(struct task_struct *p, __u64 dsq_id, __u64 slice,
+				     __u64 enq_flags) __ksym __weak;
 
 __u64 init_cookie;
 __u64 enqueue_cookie;
@@ -33,9 +36,15 @@ int BPF_PROG(lab_select_cpu, struct task_struct *p, int prev_cpu, __u64 wake_fla
 SEC("struct_ops/enqueue")
 void BPF_PROG(lab_enqueue, struct task_struct *p, __u64 enq_flags)
 {
+	__u64 dsq;
+
 	enqueue_cookie = lab_cookie(ctx);
 	__sync_fetch_and_add(&enqueued, 1);
-	scx_bpf_dispatch(p, asked_to_fail ? NO_DSQ : SCX_DSQ_GLOBAL, SCX_SLICE_DFL, enq_flags);
+	dsq = asked_to_fail ? NO_DSQ : SCX_DSQ_GLOBAL;
+	if (bpf_ksym_exists(scx_bpf_dsq_insert___new))
+		scx_bpf_dsq_insert___new(p, dsq, SCX_SLICE_DFL, enq_flags);
+	else if (bpf_ksym_exists(scx_bpf_dispatch))
+		scx_bpf_dispatch(p, dsq, SCX_SLICE_DFL, enq_flags);
 }
 
 SEC(".struct_ops.link")

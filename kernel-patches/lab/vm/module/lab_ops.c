@@ -5,7 +5,8 @@
  * It accepts several registrations, also of one map, calls any member on
  * demand through the pointer that it was given for a registration, can fail
  * reg() and update() after having called in, and has a kfunc in which a
- * sleepable program sleeps until the lab wakes it. The locking is what a
+ * sleepable program sleeps until the lab wakes it, and a gate that holds a task
+ * at the entry of any kernel function. The locking is what a
  * careful subsystem does: RCU around plain members, RCU Tasks Trace around
  * sleepable ones, no call starts after unreg().
  *
@@ -15,11 +16,14 @@
 #include <linux/btf.h>
 #include <linux/btf_ids.h>
 #include <linux/fs.h>
+#include <linux/kprobes.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/objtool.h>
 #include <linux/rcupdate_trace.h>
 #include <linux/uaccess.h>
+#include <linux/version.h>
 #include <linux/wait.h>
 #include "lab_ops.h"
 
@@ -52,10 +56,23 @@ __bpf_kfunc int lab_ops_wait(void)
 	return 0;
 }
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+#define LAB_HAS_ASSOC
+
+/* Whether the program that calls is tied to exactly one struct_ops map. */
+__bpf_kfunc int lab_ops_assoc(struct bpf_prog_aux *aux)
+{
+	return !!bpf_prog_get_assoc_struct_ops(aux);
+}
+#endif
+
 __bpf_kfunc_end_defs();
 
 BTF_KFUNCS_START(lab_ops_kfunc_ids)
 BTF_ID_FLAGS(func, lab_ops_wait, KF_SLEEPABLE)
+#ifdef LAB_HAS_ASSOC
+BTF_ID_FLAGS(func, lab_ops_assoc, KF_IMPLICIT_ARGS)
+#endif
 BTF_KFUNCS_END(lab_ops_kfunc_ids)
 
 static const struct btf_kfunc_id_set lab_ops_kfunc_set = {
@@ -170,6 +187,129 @@ static long lab_ops_call_member(struct lab_ops_call *call)
 	return fn ? 0 : -ENOENT;
 }
 
+static struct {
+	struct lab_gate gate;
+	struct kprobe probe;
+	bool armed;			/* protected by gate_mutex */
+	atomic_t skip;			/* calls that pass; negative: one was held */
+	atomic_t state;
+} gate;
+static DEFINE_MUTEX(gate_mutex);
+static DECLARE_WAIT_QUEUE_HEAD(gate_queue);
+
+asmlinkage unsigned long lab_gate_wait(void);
+extern char lab_gate_stub[];
+
+/* In the task that is held, instead of the function; where it shall go on. */
+asmlinkage unsigned long lab_gate_wait(void)
+{
+	unsigned long resume = (unsigned long)gate.probe.addr + MCOUNT_INSN_SIZE;
+
+	atomic_set(&gate.state, LAB_GATE_HOLDS);
+	if (!wait_event_timeout(gate_queue, atomic_read(&gate.state) != LAB_GATE_HOLDS,
+				LAB_GATE_LIMIT_S * HZ))
+		atomic_cmpxchg(&gate.state, LAB_GATE_HOLDS, LAB_GATE_GAVE_UP);
+	return resume;
+}
+
+/* The return address of the function is on the stack, its arguments are in
+ * registers: below them a place for the address to go on at.
+ */
+asm(
+"	.pushsection .text\n"
+"	.type lab_gate_stub, @function\n"
+"lab_gate_stub:\n"
+"	subq $8, %rsp\n"
+"	pushq %rax\n"
+"	pushq %rcx\n"
+"	pushq %rdx\n"
+"	pushq %rsi\n"
+"	pushq %rdi\n"
+"	pushq %r8\n"
+"	pushq %r9\n"
+"	pushq %r10\n"
+"	pushq %r11\n"
+"	call lab_gate_wait\n"
+"	movq %rax, 72(%rsp)\n"
+"	popq %r11\n"
+"	popq %r10\n"
+"	popq %r9\n"
+"	popq %r8\n"
+"	popq %rdi\n"
+"	popq %rsi\n"
+"	popq %rdx\n"
+"	popq %rcx\n"
+"	popq %rax\n"
+"	ret\n"
+"	.size lab_gate_stub, .-lab_gate_stub\n"
+"	.popsection\n");
+/* it returns to another place than to its caller, which a stack trace need not follow */
+STACK_FRAME_NON_STANDARD(lab_gate_stub);
+
+static int lab_gate_pre(struct kprobe *p, struct pt_regs *regs)
+{
+	if (current->pid != gate.gate.tid)
+		return 0;
+	if (gate.gate.arg &&
+	    regs_get_kernel_argument(regs, gate.gate.arg - 1) != gate.gate.value)
+		return 0;
+	if (atomic_dec_return(&gate.skip) != -1)
+		return 0;
+	instruction_pointer_set(regs, (unsigned long)lab_gate_stub);
+	return 1;
+}
+
+static long lab_gate_open_locked(void)
+{
+	long state = atomic_read(&gate.state);
+
+	if (!gate.armed)
+		return LAB_GATE_CLOSED;
+	atomic_cmpxchg(&gate.state, LAB_GATE_HOLDS, LAB_GATE_PASSED);
+	wake_up_all(&gate_queue);
+	unregister_kprobe(&gate.probe);
+	gate.armed = false;
+	return state;
+}
+
+static long lab_gate_open(void)
+{
+	long state;
+
+	mutex_lock(&gate_mutex);
+	state = lab_gate_open_locked();
+	mutex_unlock(&gate_mutex);
+	return state;
+}
+
+static long lab_gate_arm(const void __user *uarg)
+{
+	long err;
+
+	mutex_lock(&gate_mutex);
+	lab_gate_open_locked();
+	if (copy_from_user(&gate.gate, uarg, sizeof(gate.gate))) {
+		err = -EFAULT;
+		goto out;
+	}
+	gate.gate.symbol[sizeof(gate.gate.symbol) - 1] = 0;
+	memset(&gate.probe, 0, sizeof(gate.probe));
+	gate.probe.symbol_name = gate.gate.symbol;
+	gate.probe.pre_handler = lab_gate_pre;
+	atomic_set(&gate.skip, gate.gate.skip);
+	atomic_set(&gate.state, LAB_GATE_CLOSED);
+	err = register_kprobe(&gate.probe);
+	/* elsewhere than on ftrace's nop there is no address to go on at */
+	if (!err && !kprobe_ftrace(&gate.probe)) {
+		unregister_kprobe(&gate.probe);
+		err = -EOPNOTSUPP;
+	}
+	gate.armed = !err;
+out:
+	mutex_unlock(&gate_mutex);
+	return err;
+}
+
 static long lab_ops_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	void __user *uarg = (void __user *)arg;
@@ -195,6 +335,12 @@ static long lab_ops_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 		return 0;
 	case LAB_OPS_WAITERS:
 		return atomic_read(&waiters_cnt);
+	case LAB_GATE_ARM:
+		return lab_gate_arm(uarg);
+	case LAB_GATE_STATE:
+		return atomic_read(&gate.state);
+	case LAB_GATE_OPEN:
+		return lab_gate_open();
 	default:
 		return -ENOTTY;
 	}
@@ -283,6 +429,7 @@ static int __init lab_ops_init(void)
 static void __exit lab_ops_exit(void)
 {
 	misc_deregister(&lab_ops_device);
+	lab_gate_open();
 }
 
 module_init(lab_ops_init);

@@ -14,9 +14,36 @@ struct lab_ops_call {
 	__u64 result;		/* out */
 };
 
+/*
+ * The gate: the next task that enters a function is held there, asleep, until
+ * the gate is opened. It runs on its own stack and takes part in no read side
+ * section that it was not in before; where it must not sleep, it must not be
+ * held. One that is not released for LAB_GATE_LIMIT_S goes on by itself.
+ */
+struct lab_gate {
+	char symbol[64];
+	__u32 tid;		/* only this thread, never another one */
+	__u32 skip;		/* that many of its calls pass before */
+	__u32 arg;		/* 1 to 6: only calls with this argument ... */
+	__u32 pad;
+	__u64 value;		/* ... of this value; 0: any call */
+};
+
+#define LAB_GATE_LIMIT_S 30
+
+enum lab_gate_state {
+	LAB_GATE_CLOSED,	/* nobody has come */
+	LAB_GATE_HOLDS,		/* somebody sleeps in it */
+	LAB_GATE_PASSED,	/* somebody was released */
+	LAB_GATE_GAVE_UP,	/* somebody went on after the limit */
+};
+
 #define LAB_OPS_CALL	  _IOWR('L', 1, struct lab_ops_call)
 #define LAB_OPS_FAIL_NEXT _IO('L', 2)	/* the next reg() or update() fails with -EIO */
 #define LAB_OPS_WAKE	  _IO('L', 3)	/* end of every lab_ops_wait() */
 #define LAB_OPS_WAITERS	  _IO('L', 4)	/* how many programs are in lab_ops_wait() */
+#define LAB_GATE_ARM	  _IOW('L', 5, struct lab_gate)
+#define LAB_GATE_STATE	  _IO('L', 6)	/* enum lab_gate_state */
+#define LAB_GATE_OPEN	  _IO('L', 7)	/* release, and take the gate away; the state before */
 
 #endif

@@ -208,18 +208,6 @@ static void reattach_20(void)
 	close(dev);
 }
 
-static void set_fault(const char *knob, const char *value)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/%s", knob);
-	fd = open(path, O_WRONLY);
-	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
-		note("%s: %s", path, strerror(errno));
-	close(fd);
-}
-
 /* Makes the nth allocation of link_create fail, until none is left to fail. */
 static void allocation_failures(void)
 {
@@ -233,11 +221,7 @@ static void allocation_failures(void)
 		skip("the kernel injects no faults");
 		goto out;
 	}
-	set_fault("failslab/ignore-gfp-wait", "N");
-	set_fault("failslab/verbose", "0");
-	set_fault("fail_page_alloc/ignore-gfp-wait", "N");
-	set_fault("fail_page_alloc/min-order", "0");
-	set_fault("fail_page_alloc/verbose", "0");
+	lab_faults_on();
 
 	for (n = 1; n < 1000; n++) {
 		dprintf(fail_nth, "%d", n);

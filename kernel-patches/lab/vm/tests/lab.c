@@ -16,11 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
-const char *lab_series = "stock";
+const char *lab_series = "stock", *lab_base = "6.12";
 
 bool lab_has_cookie(void)
 {
-	return strcmp(lab_series, "stock");
+	return !strcmp(lab_series, "rfc") || !strcmp(lab_series, "link-owned");
 }
 
 static enum { OK, WRONG, SKIPPED } outcome;
@@ -298,6 +298,27 @@ void pair_close(struct pair *p)
 	close(p->server);
 }
 
+static void set_fault(const char *knob, const char *value)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/%s", knob);
+	fd = open(path, O_WRONLY);
+	if (fd >= 0 && write(fd, value, strlen(value)) < 0)
+		note("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+void lab_faults_on(void)
+{
+	set_fault("failslab/ignore-gfp-wait", "N");
+	set_fault("failslab/verbose", "0");
+	set_fault("fail_page_alloc/ignore-gfp-wait", "N");
+	set_fault("fail_page_alloc/min-order", "0");
+	set_fault("fail_page_alloc/verbose", "0");
+}
+
 int lab_ops_open(void)
 {
 	int fd = open("/dev/lab_ops", O_RDWR | O_CLOEXEC);
@@ -325,25 +346,27 @@ static void run(const struct lab_test *test)
 	printf("@lab-test %s %s %s\n", test->name, names[outcome], detail);
 }
 
-/* vmtest SERIES TEST... */
+/* vmtest SERIES BASE TEST... */
 int main(int argc, char **argv)
 {
 	const struct lab_test * const groups[] = {
-		state_tests, cookie_tests, lifetime_tests, scx_tests, tool_tests,
+		state_tests, cookie_tests, lifetime_tests, scx_tests, assoc_tests,
+		hid_tests, tool_tests,
 	};
 	const struct lab_test *test;
 	int i;
 	size_t g;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc < 3) {
+	if (argc < 4) {
 		for (g = 0; g < sizeof(groups) / sizeof(*groups); g++)
 			for (test = groups[g]; test->name; test++)
 				puts(test->name);
 		return 2;
 	}
 	lab_series = argv[1];
-	for (i = 2; i < argc; i++) {
+	lab_base = argv[2];
+	for (i = 3; i < argc; i++) {
 		for (g = 0; g < sizeof(groups) / sizeof(*groups); g++)
 			for (test = groups[g]; test->name; test++)
 				if (!strcmp(test->name, argv[i]))

@@ -12,8 +12,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The series under test: stock knows no cookie. */
-extern const char *lab_series;
+/* The series under test, and the Linux version that it is for. */
+extern const char *lab_series, *lab_base;
+/* Only rfc and link-owned know a cookie. */
 bool lab_has_cookie(void);
 
 struct lab_test {
@@ -25,6 +26,8 @@ extern const struct lab_test state_tests[];
 extern const struct lab_test cookie_tests[];
 extern const struct lab_test lifetime_tests[];
 extern const struct lab_test scx_tests[];
+extern const struct lab_test assoc_tests[];
+extern const struct lab_test hid_tests[];
 extern const struct lab_test tool_tests[];
 
 /* A check that does not hold makes the test "wrong"; all are reported. */
@@ -112,6 +115,9 @@ int pair_cc(struct pair *p, const char *name);
 /* what is sent and acknowledged calls cong_avoid() */
 int pair_send(struct pair *p);
 void pair_close(struct pair *p);
+
+/* Lets /proc/thread-self/fail-nth fail what waits for memory, without a word. */
+void lab_faults_on(void);
 
 /* lab_ops.ko */
 int lab_ops_open(void);

@@ -58,30 +58,44 @@ static void bpftool_link(void)
 	lab_ops__destroy(skel);
 }
 
-static void selftests(void)
+/* Runs a program of the tree: what failed, and the line that sums it up. */
+static void selftest(const char *program, const char *command, const char *summary)
 {
 	static char text[65536];
-	char *line, *save;
+	char path[64], *line, *save;
 	int status;
 
-	if (access("/lab/test_progs", X_OK)) {
-		skip("no test_progs for this kernel");
+	snprintf(path, sizeof(path), "/lab/%s", program);
+	if (access(path, X_OK)) {
+		skip("no %s for this kernel", program);
 		return;
 	}
-	/* tcp_ca_kfunc calls BBR, which the lab's kernels do not have */
-	status = output("cd /lab && ./test_progs -d bpf_tcp_ca/tcp_ca_kfunc 2>&1", text,
-			sizeof(text));
+	status = output(command, text, sizeof(text));
 	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		if (strstr(line, ":FAIL"))
+		if (strstr(line, ":FAIL") || !strncmp(line, "not ok", 6))
 			printf("# %s\n", line);
-		if (!strncmp(line, "Summary", 7))
+		if (!strncmp(line, summary, strlen(summary)))
 			note("%s", line);
 	}
-	check_eq("test_progs", status, 0);
+	check_eq(program, status, 0);
+}
+
+static void selftests(void)
+{
+	/* tcp_ca_kfunc calls BBR, which the lab's kernels do not have */
+	selftest("test_progs", "cd /lab && ./test_progs -d bpf_tcp_ca/tcp_ca_kfunc 2>&1", "Summary");
+}
+
+static void selftests_hid(void)
+{
+	/* The verifier of 6.12.117 refuses its program, whose buffer has a size beyond 32 bits. */
+	selftest("hid_bpf", "/lab/hid_bpf $(uname -r | grep -q '^6\\.12' && "
+		 "echo -T test_rdesc_fixup_get_data_overflow) 2>&1", "# PASSED");
 }
 
 const struct lab_test tool_tests[] = {
 	{ "bpftool-link", bpftool_link },
 	{ "selftests", selftests },
+	{ "selftests-hid", selftests_hid },
 	{}
 };
