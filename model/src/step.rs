@@ -766,6 +766,23 @@ impl Machine {
         Some((Pc::Script, self.line_waits(k, first)?))
     }
 
+    /// The lock for which the next operation of a fixed plan waits before it begins: that of its first step.
+    pub fn lock_to_begin(&self, k: &Kernel, cpu: CpuId) -> Option<Wait> {
+        let c = &k.cpus[usize::from(cpu)];
+        let decl = &self.world.cpus[usize::from(cpu)];
+        let Plan::Fixed(operations) = &decl.plan else {
+            return None;
+        };
+        if c.pc != Pc::Idle || k.procs[usize::from(decl.proc)].exiting {
+            return None;
+        }
+        let operation = *operations.get(usize::from(c.position))?;
+        let request = self.resolve(k, cpu, operation)?;
+        let first = syscall::first_step(&self.world, request.kind);
+        let lock = lock_of(&self.design, first, request.map, request.arg)?;
+        holder(k, lock).map(|holder| Wait::Lock(lock, holder))
+    }
+
     /// Whether some CPU waits for a lock or a grace period.
     pub fn somebody_waits(&self, k: &Kernel) -> bool {
         (0..self.world.cpus.len())

@@ -16,6 +16,7 @@ use crate::report::json::{SCHEMA, VERSION};
 use crate::scenario::{
     Case, InputError, ReachScenario, Scenario, in_words, printable, unknown, unknown_program,
 };
+use crate::shipped;
 use crate::trace::{Trace, trace};
 use crate::verdict::{Counterexample, Path};
 
@@ -361,6 +362,17 @@ impl File {
         self.version.as_deref()
     }
 
+    /// The scenario inside, if the trace is about the attach path; a shipped one if it is that.
+    pub fn scenario_inside(&self) -> Option<Result<Scenario, InputError>> {
+        let Embedded { name, toml } = self.scenario.as_ref()?;
+        let shipped = shipped::names().contains(&name.as_str());
+        let shipped = shipped.then(|| shipped::find(name)).and_then(Result::ok);
+        Some(match shipped.filter(|s| s.text == *toml) {
+            Some(scenario) => Ok(scenario),
+            None => Scenario::parse(name, &format!("{name}.toml"), toml),
+        })
+    }
+
     /// The design under which it was found.
     pub fn design(&self) -> &str {
         &self.design
@@ -377,8 +389,12 @@ impl File {
                 format!("cannot be written: {e}"),
             )
         };
-        let text = serde_json::to_string_pretty(self).map_err(|e| error(&e))?;
-        std::fs::write(path, text + "\n").map_err(|e| error(&e))
+        std::fs::write(path, self.text()).map_err(|e| error(&e))
+    }
+
+    /// The text of the file.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("strings and numbers") + "\n"
     }
 
     /// Reads the text of a file.

@@ -26,7 +26,8 @@ use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::report::summary::{Detail, summary};
 use struct_ops_sim::scenario::Case;
 use struct_ops_sim::verdict::{Results, Run, Verdict};
-use struct_ops_sim::{campaign, check, reach, shipped};
+use struct_ops_sim::view::{self, Shown, html};
+use struct_ops_sim::{campaign, check, reach, shipped, verdict};
 
 /// One pair explored; several of them are at once.
 fn explore(case: &Case, design: &Design) -> Run {
@@ -352,4 +353,51 @@ fn sentences_about_verdicts_carry_a_claim() {
         }
     }
     assert!(silent.is_empty(), "without a claim:\n{}", silent.join("\n"));
+}
+
+/// Whatever is shown of a counterexample can be sent: pages are small and valid, pictures are XML, mails are narrow.
+#[test]
+fn every_counterexample_can_be_sent() {
+    let tidy = std::process::Command::new("tidy").arg("-version").output();
+    if tidy.is_err() {
+        println!("SKIPPED: no tidy to validate HTML with");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut files = 0;
+    for run in &JOB.runs {
+        let case = JOB.scenarios.iter().find(|s| s.name() == run.scenario);
+        let Some(Case::Attach(scenario)) = case else {
+            continue;
+        };
+        for found in JOB.invariants.iter().filter_map(|i| run.shortest(*i)) {
+            let verdict::Path::Attach(_, actions) = &found.path else {
+                continue;
+            };
+            let shown = view::Run::new(scenario, &run.design, actions).unwrap();
+            let title = shown.title();
+            let page = Shown::new(&shown, None, &Screen::plain(72)).unwrap();
+            let page = html::file(&title, &page.to_send()).unwrap();
+            assert!(page.len() < 1 << 20, "{title}: {} bytes", page.len());
+            assert!(!page.contains(" src="), "{title} needs another file");
+            // Pages differ in their data alone.
+            if tidy.is_ok() && files % 40 == 0 {
+                let file = directory.path().join("page.html");
+                fs::write(&file, &page).unwrap();
+                let mut tidy = std::process::Command::new("tidy");
+                let checked = tidy.args(["-q", "-e"]).arg(&file).output().unwrap();
+                let said = String::from_utf8_lossy(&checked.stderr);
+                assert!(checked.status.success(), "{title}: {said}");
+            }
+            files += 1;
+            let svg = shown.svg();
+            let mut reader = quick_xml::Reader::from_str(&svg);
+            while reader.read_event().expect(&title) != quick_xml::events::Event::Eof {}
+            for line in shown.mail(&shown.command(&Screen::plain(72)), true).lines() {
+                // A command is never broken.
+                let command = line.starts_with("  struct-ops-sim");
+                assert!(command || line.chars().count() <= 72, "{title}: {line}");
+            }
+        }
+    }
+    assert!(files > 100, "{files}");
 }

@@ -180,6 +180,19 @@ fn every_verb_prints_what_its_schema_says() {
         document("check", &args, exit);
     }
 
+    let compare = [
+        "compare",
+        "rfc",
+        "link-owned",
+        "--quiet",
+        "--format",
+        "json",
+    ];
+    let compared = document("compare", &[&compare[..], &["--scenario", two]].concat(), 0);
+    let difference = &compared["scenarios"][0]["differences"][0];
+    assert_eq!(difference["broken_by"], "rfc");
+    assert!(!difference["beside"].as_array().unwrap().is_empty());
+
     let lines = ran(&[&["check", "--quiet", "--format", "json-lines"], &args[..]].concat());
     for line in lines.stdout.lines() {
         valid("check-lines", &json(line));

@@ -52,6 +52,8 @@ pub(super) enum Format {
     JsonLines,
     /// For CI systems: what `check` and `merge` say, as JUnit XML.
     Junit,
+    /// For mailing lists: runs in 72 columns, one column per CPU; `check`, `run` and `replay` print them.
+    Mail,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,6 +75,17 @@ pub(super) enum Verb {
     ///
     /// Exit code 1 if it does not break again what it was saved for.
     Replay(Replay),
+    /// Two designs in the same scenarios: which verdicts differ, and for each difference the two runs aligned.
+    Compare(Compare),
+    /// Show the model in a browser: choose each step, see the state, find what breaks, send it.
+    ///
+    /// A web server for this machine alone (127.0.0.1) runs until it is interrupted; nothing is fetched from elsewhere.
+    Explore(Explore),
+    /// Write one run as a file to send: a page that shows itself, a picture, a diagram, or text for a mail.
+    ///
+    /// A scenario's run is a shortest one that breaks --invariant, or the one that --path says, or that in which CPUs
+    /// take turns.
+    Export(Export),
     /// Join the results of all shards of a check, or print one saved result in another format.
     ///
     /// Prints what the whole check would have printed, and ends with the same exit code.
@@ -150,7 +163,7 @@ pub(super) struct Check {
 }
 
 /// What ends an exploration, or all of them, before everything was seen.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Limits {
     /// End after so long, such as 90, 90s, 15m, 1.5h or 1d, and say what is known so far: exit code 2.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -174,9 +187,89 @@ pub(super) struct Run {
     /// Choose at random, with this seed. [default: CPUs take turns]
     #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX))]
     pub seed: Option<u64>,
+    /// Take these steps: for each a digit or letter, its place among what can be done. `export` and its page print it.
+    #[arg(long, value_name = "CHOICES", value_parser = crate::view::read_path, conflicts_with = "seed")]
+    pub path: Option<Path>,
     /// Write the schedule into a file, for `replay`.
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
+}
+
+/// The choices of a run, one for each step.
+type Path = Vec<usize>;
+
+/// As what a run is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum To {
+    /// A page of its own that needs no server and no network, stepping included.
+    Html,
+    /// A picture: a lane per CPU, a mark per step.
+    Svg,
+    /// A sequence diagram as Mermaid reads it.
+    Mermaid,
+    /// Text in 72 columns, one column per CPU.
+    Mail,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Compare {
+    /// The designs, presets or custom ones.
+    #[arg(num_args = 2, required = true, value_names = ["DESIGN", "DESIGN"])]
+    pub designs: Vec<String>,
+    /// A shipped scenario, a file, or - for standard input. [default: every shipped one]
+    #[arg(long, value_name = "FILE|NAME")]
+    pub scenario: Vec<String>,
+    /// Look at these invariants only. [default: all]
+    #[arg(long, value_delimiter = ',')]
+    pub invariant: Vec<String>,
+    #[command(flatten)]
+    pub limits: Limits,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Explore {
+    /// A shipped scenario, a file, or - for standard input. [default: two-links-tcp under rfc]
+    pub scenario: Option<String>,
+    /// A preset or a custom design. [default: mainline]
+    #[arg(long)]
+    pub design: Option<String>,
+    /// The same schedule under this design beside it.
+    #[arg(long, value_name = "DESIGN")]
+    pub beside: Option<String>,
+    /// Begin after these steps, as `run --path` takes them.
+    #[arg(long, value_name = "CHOICES", value_parser = crate::view::read_path)]
+    pub path: Option<Path>,
+    /// The port. [default: 7617, or a free one]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Export {
+    /// A saved trace (a file that ends in .json), or a scenario: shipped, a file, or - for standard input.
+    #[arg(value_name = "TRACE|SCENARIO")]
+    pub what: String,
+    /// A preset or a custom design. [default: the one in the trace, or mainline]
+    #[arg(long)]
+    pub design: Option<String>,
+    /// A shortest run of the scenario that breaks this; everything that can happen is explored.
+    #[arg(long, conflicts_with = "path")]
+    pub invariant: Option<String>,
+    /// These steps of the scenario, as `run --path` takes them.
+    #[arg(long, value_name = "CHOICES", value_parser = crate::view::read_path)]
+    pub path: Option<Path>,
+    /// As what.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = To::Html)]
+    pub to: To,
+    /// The same schedule under this design beside it; html only.
+    #[arg(long, value_name = "DESIGN")]
+    pub beside: Option<String>,
+    /// What each step changes, too; mail only.
+    #[arg(long)]
+    pub changes: bool,
+    /// Into this file. [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

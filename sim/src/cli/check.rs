@@ -28,6 +28,23 @@ pub(super) fn check(
     quiet: bool,
     verbose: bool,
 ) -> Result<Exit, Failure> {
+    let (results, asked, explored) = explored(job, args, format == Format::JsonLines, quiet)?;
+    let save = |directory: &PathBuf| save(&results, directory);
+    let saved = args.save_traces.as_ref().map_or(Ok(()), save);
+    // Whatever has failed, what is known is told.
+    let done = explored.and(saved);
+    let failed = done.as_ref().err().map(Failure::exit);
+    let exit = results::show("check", &results, asked, format, verbose, failed)?;
+    done.map(|()| exit)
+}
+
+/// The same without a word of what came out, but for `lines` of JSON; what is known when something fails is kept.
+pub(super) fn explored(
+    job: &Job,
+    args: &Check,
+    lines: bool,
+    quiet: bool,
+) -> Result<(Results, Asked, Result<(), Failure>), Failure> {
     let mut scenarios = cases(&args.scenario, args.linux)?;
     if args.scenario.is_empty() && !args.extended {
         scenarios.retain(|s| !s.extended());
@@ -73,7 +90,6 @@ pub(super) fn check(
         part: args.shard.is_some(),
     };
     let asked = asked(args, &settings, &results);
-    let lines = format == Format::JsonLines;
     if lines {
         json(&Line::Begin {
             head: Head::new("check"),
@@ -87,13 +103,7 @@ pub(super) fn check(
         false => Ok(()),
     };
     let explored = explore(&mut results, &settings, &bounds, &asked, quiet, &ended);
-    let save = |directory: &PathBuf| save(&results, directory);
-    let saved = args.save_traces.as_ref().map_or(Ok(()), save);
-    // Whatever has failed, what is known is told.
-    let done = explored.and(saved);
-    let failed = done.as_ref().err().map(Failure::exit);
-    let exit = results::show("check", &results, asked, format, verbose, failed)?;
-    done.map(|()| exit)
+    Ok((results, asked, explored))
 }
 
 /// What was asked for, as results say it.

@@ -2,7 +2,10 @@
 
 mod args;
 mod check;
+mod compare;
 mod cost;
+mod explore;
+mod export;
 mod hints;
 mod merge;
 mod one;
@@ -181,6 +184,11 @@ pub fn look_up(words: &[OsString]) -> Result<(), String> {
             design(&stress.design).and_then(|()| check::named(stress.scenario.as_slice()))
         }
         Verb::Replay(replay) => one::carried_out(replay).map(drop).map_err(Failure::from),
+        Verb::Compare(compare) => designs(&compare.designs)
+            .and_then(|_| invariants(&compare.invariant))
+            .and_then(|_| check::named(&compare.scenario)),
+        Verb::Explore(explore) => explore::begin(explore).map(drop),
+        Verb::Export(export) => export::chosen(export, false).map(drop),
         Verb::Merge { files } => files
             .iter()
             .try_for_each(|file| merge::read(file).map(drop))
@@ -215,6 +223,9 @@ fn run(args: Args) -> Exit {
         Verb::Random(random) => random::random(&job, &random, args.format),
         Verb::Stress(stress) => stress::stress(&job, &stress, args.format),
         Verb::Replay(replay) => one::replay(&replay, args.format),
+        Verb::Compare(compare) => compare::compare(&job, &compare, args.format, args.quiet),
+        Verb::Explore(explore) => explore::explore(&job, &explore),
+        Verb::Export(export) => export::export(&job, &export),
         Verb::Merge { files } => merge::merge(&files, args.format, args.verbose > 0),
         Verb::Reach(reach) => reach::reach(&job, &reach, args.format),
         Verb::Cost(cost) => cost::cost(&cost, args.format),
@@ -232,9 +243,16 @@ fn prints(verb: &Verb, format: Format) -> Result<(), Failure> {
     let (name, verbs) = match (format, verb) {
         (Format::JsonLines, Verb::Check(_)) => return Ok(()),
         (Format::Junit, Verb::Check(_) | Verb::Merge { .. }) => return Ok(()),
+        (Format::Mail, Verb::Check(_) | Verb::Run(_) | Verb::Replay(_)) => return Ok(()),
+        (Format::Json, Verb::Export(_) | Verb::Explore(_)) => {
+            let message =
+                "`export` writes files, and `explore` a page; every other verb prints json";
+            return Err(InputError::whole("--format json", message).into());
+        }
         (Format::Text | Format::Json, _) => return Ok(()),
         (Format::JsonLines, _) => ("json-lines", "`check` prints it"),
         (Format::Junit, _) => ("junit", "`check` and `merge` print it"),
+        (Format::Mail, _) => ("mail", "`check`, `run` and `replay` print it"),
     };
     let message = format!("only {verbs}; every verb prints text and json");
     Err(InputError::whole(&format!("--format {name}"), message).into())
@@ -350,6 +368,11 @@ fn invariants(ids: &[String]) -> Result<Vec<Invariant>, Failure> {
     chosen.sort();
     chosen.dedup();
     Ok(chosen)
+}
+
+/// What a mail is laid out for: whoever reads it has this program under its own name.
+fn mailer() -> Screen {
+    Screen::plain(crate::report::mail::WIDTH)
 }
 
 /// The machine of a scenario under a design.

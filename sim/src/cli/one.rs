@@ -5,15 +5,15 @@ use struct_ops_model::{Design, Invariant};
 
 use super::args::{Format, Replay, Run};
 use super::output::{document, print, screen};
-use super::{Exit, Failure};
+use super::{Exit, Failure, export};
 use crate::counterexample::Steps;
 use crate::report::json::steps::{self as json, Sequence};
 use crate::report::trace as table;
 use crate::scenario::InputError;
 use crate::schedule::{self, Chooser};
-use crate::trace::{Trace, trace};
+use crate::trace::{self, Trace, trace};
 use crate::tracefile::{Again, File, Finds, Promise, Replayed};
-use crate::{input, reach, report, shipped};
+use crate::{input, reach, report, shipped, view};
 
 /// One schedule.
 pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
@@ -22,7 +22,11 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
         Design::parse(&args.design).map_err(|e| InputError::whole("--design", e.to_string()))?;
     super::asked(std::slice::from_ref(&design), &[About::AttachPath])?;
     let machine = super::machine(&scenario, &design)?;
-    let actions = schedule::run(&machine, &mut Chooser::new(args.seed));
+    let actions = match &args.path {
+        Some(path) => view::actions(&trace::unmerged(&machine), path)
+            .map_err(|e| InputError::whole("--path", e.to_string()))?,
+        None => schedule::run(&machine, &mut Chooser::new(args.seed)),
+    };
     let trace = trace(&machine, &actions)
         .map_err(|e| Failure::Bug(format!("step {} was not enabled", e.step)))?;
     if let Some(file) = &args.save {
@@ -37,6 +41,11 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
             sequence: Sequence::from(&trace),
         };
         return document("run", Exit::Expected, body);
+    }
+    if format == Format::Mail {
+        let run = view::Run::new(&scenario, &design, &actions)?;
+        print(&run.mail(&run.command(&super::mailer()), false))?;
+        return Ok(Exit::Expected);
     }
     let seed = args.seed.map_or(String::new(), |s| format!(", seed {s}"));
     let title = format!("{} under {design}{seed}: {}", scenario.name, scenario.title);
@@ -73,6 +82,10 @@ pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
             sequence: Sequence::from(&replayed.steps),
         };
         return document("replay", exit, body);
+    }
+    if format == Format::Mail {
+        print(&export::mail_of(&replayed, &args.trace, false))?;
+        return Ok(exit);
     }
     let title = match &replayed.title {
         Some(title) => format!(": {title}"),

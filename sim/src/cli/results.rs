@@ -10,7 +10,7 @@ use crate::report::json::steps::Step;
 use crate::report::screen::Screen;
 use crate::report::summary::{Detail, summary};
 use crate::report::text::plural;
-use crate::report::{self, junit, trace as table};
+use crate::report::{self, junit, mail, trace as table};
 use crate::scenario::{Case, InputError};
 use crate::tracefile::File;
 use crate::verdict::{Counterexample, FailOn, Path, Results, Run, SetUpFails, Vacuous};
@@ -120,6 +120,7 @@ fn print_as(
             exit: exit as u8,
             end: End::new(results),
         })?,
+        Format::Mail => print(&mails(results)?)?,
         Format::Junit => {
             let plain = Screen::plain(Screen::USUAL);
             let tell =
@@ -182,6 +183,51 @@ fn case<'a>(results: &'a Results, run: &Run) -> &'a Case {
 /// A counterexample as a file for `replay`.
 pub(super) fn file(results: &Results, run: &Run, found: &Counterexample) -> Result<File, Failure> {
     File::of_counterexample(case(results, run), &run.design, found).map_err(Failure::Bug)
+}
+
+/// A shortest run for each promise that is broken, as text for a mail.
+fn mails(results: &Results) -> Result<String, Failure> {
+    let plain = super::mailer();
+    let mut mails = Vec::new();
+    for run in &results.runs {
+        let broken = results.invariants.iter().filter_map(|i| run.shortest(*i));
+        for found in broken {
+            let case = case(results, run);
+            let about = format!(
+                "{} under {} breaks {}: {}",
+                run.scenario,
+                run.design,
+                found.invariant.id(),
+                case.question()
+            );
+            let command = report::summary::command(&plain, results, run, found.invariant);
+            let words = mail::Words::new(about, &command);
+            let steps = steps(case, &run.design, found).map_err(Failure::Bug)?;
+            mails.push(match (&steps, &found.path) {
+                (Steps::Attach(trace), Path::Attach(violation, _)) => {
+                    mail::of_trace(trace, &[*violation], words)
+                }
+                (Steps::Attach(trace), _) => mail::of_trace(trace, &[], words),
+                (Steps::Lookup(trace), _) => mail::of_lookup(trace, &[found.invariant], words),
+            });
+        }
+    }
+    if mails.is_empty() {
+        let runs: Vec<String> = results
+            .runs
+            .iter()
+            .map(|r| format!("{} under {}", r.scenario, r.design))
+            .collect();
+        let text = match results.incomplete() {
+            false => format!("Nothing that was asked is broken: {}.", runs.join(", ")),
+            true => format!(
+                "Not everything was seen, and nothing that was seen is broken: {}.",
+                runs.join(", ")
+            ),
+        };
+        return Ok(plain.paragraph(&text, 0));
+    }
+    Ok(mails.join(&format!("\n{}\n\n", "=".repeat(mail::WIDTH))))
 }
 
 /// A counterexample as a document: what broke, the steps, why there is no shorter one, how to see it again.

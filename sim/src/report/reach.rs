@@ -211,11 +211,9 @@ pub fn run(screen: &Screen, cell: &Cell, trace: &Trace) -> String {
     out
 }
 
-/// A trace as a table.
-pub fn steps(screen: &Screen, trace: &Trace) -> String {
-    let table: Vec<Row<'_>> = trace
-        .iter()
-        .map(|step| Row {
+impl<'a> From<&'a crate::reach::Step> for Row<'a> {
+    fn from(step: &'a crate::reach::Step) -> Self {
+        Row {
             number: step.number,
             actor: step.actor.clone(),
             site: step.label.site(),
@@ -226,13 +224,23 @@ pub fn steps(screen: &Screen, trace: &Trace) -> String {
             },
             changes: &step.changes,
             broke: step.broke.iter().map(|i| i.id()).collect(),
-        })
-        .collect();
+        }
+    }
+}
+
+/// A trace as a table.
+pub fn steps(screen: &Screen, trace: &Trace) -> String {
+    let table: Vec<Row<'_>> = trace.iter().map(Row::from).collect();
     rows(screen, &table, Linux::V7_3)
 }
 
 /// One sentence on what broke.
 pub fn broke(screen: &Screen, trace: &Trace, invariant: Invariant) -> String {
+    screen.paragraph(&sentence(trace, invariant), 0)
+}
+
+/// The same in one line.
+pub fn sentence(trace: &Trace, invariant: Invariant) -> String {
     let step = trace.iter().find(|s| s.broke.contains(&invariant));
     let place = step.map_or(String::new(), |s| {
         format!(
@@ -242,8 +250,7 @@ pub fn broke(screen: &Screen, trace: &Trace, invariant: Invariant) -> String {
             s.label.site()
         )
     });
-    let text = format!("{place}breaks {}: {}", invariant.id(), invariant.sentence());
-    screen.paragraph(&text, 0)
+    format!("{place}breaks {}: {}", invariant.id(), invariant.sentence())
 }
 
 /// The trace of a cell; it was explored, so it can be carried out.

@@ -48,6 +48,16 @@ impl<'a> From<&'a Step> for Row<'a> {
     }
 }
 
+impl Row<'_> {
+    /// The series of patches that adds the function, if Linux does not have it.
+    pub fn series(&self) -> Option<&'static str> {
+        match self.site {
+            Site::Series(series, _) => Some(series),
+            _ => None,
+        }
+    }
+}
+
 /// The table of steps.
 pub fn table(screen: &Screen, trace: &Trace) -> String {
     rows(
@@ -108,13 +118,7 @@ pub fn rows(screen: &Screen, steps: &[Row<'_>], linux: Linux) -> String {
             line(Some(Mark::Broken), &format!("!! {id} is violated"));
         }
     }
-    let mut series: Vec<&str> = steps
-        .iter()
-        .filter_map(|s| match s.site {
-            Site::Series(series, _) => Some(series),
-            _ => None,
-        })
-        .collect();
+    let mut series: Vec<&str> = steps.iter().filter_map(Row::series).collect();
     series.sort_unstable();
     series.dedup();
     for series in series {
@@ -144,48 +148,52 @@ fn why(step: &Step) -> &'static str {
     step.pc.info().map_or("", |i| i.why)
 }
 
+/// A set of CPUs, in words.
+fn cpus(mask: u8) -> String {
+    let cpus: Vec<String> = (0..8)
+        .filter(|c| mask & (1 << c) != 0)
+        .map(|c| format!("cpu{c}"))
+        .collect();
+    cpus.join(" and ")
+}
+
+/// What a CPU waits for, and for whom; `locks` and `flags` are the names of the scenario's own.
+pub fn waits(wait: &Wait, locks: &[String], flags: &[String]) -> String {
+    match wait {
+        Wait::Lock(lock, holder) => {
+            format!("{}, which cpu{holder} holds", lock.class().name())
+        }
+        Wait::OwnLock(lock, holder) => {
+            format!("{}, which cpu{holder} holds", locks[usize::from(*lock)])
+        }
+        Wait::Flag(flag) => flags[usize::from(*flag)].clone(),
+        Wait::GracePeriod(gp) if gp.stage == Stage::Srcu => {
+            format!("{} to leave SRCU", cpus(gp.rcu))
+        }
+        Wait::GracePeriod(gp) => {
+            let kinds = [
+                ("RCU", gp.rcu),
+                ("Tasks RCU", gp.tasks),
+                ("Tasks Trace RCU", gp.trace),
+            ];
+            let kinds: Vec<String> = kinds
+                .iter()
+                .filter(|k| k.1 != 0)
+                .map(|(kind, mask)| format!("{} to leave {kind}", cpus(*mask)))
+                .collect();
+            kinds.join(" and ")
+        }
+    }
+}
+
 /// Who waits for what, and for whom.
 fn stuck(trace: &Trace) -> String {
-    let cpus = |mask: u8| {
-        let cpus: Vec<String> = (0..8)
-            .filter(|c| mask & (1 << c) != 0)
-            .map(|c| format!("cpu{c}"))
-            .collect();
-        cpus.join(" and ")
-    };
     let waits: Vec<String> = trace
         .stuck
         .iter()
         .map(|(cpu, pc, wait)| {
-            let what = match wait {
-                Wait::Lock(lock, holder) => {
-                    format!("{}, which cpu{holder} holds", lock.class().name())
-                }
-                Wait::OwnLock(lock, holder) => {
-                    format!(
-                        "{}, which cpu{holder} holds",
-                        trace.own_locks[usize::from(*lock)]
-                    )
-                }
-                Wait::Flag(flag) => trace.own_flags[usize::from(*flag)].clone(),
-                Wait::GracePeriod(gp) if gp.stage == Stage::Srcu => {
-                    format!("{} to leave SRCU", cpus(gp.rcu))
-                }
-                Wait::GracePeriod(gp) => {
-                    let kinds = [
-                        ("RCU", gp.rcu),
-                        ("Tasks RCU", gp.tasks),
-                        ("Tasks Trace RCU", gp.trace),
-                    ];
-                    let kinds: Vec<String> = kinds
-                        .iter()
-                        .filter(|k| k.1 != 0)
-                        .map(|(kind, mask)| format!("{} to leave {kind}", cpus(*mask)))
-                        .collect();
-                    kinds.join(" and ")
-                }
-            };
             let site = pc.place().on(trace.linux);
+            let what = waits(wait, &trace.own_locks, &trace.own_flags);
             format!("cpu{cpu} waits in {site} for {what}")
         })
         .collect();
@@ -194,6 +202,11 @@ fn stuck(trace: &Trace) -> String {
 
 /// One sentence on what broke.
 pub fn broke(screen: &Screen, trace: &Trace, violation: Violation) -> String {
+    screen.paragraph(&sentence(trace, violation), 0)
+}
+
+/// The same in one line.
+pub fn sentence(trace: &Trace, violation: Violation) -> String {
     let invariant = violation.invariant;
     let place = match trace.step_of(violation) {
         Some(step) => format!(
@@ -220,8 +233,7 @@ pub fn broke(screen: &Screen, trace: &Trace, violation: Violation) -> String {
         .step_of(violation)
         .map(|s| s.event.as_str())
         .filter(|e| !e.is_empty());
-    let place = event.map_or(place.clone(), |e| format!("{place} Here: {e}."));
-    screen.paragraph(&place, 0)
+    event.map_or(place.clone(), |e| format!("{place} Here: {e}."))
 }
 
 /// Why there is no shorter one.

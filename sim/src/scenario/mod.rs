@@ -214,7 +214,7 @@ impl Case {
     /// What each CPU or loader is to do.
     pub fn plans(&self) -> Vec<PlanText> {
         match self {
-            Case::Attach(s) => emit::plans(&s.world),
+            Case::Attach(s) => s.plans(),
             Case::Reach(s) => s.plans(),
         }
     }
@@ -315,6 +315,11 @@ impl Scenario {
     /// The invariants that are to be broken under a design.
     pub fn expectation(&self, design: &str) -> Option<&[Invariant]> {
         expected(&self.expect, design)?.violated()
+    }
+
+    /// What each CPU is to do.
+    pub fn plans(&self) -> Vec<PlanText> {
+        emit::plans(&self.world)
     }
 
     /// The set-up's operation with this index, as a file writes it.

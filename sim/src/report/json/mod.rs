@@ -4,6 +4,7 @@
 //! from these types by [`schemas`].
 
 pub mod check;
+pub mod compare;
 pub mod cost;
 pub mod explain;
 pub mod random;
@@ -116,6 +117,7 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
             "check-lines",
             schema::<check::Line>("one line of `check --format json-lines`"),
         ),
+        ("compare", document::<compare::Compare>("compare")),
         ("run", document::<steps::Run>("run")),
         ("replay", document::<steps::Replay>("replay")),
         ("random", document::<random::Random>("random")),

@@ -1,0 +1,815 @@
+//! The whiteboard: a state drawn as boxes and arrows, each in a place of its own that it keeps from step to step.
+//!
+//! Drawn from [`Object`]s alone. Columns from left to right follow the pointers: links, maps, kdata, image pages, kallsyms.
+//! A slot has its place in a column whatever else is there, so columns only grow, at their end. Every pointer between
+//! objects is an arrow; pointers that CPUs have in local variables are tags with the CPU's name at what they point to.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+use struct_ops_model::World;
+use struct_ops_model::world::Subsystem;
+
+use super::state::{Field, Id, Kind, OWN, Object};
+use super::svg::{cut, escape};
+
+/// Width of the whiteboard.
+pub const WIDTH: u32 = 920;
+const MARGIN: u32 = 8;
+/// Height of a line of text.
+const LINE: u32 = 16;
+/// Height of a box's head.
+const HEAD: u32 = 22;
+/// Characters that fit into a width.
+fn fitting(width: u32) -> usize {
+    ((width - 12) * 10 / 73) as usize
+}
+/// Between boxes of a column.
+const GAP: u32 = 18;
+
+/// A piece of the picture: an object, an arrow or a tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Shape {
+    /// The object's id, `OBJECT.FIELD` of an arrow, `CPU@OBJECT` of a tag.
+    pub id: String,
+    /// SVG.
+    pub svg: String,
+}
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub struct Layout<'a> {
+    world: &'a World,
+    members: u32,
+    band: u32,
+    columns: u32,
+}
+
+/// A place.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    x: u32,
+    y: u32,
+    width: u32,
+    height: u32,
+}
+
+/// A line of text in a box.
+struct Line {
+    text: String,
+    class: &'static str,
+}
+
+fn line(text: impl Into<String>, class: &'static str) -> Line {
+    Line {
+        text: text.into(),
+        class,
+    }
+}
+
+impl<'a> Layout<'a> {
+    /// The places of a world's objects.
+    pub fn new(world: &'a World) -> Self {
+        let members = world.types.iter().map(|t| t.members.len()).max();
+        let mut layout = Layout {
+            world,
+            members: members.unwrap_or(1) as u32,
+            band: 0,
+            columns: 0,
+        };
+        layout.band = MARGIN + layout.cpu_height() + GAP;
+        let script = &world.script;
+        let band = [
+            world.progs.len() as u32,
+            layout.locks().len() as u32,
+            u32::from(world.procs) + 2,
+            layout.members + 2,
+            (script.locks.len() + script.flags.len() + script.objects.len() + 2) as u32,
+            4,
+        ];
+        let lines = band.into_iter().max().unwrap_or(4);
+        layout.columns = layout.band + HEAD + lines * LINE + 8 + GAP + 8;
+        layout
+    }
+
+    fn cpu_height(&self) -> u32 {
+        HEAD + 3 * LINE + 6
+    }
+
+    /// Locks that the world's subsystems use, by their numbers; one that is held nevertheless is shown, too.
+    fn locks(&self) -> Vec<usize> {
+        use struct_ops_model::lock::LockClass as Class;
+        let has = |f: &dyn Fn(Subsystem) -> bool| self.world.types.iter().any(|t| f(t.subsystem));
+        let mut locks = vec![Class::UpdateMutex as usize];
+        if has(&|s| s == Subsystem::Singleton) {
+            locks.push(Class::StOps as usize);
+        }
+        if has(&|s| s == Subsystem::HidBpf) {
+            locks.extend([Class::ProgList as usize, Class::Device as usize]);
+        }
+        if has(&|s| s == Subsystem::SchedExt) {
+            locks.push(Class::ScxEnable as usize);
+        }
+        locks
+    }
+
+    /// The subsystems' structures that the world's types use.
+    fn subsystems(&self) -> Vec<usize> {
+        let mut used: Vec<usize> = self
+            .world
+            .types
+            .iter()
+            .flat_map(|t| structures(t.subsystem).iter().copied())
+            .collect();
+        used.sort_unstable();
+        used.dedup();
+        used
+    }
+
+    fn height(&self, kind: Kind) -> u32 {
+        match kind {
+            Kind::Link => HEAD + 3 * LINE + 6,
+            Kind::Map => HEAD + (3 + self.members) * LINE + 6,
+            Kind::Kdata => HEAD + (4 + self.members) * LINE + 6,
+            Kind::Page => HEAD + (1 + self.members) * LINE + 6,
+            Kind::Ksym => LINE + 6,
+            _ => self.columns - self.band - GAP - 8,
+        }
+    }
+
+    fn place(&self, id: Id) -> Place {
+        let (x, width) = match id.kind {
+            Kind::Link => (MARGIN, 160),
+            Kind::Map => (204, 164),
+            Kind::Kdata => (398, 176),
+            Kind::Page => (612, 194),
+            Kind::Ksym => (850, 62),
+            Kind::Cpu => {
+                let count = self.world.cpus.len().max(1) as u32;
+                let width = ((WIDTH - 2 * MARGIN - (count - 1) * 10) / count).min(400);
+                let x = MARGIN + id.slot as u32 * (width + 10);
+                return Place {
+                    x,
+                    y: MARGIN,
+                    width,
+                    height: self.cpu_height(),
+                };
+            }
+            // The band: from left to right, who calls and what they use.
+            Kind::Lock => (MARGIN, 186),
+            Kind::Proc | Kind::Module | Kind::Model => (202, 146),
+            Kind::Subsys => {
+                let shown = self.subsystems();
+                let place = shown.iter().position(|s| *s == id.slot).unwrap_or(0);
+                // Sockets take the rest, where there are some.
+                let width = if shown == [0] {
+                    148
+                } else {
+                    366 / shown.len().max(1) as u32
+                };
+                (356 + place as u32 * (width + 8), width)
+            }
+            Kind::Sock => (512 + id.slot as u32 * 110, 104),
+            Kind::Prog => (732, 180),
+        };
+        let height = self.height(id.kind);
+        let y = match id.kind {
+            Kind::Link | Kind::Map | Kind::Kdata | Kind::Page => {
+                self.columns + id.slot as u32 * (height + GAP)
+            }
+            Kind::Ksym => self.columns + id.slot as u32 * (height + 6),
+            _ => self.band,
+        };
+        Place {
+            x,
+            y,
+            width,
+            height,
+        }
+    }
+
+    /// Whether an object has a place of its own in the picture.
+    fn drawn(&self, object: &Object) -> bool {
+        match object.kind {
+            Kind::Subsys => {
+                self.subsystems().contains(&object.id.slot) || !object.fields.is_empty()
+            }
+            Kind::Sock => self.subsystems().contains(&0),
+            Kind::Lock | Kind::Prog | Kind::Proc | Kind::Module | Kind::Model => false,
+            _ => true,
+        }
+    }
+
+    /// The height of a picture of all these states.
+    pub fn picture_height<'o>(&self, states: impl Iterator<Item = &'o [Object]>) -> u32 {
+        let bottom = |o: &Object| {
+            let place = self.place(o.id);
+            place.y + place.height + MARGIN
+        };
+        let bottoms =
+            states.flat_map(|objects| objects.iter().filter(|o| self.drawn(o)).map(bottom));
+        bottoms.max().unwrap_or(0).max(self.columns + 120)
+    }
+
+    /// A state; `waits` says for each CPU what it waits for.
+    pub fn draw(&self, objects: &[Object], waits: &[Option<String>]) -> Vec<Shape> {
+        let mut shapes = Vec::new();
+        self.together(objects, &mut shapes, waits);
+        for object in objects.iter().filter(|o| self.drawn(o)) {
+            let lines = self.lines(object, waits);
+            shapes.push(Shape {
+                id: object.id.to_string(),
+                svg: self.boxed(object, &lines),
+            });
+        }
+        for object in objects {
+            if object.kind == Kind::Cpu {
+                self.tags(object, &mut shapes);
+            } else {
+                self.arrows(object, &mut shapes);
+            }
+        }
+        shapes
+    }
+
+    /// Boxes for what is small and of which there are several: locks, programs, processes.
+    fn together(&self, objects: &[Object], shapes: &mut Vec<Shape>, waits: &[Option<String>]) {
+        let of = |kind: Kind| objects.iter().filter(move |o| o.kind == kind);
+        let mut locks = Vec::new();
+        let used = self.locks();
+        for lock in of(Kind::Lock).filter(|o| used.contains(&o.id.slot) || !o.fields.is_empty()) {
+            let waiting = waits.iter().enumerate().filter(|(_, w)| {
+                w.as_ref()
+                    .is_some_and(|w| w.starts_with(&format!("{}, ", lock.name)))
+            });
+            let waiting: Vec<String> = waiting.map(|(i, _)| format!("cpu{i}")).collect();
+            let text = match (lock.value("holder"), waiting.as_slice()) {
+                ("", _) => format!("free  {}", lock.name),
+                (holder, []) => format!("■ {holder}  {}", lock.name),
+                (holder, waiting) => {
+                    format!("■ {holder} ← {}  {}", waiting.join(","), lock.name)
+                }
+            };
+            let class = if lock.fields.is_empty() {
+                "dim"
+            } else {
+                "held"
+            };
+            locks.push((lock.id, line(text, class)));
+        }
+        self.group("locks", Kind::Lock, &locks, shapes);
+        let progs: Vec<_> = of(Kind::Prog)
+            .map(|prog| {
+                let text = match (prog.value("freed"), prog.value("free")) {
+                    ("yes", _) => format!("{}  ✗ freed", prog.name),
+                    (_, "") => format!("{}  refs {}", prog.name, or_zero(prog.value("refs"))),
+                    (_, free) => format!("{}  {}", prog.name, short(free)),
+                };
+                let class = if prog.value("freed").is_empty() {
+                    ""
+                } else {
+                    "dim"
+                };
+                (prog.id, line(text, class))
+            })
+            .collect();
+        self.group("BPF programs", Kind::Prog, &progs, shapes);
+        let mut rest = Vec::new();
+        for proc in of(Kind::Proc) {
+            let state = match (proc.value("gone"), proc.value("exiting")) {
+                ("yes", _) => "has exited",
+                (_, "yes") => "exits",
+                _ => "runs",
+            };
+            rest.push((proc.id, line(format!("{} {state}", proc.name), "")));
+        }
+        for module in of(Kind::Module) {
+            let state = match module.value("unloaded") {
+                "" => format!("refs {}", or_zero(module.value("refs"))),
+                _ => "unloaded".into(),
+            };
+            rest.push((module.id, line(format!("module {state}"), "dim")));
+        }
+        for model in of(Kind::Model) {
+            let text = match model.value("allocations that may fail") {
+                "" => String::new(),
+                left => format!("{left} kmalloc may fail"),
+            };
+            rest.push((model.id, line(text, "dim")));
+        }
+        self.group("user space", Kind::Proc, &rest, shapes);
+    }
+
+    fn group(&self, title: &str, kind: Kind, lines: &[(Id, Line)], shapes: &mut Vec<Shape>) {
+        let place = self.place(Id { kind, slot: 0 });
+        let mut svg = frame(place, &format!("box {}", kind.word()), title);
+        for (i, (id, line)) in lines.iter().enumerate() {
+            let y = place.y + HEAD + (i as u32 + 1) * LINE - 2;
+            let most = fitting(place.width);
+            let _ = write!(
+                svg,
+                "<text class=\"{}\" data-id=\"{id}\" x=\"{}\" y=\"{y}\">{}<title>{}</title></text>",
+                line.class,
+                place.x + 8,
+                escape(&cut(&line.text, most)),
+                escape(&line.text)
+            );
+        }
+        shapes.push(Shape {
+            id: format!("{}s", kind.word()),
+            svg,
+        });
+    }
+
+    fn lines(&self, object: &Object, waits: &[Option<String>]) -> Vec<Line> {
+        if object.gone {
+            return vec![line("freed", "gone-word")];
+        }
+        let value = |name: &str| object.value(name).to_string();
+        let counted = || format!("refs {}{}", or_zero(object.value("refs")), fds(object));
+        let free = || match object.value("free") {
+            "" => line("", ""),
+            stage => line(
+                format!("free after {}{}", short(stage), readers(object, "free")),
+                "wait",
+            ),
+        };
+        match object.kind {
+            Kind::Cpu => self.cpu_lines(object, waits),
+            Kind::Link => {
+                let pinned = if value("pinned").is_empty() {
+                    ""
+                } else {
+                    "  pinned"
+                };
+                let cookie = match object.value("cookie") {
+                    "" => "no cookie".into(),
+                    cookie => format!("cookie {cookie}"),
+                };
+                let map = match object.value("map") {
+                    "" => "map NULL".into(),
+                    map => format!("map {map}"),
+                };
+                vec![
+                    line(cookie, "cookie"),
+                    line(map, "dim"),
+                    line(counted() + pinned, "dim"),
+                ]
+            }
+            Kind::Map => {
+                let lock = match object.value("lock") {
+                    "" => String::new(),
+                    holder => format!("  lock ■ {holder}"),
+                };
+                let mut lines = vec![
+                    line(value("state") + &lock, "strong"),
+                    line(counted(), "dim"),
+                ];
+                for member in self.members_of(object) {
+                    let filled = object.field(&format!("{member}: program")).is_some();
+                    let cookie = object.value(&format!("{member}: cookie"));
+                    let mark = if filled { "●" } else { "○" };
+                    lines.push(line(format!("{mark} {member} {cookie}"), "cookie"));
+                }
+                lines.push(free());
+                lines
+            }
+            Kind::Kdata => {
+                let mut lines = Vec::new();
+                for member in self.members_of(object) {
+                    let text = match object.value(&member) {
+                        "" => format!("{member} = NULL"),
+                        func => format!("{member} = {func}"),
+                    };
+                    lines.push(line(text, "code"));
+                }
+                let cookie = match object.value("registered with cookie") {
+                    "" => String::new(),
+                    cookie => format!(" ({cookie})"),
+                };
+                lines.push(line(
+                    match object.value("registrations") {
+                        "" => "not registered".into(),
+                        "1" => format!("registered{cookie}"),
+                        n => format!("registered {n} times{cookie}"),
+                    },
+                    "",
+                ));
+                let next = object.value("list.next");
+                lines.push(line(
+                    if next.is_empty() {
+                        String::new()
+                    } else {
+                        format!("list.next {next}")
+                    },
+                    "dim",
+                ));
+                if !object.value("attachment").is_empty() {
+                    lines.push(line(counted(), "dim"));
+                }
+                lines.push(free());
+                lines
+            }
+            Kind::Page => {
+                let bytes = or_zero(object.value("bytes")).to_string();
+                let mut lines = vec![match object.value("executable") {
+                    "" => line(format!("rw- writable  {bytes} B"), "warn"),
+                    _ => line(format!("r-x executable  {bytes} B"), "dim"),
+                }];
+                for i in 0..self.members {
+                    let prog = object.value(&format!("[{i}]"));
+                    let cookie = match object.value(&format!("[{i}]: cookie")) {
+                        "" => String::new(),
+                        cookie => format!(" ⟵ {cookie}"),
+                    };
+                    if !prog.is_empty() {
+                        lines.push(line(format!("[{i}] {prog}{cookie}"), "code"));
+                    }
+                }
+                lines
+            }
+            Kind::Ksym => vec![],
+            Kind::Sock => {
+                let lock = match object.value("lock_sock") {
+                    "" => String::new(),
+                    holder => format!("lock ■ {holder}"),
+                };
+                let cookie = match object.value("attached with cookie") {
+                    "" => String::new(),
+                    cookie => format!("via {cookie}"),
+                };
+                match object.value("icsk_ca_ops") {
+                    "" => vec![line("not open", "dim")],
+                    ops => vec![
+                        line(ops, "code"),
+                        line(cookie, "cookie"),
+                        line(lock, "held"),
+                    ],
+                }
+            }
+            _ => {
+                let lines = rows_of(object).into_iter();
+                let lines = lines.map(|row| {
+                    line(
+                        row.iter().map(|f| told(f)).collect::<Vec<_>>().join("  "),
+                        "code",
+                    )
+                });
+                let mut lines: Vec<Line> = lines.collect();
+                if lines.is_empty() {
+                    lines.push(line("empty", "dim"));
+                }
+                lines
+            }
+        }
+    }
+
+    fn cpu_lines(&self, object: &Object, waits: &[Option<String>]) -> Vec<Line> {
+        let waiting = waits.get(object.id.slot).and_then(Option::as_ref);
+        let told = |fields: &[(&str, &str)]| {
+            let told = fields.iter().filter_map(|(name, word)| {
+                let field = object.field(name)?;
+                Some(match word.is_empty() {
+                    true => (*name).to_string(),
+                    false => format!("{word} {}", field.value),
+                })
+            });
+            told.collect::<Vec<_>>().join("  ")
+        };
+        vec![
+            match object.value("step") {
+                "" => line("in user space", "dim"),
+                step => line(format!("next: {}", self.site(step)), "code"),
+            },
+            match waiting {
+                Some(wait) => line(format!("waits: {wait}"), "wait"),
+                None => line(
+                    told(&[("function pointer", "called"), ("result", "result")]),
+                    "",
+                ),
+            },
+            line(
+                told(&[
+                    ("run_ctx.bpf_cookie", "bpf_cookie"),
+                    ("rcu_read_lock", ""),
+                    ("rcu_read_lock_trace", ""),
+                ]),
+                "",
+            ),
+        ]
+    }
+
+    /// Where a step is carried out.
+    fn site(&self, step: &str) -> String {
+        let info = struct_ops_model::pc::STEPS.iter().find(|s| s.name == step);
+        info.map_or_else(|| step.into(), |s| s.place.on(self.world.linux).to_string())
+    }
+
+    fn members_of(&self, object: &Object) -> Vec<String> {
+        let decl = object.value("declaration");
+        let decl = self.world.maps.iter().find(|m| m.name == decl);
+        let members = decl.map(|d| &self.world.types[d.ty].members);
+        members
+            .into_iter()
+            .flatten()
+            .map(|m| m.name.clone())
+            .collect()
+    }
+
+    fn boxed(&self, object: &Object, lines: &[Line]) -> String {
+        let place = self.place(object.id);
+        let actor = match object.kind {
+            Kind::Cpu => format!(" actor{}", object.id.slot % 4),
+            _ => String::new(),
+        };
+        let gone = match object.kind {
+            _ if object.gone => " gone",
+            Kind::Ksym if object.value("listed").is_empty() => " unlisted",
+            _ => "",
+        };
+        let class = format!("box {}{actor}{gone}", object.kind.word());
+        let title = match object.kind {
+            Kind::Cpu => match object.value("operation") {
+                "" => object.name.clone(),
+                operation => format!("{}  {operation}", object.name),
+            },
+            Kind::Link => format!("link {}", object.name),
+            Kind::Map => format!("map {}", object.name),
+            _ => object.name.clone(),
+        };
+        let mut svg = frame(place, &class, &title);
+        for (i, line) in lines.iter().enumerate().filter(|(_, l)| !l.text.is_empty()) {
+            let y = place.y + HEAD + (i as u32 + 1) * LINE - 2;
+            let most = fitting(place.width);
+            let full = if line.text.chars().count() > most {
+                format!("<title>{}</title>", escape(&line.text))
+            } else {
+                String::new()
+            };
+            let _ = write!(
+                svg,
+                "<text class=\"{}\" x=\"{}\" y=\"{y}\">{}{full}</text>",
+                line.class,
+                place.x + 8,
+                escape(&cut(&line.text, most)),
+            );
+        }
+        if object.gone {
+            let Place {
+                x,
+                y,
+                width,
+                height,
+            } = place;
+            let _ = write!(
+                svg,
+                "<path class=\"cross\" d=\"M{x} {y}l{width} {height}m0 -{height}l-{width} {height}\"/>"
+            );
+        }
+        svg
+    }
+
+    /// The height at which a field's arrow leaves its object.
+    fn port(&self, object: &Object, field: &Field) -> u32 {
+        let place = self.place(object.id);
+        let row = |n: u32| place.y + HEAD + n * LINE + LINE / 2 - 1;
+        match object.kind {
+            Kind::Kdata => {
+                let members = self.members_of(object);
+                match members.iter().position(|m| *m == field.name) {
+                    Some(i) => row(i as u32),
+                    None if field.name.starts_with("list") => row(self.members + 1),
+                    None => place.y + HEAD / 2,
+                }
+            }
+            Kind::Link => row(if field.name == "map" { 1 } else { 0 }),
+            Kind::Subsys => {
+                let rows = rows_of(object);
+                let has = |row: &Vec<&Field>| row.iter().any(|f| f.name == field.name);
+                row(rows.iter().position(has).unwrap_or(0) as u32)
+            }
+            Kind::Ksym => place.y + place.height / 2,
+            _ => row(0),
+        }
+    }
+
+    fn arrows(&self, object: &Object, shapes: &mut Vec<Shape>) {
+        for field in &object.fields {
+            let Some(to) = field.to else { continue };
+            // Told by text: which ksyms and pages an object owns, the way back in the list, a kvalue's own map.
+            let minor = field.name.starts_with("image_pages")
+                || field.name.ends_with(": ksym")
+                || field.name.ends_with("prev")
+                || (object.kind == Kind::Kdata && field.name == "map");
+            if minor && !field.stale {
+                continue;
+            }
+            let from = self.place(object.id);
+            let target = self.place(to);
+            let start = self.port(object, field);
+            let end = match field.at {
+                Some(at) => target.y + HEAD + (1 + u32::from(at)) * LINE + LINE / 2 - 1,
+                None => target.y + HEAD / 2,
+            };
+            let list = field.name == "next" || field.name.starts_with("list");
+            let stale = if field.stale { " stale" } else { "" };
+            let class = match object.kind {
+                Kind::Ksym => "name",
+                Kind::Kdata if list => "list",
+                Kind::Subsys | Kind::Sock => "use",
+                Kind::Kdata => "func",
+                _ => "ref",
+            };
+            let path = match field.at {
+                // From above, to the head of a box.
+                None if from.y + from.height < target.y => {
+                    down(from, target, object.id.slot as u32)
+                }
+                _ => curve(from, start, target, end),
+            };
+            let what = format!("{} {} → {}", object.name, field.name, field.value);
+            let what = if field.stale { what + " (gone)" } else { what };
+            shapes.push(Shape {
+                id: format!("{}.{}", object.id, field.name),
+                svg: format!(
+                    "<path class=\"arrow {class}{stale}\" d=\"{path}\" marker-end=\"url(#{}-tip)\"><title>{}</title></path>",
+                    if field.stale { "stale" } else { class },
+                    escape(&what)
+                ),
+            });
+        }
+    }
+
+    /// What a CPU has pointers to.
+    fn tags(&self, cpu: &Object, shapes: &mut Vec<Shape>) {
+        let mut at: Vec<(Id, Option<u8>, Vec<&str>, bool)> = Vec::new();
+        for field in &cpu.fields {
+            let Some(to) = field.to else { continue };
+            match at.iter_mut().find(|a| a.0 == to && a.1 == field.at) {
+                Some(tag) => tag.2.push(&field.name),
+                None => at.push((to, field.at, vec![&field.name], field.stale)),
+            }
+        }
+        let number = cpu.id.slot as u32;
+        for (to, code, names, stale) in at {
+            let place = self.place(to);
+            let y = match code {
+                Some(code) => place.y + HEAD + (1 + u32::from(code)) * LINE,
+                None => place.y - 9,
+            };
+            let right = place.x + place.width;
+            let x = match code {
+                // Beside the trampoline, where there is room for one; others stand before it.
+                Some(code) => {
+                    let row = format!("@{to}[{code}]");
+                    let there = shapes.iter().filter(|s| s.id.ends_with(&row));
+                    right + 3 - 42 * there.count() as u32
+                }
+                None => right - 38 - 42 * number,
+            };
+            let stale_class = if stale { " stale" } else { "" };
+            let gone = if stale { ", which is gone" } else { "" };
+            let what = format!(
+                "{} has a pointer to {to}{gone}: {}",
+                cpu.name,
+                names.join(", ")
+            );
+            let text = if stale {
+                format!("{}✗", cpu.name)
+            } else {
+                cpu.name.clone()
+            };
+            let place = code.map_or(String::new(), |code| format!("[{code}]"));
+            shapes.push(Shape {
+                id: format!("{}@{to}{place}", cpu.id),
+                svg: format!(
+                    "<g class=\"tag actor{}{stale_class}\"><rect x=\"{x}\" y=\"{y}\" width=\"40\" height=\"15\" rx=\"7\"/>\
+                     <text x=\"{}\" y=\"{}\">{}</text><title>{}</title></g>",
+                    number % 4,
+                    x + 20,
+                    y + 11,
+                    escape(&text),
+                    escape(&what)
+                ),
+            });
+        }
+    }
+}
+
+/// The numbers of the structures that a subsystem keeps, as [`super::state`] counts them.
+fn structures(subsystem: Subsystem) -> &'static [usize] {
+    match subsystem {
+        Subsystem::TcpCong => &[0],
+        Subsystem::SchedExt => &[2],
+        Subsystem::Own(_) => &[1, OWN],
+        _ => &[1],
+    }
+}
+
+/// The fields of a subsystem's structure, those that belong together in one line.
+fn rows_of(object: &Object) -> Vec<Vec<&Field>> {
+    let mut rows: Vec<Vec<&Field>> = Vec::new();
+    // A reader of the list walks it forward.
+    for field in object.fields.iter().filter(|f| f.name != "prev") {
+        let more = field.name.contains(": ") || field.name == "attached with cookie";
+        match rows.last_mut() {
+            Some(row) if more => row.push(field),
+            _ => rows.push(vec![field]),
+        }
+    }
+    rows
+}
+
+/// A field in few words.
+fn told(field: &Field) -> String {
+    match field.name.rsplit(": ").next() {
+        Some("attached with cookie") => format!("({})", field.value),
+        Some("slot") => String::new(),
+        Some("link") => format!("via {}", field.value),
+        _ => format!("{} {}", field.name, field.value),
+    }
+}
+
+fn or_zero(value: &str) -> &str {
+    if value.is_empty() { "0" } else { value }
+}
+
+fn fds(object: &Object) -> String {
+    match object.value("fds") {
+        "" => "  no fd".into(),
+        fds => format!("  fd of {}", fds.replace("process", "p").replace(", ", ",")),
+    }
+}
+
+/// A grace period in few characters.
+fn short(stage: &str) -> String {
+    stage
+        .replace("a grace period of ", "")
+        .replace("queued work", "a worker")
+}
+
+/// Readers that a deferred free waits for.
+fn readers(object: &Object, name: &str) -> String {
+    let prefix = format!("{name}: ");
+    let fields = object.fields.iter().filter(|f| f.name.starts_with(&prefix));
+    let mut cpus: Vec<&str> = fields.flat_map(|f| f.value.split(", ")).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
+    match cpus.as_slice() {
+        [] => String::new(),
+        cpus => format!(": {}", cpus.join(",")),
+    }
+}
+
+fn frame(place: Place, class: &str, title: &str) -> String {
+    let Place {
+        x,
+        y,
+        width,
+        height,
+    } = place;
+    let most = fitting(width);
+    format!(
+        "<g class=\"{class}\"><rect class=\"body\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"5\"/>\
+         <text class=\"head\" x=\"{}\" y=\"{}\">{}</text></g>",
+        x + 8,
+        y + 16,
+        escape(&cut(title, most))
+    )
+}
+
+/// A curve from the bottom of one box to the top of another below it.
+fn down(from: Place, to: Place, number: u32) -> String {
+    let (x1, y1) = (from.x + from.width / 2, from.y + from.height);
+    let (x2, y2) = (to.x + 24 + 26 * number, to.y - 3);
+    let bend = (y2.abs_diff(y1) / 2).max(16);
+    format!(
+        "M{x1} {y1}C{x1} {} {x2} {} {x2} {y2}",
+        y1 + bend,
+        i64::from(y2) - i64::from(bend)
+    )
+}
+
+/// A curve from a height at one box to a height at another.
+fn curve(from: Place, start: u32, to: Place, end: u32) -> String {
+    let (x1, x2, bend) = if from.x + from.width <= to.x {
+        (from.x + from.width, to.x - 3, 1)
+    } else if to.x + to.width <= from.x {
+        (from.x, to.x + to.width + 3, -1)
+    } else {
+        // One above the other: around the right side.
+        let x = from.x + from.width;
+        return format!(
+            "M{x} {start}C{} {start} {} {end} {} {end}",
+            x + 34,
+            to.x + to.width + 34,
+            to.x + to.width + 3
+        );
+    };
+    let reach = (x1.abs_diff(x2) / 2).max(24) as i64 * bend;
+    format!(
+        "M{x1} {start}C{} {start} {} {end} {x2} {end}",
+        i64::from(x1) + reach,
+        i64::from(x2) - reach
+    )
+}
