@@ -13,6 +13,7 @@ mod image;
 mod key;
 mod plan;
 mod run;
+mod scenario;
 mod series;
 mod testrun;
 mod tools;
@@ -75,6 +76,28 @@ enum Verb {
         /// only these tests
         #[arg(value_name = "TEST", value_parser = test_name)]
         only: Vec<String>,
+    },
+    /// run scenarios of the simulator on booted kernels, beside what the model says of them
+    Scenario {
+        #[command(flatten)]
+        kernels: Several,
+        /// run on a ready-made Debian kernel of this version (stock only)
+        #[arg(long, value_name = "VERSION")]
+        image: Option<String>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        /// rounds of each scenario: half of them by turns, half at the same time
+        #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        rounds: u16,
+        /// where the random choices begin
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// show the console
+        #[arg(long, short)]
+        verbose: bool,
+        /// shipped scenarios by name, others by path
+        #[arg(value_name = "NAME|FILE", required = true)]
+        scenarios: Vec<String>,
     },
     /// every patch applies and builds alone, checkpatch, uapi in step
     Check {
@@ -225,6 +248,58 @@ fn run(cli: Cli) -> Result<bool> {
                 Format::Json => println!("{}", testrun::json(&reports)?),
             }
             Ok(reports.iter().all(testrun::Report::as_predicted))
+        }
+        Verb::Scenario {
+            kernels: several,
+            image,
+            format,
+            rounds,
+            seed,
+            verbose,
+            scenarios,
+        } => {
+            let mut found = Vec::new();
+            for name in &scenarios {
+                let scenario = struct_ops_sim::shipped::find(name);
+                found.push(scenario.map_err(|err| Error::Input(err.to_string()))?);
+            }
+            let effort = scenario::Effort {
+                rounds: rounds.into(),
+                seed,
+            };
+            let mut kernels = Vec::new();
+            for flavour in several.flavours() {
+                let series = flavour.patched.series;
+                let design = struct_ops_model::Design::parse(series.design())
+                    .map_err(|err| Error::Bug(err.to_string()))?;
+                let (built, accel) = ready(&lab, flavour, image.as_deref())?;
+                let target = scenario::program::Target {
+                    base: match &image {
+                        Some(version) => series::Base::of(version).ok_or_else(|| {
+                            Error::Input(format!("--image {version}: the model knows 6.12 and 7.3"))
+                        })?,
+                        None => flavour.patched.base,
+                    },
+                    cookie: series.has_cookie(),
+                    modules: built.modules,
+                };
+                let machine = machine(&lab, &built, accel, flavour.debug);
+                let rows = scenario::run(&machine, &target, &design, &found, effort, verbose)?;
+                kernels.push(scenario::report::Kernel {
+                    title: image
+                        .clone()
+                        .map_or_else(|| flavour.title(), |v| format!("image-{v}")),
+                    version: built.version.clone(),
+                    accel: accel.name(),
+                    rows,
+                });
+            }
+            match format {
+                Format::Text => print!("{}", scenario::report::text(&kernels)),
+                Format::Json => println!("{}", scenario::report::json(&kernels)?),
+            }
+            let mut rows = kernels.iter().flat_map(|kernel| &kernel.rows);
+            Ok(rows.all(scenario::Row::as_predicted))
         }
         Verb::Check { series, base } => {
             let every = [
