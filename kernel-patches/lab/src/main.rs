@@ -95,8 +95,8 @@ enum Verb {
         /// show the console
         #[arg(long, short)]
         verbose: bool,
-        /// shipped scenarios by name, others by path
-        #[arg(value_name = "NAME|FILE", required = true)]
+        /// shipped scenarios by name, others by path [default: all shipped ones that fit into a check]
+        #[arg(value_name = "NAME|FILE")]
         scenarios: Vec<String>,
     },
     /// every patch applies and builds alone, checkpatch, uapi in step
@@ -258,11 +258,7 @@ fn run(cli: Cli) -> Result<bool> {
             verbose,
             scenarios,
         } => {
-            let mut found = Vec::new();
-            for name in &scenarios {
-                let scenario = struct_ops_sim::shipped::find(name);
-                found.push(scenario.map_err(|err| Error::Input(err.to_string()))?);
-            }
+            let found = scenario::find(&scenarios)?;
             let effort = scenario::Effort {
                 rounds: rounds.into(),
                 seed,

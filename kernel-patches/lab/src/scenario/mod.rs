@@ -14,7 +14,8 @@ use struct_ops_model::{Design, Invariant};
 use struct_ops_sim::bounds::{Bounds, Memory};
 use struct_ops_sim::check::{CheckError, Settings, check};
 use struct_ops_sim::explore::Reductions;
-use struct_ops_sim::scenario::Scenario;
+use struct_ops_sim::scenario::{Case, InputError, Scenario};
+use struct_ops_sim::shipped;
 use struct_ops_sim::verdict::Verdict;
 
 use crate::console::strip;
@@ -23,6 +24,26 @@ use crate::vm::Machine;
 use program::{Round, Target};
 use record::Record;
 use symptom::{End, Seen, Symptom};
+
+/// The scenarios of these names and files; all shipped ones about the attach path, but the largest, if there are none.
+///
+/// # Errors
+/// The mistake in a file, or that there is none.
+pub fn find(names: &[String]) -> Result<Vec<Scenario>> {
+    let input = |error: InputError| Error::Input(error.to_string());
+    if names.is_empty() {
+        let cases = shipped::all().map_err(|error| Error::Bug(error.to_string()))?;
+        let attach = cases.into_iter().filter_map(|case| match case {
+            Case::Attach(scenario) if !scenario.extended => Some(*scenario),
+            _ => None,
+        });
+        return Ok(attach.collect());
+    }
+    names
+        .iter()
+        .map(|name| shipped::find(name).map_err(input))
+        .collect()
+}
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]

@@ -105,7 +105,7 @@ static struct {
 
 /* What all processes of a round share. */
 struct result {
-	bool done;
+	bool done, printed;
 	long long invoked, returned;	/* stamps */
 	unsigned int log_from, log_to;
 	long result, aux[2];
@@ -788,21 +788,50 @@ static long carry_out(int proc, const struct op *op, long *aux)
 	return 0;
 }
 
-/* Trampolines that kallsyms knows. Those of BPF come last, but there is no way
- * to begin there: it takes a while.
+/* Trampolines of the scenario's members that kallsyms knows. Those of BPF come
+ * last, and there is no way to begin there: it takes a while.
  */
 static int ksyms(void)
 {
-	char prefix[96];
-	int i, count = 0;
+	char prefix[96], line[512], name[256];
+	FILE *f = fopen("/proc/kallsyms", "r");
+	int count = 0, i;
+	size_t len;
 
-	for (i = 0; i < world.types; i++) {
-		snprintf(prefix, sizeof(prefix), "bpf__%s_", world.type[i]);
-		if (i && !strcmp(world.type[i], world.type[i - 1]))
+	snprintf(prefix, sizeof(prefix), "bpf__%s_", world.type[0]);
+	len = strlen(prefix);
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strstr(line, prefix) || sscanf(line, "%*s %*s %255s", name) != 1)
 			continue;
-		count += kallsyms(prefix);
+		for (i = 0; i < world.members; i++)
+			if (!strncmp(name, prefix, len) && !strcmp(name + len, world.member[i].name))
+				count++;
 	}
+	if (f)
+		fclose(f);
 	return count;
+}
+
+/* In one write, so that nothing of the kernel's comes in between. */
+static void print_op(const char *what, int cpu, int number, struct result *r)
+{
+	unsigned int i;
+	char text[8192];
+	int len;
+
+	len = sprintf(text, "%s %d %d %lld %lld %ld %ld %ld %d\n", what, cpu, number, r->invoked,
+		      r->returned, r->result, r->aux[0], r->aux[1], r->ksyms);
+	for (i = r->log_from; i < r->log_to && i < r->log_from + 64; i++) {
+		const struct entry *e = &log_->entry[i % LOG_ENTRIES];
+
+		if (e->written)
+			len += sprintf(text + len, "@c %d %d %llu %llu %llx %llu\n", cpu, number,
+				       e->prog & 0xff, e->prog >> 8, e->cookie, e->cpu);
+	}
+	fflush(stdout);
+	if (write(1, text, len) != len)
+		broken("console: %s", strerror(errno));
+	r->printed = true;
 }
 
 static void carry_out_recorded(int proc, const struct op *op, struct result *r)
@@ -929,6 +958,9 @@ static void *cpu_main(void *arg)
 		carry_out_recorded(plan->proc, op, r);
 		if (round_.fail_nth && round_.fail_cpu == cpu && round_.fail_op == i)
 			set_fail_nth(0);
+		/* nobody else moves, and the next operation may be the last */
+		if (round_.turns)
+			print_op("@o", cpu, i, r);
 		__atomic_fetch_sub(&shared->inside[plan->proc], 1, __ATOMIC_SEQ_CST);
 		if (round_.turns)
 			__atomic_fetch_add(&shared->turn, 1, __ATOMIC_SEQ_CST);
@@ -951,6 +983,7 @@ static void process_main(int proc)
 		pin(0);
 		for (i = 0; i < world.setup.ops; i++) {
 			carry_out_recorded(proc, &world.setup.op[i], &shared->setup[i]);
+			print_op("@s", 0, i, &shared->setup[i]);
 			if (shared->setup[i].result)
 				break;
 		}
@@ -1019,23 +1052,6 @@ static bool nothing_left(const struct left *l, const struct left *before)
 
 /* --- a round --------------------------------------------------------------- */
 
-static void print_op(const char *what, int cpu, int number, const struct result *r)
-{
-	unsigned int i;
-
-	printf("%s %d %d %lld %lld %ld %ld %ld %d\n", what, cpu, number, r->invoked, r->returned,
-	       r->result, r->aux[0], r->aux[1], r->ksyms);
-	if (r->log_to - r->log_from > 64)
-		printf("@many %d %d %u\n", cpu, number, r->log_to - r->log_from);
-	for (i = r->log_from; i < r->log_to && i < r->log_from + 64; i++) {
-		const struct entry *e = &log_->entry[i % LOG_ENTRIES];
-
-		if (e->written)
-			printf("@c %d %d %llu %llu %llx %llu\n", cpu, number, e->prog & 0xff,
-			       e->prog >> 8, e->cookie, e->cpu);
-	}
-}
-
 static void run_round(void)
 {
 	pid_t child[MOST_CPUS];
@@ -1072,11 +1088,10 @@ static void run_round(void)
 			break;
 		usleep(100);
 	}
-	for (i = 0; i < world.setup.ops; i++)
-		if (shared->setup[i].done)
-			print_op("@s", 0, i, &shared->setup[i]);
 	for (i = 0; i < round_.cpus; i++) {
 		for (j = 0; j < round_.cpu[i].ops; j++) {
+			if (shared->result[i][j].printed)
+				continue;
 			if (shared->result[i][j].done)
 				print_op("@o", i, j, &shared->result[i][j]);
 			else if (left && !shared->gone[i]) {
