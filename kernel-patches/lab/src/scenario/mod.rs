@@ -3,7 +3,10 @@
 //! The prediction is the scenario's: its exploration under the design that the series stands for. What a broken
 //! promise looks like is in `symptom`, written once; how a kernel plays the scenario, in `program`.
 
+pub mod explain;
+pub mod job;
 pub mod program;
+pub mod random;
 pub mod record;
 pub mod report;
 pub mod symptom;
@@ -14,16 +17,17 @@ use struct_ops_model::{Design, Invariant};
 use struct_ops_sim::bounds::{Bounds, Memory};
 use struct_ops_sim::check::{CheckError, Settings, check};
 use struct_ops_sim::explore::Reductions;
+use struct_ops_sim::live::stress;
 use struct_ops_sim::scenario::{Case, InputError, Scenario};
 use struct_ops_sim::shipped;
 use struct_ops_sim::verdict::Verdict;
 
-use crate::console::strip;
 use crate::error::{Error, Result};
 use crate::vm::Machine;
-use program::{Round, Target};
-use record::Record;
-use symptom::{End, Seen, Symptom};
+use explain::Explained;
+use job::Job;
+use program::Target;
+use symptom::{Seen, Symptom};
 
 /// The scenarios of these names and files; all shipped ones about the attach path, but the largest, if there are none.
 ///
@@ -52,10 +56,15 @@ pub struct Effort {
     pub rounds: usize,
     /// Where the random choices begin.
     pub seed: u64,
+    /// Seconds that the runtime gets for each scenario.
+    pub stress: u64,
 }
 
-/// Boots of one scenario that its own crashes may take.
-const MOST_BOOTS: usize = 4;
+/// What real threads in user space did with each promise; empty if nobody asked them.
+pub type Runtime = Vec<(Invariant, Verdict)>;
+
+/// Most scenarios that share a VM.
+const SHARED: usize = 6;
 /// How long the model may explore one scenario, and how far.
 const MOST_TIME: Duration = Duration::from_secs(60);
 const MOST_STATES: u64 = 5_000_000;
@@ -71,6 +80,8 @@ pub struct Promise {
     pub kernel: Shown,
     /// How often, and in words.
     pub seen: Vec<(Symptom, usize, String)>,
+    /// Rounds that no run of the model explains without breaking it.
+    pub told: usize,
 }
 
 /// What a kernel did with a promise.
@@ -113,7 +124,7 @@ pub enum Outcome {
     Runner(String),
     /// It ran.
     Ran {
-        /// Rounds that came to their end.
+        /// Rounds that began.
         rounds: usize,
         /// Operations in them.
         operations: usize,
@@ -121,6 +132,8 @@ pub enum Outcome {
         boots: usize,
         /// One row a promise.
         promises: Vec<Promise>,
+        /// What the model says to the rounds.
+        explained: Explained,
         /// Symptoms of which no promise is known to be broken.
         unexpected: Vec<Seen>,
     },
@@ -133,6 +146,8 @@ pub struct Row {
     pub scenario: String,
     /// The design whose verdicts are the prediction.
     pub design: String,
+    /// The runtime under that design.
+    pub runtime: Runtime,
     /// What came of it.
     pub outcome: Outcome,
 }
@@ -152,9 +167,14 @@ impl Row {
 
 /// The model's verdicts under a design.
 ///
+/// Why there are none is that the set-up does not work under it.
+///
 /// # Errors
-/// A set-up that fails, or a bug of ours.
-pub fn predict(scenario: &Scenario, design: &Design) -> Result<Vec<(Invariant, Verdict)>> {
+/// A bug of ours.
+pub fn predict(
+    scenario: &Scenario,
+    design: &Design,
+) -> Result<std::result::Result<Vec<(Invariant, Verdict)>, String>> {
     let deadline = Some(Instant::now() + MOST_TIME);
     let bounds = Bounds::new(std::sync::Arc::default(), deadline, Memory::new(None));
     let settings = Settings {
@@ -163,36 +183,17 @@ pub fn predict(scenario: &Scenario, design: &Design) -> Result<Vec<(Invariant, V
         exact: false,
         reductions: Reductions::ALL,
     };
-    let run =
-        check(scenario, design, &settings, &bounds, &mut |_| ()).map_err(|error| match error {
-            CheckError::Input(error) => Error::Input(error.to_string()),
-            CheckError::Internal(text) => Error::Bug(text),
-        })?;
+    let run = match check(scenario, design, &settings, &bounds, &mut |_| ()) {
+        Ok(run) => run,
+        Err(CheckError::Input(error)) => return Ok(Err(error.to_string())),
+        Err(CheckError::Internal(text)) => return Err(Error::Bug(text)),
+    };
     let asked = Invariant::ALL
         .iter()
         .filter(|invariant| !invariant.of_lookups());
-    Ok(asked
+    Ok(Ok(asked
         .map(|invariant| (*invariant, run.verdict(*invariant)))
-        .collect())
-}
-
-/// A scenario on its way through the boots.
-struct Job {
-    place: usize,
-    rounds: Vec<Round>,
-    /// Of rounds that have not been tried.
-    next: usize,
-    boots: usize,
-    seen: Vec<Seen>,
-    done: usize,
-    operations: usize,
-    runner: Option<String>,
-}
-
-impl Job {
-    fn over(&self) -> bool {
-        self.next >= self.rounds.len() || self.boots >= MOST_BOOTS || self.runner.is_some()
-    }
+        .collect()))
 }
 
 /// Carries scenarios out on one kernel. What the model says is broken has VMs of its own.
@@ -215,6 +216,7 @@ pub fn run(
             Some(Row {
                 scenario: scenario.name.clone(),
                 design: design.name.clone(),
+                runtime: Runtime::new(),
                 outcome: Outcome::Skipped(why),
             })
         };
@@ -223,120 +225,79 @@ pub fn run(
             rows[place] = skip(format!("it is not run under design {design}"));
             continue;
         }
-        let rounds = program::rounds(scenario, target, effort.rounds, effort.seed);
+        let rounds = program::rounds(&scenario.world, target, effort.rounds, effort.seed);
         if let Err(why) = program::program(target, &rounds.iter().enumerate().collect::<Vec<_>>()) {
             rows[place] = skip(why);
             continue;
         }
-        predicted[place] = predict(scenario, design)?;
+        predicted[place] = match predict(scenario, design)? {
+            Ok(verdicts) => verdicts,
+            Err(why) => {
+                rows[place] = skip(why);
+                continue;
+            }
+        };
         let broken = predicted[place]
             .iter()
             .any(|(_, verdict)| *verdict == Verdict::Violated);
-        let job = Job {
-            place,
-            rounds,
-            next: 0,
-            boots: 0,
-            seen: Vec::new(),
-            done: 0,
-            operations: 0,
-            runner: None,
-        };
+        let job = (place, Job::new(rounds));
         if broken {
-            alone.push(vec![job])
+            alone.push(vec![job]);
         } else {
-            together.push(job)
+            together.push(job);
         }
     }
-    if !together.is_empty() {
-        alone.insert(0, together);
+    while !together.is_empty() {
+        let rest = together.split_off(together.len().min(SHARED));
+        alone.insert(0, std::mem::replace(&mut together, rest));
     }
-    for mut jobs in alone {
-        while !jobs.iter().all(Job::over) {
-            boot(machine, target, scenarios, &mut jobs, verbose)?;
-        }
-        for job in jobs {
-            rows[job.place] = Some(Row {
-                scenario: scenarios[job.place].name.clone(),
+    for group in alone {
+        let (places, mut jobs): (Vec<usize>, Vec<Job>) = group.into_iter().unzip();
+        job::carry_out(machine, target, design, &mut jobs, verbose)?;
+        for (place, job) in places.into_iter().zip(&jobs) {
+            rows[place] = Some(Row {
+                scenario: scenarios[place].name.clone(),
                 design: design.name.clone(),
-                outcome: judge(&job, &predicted[job.place]),
+                runtime: runtime(&scenarios[place], design, effort.stress)?,
+                outcome: judge(job, &predicted[place]),
             });
         }
     }
     Ok(rows.into_iter().flatten().collect())
 }
 
-/// One VM: the rounds of all jobs that are left, until it ends.
-fn boot(
-    machine: &Machine<'_>,
-    target: &Target,
-    scenarios: &[Scenario],
-    jobs: &mut [Job],
-    verbose: bool,
-) -> Result<()> {
-    let mut files = Vec::new();
-    let mut command = String::new();
-    let waiting: Vec<usize> = (0..jobs.len()).filter(|job| !jobs[*job].over()).collect();
-    for (number, job) in waiting.iter().enumerate() {
-        let job = &jobs[*job];
-        let left: Vec<_> = job.rounds.iter().enumerate().skip(job.next).collect();
-        let text = program::program(target, &left).map_err(Error::Bug)?;
-        files.push((format!("lab/scenario.{number}"), text.into_bytes()));
-        command += &format!("echo @scenario {number}\nlabrun /lab/scenario.{number} || exit 1\n");
+/// What real threads in user space did with the promises, in so many seconds.
+fn runtime(scenario: &Scenario, design: &Design, seconds: u64) -> Result<Runtime> {
+    if seconds == 0 {
+        return Ok(Runtime::new());
     }
-    let mut records: Vec<Record> = Vec::new();
-    let ended = machine.run_with(&command, &files, |line| {
-        if verbose {
-            eprintln!("{}", line.trim_end_matches('\r'));
-        }
-        let line = strip(line);
-        if line.starts_with("@scenario ") {
-            records.push(Record::default());
-        } else if let Some(record) = records.last_mut() {
-            record.line(line);
-        }
-    })?;
-    if records.is_empty() {
-        return Err(Error::Other(format!("the VM did not start: {}", ended.why)));
-    }
-    let last = records.len() - 1;
-    for (number, record) in records.iter().enumerate() {
-        let job = &mut jobs[waiting[number]];
-        let mut end = End::default();
-        if number == last {
-            end.complaint = ended.console.complaint();
-            end.lost = ended.status.is_none().then(|| ended.why.clone());
-        }
-        job.boots += 1;
-        job.next = record
-            .rounds
-            .last()
-            .map_or(job.next, |round| round.number + 1);
-        job.done += record.rounds.iter().filter(|round| round.over).count();
-        job.operations += record
-            .rounds
-            .iter()
-            .map(|round| round.done.len())
-            .sum::<usize>();
-        job.seen
-            .extend(symptom::look(&job.rounds, target.cookie, record, &end));
-        job.runner = mistake(&scenarios[job.place], record).or_else(|| {
-            let silent = number == last && record.rounds.is_empty() && end.complaint.is_none();
-            silent.then(|| format!("it said nothing: {}", ended.why))
-        });
-    }
-    Ok(())
-}
-
-/// What went wrong with the runner, or with a set-up that works in the model.
-fn mistake(scenario: &Scenario, record: &Record) -> Option<String> {
-    if let Some(what) = &record.runner {
-        return Some(what.clone());
-    }
-    let all = record.rounds.iter().flat_map(|round| &round.setup);
-    let failed = all.into_iter().find(|done| done.result != 0)?;
-    let operation = scenario.setup_operation(failed.number);
-    Some(format!("set-up: `{operation}` returned {}", failed.result))
+    let options = stress::Options {
+        design: design.clone(),
+        threads: scenario.world.cpus.len(),
+        time: Duration::from_secs(seconds),
+        seed: 1,
+        scenario: Some(scenario),
+        machine: true,
+        patience: Duration::from_secs(60),
+    };
+    let hung = |places: String| {
+        eprintln!("kernel-lab: a bug: the runtime is deadlocked: {places}");
+        std::process::exit(70);
+    };
+    let outcome = stress::stress(&options, &|| false, &hung)
+        .map_err(|error| Error::Other(format!("stress: {error}")))?;
+    let asked = Invariant::ALL
+        .iter()
+        .filter(|invariant| !invariant.of_lookups());
+    let word = |invariant: &Invariant| match () {
+        () if !invariant.applies(design) => Verdict::NotApplicable,
+        () if outcome.broken.contains_key(invariant) => Verdict::Violated,
+        () if outcome.exercised.contains_key(invariant) => Verdict::Holds,
+        () => Verdict::NeverExercised,
+    };
+    Ok(asked
+        .map(|invariant| (*invariant, word(invariant)))
+        .collect())
 }
 
 /// Puts what was seen beside what was predicted.
@@ -357,9 +318,29 @@ fn judge(job: &Job, verdicts: &[(Invariant, Verdict)]) -> Outcome {
                 _ => Shown::Kept,
             },
             seen: Vec::new(),
+            told: 0,
         })
         .collect();
-    let mut unexpected = Vec::new();
+    for promise in &mut promises {
+        promise.told = job
+            .explained
+            .broke
+            .get(&promise.invariant)
+            .copied()
+            .unwrap_or(0);
+        // The model breaks it in a run of its own, so that it is predicted, too.
+        if promise.told > 0 {
+            promise.kernel = Shown::Seen;
+        }
+    }
+    let mut unexpected: Vec<Seen> = Vec::new();
+    for (round, why, _) in &job.explained.unexplained {
+        unexpected.push(Seen {
+            symptom: Symptom::Unexplained,
+            what: why.clone(),
+            round: Some(*round),
+        });
+    }
     for (symptom, (count, what)) in symptom::summary(&job.seen) {
         let shows = symptom.shows(broken);
         let of = shows.or(symptom.first());
@@ -381,10 +362,11 @@ fn judge(job: &Job, verdicts: &[(Invariant, Verdict)]) -> Outcome {
         }
     }
     Outcome::Ran {
-        rounds: job.done,
+        rounds: job.begun,
         operations: job.operations,
         boots: job.boots,
         promises,
+        explained: job.explained.clone(),
         unexpected,
     }
 }

@@ -5,9 +5,8 @@
 
 use std::fmt::Write;
 
-use struct_ops_model::world::{Body, Operation, Plan, Subsystem, World};
+use struct_ops_model::world::{Body, OpKind, Operation, Plan, Subsystem, World};
 use struct_ops_sim::live::round::concrete;
-use struct_ops_sim::scenario::Scenario;
 
 use crate::series::Base;
 
@@ -200,14 +199,14 @@ impl Round {
 }
 
 /// How many of the first rounds that take turns read kallsyms, which is slow.
-const KSYMS: usize = 8;
+const KSYMS: usize = 2;
 
 /// So many rounds: by turns, and at the same time, with one allocation that fails now and then if the scenario has them
 /// fail.
-pub fn rounds(scenario: &Scenario, target: &Target, count: usize, seed: u64) -> Vec<Round> {
+pub fn rounds(world: &World, target: &Target, count: usize, seed: u64) -> Vec<Round> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let one = |number: usize| {
-        let world = concrete(&scenario.world, &mut rng);
+        let world = concrete(world, &mut rng);
         let left: Vec<usize> = world
             .cpus
             .iter()
@@ -224,10 +223,24 @@ pub fn rounds(scenario: &Scenario, target: &Target, count: usize, seed: u64) -> 
             rng.shuffle(&mut turns);
         }
         let fails = world.alloc_failures > 0 && target.modules && number % 4 >= 2;
-        let busy: Vec<usize> = (0..left.len()).filter(|cpu| left[*cpu] > 0).collect();
-        let fail = (fails && !busy.is_empty()).then(|| {
-            let cpu = busy[rng.usize(..busy.len())];
-            (cpu, rng.usize(..left[cpu]), rng.u32(1..24))
+        // not the runner's own sockets
+        let may_fail = |operation: &Operation| {
+            matches!(
+                operation.kind(),
+                OpKind::MapUpdate | OpKind::LinkCreate | OpKind::LinkUpdate
+            )
+        };
+        let mut candidates = Vec::new();
+        for (cpu, decl) in world.cpus.iter().enumerate() {
+            if let Plan::Fixed(operations) = &decl.plan {
+                let these = operations.iter().enumerate();
+                let these = these.filter(|(_, operation)| may_fail(operation));
+                candidates.extend(these.map(|(number, _)| (cpu, number)));
+            }
+        }
+        let fail = (fails && !candidates.is_empty()).then(|| {
+            let (cpu, operation) = candidates[rng.usize(..candidates.len())];
+            (cpu, operation, rng.u32(1..24))
         });
         Round {
             world,
@@ -257,6 +270,9 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
             cast.ty
         ));
     }
+    if world.types.len() > 1 {
+        return Err("two types of one subsystem are one type in a kernel".into());
+    }
     if world.types.iter().any(|ty| ty.module) {
         return Err("the runner takes no module away".into());
     }
@@ -275,6 +291,8 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
     };
     line(format!("caller {}", cast.caller));
     line(format!("cookie {}", u8::from(target.cookie)));
+    let ksyms = rounds.iter().any(|(_, round)| round.ksyms);
+    line(format!("ksyms {}", u8::from(ksyms)));
     for _ in &world.types {
         line(format!("type {} {}", cast.ty, cast.module.unwrap_or("-")));
     }
@@ -349,8 +367,8 @@ mod tests {
         modules: true,
     };
 
-    fn shipped(name: &str) -> Scenario {
-        struct_ops_sim::shipped::find(name).unwrap()
+    fn shipped(name: &str) -> World {
+        struct_ops_sim::shipped::find(name).unwrap().world
     }
 
     fn told(name: &str, target: &Target) -> Result<String, String> {
@@ -392,7 +410,7 @@ mod tests {
             let struct_ops_sim::scenario::Case::Attach(scenario) = case else {
                 continue;
             };
-            let rounds = rounds(&scenario, &TARGET, 2, 1);
+            let rounds = rounds(&scenario.world, &TARGET, 2, 1);
             let rounds: Vec<_> = rounds.iter().enumerate().collect();
             match program(&TARGET, &rounds) {
                 Ok(_) => told += 1,

@@ -90,7 +90,8 @@ impl Record {
                 .collect(),
         };
         match (word, numbers.as_slice()) {
-            ("runner", _) => self.runner = Some(rest.to_owned()),
+            // the first one is the reason of the others
+            ("runner", _) => drop(self.runner.get_or_insert_with(|| rest.to_owned())),
             ("r", [number]) => {
                 self.rounds.push(Round {
                     number: *number as usize,

@@ -52,6 +52,7 @@ fn one(kernel: &Kernel, row: &Row) -> String {
             operations,
             boots,
             promises,
+            explained,
             unexpected,
         } => {
             let boots = if *boots == 1 {
@@ -59,18 +60,25 @@ fn one(kernel: &Kernel, row: &Row) -> String {
             } else {
                 format!("{boots} boots")
             };
-            out += &format!("  {rounds} rounds, {operations} operations, {boots}\n\n");
             out += &format!(
-                "  {:<20} {:<15} {:<15} seen\n",
-                "promise", "model", "kernel"
+                "  {rounds} rounds, {operations} operations, {boots}; the model explains {}{}\n\n",
+                explained.rounds,
+                beyond(explained)
+            );
+            out += &format!(
+                "  {:<20} {:<15} {:<15} {:<15} seen on the kernel\n",
+                "promise", "model", "runtime", "kernel"
             );
             for promise in promises.iter().filter(|p| p.kernel != Shown::NotAsked) {
                 let line = format!(
-                    "  {:<20} {:<15} {:<15}",
+                    "  {:<20} {:<15} {:<15} {:<15}",
                     promise.invariant.id(),
                     promise.model.word(),
+                    runtime(row, promise.invariant),
                     promise.kernel.word()
                 );
+                let told = (promise.told > 0)
+                    .then(|| format!("no explanation of {} rounds keeps it", promise.told));
                 let seen: Vec<String> = promise
                     .seen
                     .iter()
@@ -82,6 +90,7 @@ fn one(kernel: &Kernel, row: &Row) -> String {
                         };
                         format!("{times}{}: {what}", symptom.word())
                     })
+                    .chain(told)
                     .collect();
                 out += format!("{line} {}", seen.join("; ")).trim_end();
                 out.push('\n');
@@ -99,6 +108,20 @@ fn one(kernel: &Kernel, row: &Row) -> String {
         }
     }
     out
+}
+
+fn runtime(row: &Row, invariant: Invariant) -> &'static str {
+    let found = row.runtime.iter().find(|(of, _)| *of == invariant);
+    found.map_or("not asked", |(_, verdict)| verdict.word())
+}
+
+/// Rounds of which nothing is said.
+fn beyond(explained: &super::explain::Explained) -> String {
+    let parts = explained
+        .beyond
+        .iter()
+        .map(|(why, count)| format!(", says nothing of {count}: {why}"));
+    parts.collect()
 }
 
 /// In a word.
@@ -171,6 +194,7 @@ fn row(row: &Row) -> Value {
             operations,
             boots,
             promises,
+            explained,
             unexpected,
         } => {
             let promise = |p: &super::Promise| {
@@ -184,8 +208,10 @@ fn row(row: &Row) -> Value {
                 json!({
                     "invariant": p.invariant.id(),
                     "model": p.model.word(),
+                    "runtime": runtime(row, p.invariant),
                     "kernel": p.kernel.word().to_lowercase(),
                     "seen": seen,
+                    "rounds_unexplained_without": p.told,
                 })
             };
             let unexpected: Vec<Value> = unexpected
@@ -204,6 +230,9 @@ fn row(row: &Row) -> Value {
                 "rounds": rounds,
                 "operations": operations,
                 "boots": boots,
+                "explained": explained.rounds,
+                "not_judged": explained.beyond,
+                "unexplained": explained.unexplained.len(),
                 "promises": promises.iter().map(promise).collect::<Vec<Value>>(),
                 "unexpected": unexpected,
             })

@@ -84,7 +84,7 @@ struct map {
 };
 
 static struct {
-	bool cookie, ksyms_each;
+	bool cookie, ksyms;	/* reads cookies; looks at kallsyms */
 	char type[4][64], module[4][64], caller[16];
 	int types, members, progs, maps, procs;
 	struct member member[MOST_MEMBERS];
@@ -101,6 +101,7 @@ static struct {
 	int turn[MOST_TURNS];
 	int fail_cpu, fail_op, fail_nth;
 	bool ksyms;
+	int ksyms_before;	/* what earlier rounds have left */
 } round_;
 
 /* What all processes of a round share. */
@@ -365,7 +366,18 @@ static int prog_load(int number, int type, const char *member, const char *body,
 }
 
 /* What validate() of a type wants beside what the scenario speaks of. */
-static int filler = -1;
+static const char * const wanted[] = { "cong_avoid", "undo_cwnd" };
+static int filler[2] = { -1, -1 };
+
+static bool is_member(const char *name)
+{
+	int i;
+
+	for (i = 0; i < world.members; i++)
+		if (!strcmp(world.member[i].name, name))
+			return true;
+	return false;
+}
 
 static void programs_load(void)
 {
@@ -377,8 +389,9 @@ static void programs_load(void)
 
 		p->fd = prog_load(i, p->type, m->name, p->body, m->sleepable);
 	}
-	if (!strcmp(world.caller, "tcp"))
-		filler = prog_load(255, 0, "undo_cwnd", "fill", false);
+	for (i = 0; i < 2 && !strcmp(world.caller, "tcp"); i++)
+		if (!is_member(wanted[i]))
+			filler[i] = prog_load(255, 0, wanted[i], "fill", false);
 }
 
 static void programs_close(void)
@@ -387,7 +400,8 @@ static void programs_close(void)
 
 	for (i = 0; i < world.progs; i++)
 		close(world.prog[i].fd);
-	close(filler);
+	for (i = 0; i < 2; i++)
+		close(filler[i]);
 }
 
 /* --- operations ---------------------------------------------------------- */
@@ -476,9 +490,11 @@ static int map_update(int number)
 		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) =
 			world.prog[m->prog[i]].fd;
 	}
-	if (!strcmp(world.caller, "tcp")) {
-		at = member_index(m->type, "undo_cwnd");
-		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) = filler;
+	for (i = 0; i < 2 && !strcmp(world.caller, "tcp"); i++) {
+		if (is_member(wanted[i]))
+			continue;
+		at = member_index(m->type, wanted[i]);
+		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) = filler[i];
 	}
 	at = member_index(m->type, "owner");
 	if (m->owner && at >= 0)
@@ -843,7 +859,7 @@ static void carry_out_recorded(int proc, const struct op *op, struct result *r)
 	r->returned = __atomic_fetch_add(&shared->stamp, 1, __ATOMIC_SEQ_CST);
 	r->log_to = log_count();
 	if (round_.ksyms)
-		r->ksyms = ksyms();
+		r->ksyms = ksyms() - round_.ksyms_before;
 	r->done = true;
 }
 
@@ -1052,6 +1068,23 @@ static bool nothing_left(const struct left *l, const struct left *before)
 
 /* --- a round --------------------------------------------------------------- */
 
+/* A registered plain map outlives its descriptors: bpftool finds it by its id. */
+static void unregister_maps(void)
+{
+	__u32 id = 0;
+
+	while (!bpf_map_get_next_id(id, &id)) {
+		struct bpf_map_info info = { 0 };
+		__u32 len = sizeof(info);
+		int fd = bpf_map_get_fd_by_id(id);
+
+		if (fd >= 0 && !bpf_map_get_info_by_fd(fd, &info, &len) &&
+		    info.type == BPF_MAP_TYPE_STRUCT_OPS)
+			map_delete(fd);
+		close(fd);
+	}
+}
+
 static void run_round(void)
 {
 	pid_t child[MOST_CPUS];
@@ -1064,6 +1097,8 @@ static void run_round(void)
 	memset(map_fds, 0, sizeof(map_fds));
 	memset(link_fds, 0, sizeof(link_fds));
 	programs_load();
+	if (round_.ksyms)
+		round_.ksyms_before = ksyms();
 	for (i = 0; i < world.procs; i++) {
 		child[i] = fork();
 		if (!child[i])
@@ -1103,6 +1138,7 @@ static void run_round(void)
 	}
 	for (i = 0; i < MOST_LINKS; i++)
 		unlink(pin_path(i));
+	unregister_maps();
 	printf("@d %d\n", left);
 	if (left)
 		_exit(4);
@@ -1135,6 +1171,8 @@ static void read_line(char *line)
 		sscanf(rest, "%15s", world.caller);
 	} else if (!strncmp(line, "cookie ", 7)) {
 		world.cookie = atoi(rest);
+	} else if (!strncmp(line, "ksyms ", 6)) {
+		world.ksyms = atoi(rest);
 	} else if (!strncmp(line, "type ", 5)) {
 		sscanf(rest, "%63s %63s", world.type[world.types], world.module[world.types]);
 		world.types++;
@@ -1238,7 +1276,7 @@ int main(int argc, char **argv)
 		line[strcspn(line, "\n")] = 0;
 		if (!strcmp(line, "run") && !looked) {
 			looked = true;
-			before = look_round(true);
+			before = look_round(world.ksyms);
 		}
 		read_line(line);
 	}
@@ -1251,7 +1289,7 @@ int main(int argc, char **argv)
 		} while (!nothing_left(&after, &before) && lab_now_ms() < end);
 		/* those of the last programs go a grace period after their numbers */
 		do {
-			after = look_round(true);
+			after = look_round(world.ksyms);
 		} while (after.ksyms > before.ksyms && lab_now_ms() < end);
 		printf("@left %d %d %d %d %d\n", after.maps - before.maps,
 		       after.progs - before.progs, after.links - before.links,
