@@ -95,6 +95,9 @@ enum Verb {
         /// how long the runtime in user space gets for each scenario; 0 leaves it out
         #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=600))]
         stress: u64,
+        /// only one line for each scenario, and what is unexpected
+        #[arg(long)]
+        brief: bool,
         /// show the console
         #[arg(long, short)]
         verbose: bool,
@@ -288,6 +291,7 @@ fn run(cli: Cli) -> Result<bool> {
             rounds,
             seed,
             stress,
+            brief,
             verbose,
             scenarios,
         } => {
@@ -310,7 +314,7 @@ fn run(cli: Cli) -> Result<bool> {
                 });
             }
             match format {
-                Format::Text => print!("{}", scenario::report::text(&kernels)),
+                Format::Text => print!("{}", scenario::report::text(&kernels, brief)),
                 Format::Json => println!("{}", scenario::report::json(&kernels)?),
             }
             let mut rows = kernels.iter().flat_map(|kernel| &kernel.rows);

@@ -1,10 +1,13 @@
 //! What `scenario` prints: a table for each scenario and kernel, and one of all kernels side by side.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Value, json};
 use struct_ops_model::Invariant;
 
 use super::{Outcome, Row, Shown};
 use crate::error::{Error, Result};
+use struct_ops_sim::verdict::Verdict;
 
 /// All scenarios on one kernel.
 #[derive(Clone, Debug)]
@@ -20,21 +23,41 @@ pub struct Kernel {
 }
 
 /// For people.
-pub fn text(kernels: &[Kernel]) -> String {
+pub fn text(kernels: &[Kernel], brief: bool) -> String {
     let mut out = String::new();
     for kernel in kernels {
         for row in &kernel.rows {
-            out += &one(kernel, row);
-            out.push('\n');
+            if !brief || !row.as_predicted() {
+                out += &one(kernel, row);
+                out.push('\n');
+            }
         }
     }
-    if kernels
-        .iter()
-        .map(|kernel| kernel.rows.len())
-        .sum::<usize>()
-        > 1
-    {
+    let rows: usize = kernels.iter().map(|kernel| kernel.rows.len()).sum();
+    if brief || rows > 1 {
         out += &summary(kernels);
+    }
+    if brief {
+        out += &skipped(kernels);
+    }
+    out
+}
+
+/// The scenarios that cannot be expressed, and why.
+fn skipped(kernels: &[Kernel]) -> String {
+    let mut reasons: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for row in kernels.iter().flat_map(|kernel| &kernel.rows) {
+        if let Outcome::Skipped(why) = &row.outcome {
+            reasons.entry(why).or_default().insert(&row.scenario);
+        }
+    }
+    let mut out = String::new();
+    for (why, scenarios) in reasons {
+        let scenarios: Vec<&str> = scenarios.into_iter().collect();
+        out += &format!("\n- {why}: {}", scenarios.join(", "));
+    }
+    if !out.is_empty() {
+        out.push('\n');
     }
     out
 }
@@ -124,31 +147,32 @@ fn beyond(explained: &super::explain::Explained) -> String {
     parts.collect()
 }
 
-/// In a word.
+/// In a word: how many promises the model, the runtime and the kernel broke.
 fn word(row: &Row) -> String {
     match &row.outcome {
-        Outcome::Skipped(_) => "skipped".into(),
+        Outcome::Skipped(_) => "-".into(),
         Outcome::Runner(_) => "RUNNER FAILED".into(),
         Outcome::Ran {
             promises,
             unexpected,
             ..
         } => {
-            let count = |shown| promises.iter().filter(|p| p.kernel == shown).count();
-            let (seen, not_seen) = (count(Shown::Seen), count(Shown::NotSeen));
-            if !unexpected.is_empty() {
-                "UNEXPECTED".into()
-            } else if seen + not_seen == 0 {
-                "kept".into()
+            let model = promises.iter().filter(|p| p.model == Verdict::Violated);
+            let runtime = row.runtime.iter().filter(|(_, v)| *v == Verdict::Violated);
+            let kernel = promises.iter().filter(|p| p.kernel == Shown::Seen);
+            let mark = if unexpected.is_empty() {
+                ""
             } else {
-                format!("broken {seen} of {}", seen + not_seen)
-            }
+                " UNEXPECTED"
+            };
+            let (model, runtime, kernel) = (model.count(), runtime.count(), kernel.count());
+            format!("{model} / {runtime} / {kernel}{mark}")
         }
     }
 }
 
 fn summary(kernels: &[Kernel]) -> String {
-    let mut out = format!("{:<30}", "broken promises seen");
+    let mut out = format!("{:<30}", "broken: model/runtime/kernel");
     for kernel in kernels {
         out += &format!(" {:<18}", kernel.title);
     }
