@@ -84,7 +84,25 @@ fn cast(subsystem: Subsystem, base: Base) -> Result<Cast, String> {
                 required: &[],
             },
         },
-        Subsystem::Singleton | Subsystem::KeyedByMap | Subsystem::HidBpf | Subsystem::Dummy => {
+        Subsystem::Singleton => Cast {
+            ty: "bpf_testmod_st_ops",
+            module: Some("bpf_testmod"),
+            caller: "st_ops",
+            members: Members::Named {
+                called: &["test_prologue", "test_epilogue"],
+                required: &[],
+            },
+        },
+        Subsystem::HidBpf => Cast {
+            ty: "hid_bpf_ops",
+            module: None,
+            caller: "hid",
+            members: Members::Named {
+                called: &["hid_rdesc_fixup"],
+                required: &[],
+            },
+        },
+        Subsystem::KeyedByMap | Subsystem::Dummy => {
             return Err(format!("the runner does not play {} yet", subsystem.name()));
         }
     })
@@ -147,7 +165,8 @@ fn operation(world: &World, operation: Operation) -> Result<String, String> {
         | Operation::MapDelete { map }
         | Operation::MapLookup { map }
         | Operation::MapClose { map } => format!("{name} {map}"),
-        Operation::LinkCreate { map, cookie, link } => {
+        Operation::LinkCreate { map, cookie, link }
+        | Operation::SysBpfLinkCreate { map, cookie, link } => {
             format!(
                 "{name} {map} {} {link}",
                 world.cookies[usize::from(cookie)] as i64
@@ -165,11 +184,9 @@ fn operation(world: &World, operation: Operation) -> Result<String, String> {
         Operation::SockCall { sock, member } => format!("{name} {sock} {member}"),
         Operation::SockClose { sock } => format!("{name} {sock}"),
         Operation::Call { entry, member } => format!("{name} {entry} {member}"),
-        Operation::Exit => name.to_owned(),
-        Operation::TestRun { .. }
-        | Operation::SysBpfLinkCreate { .. }
-        | Operation::ScxError
-        | Operation::Rmmod => return Err(format!("the runner has no {name} yet")),
+        Operation::TestRun { prog } => format!("{name} {prog}"),
+        Operation::ScxError | Operation::Exit => name.to_owned(),
+        Operation::Rmmod => return Err(format!("the runner has no {name} yet")),
     })
 }
 

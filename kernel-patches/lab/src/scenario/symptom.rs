@@ -322,6 +322,7 @@ fn wrong_cookies(world: &World, all: &[(Operation, &Done)]) -> Vec<String> {
             .iter()
             .filter_map(move |(operation, done)| match *operation {
                 Operation::LinkCreate { map, cookie, .. }
+                | Operation::SysBpfLinkCreate { map, cookie, .. }
                     if done.result == 0 || std::ptr::eq(*done, own) =>
                 {
                     let has = world.maps[usize::from(map)].progs.contains(&Some(prog));
@@ -335,7 +336,9 @@ fn wrong_cookies(world: &World, all: &[(Operation, &Done)]) -> Vec<String> {
     let other_ways = all
         .iter()
         .any(|(operation, _)| matches!(operation, Operation::LinkUpdate { .. }));
-    for (operation, done) in all {
+    // BPF_PROG_TEST_RUN is of no attachment
+    let tests = |operation: &Operation| matches!(operation, Operation::TestRun { .. });
+    for (operation, done) in all.iter().filter(|(operation, _)| !tests(operation)) {
         for read in done.reads.iter().filter(|read| read.cpu == done.cpu) {
             let mut right = created(read.prog, done);
             if other_ways {

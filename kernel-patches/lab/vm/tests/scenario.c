@@ -14,8 +14,10 @@
 #include "../module/lab_ops.h"
 
 #include <bpf/btf.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/uhid.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -49,13 +51,15 @@
 enum kind {
 	MAP_CREATE, MAP_UPDATE, MAP_DELETE, MAP_LOOKUP, MAP_CLOSE,
 	LINK_CREATE, LINK_UPDATE, LINK_DETACH, LINK_CLOSE, LINK_PIN, LINK_UNPIN, LINK_INFO,
-	SOCK_OPEN, SOCK_CALL, SOCK_CLOSE, CALL, EXIT, KINDS
+	SOCK_OPEN, SOCK_CALL, SOCK_CLOSE, CALL, TEST_RUN, SYS_BPF_LINK_CREATE, SCX_ERROR,
+	EXIT, KINDS
 };
 
 static const char * const kinds[KINDS] = {
 	"map_create", "map_update", "map_delete", "map_lookup", "map_close",
 	"link_create", "link_update", "link_detach", "link_close", "link_pin", "link_unpin",
-	"link_info", "sock_open", "sock_call", "sock_close", "call", "exit",
+	"link_info", "sock_open", "sock_call", "sock_close", "call", "test_run",
+	"sys_bpf_link_create", "scx_error", "exit",
 };
 
 struct op {
@@ -435,6 +439,12 @@ static int fds_take(struct fds *f)
 
 static int own_btf_fd = -1;
 
+/* The device of hid_bpf_ops. */
+static struct {
+	int uhid, id;
+	char name[64];		/* in /sys/bus/hid/devices */
+} hid = { .uhid = -1 };
+
 static int map_create(int number)
 {
 	const struct map *m = &world.map[number];
@@ -499,6 +509,9 @@ static int map_update(int number)
 	at = member_index(m->type, "owner");
 	if (m->owner && at >= 0)
 		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) = 1;
+	at = member_index(m->type, "hid_id");
+	if (at >= 0)
+		*(int *)(bytes + off + btf_member_bit_offset(data, at) / 8) = hid.id;
 	at = member_index(m->type, "name");
 	if (at >= 0)
 		sprintf(bytes + off + btf_member_bit_offset(data, at) / 8, "lab_k%d", m->key);
@@ -705,6 +718,120 @@ static int sock_close(int proc, int sock)
 	return 0;
 }
 
+/* A program of bpf(2) or of a kfunc, as a light skeleton has it. */
+static int syscall_prog(struct code *c)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts);
+	static __thread char verifier[16384];
+	int fd;
+
+	opts.prog_flags = BPF_F_SLEEPABLE;
+	opts.fd_array = c->fd_array;
+	opts.log_buf = verifier;
+	opts.log_size = sizeof(verifier);
+	opts.log_level = 1;
+	fd = bpf_prog_load(BPF_PROG_TYPE_SYSCALL, "lab_syscall", "GPL", c->insn, c->count, &opts);
+	if (fd < 0)
+		broken("a syscall program does not load: %s: %s", lab_number(-errno), verifier);
+	return fd;
+}
+
+/* What the program returned. */
+static int syscall_run(int prog)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	if (bpf_prog_test_run_opts(prog, &opts))
+		broken("a syscall program does not run: %s", strerror(errno));
+	return (int)opts.retval;
+}
+
+/* The programs that call the members of the singleton, one a member. */
+static int call_prog[MOST_MEMBERS];
+
+static void call_progs_load(void)
+{
+	char name[128];
+	int i;
+
+	for (i = 0; i < world.members && !strcmp(world.caller, "st_ops"); i++) {
+		struct code code = { .fd_array = { 0, -1 } }, *c = &code;
+
+		STORE_IMM(10, -8, 0);
+		MOV_REG(1, 10);
+		ALU_IMM(BPF_ADD, 1, -8);
+		snprintf(name, sizeof(name), "bpf_kfunc_st_ops_%s", world.member[i].name);
+		emit_kfunc(c, world.module[0], name);
+		EXIT_();
+		call_prog[i] = syscall_prog(c);
+		close(code.fd_array[1]);
+	}
+}
+
+/* The program is a reader of RCU Tasks Trace when it calls bpf(2). */
+static int sys_bpf_link_create(int map, __u64 cookie, int name)
+{
+	struct code code = { .fd_array = { 0, -1 } }, *c = &code;
+	int fd = fds_first(&map_fds[map]), prog, link, i;
+
+	if (fd < 0)
+		return fd;
+	for (i = 64; i > 0; i -= 8)
+		STORE_IMM(10, -i, 0);
+	emit(c, BPF_ST | BPF_MEM | BPF_W, 10, 0, -64, fd);
+	emit(c, BPF_ST | BPF_MEM | BPF_W, 10, 0, -56, BPF_STRUCT_OPS);
+	if (world.cookie) {
+		emit(c, BPF_LD | BPF_IMM | BPF_DW, 1, 0, 0, (int)cookie);
+		emit(c, 0, 0, 0, 0, (int)(cookie >> 32));
+		STORE(10, -48, 1);
+	}
+	MOV_IMM(1, BPF_LINK_CREATE);
+	MOV_REG(2, 10);
+	ALU_IMM(BPF_ADD, 2, -64);
+	MOV_IMM(3, 64);
+	HELPER(BPF_FUNC_sys_bpf);
+	EXIT_();
+	prog = syscall_prog(c);
+	link = syscall_run(prog);
+	close(prog);
+	if (link < 0)
+		return link;
+	fds_add(&link_fds[name], link);
+	return 0;
+}
+
+/* BPF_PROG_TEST_RUN of a bpf_dummy_ops program. */
+static int test_run(int number)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	struct { int val; } state = { 0 };
+	__u64 args[] = { (unsigned long)&state };
+
+	opts.ctx_in = args;
+	opts.ctx_size_in = sizeof(args);
+	return bpf_prog_test_run_opts(world.prog[number].fd, &opts) ? -errno : 0;
+}
+
+static bool file_says(const char *path, const char *word);
+
+/* sysrq-S ends the scheduler as an error of its own does; its link stays. */
+static int scx_error(void)
+{
+	static const char state[] = "/sys/kernel/sched_ext/state";
+	long long end = lab_now_ms() + 5000;
+	int fd;
+
+	if (!file_says(state, "enabled"))
+		return -ENOENT;
+	fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "S", 1) != 1)
+		broken("sysrq: %s", strerror(errno));
+	close(fd);
+	while (!file_says(state, "disabled") && lab_now_ms() < end)
+		usleep(500);
+	return file_says(state, "disabled") ? 0 : -ETIMEDOUT;
+}
+
 static int read_number(const char *path)
 {
 	char text[32] = "";
@@ -723,6 +850,81 @@ static bool file_says(const char *path, const char *word)
 
 	close(fd);
 	return len > 0 && !strncmp(text, word, strlen(word));
+}
+
+/* --- the HID device that hid_bpf_ops is attached to ------------------------ */
+
+/* vendor defined: 8 bytes of input */
+static const unsigned char descriptor[] = {
+	0x06, 0x00, 0xff, 0x09, 0x01, 0xa1, 0x01, 0x15, 0x00, 0x26, 0xff, 0x00,
+	0x75, 0x08, 0x95, 0x08, 0x09, 0x01, 0x81, 0x02, 0xc0,
+};
+
+static bool hid_find(void)
+{
+	struct dirent *e;
+	bool found = false;
+	DIR *dir = opendir("/sys/bus/hid/devices");
+
+	while (dir && (e = readdir(dir))) {
+		if (strncmp(e->d_name, "0003:1AB0:0002.", 15))
+			continue;
+		found = true;
+		snprintf(hid.name, sizeof(hid.name), "%s", e->d_name);
+		hid.id = strtol(e->d_name + 15, NULL, 16);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static bool hid_is_bound(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/hid/devices/%s/driver", hid.name);
+	return !access(path, F_OK);
+}
+
+static void hid_create(void)
+{
+	struct uhid_event e = { .type = UHID_CREATE2 };
+
+	hid.uhid = open("/dev/uhid", O_RDWR | O_CLOEXEC);
+	strcpy((char *)e.u.create2.name, "lab");
+	e.u.create2.bus = BUS_USB;
+	e.u.create2.vendor = 0x1ab0;
+	e.u.create2.product = 0x0002;
+	e.u.create2.rd_size = sizeof(descriptor);
+	memcpy(e.u.create2.rd_data, descriptor, sizeof(descriptor));
+	if (hid.uhid < 0 || write(hid.uhid, &e, sizeof(e)) != sizeof(e))
+		broken("no HID device: %s", strerror(errno));
+	if (!wait_for(hid_find()) || !wait_for(hid_is_bound()))
+		broken("the HID device does not come up");
+}
+
+static void hid_driver(const char *file)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/hid/drivers/hid-generic/%s", file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	/* somebody else may be at it: reg() and unreg() reconnect the device, too */
+	if (fd >= 0 && write(fd, hid.name, strlen(hid.name)) < 0 && errno != ENODEV &&
+	    errno != EBUSY)
+		broken("%s %s: %s", file, hid.name, strerror(errno));
+	close(fd);
+}
+
+/* A probe of the device asks for its report descriptor. */
+static int hid_probe(void)
+{
+	unsigned long long since = log_count();
+
+	hid_driver("unbind");
+	hid_driver("bind");
+	return has_run(since, 0) ? 0 : -ENOENT;
 }
 
 static int call(int entry, int member, long *aux)
@@ -746,6 +948,10 @@ static int call(int entry, int member, long *aux)
 		aux[0] = err ? 0 : result;
 		return err;
 	}
+	if (!strcmp(world.caller, "st_ops"))
+		return entry || syscall_run(call_prog[member]) == -1 ? -ENOENT : 0;
+	if (!strcmp(world.caller, "hid"))
+		return hid_probe();
 	/* sched_ext calls its members by itself */
 	if (!file_says("/sys/kernel/sched_ext/state", "enabled"))
 		return -ENOENT;
@@ -797,6 +1003,12 @@ static long carry_out(int proc, const struct op *op, long *aux)
 		return sock_close(proc, a[0]);
 	case CALL:
 		return call(a[0], a[1], aux);
+	case TEST_RUN:
+		return test_run(a[0]);
+	case SYS_BPF_LINK_CREATE:
+		return sys_bpf_link_create(a[0], a[1], a[2]);
+	case SCX_ERROR:
+		return scx_error();
 	case EXIT:
 	case KINDS:
 		break;
@@ -1276,6 +1488,9 @@ int main(int argc, char **argv)
 		line[strcspn(line, "\n")] = 0;
 		if (!strcmp(line, "run") && !looked) {
 			looked = true;
+			call_progs_load();
+			if (!strcmp(world.caller, "hid"))
+				hid_create();
 			before = look_round(world.ksyms);
 		}
 		read_line(line);
