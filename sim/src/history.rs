@@ -109,7 +109,7 @@ enum Found {
 
 /// What came of one step.
 enum Taken {
-    On(Place, Vec<Violation>),
+    On(Box<Place>, Vec<Violation>),
     Fault(Vec<Violation>),
     Refused(String),
     Overflow,
@@ -215,7 +215,7 @@ impl Explainer {
                     if violations.iter().any(|v| bit(v.invariant) & forbidden != 0) {
                         continue;
                     }
-                    let next = self.forward(history, next);
+                    let next = self.forward(history, *next);
                     if !seen.insert(self.key(&next)) {
                         continue;
                     }
@@ -300,7 +300,7 @@ impl Explainer {
                     Plan::Free { .. } => None,
                 };
                 // The end of a process is of no plan: what follows it was not looked at.
-                let ends = request.kind == OpKind::Exit && planned != Some(&Operation::Exit);
+                let ends = request.kind == OpKind::Exit && planned != Some(&Operation::Exit {});
                 !ends && self.call(history, at, *cpu, position).is_some()
             }
             _ => true,
@@ -328,7 +328,7 @@ impl Explainer {
         }
         let mut place = Place { k, ..at.clone() };
         let Some(cpu) = action.cpu() else {
-            return Taken::On(place, violations);
+            return Taken::On(Box::new(place), violations);
         };
         let (before, after) = (&at.k.cpus[usize::from(cpu)], &k.cpus[usize::from(cpu)]);
         let position = match action {
@@ -337,7 +337,7 @@ impl Explainer {
         };
         let Some(call) = self.call(history, at, cpu, position) else {
             // Closes what an exit left open.
-            return Taken::On(place, violations);
+            return Taken::On(Box::new(place), violations);
         };
         if matches!(action, Action::Step(..))
             && matches!(before.pc, Pc::CallBody | Pc::CallSleep)
@@ -377,7 +377,7 @@ impl Explainer {
                 None => {}
             }
         }
-        Taken::On(place, violations)
+        Taken::On(Box::new(place), violations)
     }
 
     fn name(&self, call: &Call) -> &'static str {

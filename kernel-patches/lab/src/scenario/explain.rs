@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use struct_ops_model::world::{Operation, World};
+use struct_ops_model::world::{Operation, Plan, World};
 use struct_ops_model::{Design, Invariant};
 use struct_ops_sim::history::{Call, Event, Explainer, Explanation, History, Read};
 
@@ -28,27 +28,31 @@ pub struct Explained {
 impl Explained {
     /// Takes one more round.
     pub fn add(&mut self, design: &Design, ran: &Round, round: &record::Round, crashed: bool) {
-        let mut beyond = |why: &str| *self.beyond.entry(why.to_owned()).or_default() += 1;
-        let history = match history(ran, round, crashed, design) {
-            Ok(history) => history,
-            Err(why) => return beyond(why),
+        let (history, explanation) = match explain(design, ran, round, crashed) {
+            Ok(explained) => explained,
+            Err(why) => {
+                *self.beyond.entry(why.to_owned()).or_default() += 1;
+                return;
+            }
         };
-        let world = World {
-            alloc_failures: u8::from(ran.fail.is_some()),
-            ..ran.world.clone()
+        let without = without_the_failed(ran, round);
+        let explanation = match (explanation, without) {
+            (Explanation::Unexplained { events, allowed }, Some((ran, round))) => {
+                match explain(design, &ran, &round, crashed) {
+                    Ok((_, explained @ Explanation::Explained { .. })) => explained,
+                    _ => Explanation::Unexplained { events, allowed },
+                }
+            }
+            (explanation, _) => explanation,
         };
-        let explainer = match Explainer::new(&world, design) {
-            Ok(explainer) => explainer,
-            Err(_) => return beyond("the set-up does not work in the model"),
-        };
-        match explainer.explain(&history) {
+        match explanation {
             Explanation::Explained { broke, .. } => {
                 self.rounds += 1;
                 for invariant in broke {
                     *self.broke.entry(invariant).or_default() += 1;
                 }
             }
-            Explanation::Beyond(why) => beyond(why),
+            Explanation::Beyond(why) => *self.beyond.entry(why.to_owned()).or_default() += 1,
             Explanation::Unexplained { events, allowed } => {
                 let why = told(ran, &history, events, &allowed);
                 let mut calls = vec![0; ran.world.cpus.len()];
@@ -61,6 +65,48 @@ impl Explained {
             }
         }
     }
+}
+
+/// What the model says to a round.
+fn explain(
+    design: &Design,
+    ran: &Round,
+    round: &record::Round,
+    crashed: bool,
+) -> Result<(History, Explanation), &'static str> {
+    let history = history(ran, round, crashed, design)?;
+    let world = World {
+        alloc_failures: u8::from(ran.fail.is_some()),
+        ..ran.world.clone()
+    };
+    let explainer = Explainer::new(&world, design);
+    let explainer = explainer.map_err(|_| "the set-up does not work in the model")?;
+    let explanation = explainer.explain(&history);
+    Ok((history, explanation))
+}
+
+/// The round without the operation whose allocation was made to fail, if it returned -ENOMEM: bpf(2) allocates before
+/// the attach path begins, and the model, which begins there, has no such failure.
+fn without_the_failed(ran: &Round, round: &record::Round) -> Option<(Round, record::Round)> {
+    let (cpu, number, _) = ran.fail?;
+    let failed = |done: &record::Done| done.cpu == cpu && done.number == number;
+    round
+        .done
+        .iter()
+        .find(|done| failed(done) && done.result == NO_MEMORY)?;
+    let (mut ran, mut round) = (ran.clone(), round.clone());
+    ran.fail = None;
+    if let Plan::Fixed(operations) = &mut ran.world.cpus[cpu].plan {
+        operations.remove(number);
+    }
+    if let Some(turn) = ran.turns.iter().position(|turn| usize::from(*turn) == cpu) {
+        ran.turns.remove(turn);
+    }
+    round.done.retain(|done| !failed(done));
+    for done in round.done.iter_mut().filter(|done| done.cpu == cpu) {
+        done.number -= usize::from(done.number > number);
+    }
+    Some((ran, round))
 }
 
 /// What could not be seen, so that nothing can be said.
@@ -85,7 +131,7 @@ fn history(
     let mut stamps: Vec<(u64, Event)> = Vec::new();
     for done in &round.done {
         let call = history.calls.len();
-        let exits = ran.plan(done.cpu).get(done.number) == Some(&Operation::Exit);
+        let exits = ran.plan(done.cpu).get(done.number) == Some(&Operation::Exit {});
         let reads = done.reads.iter().filter(|read| read.cpu == done.cpu);
         history.calls.push(Call {
             cpu: done.cpu as u8,
@@ -132,6 +178,7 @@ fn history(
 
 /// -ETIMEDOUT: what the runner says of a member that nobody calls.
 const TIMED_OUT: i64 = -110;
+const NO_MEMORY: i64 = -12;
 
 /// The history as far as it is explained, the event that is not, and what the model would allow.
 fn told(ran: &Round, history: &History, events: usize, allowed: &[String]) -> String {

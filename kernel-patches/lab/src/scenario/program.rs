@@ -5,7 +5,9 @@
 
 use std::fmt::Write;
 
-use struct_ops_model::world::{Body, OpKind, Operation, Plan, Subsystem, World};
+use struct_ops_model::operation::{OpKind, Operand, Operation};
+use struct_ops_model::world::{Body, Plan, Subsystem, World};
+
 use struct_ops_sim::live::round::concrete;
 
 use crate::series::Base;
@@ -48,7 +50,7 @@ enum Members {
 
 /// The table from subsystems to the types of a kernel.
 fn cast(subsystem: Subsystem, base: Base) -> Result<Cast, String> {
-    let linux = subsystem.linux().map(|linux| linux.version());
+    let linux = subsystem.facts().linux.map(|linux| linux.version());
     if let Some(linux) = linux.filter(|linux| *linux != base.name()) {
         return Err(format!(
             "{} is modelled as Linux {linux} has it",
@@ -156,38 +158,21 @@ fn members(cast: &Cast, world: &World) -> Result<Vec<&'static str>, String> {
     of.members.iter().map(name).collect()
 }
 
-/// An operation as the runner reads it.
+/// An operation as the runner reads it: its name and its operands in their order, by their places in the world.
 fn operation(world: &World, operation: Operation) -> Result<String, String> {
-    let name = operation.kind().name();
-    Ok(match operation {
-        Operation::MapCreate { map }
-        | Operation::MapUpdate { map }
-        | Operation::MapDelete { map }
-        | Operation::MapLookup { map }
-        | Operation::MapClose { map } => format!("{name} {map}"),
-        Operation::LinkCreate { map, cookie, link }
-        | Operation::SysBpfLinkCreate { map, cookie, link } => {
-            format!(
-                "{name} {map} {} {link}",
-                world.cookies[usize::from(cookie)] as i64
-            )
-        }
-        Operation::LinkUpdate { link, map, replace } => {
-            format!("{name} {link} {map} {}", replace.map_or(-1, i16::from))
-        }
-        Operation::LinkDetach { link }
-        | Operation::LinkClose { link }
-        | Operation::LinkPin { link }
-        | Operation::LinkUnpin { link }
-        | Operation::LinkInfo { link } => format!("{name} {link}"),
-        Operation::SockOpen { key } => format!("{name} {key}"),
-        Operation::SockCall { sock, member } => format!("{name} {sock} {member}"),
-        Operation::SockClose { sock } => format!("{name} {sock}"),
-        Operation::Call { entry, member } => format!("{name} {entry} {member}"),
-        Operation::TestRun { prog } => format!("{name} {prog}"),
-        Operation::ScxError | Operation::Exit => name.to_owned(),
-        Operation::Rmmod => return Err(format!("the runner has no {name} yet")),
-    })
+    let mut text = operation.kind().name().to_owned();
+    if operation.kind() == OpKind::Rmmod {
+        return Err(format!("the runner has no {text} yet"));
+    }
+    for (operand, value) in operation.operands() {
+        let number = match (operand, value) {
+            (Operand::Cookie, Some(value)) => world.cookies[usize::from(value)] as i64,
+            (_, Some(value)) => value.into(),
+            (_, None) => -1,
+        };
+        text += &format!(" {number}");
+    }
+    Ok(text)
 }
 
 /// One round: what every CPU does, and who comes next.
@@ -233,7 +218,7 @@ pub fn rounds(world: &World, target: &Target, count: usize, seed: u64) -> Vec<Ro
             })
             .collect();
         let mut turns: Vec<u8> = Vec::new();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             for (cpu, operations) in left.iter().enumerate() {
                 turns.extend(std::iter::repeat_n(cpu as u8, *operations));
             }
@@ -264,7 +249,7 @@ pub fn rounds(world: &World, target: &Target, count: usize, seed: u64) -> Vec<Ro
             turns,
             fail,
             seed: rng.u64(1..),
-            ksyms: number % 2 == 0 && number < 2 * KSYMS,
+            ksyms: number.is_multiple_of(2) && number < 2 * KSYMS,
         }
     };
     (0..count).map(one).collect()

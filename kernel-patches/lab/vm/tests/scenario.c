@@ -944,7 +944,7 @@ static int call(int entry, int member, long *aux)
 		for (i = 0; i < 3; i++)
 			if (!strcmp(members[i].name, world.member[member].name))
 				break;
-		err = lab_ops_call(dev, entry, members[i].member, 0, &result);
+		err = lab_ops_call(dev, entry | LAB_OPS_NTH, members[i].member, 0, &result);
 		aux[0] = err ? 0 : result;
 		return err;
 	}
