@@ -54,7 +54,7 @@ fn cast(subsystem: Subsystem, base: Base) -> Result<Cast, String> {
     if let Some(linux) = linux.filter(|linux| *linux != base.name()) {
         return Err(format!(
             "{} is modelled as Linux {linux} has it",
-            subsystem.name()
+            subsystem.facts().name
         ));
     }
     Ok(match subsystem {
@@ -104,8 +104,10 @@ fn cast(subsystem: Subsystem, base: Base) -> Result<Cast, String> {
                 required: &[],
             },
         },
+        Subsystem::Own(_) => return Err("no kernel has a subsystem that a scenario brings".into()),
         Subsystem::KeyedByMap | Subsystem::Dummy => {
-            return Err(format!("the runner does not play {} yet", subsystem.name()));
+            let name = subsystem.facts().name;
+            return Err(format!("the runner does not play {name} yet"));
         }
     })
 }
