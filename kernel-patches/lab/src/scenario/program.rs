@@ -384,11 +384,9 @@ mod tests {
     #[test]
     fn a_scenario_becomes_a_program() {
         let text = told("two-links-tcp", &TARGET).unwrap();
-        assert!(
-            text.starts_with(
-                "caller tcp\ncookie 1\ntype tcp_congestion_ops -\nmember ssthresh 0\n"
-            )
-        );
+        assert!(text.starts_with(
+            "caller tcp\ncookie 1\nksyms 1\ntype tcp_congestion_ops -\nmember ssthresh 0\n"
+        ));
         assert!(text.contains("\nsetup link_create 0 17 0\nsetup sock_open 0\nround 0 "));
         assert_eq!(text.matches("\nrun\n").count(), 4);
         assert_eq!(text.matches("\nturns ").count(), 2);
@@ -404,7 +402,7 @@ mod tests {
         let why = |name, target| told(name, target).unwrap_err();
         assert!(why("two-links-always", &image).contains("module"));
         assert!(why("two-links-keyed", &TARGET).contains("7.3"));
-        assert!(why("big-members", &TARGET).contains("size"));
+        assert!(why("refused-updates", &TARGET).contains("two types"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use struct_ops_model::design::SameMap;
+use struct_ops_model::operation::Operand;
 use struct_ops_model::world::{
     Body, CpuDecl, MapDecl, Member, OpKind, Operation, Plan, ProgDecl, StructOpsType, Subsystem,
     World,
@@ -263,6 +264,30 @@ fn scenario(seed: u64, round: &Round, calls: &[usize]) -> String {
     for (cpu, decl) in world.cpus.iter_mut().enumerate() {
         if let Plan::Fixed(operations) = &mut decl.plan {
             operations.truncate(calls.get(cpu).copied().unwrap_or(0));
+        }
+    }
+    // What names a link that nobody makes returns -EBADF and does nothing else.
+    let links = |operation: &Operation, new: bool| -> Vec<u8> {
+        let named = operation.operands().filter(|(operand, _)| match operand {
+            Operand::NewLink => new,
+            Operand::Link(_) => !new,
+            _ => false,
+        });
+        named.filter_map(|(_, link)| link).collect()
+    };
+    let plans = world.cpus.iter().filter_map(|decl| match &decl.plan {
+        Plan::Fixed(operations) => Some(operations),
+        Plan::Free { .. } => None,
+    });
+    let all = plans.flatten().chain(&world.setup);
+    let made: Vec<u8> = all.flat_map(|operation| links(operation, true)).collect();
+    for decl in &mut world.cpus {
+        if let Plan::Fixed(operations) = &mut decl.plan {
+            operations.retain(|operation| {
+                links(operation, false)
+                    .iter()
+                    .all(|link| made.contains(link))
+            });
         }
     }
     let words = Words {
