@@ -12,6 +12,7 @@ pub mod counterexample;
 mod draw;
 pub mod engine;
 pub mod explore;
+pub mod history;
 pub mod input;
 pub mod live;
 pub mod merge;

@@ -27,15 +27,22 @@ pub enum Error {
     Spawn { command: String, source: io::Error },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    /// What the user gave is wrong: a scenario, a trace.
+    #[error("{0}")]
+    Input(String),
+    #[error("a bug of kernel-lab: {0}")]
+    Bug(String),
     #[error("{0}")]
     Other(String),
 }
 
 impl Error {
-    /// 69: something outside is missing. 1: what was asked for failed.
+    /// 3: bad input. 69: something outside is missing. 70: a bug of ours. 1: what was asked for failed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::MissingTools { .. } | Error::Unavailable(_) => 69,
+            Error::Input(_) => 3,
+            Error::Bug(_) => 70,
             _ => 1,
         }
     }

@@ -13,6 +13,7 @@ mod image;
 mod key;
 mod plan;
 mod run;
+mod scenario;
 mod series;
 mod testrun;
 mod tools;
@@ -75,6 +76,53 @@ enum Verb {
         /// only these tests
         #[arg(value_name = "TEST", value_parser = test_name)]
         only: Vec<String>,
+    },
+    /// run scenarios of the simulator on booted kernels, beside what the model says of them
+    Scenario {
+        #[command(flatten)]
+        kernels: Several,
+        /// run on a ready-made Debian kernel of this version (stock only)
+        #[arg(long, value_name = "VERSION")]
+        image: Option<String>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        /// rounds of each scenario: half of them by turns, half at the same time
+        #[arg(long, value_name = "N", default_value_t = 40, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        rounds: u16,
+        /// where the random choices begin
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// how long the runtime in user space gets for each scenario; 0 leaves it out
+        #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(0..=600))]
+        stress: u64,
+        /// only one line for each scenario, and what is unexpected
+        #[arg(long)]
+        brief: bool,
+        /// show the console
+        #[arg(long, short)]
+        verbose: bool,
+        /// shipped scenarios by name, others by path [default: all shipped ones that fit into a check]
+        #[arg(value_name = "NAME|FILE")]
+        scenarios: Vec<String>,
+    },
+    /// run operations at random on booted kernels, and hold what they did against the model
+    Random {
+        #[command(flatten)]
+        kernels: Several,
+        /// run on a ready-made Debian kernel of this version (stock only)
+        #[arg(long, value_name = "VERSION")]
+        image: Option<String>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        /// the seeds, from A to before B: each is a world of its own
+        #[arg(long, value_name = "A..B", value_parser = seeds)]
+        seeds: (u64, u64),
+        /// rounds of each seed
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+        rounds: u16,
+        /// show the console
+        #[arg(long, short)]
+        verbose: bool,
     },
     /// every patch applies and builds alone, checkpatch, uapi in step
     Check {
@@ -149,6 +197,16 @@ fn test_name(name: &str) -> std::result::Result<String, String> {
     }
     let names: Vec<_> = plan::TESTS.iter().map(|test| test.name).collect();
     Err(format!("no such test; there are: {}", names.join(", ")))
+}
+
+fn seeds(text: &str) -> std::result::Result<(u64, u64), String> {
+    let range = text
+        .split_once("..")
+        .and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    match range {
+        Some((from, to)) if from < to => Ok((from, to)),
+        _ => Err("expected A..B, two numbers of which the second is greater".into()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -226,6 +284,77 @@ fn run(cli: Cli) -> Result<bool> {
             }
             Ok(reports.iter().all(testrun::Report::as_predicted))
         }
+        Verb::Scenario {
+            kernels: several,
+            image,
+            format,
+            rounds,
+            seed,
+            stress,
+            brief,
+            verbose,
+            scenarios,
+        } => {
+            let found = scenario::find(&scenarios)?;
+            let effort = scenario::Effort {
+                rounds: rounds.into(),
+                seed,
+                stress,
+            };
+            let mut kernels = Vec::new();
+            for flavour in several.flavours() {
+                let asked = Asked::new(&lab, flavour, image.as_deref())?;
+                let machine = machine(&lab, &asked.built, asked.accel, flavour.debug);
+                let Asked { target, design, .. } = &asked;
+                kernels.push(scenario::report::Kernel {
+                    rows: scenario::run(&machine, target, design, &found, effort, verbose)?,
+                    title: asked.title,
+                    version: asked.built.version.clone(),
+                    accel: asked.accel.name(),
+                });
+            }
+            match format {
+                Format::Text => print!("{}", scenario::report::text(&kernels, brief)),
+                Format::Json => println!("{}", scenario::report::json(&kernels)?),
+            }
+            let mut rows = kernels.iter().flat_map(|kernel| &kernel.rows);
+            Ok(rows.all(scenario::Row::as_predicted))
+        }
+        Verb::Random {
+            kernels: several,
+            image,
+            format,
+            seeds,
+            rounds,
+            verbose,
+        } => {
+            let effort = scenario::random::Effort {
+                seeds,
+                rounds: rounds.into(),
+            };
+            let mut all = Vec::new();
+            for flavour in several.flavours() {
+                let asked = Asked::new(&lab, flavour, image.as_deref())?;
+                let mut machine = machine(&lab, &asked.built, asked.accel, flavour.debug);
+                // silence ends a VM that hangs; one that talks may go on
+                machine.limits.total *= 10;
+                let Asked { target, design, .. } = &asked;
+                let outcome = scenario::random::run(&machine, target, design, effort, verbose)?;
+                if format == Format::Text {
+                    print!("{}", scenario::random::text(&asked.title, &outcome));
+                }
+                all.push((asked.title, outcome));
+            }
+            if format == Format::Json {
+                let kernels: Vec<_> = all
+                    .iter()
+                    .map(|(title, outcome)| scenario::random::json(title, outcome))
+                    .collect();
+                let all = serde_json::json!({ "schema": 1, "verb": "random", "kernels": kernels });
+                println!("{all:#}");
+            }
+            Ok(all.iter().all(|(_, outcome)| outcome.as_predicted()))
+        }
         Verb::Check { series, base } => {
             let every = [
                 (Series::Rfc, Base::V6_12),
@@ -275,6 +404,41 @@ fn ready(lab: &Lab, flavour: Flavour, image: Option<&str>) -> Result<(Built, Acc
     };
     let accel = probe_accel(&lab.cache, &built)?;
     Ok((built, accel))
+}
+
+/// A kernel that a scenario is asked of.
+struct Asked {
+    title: String,
+    built: Built,
+    accel: Accel,
+    target: scenario::program::Target,
+    design: struct_ops_model::Design,
+}
+
+impl Asked {
+    fn new(lab: &Lab, flavour: Flavour, image: Option<&str>) -> Result<Self> {
+        let series = flavour.patched.series;
+        let design = struct_ops_model::Design::parse(series.design())
+            .map_err(|err| Error::Bug(err.to_string()))?;
+        let base = match image {
+            Some(version) => Base::of(version).ok_or_else(|| {
+                Error::Input(format!("--image {version}: the model knows 6.12 and 7.3"))
+            })?,
+            None => flavour.patched.base,
+        };
+        let (built, accel) = ready(lab, flavour, image)?;
+        Ok(Asked {
+            title: image.map_or_else(|| flavour.title(), |version| format!("image-{version}")),
+            target: scenario::program::Target {
+                base,
+                cookie: series.has_cookie(),
+                modules: built.modules,
+            },
+            built,
+            accel,
+            design,
+        })
+    }
 }
 
 fn machine<'a>(lab: &'a Lab, built: &'a Built, accel: Accel, debug: bool) -> Machine<'a> {

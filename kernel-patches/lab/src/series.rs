@@ -25,6 +25,14 @@ impl Base {
         }
     }
 
+    /// The base that a version belongs to, "6.12" or "6.12.117".
+    pub fn of(version: &str) -> Option<Base> {
+        [Base::V6_12, Base::V7_3].into_iter().find(|base| {
+            let rest = version.strip_prefix(base.name());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+
     /// Debian's package of the source.
     pub fn source_package(self) -> String {
         format!("linux-source-{}", self.name())
@@ -58,6 +66,24 @@ impl Series {
             Series::LinkOwned => "link-owned",
             Series::Fixes => "fixes",
         }
+    }
+
+    /// The model's design of it, whose verdicts are what is predicted of its kernels.
+    pub fn design(self) -> &'static str {
+        match self {
+            Series::Stock => "mainline",
+            Series::Rfc => "rfc",
+            Series::LinkOwned => "link-owned",
+            // what 0001 to 0003 do
+            Series::Fixes => {
+                "mainline,owner-errno=einval,same-map=refuse,grace=tasks,trace,rcu+tasks"
+            }
+        }
+    }
+
+    /// Whether its programs can read a cookie.
+    pub fn has_cookie(self) -> bool {
+        matches!(self, Series::Rfc | Series::LinkOwned)
     }
 
     /// The patches of a posting come with a cover letter; fixes stand alone.

@@ -62,7 +62,8 @@ pub struct Ended {
     pub why: String,
 }
 
-pub fn initramfs(built: &Built, command: &str) -> Result<Vec<u8>> {
+/// The command, the lab's programs and `files`, by their names in the VM.
+pub fn initramfs(built: &Built, command: &str, files: &[(String, Vec<u8>)]) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
     for dir in ["bin", "dev", "lab", "proc", "sys", "tmp"] {
         cpio.dir(dir);
@@ -75,9 +76,13 @@ pub fn initramfs(built: &Built, command: &str) -> Result<Vec<u8>> {
         b"#!/bin/busybox sh\nexec /bin/busybox sh \"$@\"\n",
     );
     cpio.file("lab/cmd", command.as_bytes());
+    for (name, content) in files {
+        cpio.file(name, content);
+    }
     for name in [
         "init",
         "vmtest",
+        "labrun",
         "test_progs",
         "hid_bpf",
         "bpftool",
@@ -227,7 +232,7 @@ pub fn probe_accel(cache: &Path, built: &Built) -> Result<Accel> {
         return Ok(Accel::Tcg);
     }
     let file = cache.join("probe.cpio");
-    fs::write(&file, initramfs(built, "true\n")?).at(&file)?;
+    fs::write(&file, initramfs(built, "true\n", &[])?).at(&file)?;
     let limits = Limits {
         silence: Duration::from_secs(10),
         total: Duration::from_secs(20),
@@ -250,13 +255,23 @@ pub struct Machine<'a> {
 
 impl Machine<'_> {
     pub fn run(&self, command: &str, echo: impl FnMut(&str)) -> Result<Ended> {
+        self.run_with(command, &[], echo)
+    }
+
+    /// The same with files beside the lab's own.
+    pub fn run_with(
+        &self,
+        command: &str,
+        files: &[(String, Vec<u8>)],
+        echo: impl FnMut(&str),
+    ) -> Result<Ended> {
         // lab runs may overlap, and so may the kernels of one
         static RUNS: AtomicUsize = AtomicUsize::new(0);
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
         let file = self
             .cache
             .join(format!("initramfs.{}.{run}.cpio", std::process::id()));
-        fs::write(&file, initramfs(self.built, command)?).at(&file)?;
+        fs::write(&file, initramfs(self.built, command, files)?).at(&file)?;
         let ended = boot(&self.built.kernel, &file, self.accel, self.limits, echo);
         fs::remove_file(&file).at(&file)?;
         ended

@@ -212,7 +212,7 @@ pub(super) fn plans(world: &World) -> Vec<PlanText> {
 }
 
 /// An operation as the parser reads it.
-pub(crate) fn operation(world: &World, operation: Operation) -> String {
+pub fn operation(world: &World, operation: Operation) -> String {
     let mut text = operation.kind().name().to_string();
     for (operand, value) in operation.operands() {
         let Some(value) = value else { continue };

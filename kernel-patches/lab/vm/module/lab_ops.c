@@ -36,7 +36,9 @@ struct lab_ops {
 static struct {
 	struct lab_ops *ops;
 	struct bpf_link *link;
+	unsigned long age;		/* when it was registered */
 } slots[LAB_OPS_SLOTS];
+static unsigned long registrations;	/* protected by slots_mutex */
 static DEFINE_MUTEX(slots_mutex);
 static bool fail_next;
 
@@ -115,6 +117,7 @@ static int lab_ops_reg(void *kdata, struct bpf_link *link)
 		goto out;
 	}
 	slots[i].link = link;
+	slots[i].age = ++registrations;
 	slots[i].ops = kdata;
 out:
 	mutex_unlock(&slots_mutex);
@@ -148,13 +151,32 @@ static int lab_ops_update(void *kdata, void *old_kdata, struct bpf_link *link)
 	return err;
 }
 
+/* The slot of the n-th registration, or no slot. Whoever registers meanwhile comes after all others. */
+static u32 lab_ops_nth(u32 n)
+{
+	unsigned long after = 0;
+	u32 i, found;
+
+	do {
+		found = LAB_OPS_SLOTS;
+		for (i = 0; i < LAB_OPS_SLOTS; i++)
+			if (READ_ONCE(slots[i].ops) && slots[i].age > after &&
+			    (found == LAB_OPS_SLOTS || slots[i].age < slots[found].age))
+				found = i;
+		if (found < LAB_OPS_SLOTS)
+			after = slots[found].age;
+	} while (found < LAB_OPS_SLOTS && n--);
+	return found;
+}
+
 static long lab_ops_call_member(struct lab_ops_call *call)
 {
+	u32 slot = call->slot;
 	u64 (*fn)(u64 arg) = NULL;
 	bool sleepable = call->member == LAB_SLEEPABLE;
 	struct lab_ops *ops;
 
-	if (call->slot >= LAB_OPS_SLOTS)
+	if ((slot & ~LAB_OPS_NTH) >= LAB_OPS_SLOTS)
 		return -EINVAL;
 
 	if (sleepable)
@@ -162,7 +184,9 @@ static long lab_ops_call_member(struct lab_ops_call *call)
 	else
 		rcu_read_lock();
 
-	ops = READ_ONCE(slots[call->slot].ops);
+	if (slot & LAB_OPS_NTH)
+		slot = lab_ops_nth(slot & ~LAB_OPS_NTH);
+	ops = slot < LAB_OPS_SLOTS ? READ_ONCE(slots[slot].ops) : NULL;
 	if (ops) {
 		switch (call->member) {
 		case LAB_PLAIN:

@@ -7,8 +7,11 @@
 
 enum lab_ops_member { LAB_PLAIN, LAB_SECOND, LAB_SLEEPABLE };
 
+/* or'ed to a slot: the registration of this place among those there are, the oldest first */
+#define LAB_OPS_NTH 0x100
+
 struct lab_ops_call {
-	__u32 slot;		/* in: registrations are numbered, lowest free first */
+	__u32 slot;		/* in: registrations are numbered, lowest free first; or LAB_OPS_NTH */
 	__u32 member;		/* in: enum lab_ops_member */
 	__u64 arg;		/* in */
 	__u64 result;		/* out */

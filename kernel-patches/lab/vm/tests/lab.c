@@ -335,7 +335,7 @@ int lab_ops_call(int dev, int slot, int member, __u64 arg, __u64 *result)
 	return err;
 }
 
-static void run(const struct lab_test *test)
+void lab_run(const struct lab_test *test)
 {
 	static const char * const names[] = { "ok", "wrong", "skipped" };
 
@@ -344,33 +344,4 @@ static void run(const struct lab_test *test)
 	printf("@lab-run %s\n", test->name);
 	test->run();
 	printf("@lab-test %s %s %s\n", test->name, names[outcome], detail);
-}
-
-/* vmtest SERIES BASE TEST... */
-int main(int argc, char **argv)
-{
-	const struct lab_test * const groups[] = {
-		state_tests, cookie_tests, lifetime_tests, scx_tests, assoc_tests,
-		hid_tests, tool_tests,
-	};
-	const struct lab_test *test;
-	int i;
-	size_t g;
-
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (argc < 4) {
-		for (g = 0; g < sizeof(groups) / sizeof(*groups); g++)
-			for (test = groups[g]; test->name; test++)
-				puts(test->name);
-		return 2;
-	}
-	lab_series = argv[1];
-	lab_base = argv[2];
-	for (i = 3; i < argc; i++) {
-		for (g = 0; g < sizeof(groups) / sizeof(*groups); g++)
-			for (test = groups[g]; test->name; test++)
-				if (!strcmp(test->name, argv[i]))
-					run(test);
-	}
-	return 0;
 }

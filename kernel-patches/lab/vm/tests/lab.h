@@ -30,6 +30,9 @@ extern const struct lab_test assoc_tests[];
 extern const struct lab_test hid_tests[];
 extern const struct lab_test tool_tests[];
 
+/* Runs a test and says how it ended. */
+void lab_run(const struct lab_test *test);
+
 /* A check that does not hold makes the test "wrong"; all are reported. */
 bool check_at(bool holds, const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -1,0 +1,275 @@
+//! Holds what a round showed against the model: its record becomes a history, and the model looks for a run that
+//! explains it.
+//!
+//! The search is the simulator's (`struct_ops_sim::history`); here is only what a record says and what it leaves open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use struct_ops_model::world::{Operation, Plan, World};
+use struct_ops_model::{Design, Invariant};
+use struct_ops_sim::history::{Call, Event, Explainer, Explanation, History, Read};
+
+use super::program::Round;
+use super::record;
+
+/// What the model says to the rounds of a scenario.
+#[derive(Clone, Debug, Default)]
+pub struct Explained {
+    /// Rounds that a run explains.
+    pub rounds: usize,
+    /// Promises that no explanation of a round keeps, and in how many rounds.
+    pub broke: BTreeMap<Invariant, usize>,
+    /// Rounds of which nothing is said, by the reason.
+    pub beyond: BTreeMap<String, usize>,
+    /// Rounds without explanation: the number, why, and how many operations of each CPU it takes.
+    pub unexplained: Vec<(usize, String, Vec<usize>)>,
+}
+
+impl Explained {
+    /// Takes one more round.
+    pub fn add(&mut self, design: &Design, ran: &Round, round: &record::Round, crashed: bool) {
+        let (history, explanation) = match explain(design, ran, round, crashed) {
+            Ok(explained) => explained,
+            Err(why) => {
+                *self.beyond.entry(why.to_owned()).or_default() += 1;
+                return;
+            }
+        };
+        let without = without_the_failed(ran, round);
+        let explanation = match (explanation, without) {
+            (Explanation::Unexplained { events, allowed }, Some((ran, round))) => {
+                match explain(design, &ran, &round, crashed) {
+                    Ok((_, explained @ Explanation::Explained { .. })) => explained,
+                    _ => Explanation::Unexplained { events, allowed },
+                }
+            }
+            (explanation, _) => explanation,
+        };
+        match explanation {
+            Explanation::Explained { broke, .. } => {
+                self.rounds += 1;
+                for invariant in broke {
+                    *self.broke.entry(invariant).or_default() += 1;
+                }
+            }
+            Explanation::Beyond(why) => *self.beyond.entry(why.to_owned()).or_default() += 1,
+            Explanation::Unexplained { events, allowed } => {
+                let why = told(ran, &history, events, &allowed);
+                let mut calls = vec![0; ran.world.cpus.len()];
+                for event in history.events.iter().take(events + 1) {
+                    if let Event::Invoke(call) = event {
+                        calls[usize::from(history.calls[*call].cpu)] += 1;
+                    }
+                }
+                self.unexplained.push((round.number, why, calls));
+            }
+        }
+    }
+}
+
+/// What the model says to a round.
+fn explain(
+    design: &Design,
+    ran: &Round,
+    round: &record::Round,
+    crashed: bool,
+) -> Result<(History, Explanation), &'static str> {
+    let history = history(ran, round, crashed, design)?;
+    let world = World {
+        alloc_failures: u8::from(ran.fail.is_some()),
+        ..ran.world.clone()
+    };
+    let explainer = Explainer::new(&world, design);
+    let explainer = explainer.map_err(|_| "the set-up does not work in the model")?;
+    let explanation = explainer.explain(&history);
+    Ok((history, explanation))
+}
+
+/// The round without the operation whose allocation was made to fail, if it returned -ENOMEM: bpf(2) allocates before
+/// the attach path begins, and the model, which begins there, has no such failure.
+fn without_the_failed(ran: &Round, round: &record::Round) -> Option<(Round, record::Round)> {
+    let (cpu, number, _) = ran.fail?;
+    let failed = |done: &record::Done| done.cpu == cpu && done.number == number;
+    round
+        .done
+        .iter()
+        .find(|done| failed(done) && done.result == NO_MEMORY)?;
+    let (mut ran, mut round) = (ran.clone(), round.clone());
+    ran.fail = None;
+    if let Plan::Fixed(operations) = &mut ran.world.cpus[cpu].plan {
+        operations.remove(number);
+    }
+    if let Some(turn) = ran.turns.iter().position(|turn| usize::from(*turn) == cpu) {
+        ran.turns.remove(turn);
+    }
+    round.done.retain(|done| !failed(done));
+    for done in round.done.iter_mut().filter(|done| done.cpu == cpu) {
+        done.number -= usize::from(done.number > number);
+    }
+    Some((ran, round))
+}
+
+/// What could not be seen, so that nothing can be said.
+fn history(
+    ran: &Round,
+    round: &record::Round,
+    crashed: bool,
+    design: &Design,
+) -> Result<History, &'static str> {
+    let timed_out = |done: &record::Done| done.result == TIMED_OUT;
+    if round.done.iter().any(timed_out) {
+        return Err("the kernel did not call the member in time");
+    }
+    if !round.hang.is_empty() {
+        return Err("somebody does not return");
+    }
+    let cookie = design.identity == struct_ops_model::design::Identity::Cookie;
+    let mut history = History {
+        crashed,
+        ..History::default()
+    };
+    let mut stamps: Vec<(u64, Event)> = Vec::new();
+    for done in &round.done {
+        let call = history.calls.len();
+        let exits = ran.plan(done.cpu).get(done.number) == Some(&Operation::Exit {});
+        let reads = done.reads.iter().filter(|read| read.cpu == done.cpu);
+        history.calls.push(Call {
+            cpu: done.cpu as u8,
+            number: done.number as u8,
+            result: (!exits).then_some(done.result),
+            reads: reads
+                .map(|read| Read {
+                    prog: read.prog,
+                    cookie: cookie.then_some(read.cookie),
+                })
+                .collect(),
+            ksyms: done.ksyms.filter(|_| !exits),
+        });
+        stamps.push((done.invoked, Event::Invoke(call)));
+        if let (Some(returned), false) = (done.returned, exits) {
+            stamps.push((returned, Event::Return(call)));
+        }
+    }
+    stamps.sort_by_key(|(stamp, _)| *stamp);
+    history.events = stamps.into_iter().map(|(_, event)| event).collect();
+    if crashed {
+        if ran.turns.is_empty() {
+            return Err("the kernel died while several were under way");
+        }
+        // By turns, the next one was under way.
+        let mut done = vec![0; ran.world.cpus.len()];
+        for cpu in &ran.turns[..round.done.len().min(ran.turns.len())] {
+            done[usize::from(*cpu)] += 1;
+        }
+        let Some(cpu) = ran.turns.get(round.done.len()) else {
+            return Err("the kernel died after the last operation");
+        };
+        history.events.push(Event::Invoke(history.calls.len()));
+        history.calls.push(Call {
+            cpu: *cpu,
+            number: done[usize::from(*cpu)],
+            result: None,
+            reads: Vec::new(),
+            ksyms: None,
+        });
+    }
+    Ok(history)
+}
+
+/// -ETIMEDOUT: what the runner says of a member that nobody calls.
+const TIMED_OUT: i64 = -110;
+const NO_MEMORY: i64 = -12;
+
+/// The history as far as it is explained, the event that is not, and what the model would allow.
+fn told(ran: &Round, history: &History, events: usize, allowed: &[String]) -> String {
+    let call = |call: usize| {
+        let call = &history.calls[call];
+        let text = ran
+            .plan(usize::from(call.cpu))
+            .get(usize::from(call.number))
+            .map_or_else(String::new, |operation| {
+                struct_ops_sim::scenario::operation(&ran.world, *operation)
+            });
+        (call, text)
+    };
+    let mut parts = Vec::new();
+    for event in history.events.iter().take(events + 1) {
+        if let Event::Return(of) = event {
+            let (call, text) = call(*of);
+            let reads: BTreeSet<String> = call
+                .reads
+                .iter()
+                .filter_map(|read| Some(format!("{:#x}", read.cookie?)))
+                .collect();
+            let reads = match reads.is_empty() {
+                true => String::new(),
+                false => format!(" reads {}", reads.into_iter().collect::<Vec<_>>().join(",")),
+            };
+            let ksyms = call
+                .ksyms
+                .map_or(String::new(), |n| format!(" ({n} ksyms)"));
+            let result = call.result.map_or("?".into(), |result| result.to_string());
+            parts.push(format!("cpu{} {text} = {result}{reads}{ksyms}", call.cpu));
+        }
+    }
+    if history.crashed && events >= history.events.len() {
+        parts.push("the kernel dies".into());
+    }
+    let allowed = match allowed {
+        [] => "the model allows nothing else".to_owned(),
+        allowed => format!("in the model {}", allowed.join(", or ")),
+    };
+    format!("{}; {allowed}", parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::program::{Target, rounds};
+    use crate::scenario::record::Record;
+    use crate::series::Base;
+
+    fn explained(design: &Design, text: &str, crashed: bool) -> Explained {
+        let target = Target {
+            base: Base::V6_12,
+            cookie: true,
+            modules: true,
+        };
+        let scenario = struct_ops_sim::shipped::find("two-links-tcp").unwrap();
+        let mut ran = rounds(&scenario.world, &target, 1, 1).remove(0);
+        ran.turns = vec![0, 1, 1];
+        let mut record = Record::default();
+        text.lines().for_each(|line| record.line(line));
+        let mut explained = Explained::default();
+        explained.add(design, &ran, &record.rounds[0], crashed);
+        explained
+    }
+
+    #[test]
+    fn a_round_is_explained_or_says_what_is_not() {
+        let owned = Design::link_owned();
+        let good = "@r 0\n@o 0 0 8 9 -17 0 0 2\n@o 1 0 10 11 0 0 0 2\n@c 1 0 0 0 11 1\n@d 0";
+        let explained_ = explained(&owned, good, false);
+        assert_eq!((explained_.rounds, explained_.broke.len()), (1, 0));
+        let wrong = explained(&owned, &good.replace(" -17 ", " 0 "), false);
+        let [(0, why, _)] = wrong.unexplained.as_slice() else {
+            panic!("{wrong:?}");
+        };
+        assert!(
+            why.contains("cpu0 link_create m1 cookie=0x22 as l2 = 0"),
+            "{why}"
+        );
+        assert!(
+            why.contains("in the model link_create returns -EEXIST"),
+            "{why}"
+        );
+        // the second link frees the first one's images, and a call dies in them
+        let dies = "@r 0\n@o 0 0 8 9 -17 0 0 -1";
+        let rfc = explained(&Design::rfc(), dies, true);
+        assert!(
+            rfc.broke.contains_key(&Invariant::NoUseAfterFree),
+            "{rfc:?}"
+        );
+        assert_eq!(explained(&owned, dies, true).unexplained.len(), 1);
+    }
+}

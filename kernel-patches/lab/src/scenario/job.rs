@@ -1,0 +1,153 @@
+//! Jobs on their way through VMs: one is a world and its rounds; a VM that dies takes the rounds after it along, and
+//! they get another one.
+//!
+//! Not here: what is predicted of a job, and what is made of it.
+
+use struct_ops_model::Design;
+use struct_ops_sim::scenario::operation;
+
+use super::explain::Explained;
+use super::program::{self, Round, Target};
+use super::record::Record;
+use super::symptom::{self, End, Seen};
+use crate::console::strip;
+use crate::error::{Error, Result};
+use crate::vm::Machine;
+
+/// Boots of one job that its own crashes may take.
+const MOST_BOOTS: usize = 4;
+
+/// A world and its rounds.
+#[derive(Clone, Debug, Default)]
+pub struct Job {
+    /// Its rounds.
+    pub rounds: Vec<Round>,
+    /// The first that has not been tried.
+    pub next: usize,
+    /// Boots that it took part in.
+    pub boots: usize,
+    /// Symptoms.
+    pub seen: Vec<Seen>,
+    /// What the model says to the rounds.
+    pub explained: Explained,
+    /// Rounds that began.
+    pub begun: usize,
+    /// Operations in all.
+    pub operations: usize,
+    /// What went wrong with the runner or with a set-up that works in the model: nothing is said of the kernel.
+    pub runner: Option<String>,
+}
+
+impl Job {
+    /// One that has not begun.
+    pub fn new(rounds: Vec<Round>) -> Self {
+        Job {
+            rounds,
+            ..Job::default()
+        }
+    }
+
+    fn over(&self) -> bool {
+        self.next >= self.rounds.len() || self.boots >= MOST_BOOTS || self.runner.is_some()
+    }
+}
+
+/// Carries jobs out, several to a VM.
+///
+/// # Errors
+/// What is outside of kernel and runner: files, QEMU.
+pub fn carry_out(
+    machine: &Machine<'_>,
+    target: &Target,
+    design: &Design,
+    jobs: &mut [Job],
+    verbose: bool,
+) -> Result<()> {
+    while !jobs.iter().all(Job::over) {
+        boot(machine, target, design, jobs, verbose)?;
+    }
+    Ok(())
+}
+
+/// One VM: the rounds of all jobs that are left, until it ends.
+fn boot(
+    machine: &Machine<'_>,
+    target: &Target,
+    design: &Design,
+    jobs: &mut [Job],
+    verbose: bool,
+) -> Result<()> {
+    let mut files = Vec::new();
+    let mut command = String::new();
+    let waiting: Vec<usize> = (0..jobs.len()).filter(|job| !jobs[*job].over()).collect();
+    for (number, job) in waiting.iter().enumerate() {
+        let job = &jobs[*job];
+        let left: Vec<_> = job.rounds.iter().enumerate().skip(job.next).collect();
+        let text = program::program(target, &left).map_err(Error::Bug)?;
+        files.push((format!("lab/scenario.{number}"), text.into_bytes()));
+        command += &format!("echo @scenario {number}\nlabrun /lab/scenario.{number} || exit 1\n");
+    }
+    let mut records: Vec<Record> = Vec::new();
+    let ended = machine.run_with(&command, &files, |line| {
+        if verbose {
+            eprintln!("{}", line.trim_end_matches('\r'));
+        }
+        let line = strip(line);
+        if line.starts_with("@scenario ") {
+            records.push(Record::default());
+        } else if let Some(record) = records.last_mut() {
+            record.line(line);
+        }
+    })?;
+    if records.is_empty() {
+        return Err(Error::Other(format!("the VM did not start: {}", ended.why)));
+    }
+    let last = records.len() - 1;
+    for (number, record) in records.iter().enumerate() {
+        let job = &mut jobs[waiting[number]];
+        let mut end = End::default();
+        if number == last {
+            end.complaint = ended.console.complaint();
+            end.lost = ended.status.is_none().then(|| ended.why.clone());
+        }
+        job.boots += 1;
+        job.next = record
+            .rounds
+            .last()
+            .map_or(job.next, |round| round.number + 1);
+        job.begun += record.rounds.len();
+        job.operations += record
+            .rounds
+            .iter()
+            .map(|round| round.done.len())
+            .sum::<usize>();
+        for round in &record.rounds {
+            let Some(ran) = job.rounds.get(round.number) else {
+                continue;
+            };
+            let crashed = !round.over && end.complaint.is_some();
+            if round.over || crashed {
+                job.explained.add(design, ran, round, crashed);
+            }
+        }
+        job.seen
+            .extend(symptom::look(&job.rounds, target.cookie, record, &end));
+        job.runner = mistake(&job.rounds, record).or_else(|| {
+            let silent = number == last && record.rounds.is_empty() && end.complaint.is_none();
+            silent.then(|| format!("it said nothing: {}", ended.why))
+        });
+    }
+    Ok(())
+}
+
+/// What went wrong with the runner, or with a set-up that works in the model.
+fn mistake(rounds: &[Round], record: &Record) -> Option<String> {
+    if let Some(what) = &record.runner {
+        return Some(what.clone());
+    }
+    let all = record.rounds.iter().flat_map(|round| &round.setup);
+    let failed = all.into_iter().find(|done| done.result != 0)?;
+    let world = &rounds.first()?.world;
+    let text = operation(world, *world.setup.get(failed.number)?);
+    Some(format!("set-up: `{text}` returned {}", failed.result))
+}

@@ -1,0 +1,372 @@
+//! `scenario`: a scenario's plans, carried out by booted kernels and put beside what the model says of each promise.
+//!
+//! The prediction is the scenario's: its exploration under the design that the series stands for. What a broken
+//! promise looks like is in `symptom`, written once; how a kernel plays the scenario, in `program`.
+
+pub mod explain;
+pub mod job;
+pub mod program;
+pub mod random;
+pub mod record;
+pub mod report;
+pub mod symptom;
+
+use std::time::{Duration, Instant};
+
+use struct_ops_model::{Design, Invariant};
+use struct_ops_sim::bounds::{Bounds, Memory};
+use struct_ops_sim::check::{CheckError, Settings, check};
+use struct_ops_sim::explore::Reductions;
+use struct_ops_sim::live::stress;
+use struct_ops_sim::scenario::{Case, InputError, Scenario};
+use struct_ops_sim::shipped;
+use struct_ops_sim::verdict::Verdict;
+
+use crate::error::{Error, Result};
+use crate::vm::Machine;
+use explain::Explained;
+use job::Job;
+use program::Target;
+use symptom::{Seen, Symptom};
+
+/// The scenarios of these names and files; all shipped ones about the attach path, but the largest, if there are none.
+///
+/// # Errors
+/// The mistake in a file, or that there is none.
+pub fn find(names: &[String]) -> Result<Vec<Scenario>> {
+    let input = |error: InputError| Error::Input(error.to_string());
+    if names.is_empty() {
+        let cases = shipped::all().map_err(|error| Error::Bug(error.to_string()))?;
+        let attach = cases.into_iter().filter_map(|case| match case {
+            Case::Attach(scenario) if !scenario.extended => Some(*scenario),
+            _ => None,
+        });
+        return Ok(attach.collect());
+    }
+    names
+        .iter()
+        .map(|name| shipped::find(name).map_err(input))
+        .collect()
+}
+
+/// How much to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Rounds of each scenario.
+    pub rounds: usize,
+    /// Where the random choices begin.
+    pub seed: u64,
+    /// Seconds that the runtime gets for each scenario.
+    pub stress: u64,
+}
+
+/// What real threads in user space did with each promise; empty if nobody asked them.
+pub type Runtime = Vec<(Invariant, Verdict)>;
+
+/// Most scenarios that share a VM.
+const SHARED: usize = 6;
+/// How long the model may explore one scenario, and how far.
+const MOST_TIME: Duration = Duration::from_secs(60);
+const MOST_STATES: u64 = 5_000_000;
+
+/// What the model says of one promise, and what a kernel showed.
+#[derive(Clone, Debug)]
+pub struct Promise {
+    /// Which.
+    pub invariant: Invariant,
+    /// The model's verdict under the design.
+    pub model: Verdict,
+    /// What the kernel did.
+    pub kernel: Shown,
+    /// How often, and in words.
+    pub seen: Vec<(Symptom, usize, String)>,
+    /// Rounds that no run of the model explains without breaking it.
+    pub told: usize,
+}
+
+/// What a kernel did with a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Broken, as predicted.
+    Seen,
+    /// Predicted to be broken, and no symptom of it came up.
+    NotSeen,
+    /// Kept, as far as anybody can see.
+    Kept,
+    /// Broken, and nothing predicts it.
+    Unexpected,
+    /// A kernel shows no symptom of it.
+    NotObservable,
+    /// The scenario does not ask for it.
+    NotAsked,
+}
+
+impl Shown {
+    /// The word in text and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Shown::Seen => "violated",
+            Shown::NotSeen => "not seen",
+            Shown::Kept => "holds",
+            Shown::Unexpected => "UNEXPECTED",
+            Shown::NotObservable => "not observable",
+            Shown::NotAsked => "not asked",
+        }
+    }
+}
+
+/// What came of one scenario on one kernel.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It cannot be expressed, and why.
+    Skipped(String),
+    /// The runner, or what it was given, failed: nothing is said of the kernel.
+    Runner(String),
+    /// It ran.
+    Ran {
+        /// Rounds that began.
+        rounds: usize,
+        /// Operations in them.
+        operations: usize,
+        /// Boots that it took.
+        boots: usize,
+        /// One row a promise.
+        promises: Vec<Promise>,
+        /// What the model says to the rounds.
+        explained: Explained,
+        /// Symptoms of which no promise is known to be broken.
+        unexpected: Vec<Seen>,
+    },
+}
+
+/// One scenario on one kernel.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The design whose verdicts are the prediction.
+    pub design: String,
+    /// The runtime under that design.
+    pub runtime: Runtime,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl Row {
+    /// Nothing unexpected, and nothing of ours failed.
+    pub fn as_predicted(&self) -> bool {
+        match &self.outcome {
+            Outcome::Skipped(_) => true,
+            Outcome::Runner(_) => false,
+            Outcome::Ran {
+                unexpected, rounds, ..
+            } => unexpected.is_empty() && *rounds > 0,
+        }
+    }
+}
+
+/// The model's verdicts under a design.
+///
+/// Why there are none is that the set-up does not work under it.
+///
+/// # Errors
+/// A bug of ours.
+pub fn predict(
+    scenario: &Scenario,
+    design: &Design,
+) -> Result<std::result::Result<Vec<(Invariant, Verdict)>, String>> {
+    let deadline = Some(Instant::now() + MOST_TIME);
+    let bounds = Bounds::new(std::sync::Arc::default(), deadline, Memory::new(None));
+    let settings = Settings {
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        max_states: Some(MOST_STATES),
+        exact: false,
+        reductions: Reductions::ALL,
+    };
+    let run = match check(scenario, design, &settings, &bounds, &mut |_| ()) {
+        Ok(run) => run,
+        Err(CheckError::Input(error)) => return Ok(Err(error.to_string())),
+        Err(CheckError::Internal(text)) => return Err(Error::Bug(text)),
+    };
+    let asked = Invariant::ALL
+        .iter()
+        .filter(|invariant| !invariant.of_lookups());
+    Ok(Ok(asked
+        .map(|invariant| (*invariant, run.verdict(*invariant)))
+        .collect()))
+}
+
+/// Carries scenarios out on one kernel. What the model says is broken has VMs of its own.
+///
+/// # Errors
+/// What is outside of kernel and scenario: files, QEMU, the model's bounds.
+pub fn run(
+    machine: &Machine<'_>,
+    target: &Target,
+    design: &Design,
+    scenarios: &[Scenario],
+    effort: Effort,
+    verbose: bool,
+) -> Result<Vec<Row>> {
+    let mut rows: Vec<Option<Row>> = vec![None; scenarios.len()];
+    let mut predicted = Vec::new();
+    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    for (place, scenario) in scenarios.iter().enumerate() {
+        let skip = |why: String| {
+            Some(Row {
+                scenario: scenario.name.clone(),
+                design: design.name.clone(),
+                runtime: Runtime::new(),
+                outcome: Outcome::Skipped(why),
+            })
+        };
+        predicted.push(Vec::new());
+        if !scenario.runs_under(design) {
+            rows[place] = skip(format!("it is not run under design {design}"));
+            continue;
+        }
+        let rounds = program::rounds(&scenario.world, target, effort.rounds, effort.seed);
+        if let Err(why) = program::program(target, &rounds.iter().enumerate().collect::<Vec<_>>()) {
+            rows[place] = skip(why);
+            continue;
+        }
+        predicted[place] = match predict(scenario, design)? {
+            Ok(verdicts) => verdicts,
+            Err(why) => {
+                rows[place] = skip(why);
+                continue;
+            }
+        };
+        let broken = predicted[place]
+            .iter()
+            .any(|(_, verdict)| *verdict == Verdict::Violated);
+        let job = (place, Job::new(rounds));
+        if broken {
+            alone.push(vec![job]);
+        } else {
+            together.push(job);
+        }
+    }
+    while !together.is_empty() {
+        let rest = together.split_off(together.len().min(SHARED));
+        alone.insert(0, std::mem::replace(&mut together, rest));
+    }
+    for group in alone {
+        let (places, mut jobs): (Vec<usize>, Vec<Job>) = group.into_iter().unzip();
+        job::carry_out(machine, target, design, &mut jobs, verbose)?;
+        for (place, job) in places.into_iter().zip(&jobs) {
+            rows[place] = Some(Row {
+                scenario: scenarios[place].name.clone(),
+                design: design.name.clone(),
+                runtime: runtime(&scenarios[place], design, effort.stress)?,
+                outcome: judge(job, &predicted[place]),
+            });
+        }
+    }
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// What real threads in user space did with the promises, in so many seconds.
+fn runtime(scenario: &Scenario, design: &Design, seconds: u64) -> Result<Runtime> {
+    if seconds == 0 {
+        return Ok(Runtime::new());
+    }
+    let options = stress::Options {
+        design: design.clone(),
+        threads: scenario.world.cpus.len(),
+        time: Duration::from_secs(seconds),
+        seed: 1,
+        scenario: Some(scenario),
+        machine: true,
+        patience: Duration::from_secs(60),
+    };
+    let hung = |places: String| {
+        eprintln!("kernel-lab: a bug: the runtime is deadlocked: {places}");
+        std::process::exit(70);
+    };
+    let outcome = stress::stress(&options, &|| false, &hung)
+        .map_err(|error| Error::Other(format!("stress: {error}")))?;
+    let asked = Invariant::ALL
+        .iter()
+        .filter(|invariant| !invariant.of_lookups());
+    let word = |invariant: &Invariant| match () {
+        () if !invariant.applies(design) => Verdict::NotApplicable,
+        () if outcome.broken.contains_key(invariant) => Verdict::Violated,
+        () if outcome.exercised.contains_key(invariant) => Verdict::Holds,
+        () => Verdict::NeverExercised,
+    };
+    Ok(asked
+        .map(|invariant| (*invariant, word(invariant)))
+        .collect())
+}
+
+/// Puts what was seen beside what was predicted.
+fn judge(job: &Job, verdicts: &[(Invariant, Verdict)]) -> Outcome {
+    if let Some(why) = &job.runner {
+        return Outcome::Runner(why.clone());
+    }
+    let broken = |invariant: Invariant| verdicts.contains(&(invariant, Verdict::Violated));
+    let mut promises: Vec<Promise> = verdicts
+        .iter()
+        .map(|(invariant, model)| Promise {
+            invariant: *invariant,
+            model: *model,
+            kernel: match model {
+                Verdict::NotApplicable | Verdict::NotAsked => Shown::NotAsked,
+                _ if !symptom::observable(*invariant) => Shown::NotObservable,
+                Verdict::Violated => Shown::NotSeen,
+                _ => Shown::Kept,
+            },
+            seen: Vec::new(),
+            told: 0,
+        })
+        .collect();
+    for promise in &mut promises {
+        promise.told = job
+            .explained
+            .broke
+            .get(&promise.invariant)
+            .copied()
+            .unwrap_or(0);
+        // The model breaks it in a run of its own, so that it is predicted, too.
+        if promise.told > 0 {
+            promise.kernel = Shown::Seen;
+        }
+    }
+    let mut unexpected: Vec<Seen> = Vec::new();
+    for (round, why, _) in &job.explained.unexplained {
+        unexpected.push(Seen {
+            symptom: Symptom::Unexplained,
+            what: why.clone(),
+            round: Some(*round),
+        });
+    }
+    for (symptom, (count, what)) in symptom::summary(&job.seen) {
+        let shows = symptom.shows(broken);
+        let of = shows.or(symptom.first());
+        if let Some(promise) = promises.iter_mut().find(|p| Some(p.invariant) == of) {
+            promise.kernel = if shows.is_some() {
+                Shown::Seen
+            } else {
+                Shown::Unexpected
+            };
+            promise.seen.push((symptom, count, what));
+        }
+        if shows.is_none() {
+            unexpected.extend(
+                job.seen
+                    .iter()
+                    .find(|seen| seen.symptom == symptom)
+                    .cloned(),
+            );
+        }
+    }
+    Outcome::Ran {
+        rounds: job.begun,
+        operations: job.operations,
+        boots: job.boots,
+        promises,
+        explained: job.explained.clone(),
+        unexpected,
+    }
+}

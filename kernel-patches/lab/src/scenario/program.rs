@@ -1,0 +1,424 @@
+//! From a scenario to what the runner in the VM reads: a table from the scenario's subsystem to a type that a kernel
+//! has, the set-up, and rounds, each with a plan for every CPU.
+//!
+//! Not here: how the runner carries it out (`vm/tests/scenario.c`), and what is made of its record.
+
+use std::fmt::Write;
+
+use struct_ops_model::operation::{OpKind, Operand, Operation};
+use struct_ops_model::world::{Body, Plan, Subsystem, World};
+
+use struct_ops_sim::live::round::concrete;
+
+use crate::series::Base;
+
+/// The kernel that shall carry a scenario out.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its version.
+    pub base: Base,
+    /// Its programs can read a cookie.
+    pub cookie: bool,
+    /// The lab's modules fit it, and it injects faults.
+    pub modules: bool,
+}
+
+/// How a kernel plays a subsystem of the model.
+struct Cast {
+    /// The kernel's struct.
+    ty: &'static str,
+    /// The module that has it; none: the kernel itself.
+    module: Option<&'static str>,
+    /// How the runner calls members.
+    caller: &'static str,
+    members: Members,
+}
+
+/// Which of the kernel's members stand for those of the scenario.
+enum Members {
+    /// Those of the same names, of which these can be called and these are required.
+    Named {
+        called: &'static [&'static str],
+        required: &'static [&'static str],
+    },
+    /// Any: plain ones and sleepable ones in the order of the file.
+    Any {
+        plain: &'static [&'static str],
+        sleepable: &'static [&'static str],
+    },
+}
+
+/// The table from subsystems to the types of a kernel.
+fn cast(subsystem: Subsystem, base: Base) -> Result<Cast, String> {
+    let linux = subsystem.facts().linux.map(|linux| linux.version());
+    if let Some(linux) = linux.filter(|linux| *linux != base.name()) {
+        return Err(format!(
+            "{} is modelled as Linux {linux} has it",
+            subsystem.facts().name
+        ));
+    }
+    Ok(match subsystem {
+        Subsystem::TcpCong => Cast {
+            ty: "tcp_congestion_ops",
+            module: None,
+            caller: "tcp",
+            members: Members::Named {
+                called: &["ssthresh", "cong_avoid"],
+                required: &["ssthresh", "cong_avoid"],
+            },
+        },
+        // bpf_testmod's own type calls its members in reg() only
+        Subsystem::Always => Cast {
+            ty: "lab_ops",
+            module: Some("lab_ops"),
+            caller: "lab_ops",
+            members: Members::Any {
+                plain: &["plain", "second"],
+                sleepable: &["sleepable"],
+            },
+        },
+        Subsystem::SchedExt612 | Subsystem::SchedExt => Cast {
+            ty: "sched_ext_ops",
+            module: None,
+            caller: "scx",
+            members: Members::Named {
+                called: &["enqueue", "select_cpu", "dispatch"],
+                required: &[],
+            },
+        },
+        Subsystem::Singleton => Cast {
+            ty: "bpf_testmod_st_ops",
+            module: Some("bpf_testmod"),
+            caller: "st_ops",
+            members: Members::Named {
+                called: &["test_prologue", "test_epilogue"],
+                required: &[],
+            },
+        },
+        Subsystem::HidBpf => Cast {
+            ty: "hid_bpf_ops",
+            module: None,
+            caller: "hid",
+            members: Members::Named {
+                called: &["hid_rdesc_fixup"],
+                required: &[],
+            },
+        },
+        Subsystem::Own(_) => return Err("no kernel has a subsystem that a scenario brings".into()),
+        Subsystem::KeyedByMap | Subsystem::Dummy => {
+            let name = subsystem.facts().name;
+            return Err(format!("the runner does not play {name} yet"));
+        }
+    })
+}
+
+/// The kernel's name of each member of the scenario's types.
+fn members(cast: &Cast, world: &World) -> Result<Vec<&'static str>, String> {
+    let of = world.types.first().ok_or("no type")?;
+    let (mut plain, mut sleepable) = (0, 0);
+    let name = |member: &struct_ops_model::world::Member| match cast.members {
+        Members::Named { called, required } => {
+            let found = called.iter().find(|name| **name == member.name);
+            let name = *found.ok_or_else(|| {
+                format!(
+                    "the runner calls {} of {}, not {}",
+                    called.join(", "),
+                    cast.ty,
+                    member.name
+                )
+            })?;
+            match (member.required, required.contains(&name)) {
+                (true, false) => Err(format!("{} does not require {name}", cast.ty)),
+                (false, true) => Err(format!("{} requires {name}", cast.ty)),
+                _ => Ok(name),
+            }
+        }
+        Members::Any { .. } if member.required => Err(format!("{} requires no member", cast.ty)),
+        Members::Any {
+            plain: names,
+            sleepable: sleeping,
+        } => {
+            let (names, next) = match member.sleepable {
+                true => (sleeping, &mut sleepable),
+                false => (names, &mut plain),
+            };
+            *next += 1;
+            names.get(*next - 1).copied().ok_or_else(|| {
+                let kind = if member.sleepable {
+                    "sleepable"
+                } else {
+                    "plain"
+                };
+                format!(
+                    "{} has no more than {} {kind} members",
+                    cast.ty,
+                    names.len()
+                )
+            })
+        }
+    };
+    of.members.iter().map(name).collect()
+}
+
+/// An operation as the runner reads it: its name and its operands in their order, by their places in the world.
+fn operation(world: &World, operation: Operation) -> Result<String, String> {
+    let mut text = operation.kind().name().to_owned();
+    if operation.kind() == OpKind::Rmmod {
+        return Err(format!("the runner has no {text} yet"));
+    }
+    for (operand, value) in operation.operands() {
+        let number = match (operand, value) {
+            (Operand::Cookie, Some(value)) => world.cookies[usize::from(value)] as i64,
+            (_, Some(value)) => value.into(),
+            (_, None) => -1,
+        };
+        text += &format!(" {number}");
+    }
+    Ok(text)
+}
+
+/// One round: what every CPU does, and who comes next.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// The world, with a plan at random for every free choice.
+    pub world: World,
+    /// The CPUs in the order of their operations; empty if they run at the same time.
+    pub turns: Vec<u8>,
+    /// One allocation of an operation that fails: CPU, operation, which one.
+    pub fail: Option<(usize, usize, u32)>,
+    /// Where the delays begin.
+    pub seed: u64,
+    /// kallsyms is read after each operation.
+    pub ksyms: bool,
+}
+
+impl Round {
+    /// The operations of a CPU.
+    pub fn plan(&self, cpu: usize) -> &[Operation] {
+        match &self.world.cpus[cpu].plan {
+            Plan::Fixed(operations) => operations,
+            Plan::Free { .. } => &[],
+        }
+    }
+}
+
+/// How many of the first rounds that take turns read kallsyms, which is slow.
+const KSYMS: usize = 2;
+
+/// So many rounds: by turns, and at the same time, with one allocation that fails now and then if the scenario has them
+/// fail.
+pub fn rounds(world: &World, target: &Target, count: usize, seed: u64) -> Vec<Round> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let one = |number: usize| {
+        let world = concrete(world, &mut rng);
+        let left: Vec<usize> = world
+            .cpus
+            .iter()
+            .map(|cpu| match &cpu.plan {
+                Plan::Fixed(operations) => operations.len(),
+                Plan::Free { .. } => 0,
+            })
+            .collect();
+        let mut turns: Vec<u8> = Vec::new();
+        if number.is_multiple_of(2) {
+            for (cpu, operations) in left.iter().enumerate() {
+                turns.extend(std::iter::repeat_n(cpu as u8, *operations));
+            }
+            rng.shuffle(&mut turns);
+        }
+        let fails = world.alloc_failures > 0 && target.modules && number % 4 >= 2;
+        // not the runner's own sockets
+        let may_fail = |operation: &Operation| {
+            matches!(
+                operation.kind(),
+                OpKind::MapUpdate | OpKind::LinkCreate | OpKind::LinkUpdate
+            )
+        };
+        let mut candidates = Vec::new();
+        for (cpu, decl) in world.cpus.iter().enumerate() {
+            if let Plan::Fixed(operations) = &decl.plan {
+                let these = operations.iter().enumerate();
+                let these = these.filter(|(_, operation)| may_fail(operation));
+                candidates.extend(these.map(|(number, _)| (cpu, number)));
+            }
+        }
+        let fail = (fails && !candidates.is_empty()).then(|| {
+            let (cpu, operation) = candidates[rng.usize(..candidates.len())];
+            (cpu, operation, rng.u32(1..24))
+        });
+        Round {
+            world,
+            turns,
+            fail,
+            seed: rng.u64(1..),
+            ksyms: number.is_multiple_of(2) && number < 2 * KSYMS,
+        }
+    };
+    (0..count).map(one).collect()
+}
+
+/// What the runner reads.
+///
+/// # Errors
+/// Why a kernel cannot be asked.
+pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, String> {
+    let Some((_, first)) = rounds.first() else {
+        return Ok(String::new());
+    };
+    let world = &first.world;
+    let subsystem = world.types.first().ok_or("no type")?.subsystem;
+    let cast = cast(subsystem, target.base)?;
+    if cast.module.is_some() && !target.modules {
+        return Err(format!(
+            "{} is in a module that was not built for this kernel",
+            cast.ty
+        ));
+    }
+    if world.types.len() > 1 {
+        return Err("two types of one subsystem are one type in a kernel".into());
+    }
+    if world.types.iter().any(|ty| ty.module) {
+        return Err("the runner takes no module away".into());
+    }
+    if world
+        .types
+        .iter()
+        .flat_map(|ty| &ty.members)
+        .any(|m| m.size != 171)
+    {
+        return Err("a kernel's trampolines have the size that they have".into());
+    }
+    let names = members(&cast, world)?;
+    let mut out = String::new();
+    let mut line = |text: String| {
+        let _ = writeln!(out, "{text}");
+    };
+    line(format!("caller {}", cast.caller));
+    line(format!("cookie {}", u8::from(target.cookie)));
+    let ksyms = rounds.iter().any(|(_, round)| round.ksyms);
+    line(format!("ksyms {}", u8::from(ksyms)));
+    for _ in &world.types {
+        line(format!("type {} {}", cast.ty, cast.module.unwrap_or("-")));
+    }
+    for (name, member) in names.iter().zip(&world.types[0].members) {
+        line(format!("member {name} {}", u8::from(member.sleepable)));
+    }
+    for prog in &world.progs {
+        let body = Body::NAMES
+            .iter()
+            .find(|body| body.1 == prog.body)
+            .map_or("", |body| body.0);
+        if prog.body == Body::Sleep && !target.modules {
+            return Err(
+                "a program sleeps in a kfunc of a module that was not built for this kernel".into(),
+            );
+        }
+        if prog.body == Body::Fail {
+            return Err("no subsystem that the runner plays asks for a program's error".into());
+        }
+        let process = prog.process.map_or(-1, i16::from);
+        line(format!("prog {} {} {body} {process}", prog.ty, prog.member));
+    }
+    for map in &world.maps {
+        let progs: Vec<String> = map
+            .progs
+            .iter()
+            .map(|p| p.map_or(-1, i16::from).to_string())
+            .collect();
+        let (link, owner) = (u8::from(map.link), u8::from(map.owner_set));
+        line(format!(
+            "map {} {link} {} {owner} {}",
+            map.ty,
+            map.key,
+            progs.join(" ")
+        ));
+    }
+    line(format!("procs {}", world.procs));
+    for setup in &world.setup {
+        line(format!("setup {}", operation(world, *setup)?));
+    }
+    for (number, round) in rounds {
+        line(format!(
+            "round {number} {} {}",
+            round.seed,
+            u8::from(round.ksyms)
+        ));
+        if let Some((cpu, operation, nth)) = round.fail {
+            line(format!("fail {cpu} {operation} {nth}"));
+        }
+        if !round.turns.is_empty() {
+            let turns: Vec<String> = round.turns.iter().map(u8::to_string).collect();
+            line(format!("turns {}", turns.join(" ")));
+        }
+        for (cpu, decl) in round.world.cpus.iter().enumerate() {
+            line(format!("cpu {}", decl.proc));
+            for op in round.plan(cpu) {
+                line(format!("do {}", operation(&round.world, *op)?));
+            }
+        }
+        line("run".into());
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Target = Target {
+        base: Base::V6_12,
+        cookie: true,
+        modules: true,
+    };
+
+    fn shipped(name: &str) -> World {
+        struct_ops_sim::shipped::find(name).unwrap().world
+    }
+
+    fn told(name: &str, target: &Target) -> Result<String, String> {
+        let rounds = rounds(&shipped(name), target, 4, 1);
+        let rounds: Vec<_> = rounds.iter().enumerate().collect();
+        program(target, &rounds)
+    }
+
+    #[test]
+    fn a_scenario_becomes_a_program() {
+        let text = told("two-links-tcp", &TARGET).unwrap();
+        assert!(text.starts_with(
+            "caller tcp\ncookie 1\nksyms 1\ntype tcp_congestion_ops -\nmember ssthresh 0\n"
+        ));
+        assert!(text.contains("\nsetup link_create 0 17 0\nsetup sock_open 0\nround 0 "));
+        assert_eq!(text.matches("\nrun\n").count(), 4);
+        assert_eq!(text.matches("\nturns ").count(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_expressed_says_why() {
+        let image = Target {
+            modules: false,
+            cookie: false,
+            ..TARGET
+        };
+        let why = |name, target| told(name, target).unwrap_err();
+        assert!(why("two-links-always", &image).contains("module"));
+        assert!(why("two-links-keyed", &TARGET).contains("7.3"));
+        assert!(why("refused-updates", &TARGET).contains("two types"));
+    }
+
+    #[test]
+    fn every_shipped_scenario_is_a_program_or_says_why_not() {
+        let mut told = 0;
+        for case in struct_ops_sim::shipped::all().unwrap() {
+            let struct_ops_sim::scenario::Case::Attach(scenario) = case else {
+                continue;
+            };
+            let rounds = rounds(&scenario.world, &TARGET, 2, 1);
+            let rounds: Vec<_> = rounds.iter().enumerate().collect();
+            match program(&TARGET, &rounds) {
+                Ok(_) => told += 1,
+                Err(why) => assert!(!why.is_empty()),
+            }
+        }
+        assert!(told > 20, "{told}");
+    }
+}

@@ -1,0 +1,498 @@
+//! What a broken promise looks like on a kernel: the one table from promises to what can be seen, and the looking.
+//!
+//! Pure: a record and a console in, symptoms out. What the model predicts is not known here.
+
+use std::collections::BTreeMap;
+
+use struct_ops_model::Invariant;
+use struct_ops_model::world::{Body, Operation, World};
+
+use super::program::Round;
+use super::record::{Done, Record};
+
+/// Something that can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Symptom {
+    /// A program read a cookie that belongs to no attachment through which it can have been called.
+    WrongCookie,
+    /// The kernel executed or followed what is gone.
+    Crash,
+    /// The kernel's own check of its lists complains.
+    List,
+    /// Somebody does not return.
+    Hang,
+    /// Ids or references are left.
+    Left,
+    /// A trampoline is left in kallsyms, or one runs that is not there.
+    Ksyms,
+    /// An operation that failed changed what others see.
+    AfterFailure,
+    /// A call returned what no bpf(2) command returns.
+    Result,
+    /// The kernel complained of something else.
+    Complaint,
+    /// The VM ended without a word of the kernel or of the runner.
+    Lost,
+    /// No run of the model explains what was seen.
+    Unexplained,
+}
+
+/// The table: the promise that a symptom shows to be broken, and others whose end it may be.
+struct Row {
+    symptom: Symptom,
+    word: &'static str,
+    shows: Option<Invariant>,
+    or: &'static [Invariant],
+}
+
+use Invariant::{
+    CookieFidelity, ErrnoContract, EventualRelease, FailureAtomic, KsymsMatchImages, NoDeadlock,
+    NoForeignUnreg, NoLeak, NoTornPublish, NoUseAfterFree, RefcountsBalance, SingleLinkPerMap,
+};
+
+const TABLE: [Row; 11] = [
+    Row {
+        symptom: Symptom::WrongCookie,
+        word: "wrong cookie",
+        shows: Some(CookieFidelity),
+        or: &[NoTornPublish],
+    },
+    Row {
+        symptom: Symptom::Crash,
+        word: "crash",
+        shows: Some(NoUseAfterFree),
+        or: &[NoTornPublish, RefcountsBalance, SingleLinkPerMap],
+    },
+    Row {
+        symptom: Symptom::List,
+        word: "list corruption",
+        shows: Some(NoDeadlock),
+        or: &[NoUseAfterFree, SingleLinkPerMap, FailureAtomic],
+    },
+    Row {
+        symptom: Symptom::Hang,
+        word: "hang",
+        shows: Some(NoDeadlock),
+        or: &[EventualRelease],
+    },
+    Row {
+        symptom: Symptom::Left,
+        word: "left behind",
+        shows: Some(NoLeak),
+        or: &[RefcountsBalance, EventualRelease],
+    },
+    Row {
+        symptom: Symptom::Ksyms,
+        word: "kallsyms",
+        shows: Some(KsymsMatchImages),
+        or: &[NoLeak, FailureAtomic],
+    },
+    Row {
+        symptom: Symptom::AfterFailure,
+        word: "changed by a failure",
+        shows: Some(FailureAtomic),
+        or: &[KsymsMatchImages, NoUseAfterFree],
+    },
+    Row {
+        symptom: Symptom::Result,
+        word: "result",
+        shows: Some(ErrnoContract),
+        or: &[],
+    },
+    Row {
+        symptom: Symptom::Complaint,
+        word: "complaint",
+        shows: None,
+        or: &[NoForeignUnreg],
+    },
+    Row {
+        symptom: Symptom::Unexplained,
+        word: "unexplained",
+        shows: None,
+        or: &[],
+    },
+    Row {
+        symptom: Symptom::Lost,
+        word: "lost VM",
+        shows: None,
+        or: &[],
+    },
+];
+
+impl Symptom {
+    fn row(self) -> &'static Row {
+        let found = TABLE.iter().find(|row| row.symptom == self);
+        found.expect("every symptom has a row")
+    }
+
+    /// The word in tables.
+    pub fn word(self) -> &'static str {
+        self.row().word
+    }
+
+    /// The promise that it shows to be broken, among those that `broken` says are.
+    pub fn shows(self, broken: impl Fn(Invariant) -> bool) -> Option<Invariant> {
+        let row = self.row();
+        let all = row.shows.iter().chain(row.or);
+        all.copied().find(|invariant| broken(*invariant))
+    }
+
+    /// The promise that it speaks of if none is known to be broken.
+    pub fn first(self) -> Option<Invariant> {
+        self.row().shows
+    }
+}
+
+/// Whether a broken promise can be seen on a kernel at all.
+pub fn observable(invariant: Invariant) -> bool {
+    TABLE.iter().any(|row| row.shows == Some(invariant))
+}
+
+/// A symptom, seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// What.
+    pub symptom: Symptom,
+    /// In words.
+    pub what: String,
+    /// The round, if it was in one.
+    pub round: Option<usize>,
+}
+
+/// How a boot ended.
+#[derive(Clone, Debug, Default)]
+pub struct End {
+    /// What the kernel complained of.
+    pub complaint: Option<String>,
+    /// Why the VM ended, if not by its own word.
+    pub lost: Option<String>,
+}
+
+/// What a complaint of the kernel is a symptom of.
+fn complaint(text: &str) -> Symptom {
+    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    if has(&["list_add", "list_del"]) {
+        Symptom::List
+    } else if has(&[
+        "Oops",
+        "BUG: KASAN",
+        "BUG: unable",
+        "general protection",
+        "stack segment",
+    ]) {
+        Symptom::Crash
+    } else if has(&[
+        "lockup",
+        "INFO: task",
+        "INFO: rcu",
+        "circular locking",
+        "recursive locking",
+    ]) {
+        Symptom::Hang
+    } else {
+        Symptom::Complaint
+    }
+}
+
+/// Looks at a record of `rounds`, which are numbered as in the record, and at the end of its boot.
+pub fn look(rounds: &[Round], cookie: bool, record: &Record, end: &End) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for round in &record.rounds {
+        let Some(ran) = rounds.get(round.number) else {
+            continue;
+        };
+        let at = |symptom, what| Seen {
+            symptom,
+            what,
+            round: Some(round.number),
+        };
+        let all: Vec<(Operation, &Done)> = operations(ran, round);
+        if cookie {
+            seen.extend(
+                wrong_cookies(&ran.world, &all)
+                    .into_iter()
+                    .map(|w| at(Symptom::WrongCookie, w)),
+            );
+        }
+        for (operation, done) in &all {
+            if done.result > 0 || done.result < -4095 {
+                let what = format!("{} returned {}", operation.kind().name(), done.result);
+                seen.push(at(Symptom::Result, what));
+            }
+            let calls = matches!(
+                operation,
+                Operation::SockCall { .. } | Operation::Call { .. }
+            );
+            // a program that moves its socket away may have been the last user
+            let stays = ran.world.progs.iter().all(|prog| prog.body != Body::Switch);
+            if calls && stays && done.ksyms == Some(0) && !done.reads.is_empty() {
+                let what = "a program ran and kallsyms names no trampoline".to_owned();
+                seen.push(at(Symptom::Ksyms, what));
+            }
+        }
+        if !ran.turns.is_empty() {
+            seen.extend(failures(&all).map(|what| at(Symptom::AfterFailure, what)));
+        }
+        for (cpu, operation) in &round.hang {
+            let name = ran
+                .plan(*cpu)
+                .get(*operation)
+                .map_or("", |o| o.kind().name());
+            seen.push(at(
+                Symptom::Hang,
+                format!("cpu{cpu} does not return from {name}"),
+            ));
+        }
+    }
+    let last = record.rounds.last().map(|round| round.number);
+    if let Some(text) = &end.complaint {
+        seen.push(Seen {
+            symptom: complaint(text),
+            what: text.clone(),
+            round: last,
+        });
+    } else if let Some(why) = end.lost.as_ref().filter(|_| record.runner.is_none()) {
+        let symptom = if why.starts_with("hangs") {
+            Symptom::Hang
+        } else {
+            Symptom::Lost
+        };
+        seen.push(Seen {
+            symptom,
+            what: why.clone(),
+            round: last,
+        });
+    }
+    if let Some(left) = record.left {
+        let mut parts = Vec::new();
+        for (count, name) in [
+            (left.maps, "map"),
+            (left.progs, "program"),
+            (left.links, "link"),
+            (left.module, "module reference"),
+        ] {
+            if count > 0 {
+                parts.push(format!(
+                    "{count} {name}{}",
+                    if count == 1 { "" } else { "s" }
+                ));
+            }
+        }
+        if !parts.is_empty() {
+            let what = format!("{} left when everything is closed", parts.join(", "));
+            seen.push(Seen {
+                symptom: Symptom::Left,
+                what,
+                round: None,
+            });
+        }
+        if left.ksyms > 0 {
+            let what = format!("{} trampolines left in kallsyms", left.ksyms);
+            seen.push(Seen {
+                symptom: Symptom::Ksyms,
+                what,
+                round: None,
+            });
+        }
+    }
+    seen
+}
+
+/// What was carried out, the set-up first, then in the order in which it began.
+fn operations<'a>(ran: &Round, round: &'a super::record::Round) -> Vec<(Operation, &'a Done)> {
+    let setup = round
+        .setup
+        .iter()
+        .filter_map(|d| Some((*ran.world.setup.get(d.number)?, d)));
+    let mut done: Vec<_> = round
+        .done
+        .iter()
+        .filter_map(|d| Some((*ran.plan(d.cpu).get(d.number)?, d)))
+        .collect();
+    done.sort_by_key(|(_, d)| d.invoked);
+    setup.chain(done).collect()
+}
+
+/// A cookie that none of the attachments has through which the program can have been called: those of maps that have
+/// it and were attached with success, and the one whose link_create is under way on the same CPU.
+fn wrong_cookies(world: &World, all: &[(Operation, &Done)]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let created = |prog: u8, own: &Done| {
+        let attached = all
+            .iter()
+            .filter_map(move |(operation, done)| match *operation {
+                Operation::LinkCreate { map, cookie, .. }
+                | Operation::SysBpfLinkCreate { map, cookie, .. }
+                    if done.result == 0 || std::ptr::eq(*done, own) =>
+                {
+                    let has = world.maps[usize::from(map)].progs.contains(&Some(prog));
+                    has.then(|| world.cookies[usize::from(cookie)])
+                }
+                _ => None,
+            });
+        attached.collect::<Vec<u64>>()
+    };
+    // a plain map, and a link that another map took over with its cookie
+    let other_ways = all
+        .iter()
+        .any(|(operation, _)| matches!(operation, Operation::LinkUpdate { .. }));
+    // BPF_PROG_TEST_RUN is of no attachment
+    let tests = |operation: &Operation| matches!(operation, Operation::TestRun { .. });
+    for (operation, done) in all.iter().filter(|(operation, _)| !tests(operation)) {
+        for read in done.reads.iter().filter(|read| read.cpu == done.cpu) {
+            let mut right = created(read.prog, done);
+            if other_ways {
+                right.extend(&world.cookies);
+            }
+            if world.maps.iter().any(|map| !map.link) {
+                right.push(0);
+            }
+            if !right.contains(&read.cookie) {
+                let name = &world.progs[usize::from(read.prog)].name;
+                let of: Vec<String> = right.iter().map(|c| format!("{c:#x}")).collect();
+                let of = if of.is_empty() {
+                    "none".to_owned()
+                } else {
+                    of.join(" and ")
+                };
+                wrong.push(format!(
+                    "{name} reads {:#x} in {}; attached with success: {of}",
+                    read.cookie,
+                    operation.kind().name()
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// By turns, nobody else did anything between the counts before and after an operation that failed.
+fn failures(all: &[(Operation, &Done)]) -> impl Iterator<Item = String> {
+    all.windows(2).filter_map(|pair| {
+        let [(_, before), (operation, after)] = pair else {
+            return None;
+        };
+        let (was, is) = (before.ksyms?, after.ksyms?);
+        let builds = matches!(
+            operation,
+            Operation::LinkCreate { .. }
+                | Operation::MapUpdate { .. }
+                | Operation::LinkUpdate { .. }
+        );
+        (after.result < 0 && builds && is > was).then(|| {
+            format!(
+                "{} failed, and kallsyms names {is} trampolines instead of {was}",
+                operation.kind().name()
+            )
+        })
+    })
+}
+
+/// So many times each, one line a symptom: the first of each kind in full.
+pub fn summary(seen: &[Seen]) -> BTreeMap<Symptom, (usize, String)> {
+    let mut all: BTreeMap<Symptom, (usize, String)> = BTreeMap::new();
+    for seen in seen {
+        all.entry(seen.symptom).or_insert((0, seen.what.clone())).0 += 1;
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::program::{Target, rounds};
+    use crate::series::Base;
+
+    fn two_links(turns: bool) -> Vec<Round> {
+        let target = Target {
+            base: Base::V6_12,
+            cookie: true,
+            modules: true,
+        };
+        let scenario = struct_ops_sim::shipped::find("two-links-tcp").unwrap();
+        let mut rounds = rounds(&scenario.world, &target, 1, 1);
+        if !turns {
+            rounds[0].turns.clear();
+        }
+        rounds
+    }
+
+    fn looked(text: &str, end: &End) -> Vec<Symptom> {
+        let mut record = Record::default();
+        text.lines().for_each(|line| record.line(line));
+        look(&two_links(true), true, &record, end)
+            .iter()
+            .map(|seen| seen.symptom)
+            .collect()
+    }
+
+    const SETUP: &str =
+        "@r 0\n@s 0 0 0 1 0 0 0 0\n@s 0 1 2 3 0 0 0 0\n@s 0 2 4 5 0 0 0 2\n@s 0 3 6 7 0 0 0 2\n";
+
+    #[test]
+    fn every_symptom_is_seen_and_nothing_else() {
+        let seen = |rest: &str| looked(&format!("{SETUP}{rest}"), &End::default());
+        assert_eq!(
+            seen(
+                "@o 0 0 8 9 -17 0 0 2\n@o 1 0 10 11 0 0 0 2\n@c 1 0 0 0 11 1\n@d 0\n@left 0 0 0 0 0"
+            ),
+            []
+        );
+        assert_eq!(
+            seen("@o 1 0 8 11 0 0 0 -1\n@c 1 0 0 0 22 1\n@o 0 0 9 10 -17 0 0 -1"),
+            [Symptom::WrongCookie]
+        );
+        // on another CPU: not what was called here
+        assert_eq!(
+            seen("@o 1 0 8 11 0 0 0 -1\n@c 1 0 0 0 22 0\n@o 0 0 9 10 -17 0 0 -1"),
+            []
+        );
+        assert_eq!(seen("@o 0 0 8 9 -17 0 0 4"), [Symptom::AfterFailure]);
+        assert_eq!(seen("@o 0 0 8 9 1 0 0 2"), [Symptom::Result]);
+        assert_eq!(
+            seen("@o 1 0 8 9 0 0 0 0\n@c 1 0 0 0 11 1"),
+            [Symptom::Ksyms]
+        );
+        assert_eq!(seen("@hang 1 0\n@d 1"), [Symptom::Hang]);
+        assert_eq!(seen("@left 1 0 0 3 0"), [Symptom::Left, Symptom::Ksyms]);
+        let end = |complaint: Option<&str>, lost: Option<&str>| {
+            let end = End {
+                complaint: complaint.map(Into::into),
+                lost: lost.map(Into::into),
+            };
+            looked(SETUP, &end)
+        };
+        assert_eq!(
+            end(Some("Oops: int3: 0000 [#1]"), Some("kernel panic")),
+            [Symptom::Crash]
+        );
+        assert_eq!(
+            end(Some("list_add double add: new=ff"), None),
+            [Symptom::List]
+        );
+        assert_eq!(
+            end(Some("INFO: task labrun:71 blocked"), None),
+            [Symptom::Hang]
+        );
+        assert_eq!(
+            end(Some("WARNING: CPU: 0 PID: 1 at x"), None),
+            [Symptom::Complaint]
+        );
+        assert_eq!(end(None, Some("hangs: no line for 90 s")), [Symptom::Hang]);
+        assert_eq!(
+            end(None, Some("the VM ended without a word")),
+            [Symptom::Lost]
+        );
+    }
+
+    #[test]
+    fn a_symptom_shows_what_is_broken_or_nothing() {
+        assert_eq!(
+            Symptom::Crash.shows(|i| i == NoTornPublish),
+            Some(NoTornPublish)
+        );
+        assert_eq!(Symptom::Crash.shows(|i| i == NoLeak), None);
+        assert_eq!(Symptom::Lost.shows(|_| true), None);
+        assert!(observable(NoLeak) && !observable(Invariant::TextImmutable));
+    }
+}

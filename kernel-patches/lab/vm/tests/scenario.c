@@ -1,0 +1,1516 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * labrun FILE: carries out a scenario.
+ *
+ * The file comes from the lab, which has derived it from a scenario of the
+ * simulator: types, programs, maps, a set-up, and rounds, each with a plan for
+ * every CPU. A round is made of real processes and of threads pinned to CPUs;
+ * its operations are raw system calls, its programs instructions written here.
+ * What each operation returned, which program read which cookie meanwhile and
+ * what kallsyms shows is printed; nothing is judged here. What goes wrong with
+ * the runner itself is said as such, so that it is never taken for the kernel's.
+ */
+#include "lab.h"
+#include "../module/lab_ops.h"
+
+#include <bpf/btf.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/uhid.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MOST_CPUS	4
+#define MOST_MEMBERS	8
+#define MOST_PROGS	16
+#define MOST_MAPS	8
+#define MOST_LINKS	64
+#define MOST_SOCKS	8
+#define MOST_OPS	128
+#define MOST_TURNS	(MOST_CPUS * MOST_OPS)
+#define MOST_FDS	4	/* of one declaration, or one name */
+
+/* How long a round may take, and how long what was closed may stay. */
+#define ROUND_MS	20000
+#define SETTLE_MS	10000
+
+enum kind {
+	MAP_CREATE, MAP_UPDATE, MAP_DELETE, MAP_LOOKUP, MAP_CLOSE,
+	LINK_CREATE, LINK_UPDATE, LINK_DETACH, LINK_CLOSE, LINK_PIN, LINK_UNPIN, LINK_INFO,
+	SOCK_OPEN, SOCK_CALL, SOCK_CLOSE, CALL, TEST_RUN, SYS_BPF_LINK_CREATE, SCX_ERROR,
+	EXIT, KINDS
+};
+
+static const char * const kinds[KINDS] = {
+	"map_create", "map_update", "map_delete", "map_lookup", "map_close",
+	"link_create", "link_update", "link_detach", "link_close", "link_pin", "link_unpin",
+	"link_info", "sock_open", "sock_call", "sock_close", "call", "test_run",
+	"sys_bpf_link_create", "scx_error", "exit",
+};
+
+struct op {
+	enum kind kind;
+	long long arg[3];
+};
+
+struct plan {
+	int proc, ops;
+	struct op op[MOST_OPS];
+};
+
+struct member {
+	char name[64];		/* of the kernel's struct */
+	bool sleepable;
+};
+
+struct prog {
+	int type, member, process, fd;
+	char body[16];
+};
+
+struct map {
+	int type, link, key, owner;
+	int prog[MOST_MEMBERS];
+};
+
+static struct {
+	bool cookie, ksyms;	/* reads cookies; looks at kallsyms */
+	char type[4][64], module[4][64], caller[16];
+	int types, members, progs, maps, procs;
+	struct member member[MOST_MEMBERS];
+	struct prog prog[MOST_PROGS];
+	struct map map[MOST_MAPS];
+	struct plan setup;
+} world;
+
+/* One round. */
+static struct {
+	int number, cpus, turns;
+	unsigned long long seed;
+	struct plan cpu[MOST_CPUS];
+	int turn[MOST_TURNS];
+	int fail_cpu, fail_op, fail_nth;
+	bool ksyms;
+	int ksyms_before;	/* what earlier rounds have left */
+} round_;
+
+/* What all processes of a round share. */
+struct result {
+	bool done, printed;
+	long long invoked, returned;	/* stamps */
+	unsigned int log_from, log_to;
+	long result, aux[2];
+	int ksyms;			/* -1: not counted */
+};
+
+static struct shared {
+	int ready, go, setup_done, turn, stamp;
+	bool exiting[MOST_CPUS], gone[MOST_CPUS];
+	int inside[MOST_CPUS];
+	int sock_owner[MOST_SOCKS];	/* process + 1 */
+	struct result setup[MOST_OPS], result[MOST_CPUS][MOST_OPS];
+} *shared;
+
+/* What programs write. */
+#define LOG_ENTRIES	4096
+struct entry {
+	unsigned long long prog, cookie, cpu, written;
+};
+static struct log {
+	unsigned long long next, pad[7];
+	struct entry entry[LOG_ENTRIES];
+} *log_;
+static int log_fd = -1;
+
+/* Descriptors of this process. */
+static struct fds {
+	int fd[MOST_FDS];
+	int count;
+} map_fds[MOST_MAPS], link_fds[MOST_LINKS];
+static struct pair pairs[MOST_SOCKS];
+static pthread_mutex_t files = PTHREAD_MUTEX_INITIALIZER;
+static int dev = -1;
+static pid_t waker;
+
+static void broken(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* A mistake of the runner or of what it was given. */
+static void broken(const char *fmt, ...)
+{
+	va_list args;
+
+	fflush(stdout);
+	printf("@runner ");
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	printf("\n");
+	fflush(stdout);
+	if (waker > 0)
+		kill(waker, SIGKILL);
+	_exit(3);
+}
+
+/* --- BTF ---------------------------------------------------------------- */
+
+static struct btf *btf_of(const char *module)
+{
+	static struct { char name[64]; struct btf *btf; } known[4];
+	static struct btf *vmlinux;
+	int i;
+
+	if (!vmlinux)
+		vmlinux = btf__load_vmlinux_btf();
+	if (!strcmp(module, "-"))
+		return vmlinux;
+	for (i = 0; i < 4 && known[i].btf; i++)
+		if (!strcmp(known[i].name, module))
+			return known[i].btf;
+	snprintf(known[i].name, sizeof(known[i].name), "%s", module);
+	known[i].btf = btf__load_module_btf(module, vmlinux);
+	return known[i].btf;
+}
+
+/* The descriptor of a module's BTF object. */
+static int btf_fd_of(const char *module)
+{
+	__u32 id = 0;
+
+	if (!strcmp(module, "-"))
+		return 0;
+	while (!bpf_btf_get_next_id(id, &id)) {
+		struct bpf_btf_info info = { 0 };
+		__u32 len = sizeof(info);
+		char name[64] = "";
+		int fd = bpf_btf_get_fd_by_id(id);
+
+		info.name = (unsigned long)name;
+		info.name_len = sizeof(name);
+		if (fd >= 0 && !bpf_btf_get_info_by_fd(fd, &info, &len) && !strcmp(name, module))
+			return fd;
+		close(fd);
+	}
+	return -1;
+}
+
+static const struct btf_type *struct_of(int type, int *id)
+{
+	struct btf *btf = btf_of(world.module[type]);
+
+	*id = btf ? btf__find_by_name_kind(btf, world.type[type], BTF_KIND_STRUCT) : -1;
+	if (*id < 0)
+		broken("no BTF of struct %s", world.type[type]);
+	return btf__type_by_id(btf, *id);
+}
+
+static int member_index(int type, const char *name)
+{
+	struct btf *btf = btf_of(world.module[type]);
+	const struct btf_type *t;
+	int id, i;
+
+	t = struct_of(type, &id);
+	for (i = 0; i < btf_vlen(t); i++)
+		if (!strcmp(btf__name_by_offset(btf, btf_members(t)[i].name_off), name))
+			return i;
+	return -1;
+}
+
+/* --- programs ------------------------------------------------------------ */
+
+struct code {
+	struct bpf_insn insn[128];
+	int count;
+	int fd_array[2];
+};
+
+static void emit(struct code *c, int code, int dst, int src, int off, int imm)
+{
+	c->insn[c->count++] = (struct bpf_insn) {
+		.code = code, .dst_reg = dst, .src_reg = src, .off = off, .imm = imm,
+	};
+}
+
+#define MOV_REG(d, s)	emit(c, BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
+#define MOV_IMM(d, i)	emit(c, BPF_ALU64 | BPF_MOV | BPF_K, d, 0, 0, i)
+#define ALU_IMM(op, d, i) emit(c, BPF_ALU64 | (op) | BPF_K, d, 0, 0, i)
+#define LOAD(d, s, off)	emit(c, BPF_LDX | BPF_MEM | BPF_DW, d, s, off, 0)
+#define STORE(d, off, s) emit(c, BPF_STX | BPF_MEM | BPF_DW, d, s, off, 0)
+#define STORE_IMM(d, off, i) emit(c, BPF_ST | BPF_MEM | BPF_DW, d, 0, off, i)
+#define HELPER(id)	emit(c, BPF_JMP | BPF_CALL, 0, 0, 0, id)
+#define EXIT_()		emit(c, BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
+
+/* Writes down that the program runs, and which cookie it reads; ctx is in r6. */
+static void emit_log(struct code *c, int prog, int phase)
+{
+	MOV_IMM(7, 0);
+	if (world.cookie) {
+		MOV_REG(1, 6);
+		HELPER(BPF_FUNC_get_attach_cookie);
+		MOV_REG(7, 0);
+	}
+	HELPER(BPF_FUNC_get_smp_processor_id);
+	MOV_REG(8, 0);
+	emit(c, BPF_LD | BPF_IMM | BPF_DW, 9, BPF_PSEUDO_MAP_VALUE, 0, log_fd);
+	emit(c, 0, 0, 0, 0, 0);
+	MOV_IMM(1, 1);
+	emit(c, BPF_STX | BPF_ATOMIC | BPF_DW, 9, 1, 0, BPF_ADD | BPF_FETCH);
+	ALU_IMM(BPF_AND, 1, LOG_ENTRIES - 1);
+	ALU_IMM(BPF_LSH, 1, 5);
+	emit(c, BPF_ALU64 | BPF_ADD | BPF_X, 9, 1, 0, 0);
+	STORE_IMM(9, 64, prog | phase << 8);
+	STORE(9, 72, 7);
+	STORE(9, 80, 8);
+	STORE_IMM(9, 88, 1);
+}
+
+static void emit_kfunc(struct code *c, const char *module, const char *name)
+{
+	struct btf *btf = btf_of(module);
+	int id = btf ? btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) : -1;
+
+	if (id < 0)
+		broken("no kfunc %s", name);
+	if (strcmp(module, "-"))
+		c->fd_array[1] = btf_fd_of(module);
+	emit(c, BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, strcmp(module, "-") ? 1 : 0, id);
+}
+
+static bool has_kfunc(const char *name)
+{
+	return btf__find_by_name_kind(btf_of("-"), name, BTF_KIND_FUNC) > 0;
+}
+
+/* A scheduler's program must pass the task on: r6 is ctx. */
+static void emit_dispatch(struct code *c)
+{
+	LOAD(1, 6, 0);
+	emit(c, BPF_LD | BPF_IMM | BPF_DW, 2, 0, 0, 1);
+	emit(c, 0, 0, 0, 0, (int)0x80000000);	/* SCX_DSQ_GLOBAL */
+	MOV_IMM(3, 20 * 1000000);
+	LOAD(4, 6, 8);
+	emit_kfunc(c, "-", has_kfunc("scx_bpf_dsq_insert") ? "scx_bpf_dsq_insert" :
+						     "scx_bpf_dispatch");
+}
+
+static int prog_load(int number, int type, const char *member, const char *body, bool sleepable)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts);
+	static char verifier[65536];
+	struct code code = { .fd_array = { 0, -1 } }, *c = &code;
+	bool scx = !strcmp(world.caller, "scx");
+	int id, index = member_index(type, member), result = 0, fd;
+	char name[16];
+
+	struct_of(type, &id);
+	if (index < 0)
+		broken("struct %s has no %s", world.type[type], member);
+	MOV_REG(6, 1);
+	if (strcmp(body, "fill"))
+		emit_log(c, number, 0);
+	if (!strcmp(body, "sleep")) {
+		emit_kfunc(c, "lab_ops", "lab_ops_wait");
+		emit_log(c, number, 1);
+	}
+	if (!strcmp(body, "switch")) {
+		/* "reno", on the stack */
+		emit(c, BPF_ST | BPF_MEM | BPF_W, 10, 0, -8, 0x6f6e6572);
+		emit(c, BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, 0);
+		LOAD(1, 6, 0);
+		MOV_IMM(2, IPPROTO_TCP);
+		MOV_IMM(3, TCP_CONGESTION);
+		MOV_REG(4, 10);
+		ALU_IMM(BPF_ADD, 4, -8);
+		MOV_IMM(5, 5);
+		HELPER(BPF_FUNC_setsockopt);
+	}
+	if (!strcmp(body, "fail"))
+		result = -EIO;
+	if (!strcmp(world.caller, "tcp"))
+		result = 2;		/* a congestion window */
+	if (scx && !strcmp(member, "enqueue"))
+		emit_dispatch(c);
+	MOV_IMM(0, result);
+	if (scx && !strcmp(member, "select_cpu"))
+		emit(c, BPF_LDX | BPF_MEM | BPF_W, 0, 6, 8, 0);
+	EXIT_();
+
+	opts.attach_btf_id = id;
+	opts.expected_attach_type = index;
+	opts.attach_btf_obj_fd = btf_fd_of(world.module[type]);
+	opts.prog_flags = sleepable ? BPF_F_SLEEPABLE : 0;
+	opts.fd_array = code.fd_array;
+	opts.log_buf = verifier;
+	opts.log_size = sizeof(verifier);
+	opts.log_level = 1;
+	snprintf(name, sizeof(name), "lab_p%d", number);
+	fd = bpf_prog_load(BPF_PROG_TYPE_STRUCT_OPS, name, "GPL", c->insn, c->count, &opts);
+	if (fd < 0)
+		broken("program %d (%s, %s) does not load: %s: %s", number, member, body,
+		       lab_number(-errno), verifier);
+	if (opts.attach_btf_obj_fd)
+		close(opts.attach_btf_obj_fd);
+	if (code.fd_array[1] >= 0)
+		close(code.fd_array[1]);
+	return fd;
+}
+
+/* What validate() of a type wants beside what the scenario speaks of. */
+static const char * const wanted[] = { "cong_avoid", "undo_cwnd" };
+static int filler[2] = { -1, -1 };
+
+static bool is_member(const char *name)
+{
+	int i;
+
+	for (i = 0; i < world.members; i++)
+		if (!strcmp(world.member[i].name, name))
+			return true;
+	return false;
+}
+
+static void programs_load(void)
+{
+	int i;
+
+	for (i = 0; i < world.progs; i++) {
+		struct prog *p = &world.prog[i];
+		struct member *m = &world.member[p->member];
+
+		p->fd = prog_load(i, p->type, m->name, p->body, m->sleepable);
+	}
+	for (i = 0; i < 2 && !strcmp(world.caller, "tcp"); i++)
+		if (!is_member(wanted[i]))
+			filler[i] = prog_load(255, 0, wanted[i], "fill", false);
+}
+
+static void programs_close(void)
+{
+	int i;
+
+	for (i = 0; i < world.progs; i++)
+		close(world.prog[i].fd);
+	for (i = 0; i < 2; i++)
+		close(filler[i]);
+}
+
+/* --- operations ---------------------------------------------------------- */
+
+static int fds_first(const struct fds *f)
+{
+	return f->count ? f->fd[0] : -EBADF;
+}
+
+static void fds_add(struct fds *f, int fd)
+{
+	pthread_mutex_lock(&files);
+	if (f->count == MOST_FDS)
+		broken("too many descriptors of one name");
+	f->fd[f->count++] = fd;
+	pthread_mutex_unlock(&files);
+}
+
+static int fds_take(struct fds *f)
+{
+	int fd = -EBADF;
+
+	pthread_mutex_lock(&files);
+	if (f->count) {
+		fd = f->fd[0];
+		memmove(f->fd, f->fd + 1, --f->count * sizeof(*f->fd));
+	}
+	pthread_mutex_unlock(&files);
+	return fd;
+}
+
+static int own_btf_fd = -1;
+
+/* The device of hid_bpf_ops. */
+static struct {
+	int uhid, id;
+	char name[64];		/* in /sys/bus/hid/devices */
+} hid = { .uhid = -1 };
+
+static int map_create(int number)
+{
+	const struct map *m = &world.map[number];
+	LIBBPF_OPTS(bpf_map_create_opts, opts);
+	struct btf *btf = btf_of(world.module[m->type]);
+	char name[128];
+	int id, fd;
+
+	snprintf(name, sizeof(name), "bpf_struct_ops_%s", world.type[m->type]);
+	id = btf ? btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT) : -1;
+	if (id < 0)
+		broken("no BTF of struct %s", name);
+	/* the kernel wants BTF of the program, too, whatever is in it */
+	opts.btf_fd = own_btf_fd;
+	opts.btf_vmlinux_value_type_id = id;
+	opts.map_flags = m->link ? BPF_F_LINK : 0;
+	if (strcmp(world.module[m->type], "-")) {
+		opts.map_flags |= BPF_F_VTYPE_BTF_OBJ_FD;
+		opts.value_type_btf_obj_fd = btf_fd_of(world.module[m->type]);
+	}
+	snprintf(name, sizeof(name), "lab_m%d", number);
+	fd = bpf_map_create(BPF_MAP_TYPE_STRUCT_OPS, name, 4, btf__type_by_id(btf, id)->size, 1,
+			    &opts);
+	if (opts.value_type_btf_obj_fd)
+		close(opts.value_type_btf_obj_fd);
+	if (fd < 0)
+		return fd;
+	fds_add(&map_fds[number], fd);
+	return 0;
+}
+
+/* The value that BPF_MAP_UPDATE_ELEM takes, with the numbers of the programs. */
+static int map_update(int number)
+{
+	const struct map *m = &world.map[number];
+	struct btf *btf = btf_of(world.module[m->type]);
+	const struct btf_type *data, *value;
+	int fd = fds_first(&map_fds[number]), id, i, err, at;
+	char name[128], *bytes;
+	__u32 off;
+
+	if (fd < 0)
+		return fd;
+	data = struct_of(m->type, &id);
+	snprintf(name, sizeof(name), "bpf_struct_ops_%s", world.type[m->type]);
+	value = btf__type_by_id(btf, btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT));
+	off = btf_member_bit_offset(value, 1) / 8;
+	bytes = calloc(1, value->size);
+	for (i = 0; i < world.members; i++) {
+		if (m->prog[i] < 0)
+			continue;
+		at = member_index(m->type, world.member[i].name);
+		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) =
+			world.prog[m->prog[i]].fd;
+	}
+	for (i = 0; i < 2 && !strcmp(world.caller, "tcp"); i++) {
+		if (is_member(wanted[i]))
+			continue;
+		at = member_index(m->type, wanted[i]);
+		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) = filler[i];
+	}
+	at = member_index(m->type, "owner");
+	if (m->owner && at >= 0)
+		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) = 1;
+	at = member_index(m->type, "hid_id");
+	if (at >= 0)
+		*(int *)(bytes + off + btf_member_bit_offset(data, at) / 8) = hid.id;
+	at = member_index(m->type, "name");
+	if (at >= 0)
+		sprintf(bytes + off + btf_member_bit_offset(data, at) / 8, "lab_k%d", m->key);
+	err = map_update_key(fd, 0, bytes, 0);
+	free(bytes);
+	return err;
+}
+
+/* What the map says of itself: its state, and its count. */
+static int map_lookup(int number, long *aux)
+{
+	int fd = fds_first(&map_fds[number]), err;
+	struct { __u32 refcnt, state; char rest[16384]; } *value;
+	__u32 key = 0;
+
+	if (fd < 0)
+		return fd;
+	value = calloc(1, sizeof(*value));
+	err = bpf_map_lookup_elem(fd, &key, value);
+	aux[0] = value->state;
+	aux[1] = value->refcnt;
+	free(value);
+	return err;
+}
+
+static int link_create(int map, __u64 cookie, int name)
+{
+	int fd = fds_first(&map_fds[map]), link;
+
+	if (fd < 0)
+		return fd;
+	link = raw_link_create(fd, world.cookie ? cookie : 0);
+	if (link < 0)
+		return link;
+	fds_add(&link_fds[name], link);
+	return 0;
+}
+
+static int link_update(int name, int map, int old)
+{
+	int link = fds_first(&link_fds[name]), fd = fds_first(&map_fds[map]), old_fd = -1;
+
+	if (old >= 0)
+		old_fd = fds_first(&map_fds[old]);
+	if (link < 0 || fd < 0 || (old >= 0 && old_fd < 0))
+		return -EBADF;
+	return raw_link_update(link, fd, old_fd, old >= 0 ? BPF_F_REPLACE : 0);
+}
+
+static const char *pin_path(int name)
+{
+	static __thread char path[64];
+
+	snprintf(path, sizeof(path), "/sys/fs/bpf/lab_l%d", name);
+	return path;
+}
+
+static int link_pin(int name)
+{
+	int fd = fds_first(&link_fds[name]);
+
+	if (fd < 0 || !access(pin_path(name), F_OK))
+		return -EBADF;
+	return bpf_obj_pin(fd, pin_path(name)) ? -errno : 0;
+}
+
+static int link_info(int name, long *aux)
+{
+	int fd = fds_first(&link_fds[name]), err;
+	struct raw_link_info info;
+
+	if (fd < 0)
+		return fd;
+	err = raw_link_info(fd, &info);
+	aux[0] = info.map_id;
+	aux[1] = info.cookie;
+	return err;
+}
+
+/* A socket has a number in the whole round, as the model gives it. */
+static int sock_open(int proc, int key)
+{
+	char name[16];
+	struct pair p;
+	int err, i;
+
+	err = pair_open(&p);
+	if (err)
+		broken("no socket: %s", lab_number(err));
+	snprintf(name, sizeof(name), "lab_k%d", key);
+	err = pair_cc(&p, name);
+	if (err) {
+		pair_close(&p);
+		return err;
+	}
+	for (i = 0; i < MOST_SOCKS; i++) {
+		int none = 0;
+
+		if (__atomic_compare_exchange_n(&shared->sock_owner[i], &none, proc + 1, false,
+						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+			pairs[i] = p;
+			return 0;
+		}
+	}
+	broken("too many sockets");
+}
+
+static unsigned long long log_count(void)
+{
+	return __atomic_load_n(&log_->next, __ATOMIC_SEQ_CST);
+}
+
+/* Whether a program of this member has run since. */
+static bool has_run(unsigned long long since, int member)
+{
+	unsigned long long i, end = log_count();
+
+	for (i = since; i < end; i++) {
+		const struct entry *e = &log_->entry[i % LOG_ENTRIES];
+		int prog = e->prog & 0xff;
+
+		if (__atomic_load_n(&e->written, __ATOMIC_SEQ_CST) && prog < world.progs &&
+		    world.prog[prog].member == member)
+			return true;
+	}
+	return false;
+}
+
+static bool sock_is_ours(const struct pair *p)
+{
+	char name[32] = "";
+	socklen_t len = sizeof(name) - 1;
+
+	return !getsockopt(p->client, IPPROTO_TCP, TCP_CONGESTION, name, &len) &&
+	       !strncmp(name, "lab_k", 5);
+}
+
+static bool has_program(int member)
+{
+	int i;
+
+	for (i = 0; i < world.maps; i++)
+		if (world.map[i].prog[member] >= 0)
+			return true;
+	return false;
+}
+
+/* The stack calls a member: an acknowledgment calls cong_avoid(), a loss
+ * calls ssthresh(). What is lost is what the receiver's filter drops; the
+ * retransmission timer of the sender finds out.
+ */
+static int sock_call(int proc, int sock, int member)
+{
+	static struct sock_filter drop[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
+	struct sock_fprog filter = { .len = 1, .filter = drop };
+	unsigned long long since = log_count();
+	struct pair *p = &pairs[sock];
+	long long end;
+	char byte = 'x';
+	int one = 1;
+
+	if (__atomic_load_n(&shared->sock_owner[sock], __ATOMIC_SEQ_CST) != proc + 1 ||
+	    !sock_is_ours(p))
+		return -EBADF;
+	if (!has_program(member))
+		return -ENOENT;
+	if (!strcmp(world.member[member].name, "ssthresh")) {
+		if (setsockopt(p->server, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)))
+			broken("no filter: %s", strerror(errno));
+		if (send(p->client, &byte, 1, MSG_DONTWAIT) != 1)
+			broken("send: %s", strerror(errno));
+		for (end = lab_now_ms() + 2000; !has_run(since, member) && lab_now_ms() < end; )
+			usleep(500);
+		setsockopt(p->server, SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
+		if (recv(p->server, &byte, 1, 0) != 1)
+			broken("recv: %s", strerror(errno));
+	} else {
+		/* several bytes: an acknowledgment in slow start may find nothing to do */
+		setsockopt(p->server, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+		for (end = lab_now_ms() + 2000; !has_run(since, member) && lab_now_ms() < end; ) {
+			if (send(p->client, &byte, 1, MSG_DONTWAIT) != 1 ||
+			    recv(p->server, &byte, 1, 0) != 1)
+				broken("send or recv: %s", strerror(errno));
+			setsockopt(p->server, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+			usleep(200);
+		}
+	}
+	/* the program may have moved the socket to another algorithm */
+	if (!has_run(since, member) && sock_is_ours(p))
+		return -ETIMEDOUT;
+	if (!sock_is_ours(p)) {
+		pair_close(p);
+		__atomic_store_n(&shared->sock_owner[sock], 0, __ATOMIC_SEQ_CST);
+	}
+	return 0;
+}
+
+static int sock_close(int proc, int sock)
+{
+	if (__atomic_load_n(&shared->sock_owner[sock], __ATOMIC_SEQ_CST) != proc + 1)
+		return -EBADF;
+	pair_close(&pairs[sock]);
+	__atomic_store_n(&shared->sock_owner[sock], 0, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+/* A program of bpf(2) or of a kfunc, as a light skeleton has it. */
+static int syscall_prog(struct code *c)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts);
+	static __thread char verifier[16384];
+	int fd;
+
+	opts.prog_flags = BPF_F_SLEEPABLE;
+	opts.fd_array = c->fd_array;
+	opts.log_buf = verifier;
+	opts.log_size = sizeof(verifier);
+	opts.log_level = 1;
+	fd = bpf_prog_load(BPF_PROG_TYPE_SYSCALL, "lab_syscall", "GPL", c->insn, c->count, &opts);
+	if (fd < 0)
+		broken("a syscall program does not load: %s: %s", lab_number(-errno), verifier);
+	return fd;
+}
+
+/* What the program returned. */
+static int syscall_run(int prog)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	if (bpf_prog_test_run_opts(prog, &opts))
+		broken("a syscall program does not run: %s", strerror(errno));
+	return (int)opts.retval;
+}
+
+/* The programs that call the members of the singleton, one a member. */
+static int call_prog[MOST_MEMBERS];
+
+static void call_progs_load(void)
+{
+	char name[128];
+	int i;
+
+	for (i = 0; i < world.members && !strcmp(world.caller, "st_ops"); i++) {
+		struct code code = { .fd_array = { 0, -1 } }, *c = &code;
+
+		STORE_IMM(10, -8, 0);
+		MOV_REG(1, 10);
+		ALU_IMM(BPF_ADD, 1, -8);
+		snprintf(name, sizeof(name), "bpf_kfunc_st_ops_%s", world.member[i].name);
+		emit_kfunc(c, world.module[0], name);
+		EXIT_();
+		call_prog[i] = syscall_prog(c);
+		close(code.fd_array[1]);
+	}
+}
+
+/* The program is a reader of RCU Tasks Trace when it calls bpf(2). */
+static int sys_bpf_link_create(int map, __u64 cookie, int name)
+{
+	struct code code = { .fd_array = { 0, -1 } }, *c = &code;
+	int fd = fds_first(&map_fds[map]), prog, link, i;
+
+	if (fd < 0)
+		return fd;
+	for (i = 64; i > 0; i -= 8)
+		STORE_IMM(10, -i, 0);
+	emit(c, BPF_ST | BPF_MEM | BPF_W, 10, 0, -64, fd);
+	emit(c, BPF_ST | BPF_MEM | BPF_W, 10, 0, -56, BPF_STRUCT_OPS);
+	if (world.cookie) {
+		emit(c, BPF_LD | BPF_IMM | BPF_DW, 1, 0, 0, (int)cookie);
+		emit(c, 0, 0, 0, 0, (int)(cookie >> 32));
+		STORE(10, -48, 1);
+	}
+	MOV_IMM(1, BPF_LINK_CREATE);
+	MOV_REG(2, 10);
+	ALU_IMM(BPF_ADD, 2, -64);
+	MOV_IMM(3, 64);
+	HELPER(BPF_FUNC_sys_bpf);
+	EXIT_();
+	prog = syscall_prog(c);
+	link = syscall_run(prog);
+	close(prog);
+	if (link < 0)
+		return link;
+	fds_add(&link_fds[name], link);
+	return 0;
+}
+
+/* BPF_PROG_TEST_RUN of a bpf_dummy_ops program. */
+static int test_run(int number)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	struct { int val; } state = { 0 };
+	__u64 args[] = { (unsigned long)&state };
+
+	opts.ctx_in = args;
+	opts.ctx_size_in = sizeof(args);
+	return bpf_prog_test_run_opts(world.prog[number].fd, &opts) ? -errno : 0;
+}
+
+static bool file_says(const char *path, const char *word);
+
+/* sysrq-S ends the scheduler as an error of its own does; its link stays. */
+static int scx_error(void)
+{
+	static const char state[] = "/sys/kernel/sched_ext/state";
+	long long end = lab_now_ms() + 5000;
+	int fd;
+
+	if (!file_says(state, "enabled"))
+		return -ENOENT;
+	fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, "S", 1) != 1)
+		broken("sysrq: %s", strerror(errno));
+	close(fd);
+	while (!file_says(state, "disabled") && lab_now_ms() < end)
+		usleep(500);
+	return file_says(state, "disabled") ? 0 : -ETIMEDOUT;
+}
+
+static int read_number(const char *path)
+{
+	char text[32] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	close(fd);
+	return len > 0 ? atoi(text) : -1;
+}
+
+static bool file_says(const char *path, const char *word)
+{
+	char text[64] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	close(fd);
+	return len > 0 && !strncmp(text, word, strlen(word));
+}
+
+/* --- the HID device that hid_bpf_ops is attached to ------------------------ */
+
+/* vendor defined: 8 bytes of input */
+static const unsigned char descriptor[] = {
+	0x06, 0x00, 0xff, 0x09, 0x01, 0xa1, 0x01, 0x15, 0x00, 0x26, 0xff, 0x00,
+	0x75, 0x08, 0x95, 0x08, 0x09, 0x01, 0x81, 0x02, 0xc0,
+};
+
+static bool hid_find(void)
+{
+	struct dirent *e;
+	bool found = false;
+	DIR *dir = opendir("/sys/bus/hid/devices");
+
+	while (dir && (e = readdir(dir))) {
+		if (strncmp(e->d_name, "0003:1AB0:0002.", 15))
+			continue;
+		found = true;
+		snprintf(hid.name, sizeof(hid.name), "%s", e->d_name);
+		hid.id = strtol(e->d_name + 15, NULL, 16);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+static bool hid_is_bound(void)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/hid/devices/%s/driver", hid.name);
+	return !access(path, F_OK);
+}
+
+static void hid_create(void)
+{
+	struct uhid_event e = { .type = UHID_CREATE2 };
+
+	hid.uhid = open("/dev/uhid", O_RDWR | O_CLOEXEC);
+	strcpy((char *)e.u.create2.name, "lab");
+	e.u.create2.bus = BUS_USB;
+	e.u.create2.vendor = 0x1ab0;
+	e.u.create2.product = 0x0002;
+	e.u.create2.rd_size = sizeof(descriptor);
+	memcpy(e.u.create2.rd_data, descriptor, sizeof(descriptor));
+	if (hid.uhid < 0 || write(hid.uhid, &e, sizeof(e)) != sizeof(e))
+		broken("no HID device: %s", strerror(errno));
+	if (!wait_for(hid_find()) || !wait_for(hid_is_bound()))
+		broken("the HID device does not come up");
+}
+
+static void hid_driver(const char *file)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/bus/hid/drivers/hid-generic/%s", file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	/* somebody else may be at it: reg() and unreg() reconnect the device, too */
+	if (fd >= 0 && write(fd, hid.name, strlen(hid.name)) < 0 && errno != ENODEV &&
+	    errno != EBUSY)
+		broken("%s %s: %s", file, hid.name, strerror(errno));
+	close(fd);
+}
+
+/* A probe of the device asks for its report descriptor. */
+static int hid_probe(void)
+{
+	unsigned long long since = log_count();
+
+	hid_driver("unbind");
+	hid_driver("bind");
+	return has_run(since, 0) ? 0 : -ENOENT;
+}
+
+static int call(int entry, int member, long *aux)
+{
+	unsigned long long since = log_count();
+	__u64 result;
+	long long end;
+	int err;
+
+	if (!strcmp(world.caller, "lab_ops")) {
+		static const struct { const char *name; int member; } members[] = {
+			{ "plain", LAB_PLAIN }, { "second", LAB_SECOND },
+			{ "sleepable", LAB_SLEEPABLE },
+		};
+		size_t i;
+
+		for (i = 0; i < 3; i++)
+			if (!strcmp(members[i].name, world.member[member].name))
+				break;
+		err = lab_ops_call(dev, entry | LAB_OPS_NTH, members[i].member, 0, &result);
+		aux[0] = err ? 0 : result;
+		return err;
+	}
+	if (!strcmp(world.caller, "st_ops"))
+		return entry || syscall_run(call_prog[member]) == -1 ? -ENOENT : 0;
+	if (!strcmp(world.caller, "hid"))
+		return hid_probe();
+	/* sched_ext calls its members by itself */
+	if (!file_says("/sys/kernel/sched_ext/state", "enabled"))
+		return -ENOENT;
+	for (end = lab_now_ms() + 2000; !has_run(since, member) && lab_now_ms() < end; )
+		usleep(300);
+	return has_run(since, member) ? 0 :
+	       file_says("/sys/kernel/sched_ext/state", "enabled") ? -ETIMEDOUT : -ENOENT;
+}
+
+static long carry_out(int proc, const struct op *op, long *aux)
+{
+	const long long *a = op->arg;
+	int fd;
+
+	switch (op->kind) {
+	case MAP_CREATE:
+		return map_create(a[0]);
+	case MAP_UPDATE:
+		return map_update(a[0]);
+	case MAP_DELETE:
+		fd = fds_first(&map_fds[a[0]]);
+		return fd < 0 ? fd : map_delete(fd);
+	case MAP_LOOKUP:
+		return map_lookup(a[0], aux);
+	case MAP_CLOSE:
+		fd = fds_take(&map_fds[a[0]]);
+		return fd < 0 ? fd : close(fd) ? -errno : 0;
+	case LINK_CREATE:
+		return link_create(a[0], a[1], a[2]);
+	case LINK_UPDATE:
+		return link_update(a[0], a[1], a[2]);
+	case LINK_DETACH:
+		fd = fds_first(&link_fds[a[0]]);
+		return fd < 0 ? fd : raw_link_detach(fd);
+	case LINK_CLOSE:
+		fd = fds_take(&link_fds[a[0]]);
+		return fd < 0 ? fd : close(fd) ? -errno : 0;
+	case LINK_PIN:
+		return link_pin(a[0]);
+	case LINK_UNPIN:
+		return unlink(pin_path(a[0])) ? -EBADF : 0;
+	case LINK_INFO:
+		return link_info(a[0], aux);
+	case SOCK_OPEN:
+		return sock_open(proc, a[0]);
+	case SOCK_CALL:
+		return sock_call(proc, a[0], a[1]);
+	case SOCK_CLOSE:
+		return sock_close(proc, a[0]);
+	case CALL:
+		return call(a[0], a[1], aux);
+	case TEST_RUN:
+		return test_run(a[0]);
+	case SYS_BPF_LINK_CREATE:
+		return sys_bpf_link_create(a[0], a[1], a[2]);
+	case SCX_ERROR:
+		return scx_error();
+	case EXIT:
+	case KINDS:
+		break;
+	}
+	return 0;
+}
+
+/* Trampolines of the scenario's members that kallsyms knows. Those of BPF come
+ * last, and there is no way to begin there: it takes a while.
+ */
+static int ksyms(void)
+{
+	char prefix[96], line[512], name[256];
+	FILE *f = fopen("/proc/kallsyms", "r");
+	int count = 0, i;
+	size_t len;
+
+	snprintf(prefix, sizeof(prefix), "bpf__%s_", world.type[0]);
+	len = strlen(prefix);
+	while (f && fgets(line, sizeof(line), f)) {
+		if (!strstr(line, prefix) || sscanf(line, "%*s %*s %255s", name) != 1)
+			continue;
+		for (i = 0; i < world.members; i++)
+			if (!strncmp(name, prefix, len) && !strcmp(name + len, world.member[i].name))
+				count++;
+	}
+	if (f)
+		fclose(f);
+	return count;
+}
+
+/* In one write, so that nothing of the kernel's comes in between. */
+static void print_op(const char *what, int cpu, int number, struct result *r)
+{
+	unsigned int i;
+	char text[8192];
+	int len;
+
+	len = sprintf(text, "%s %d %d %lld %lld %ld %ld %ld %d\n", what, cpu, number, r->invoked,
+		      r->returned, r->result, r->aux[0], r->aux[1], r->ksyms);
+	for (i = r->log_from; i < r->log_to && i < r->log_from + 64; i++) {
+		const struct entry *e = &log_->entry[i % LOG_ENTRIES];
+
+		if (e->written)
+			len += sprintf(text + len, "@c %d %d %llu %llu %llx %llu\n", cpu, number,
+				       e->prog & 0xff, e->prog >> 8, e->cookie, e->cpu);
+	}
+	fflush(stdout);
+	if (write(1, text, len) != len)
+		broken("console: %s", strerror(errno));
+	r->printed = true;
+}
+
+static void carry_out_recorded(int proc, const struct op *op, struct result *r)
+{
+	r->log_from = log_count();
+	r->ksyms = -1;
+	r->invoked = __atomic_fetch_add(&shared->stamp, 1, __ATOMIC_SEQ_CST);
+	r->result = carry_out(proc, op, r->aux);
+	r->returned = __atomic_fetch_add(&shared->stamp, 1, __ATOMIC_SEQ_CST);
+	r->log_to = log_count();
+	if (round_.ksyms)
+		r->ksyms = ksyms() - round_.ksyms_before;
+	r->done = true;
+}
+
+/* --- threads and processes ------------------------------------------------ */
+
+static void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu % sysconf(_SC_NPROCESSORS_ONLN), &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		broken("cpu %d: %s", cpu, strerror(errno));
+}
+
+static void set_fail_nth(int nth)
+{
+	char text[16];
+	int fd = open("/proc/thread-self/fail-nth", O_WRONLY | O_CLOEXEC);
+
+	snprintf(text, sizeof(text), "%d", nth);
+	if (fd >= 0 && write(fd, text, strlen(text)) < 0)
+		broken("fail-nth: %s", strerror(errno));
+	close(fd);
+}
+
+static unsigned long long next_random(unsigned long long *x)
+{
+	*x ^= *x << 13;
+	*x ^= *x >> 7;
+	*x ^= *x << 17;
+	return *x;
+}
+
+/* Nothing for up to 256 microseconds. */
+static void dawdle(unsigned long long *random)
+{
+	unsigned long long r = next_random(random);
+	struct timespec ts;
+	long long end;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	end = ts.tv_sec * 1000000000LL + ts.tv_nsec + ((r >> 8) & ((1000LL << (r & 7)) - 1)) * 2;
+	do
+		clock_gettime(CLOCK_MONOTONIC, &ts);
+	while (ts.tv_sec * 1000000000LL + ts.tv_nsec < end);
+}
+
+/* Whether it is this CPU's turn now, passing those that have gone. */
+static bool my_turn(int cpu)
+{
+	int at = __atomic_load_n(&shared->turn, __ATOMIC_SEQ_CST);
+
+	if (at >= round_.turns || round_.turn[at] == cpu)
+		return true;
+	if (shared->gone[round_.turn[at]])
+		__atomic_compare_exchange_n(&shared->turn, &at, at + 1, false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	return false;
+}
+
+static void leave_process(int proc)
+{
+	int c;
+
+	/* exit_group(2) once nobody is in the kernel, as the model has it */
+	__atomic_store_n(&shared->exiting[proc], true, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&shared->inside[proc], __ATOMIC_SEQ_CST))
+		usleep(50);
+	for (c = 0; c < round_.cpus; c++)
+		if (round_.cpu[c].proc == proc)
+			__atomic_store_n(&shared->gone[c], true, __ATOMIC_SEQ_CST);
+}
+
+static void *cpu_main(void *arg)
+{
+	int cpu = (long)arg, i;
+	const struct plan *plan = &round_.cpu[cpu];
+	unsigned long long random = round_.seed * 0x9e3779b97f4a7c15ULL + cpu + 1;
+
+	pin(cpu);
+	__atomic_fetch_add(&shared->ready, 1, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&shared->go, __ATOMIC_SEQ_CST))
+		sched_yield();
+	for (i = 0; i < plan->ops; i++) {
+		struct result *r = &shared->result[cpu][i];
+		const struct op *op = &plan->op[i];
+
+		if (round_.turns)
+			while (!my_turn(cpu))
+				usleep(30);
+		else
+			dawdle(&random);
+		__atomic_fetch_add(&shared->inside[plan->proc], 1, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&shared->exiting[plan->proc], __ATOMIC_SEQ_CST)) {
+			__atomic_fetch_sub(&shared->inside[plan->proc], 1, __ATOMIC_SEQ_CST);
+			break;
+		}
+		if (op->kind == EXIT) {
+			__atomic_fetch_sub(&shared->inside[plan->proc], 1, __ATOMIC_SEQ_CST);
+			r->invoked = __atomic_fetch_add(&shared->stamp, 1, __ATOMIC_SEQ_CST);
+			r->ksyms = -1;
+			r->returned = -1;
+			r->log_from = r->log_to = log_count();
+			r->done = true;
+			leave_process(plan->proc);
+			/* who waits for its turn sees an exit that is over */
+			_exit(0);
+		}
+		if (round_.fail_nth && round_.fail_cpu == cpu && round_.fail_op == i)
+			set_fail_nth(round_.fail_nth);
+		carry_out_recorded(plan->proc, op, r);
+		if (round_.fail_nth && round_.fail_cpu == cpu && round_.fail_op == i)
+			set_fail_nth(0);
+		/* nobody else moves, and the next operation may be the last */
+		if (round_.turns)
+			print_op("@o", cpu, i, r);
+		__atomic_fetch_sub(&shared->inside[plan->proc], 1, __ATOMIC_SEQ_CST);
+		if (round_.turns)
+			__atomic_fetch_add(&shared->turn, 1, __ATOMIC_SEQ_CST);
+	}
+	__atomic_store_n(&shared->gone[cpu], true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void process_main(int proc)
+{
+	pthread_t thread[MOST_CPUS];
+	bool mine[MOST_CPUS] = { 0 };
+	int i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (i = 0; i < world.progs; i++)
+		if (world.prog[i].process >= 0 && world.prog[i].process != proc)
+			close(world.prog[i].fd);
+	if (proc == round_.cpu[0].proc) {
+		pin(0);
+		for (i = 0; i < world.setup.ops; i++) {
+			carry_out_recorded(proc, &world.setup.op[i], &shared->setup[i]);
+			print_op("@s", 0, i, &shared->setup[i]);
+			if (shared->setup[i].result)
+				break;
+		}
+		__atomic_store_n(&shared->setup_done, 1 + (i < world.setup.ops), __ATOMIC_SEQ_CST);
+	}
+	while (!__atomic_load_n(&shared->setup_done, __ATOMIC_SEQ_CST))
+		usleep(50);
+	if (shared->setup_done == 2)
+		_exit(0);
+	for (i = 0; i < round_.cpus; i++) {
+		mine[i] = round_.cpu[i].proc == proc;
+		if (mine[i] && pthread_create(&thread[i], NULL, cpu_main, (void *)(long)i))
+			broken("no thread");
+	}
+	for (i = 0; i < round_.cpus; i++)
+		if (mine[i])
+			pthread_join(thread[i], NULL);
+	_exit(0);
+}
+
+static void waker_main(void)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		usleep(3000);
+		ioctl(dev, LAB_OPS_WAKE);
+	}
+}
+
+/* --- what is left --------------------------------------------------------- */
+
+struct left {
+	int maps, progs, links, ksyms, module;
+};
+
+static int count_ids(int (*next)(__u32 id, __u32 *next_id))
+{
+	__u32 id = 0;
+	int count = 0;
+
+	while (!next(id, &id))
+		count++;
+	return count;
+}
+
+static struct left look_round(bool with_ksyms)
+{
+	char path[128];
+	struct left l = {
+		.maps = count_ids(bpf_map_get_next_id),
+		.progs = count_ids(bpf_prog_get_next_id),
+		.links = count_ids(bpf_link_get_next_id),
+		.ksyms = with_ksyms ? ksyms() : 0,
+	};
+
+	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", world.module[0]);
+	l.module = strcmp(world.module[0], "-") ? read_number(path) : 0;
+	return l;
+}
+
+static bool nothing_left(const struct left *l, const struct left *before)
+{
+	return l->maps <= before->maps && l->progs <= before->progs &&
+	       l->links <= before->links && l->module <= before->module;
+}
+
+/* --- a round --------------------------------------------------------------- */
+
+/* A registered plain map outlives its descriptors: bpftool finds it by its id. */
+static void unregister_maps(void)
+{
+	__u32 id = 0;
+
+	while (!bpf_map_get_next_id(id, &id)) {
+		struct bpf_map_info info = { 0 };
+		__u32 len = sizeof(info);
+		int fd = bpf_map_get_fd_by_id(id);
+
+		if (fd >= 0 && !bpf_map_get_info_by_fd(fd, &info, &len) &&
+		    info.type == BPF_MAP_TYPE_STRUCT_OPS)
+			map_delete(fd);
+		close(fd);
+	}
+}
+
+static void run_round(void)
+{
+	pid_t child[MOST_CPUS];
+	long long end;
+	int i, j, left, status;
+
+	printf("@r %d\n", round_.number);
+	memset(shared, 0, sizeof(*shared));
+	memset(log_, 0, sizeof(*log_));
+	memset(map_fds, 0, sizeof(map_fds));
+	memset(link_fds, 0, sizeof(link_fds));
+	programs_load();
+	if (round_.ksyms)
+		round_.ksyms_before = ksyms();
+	for (i = 0; i < world.procs; i++) {
+		child[i] = fork();
+		if (!child[i])
+			process_main(i);
+		if (child[i] < 0)
+			broken("fork: %s", strerror(errno));
+	}
+	programs_close();
+	end = lab_now_ms() + ROUND_MS;
+	for (left = world.procs; left; ) {
+		if (shared->ready == round_.cpus)
+			__atomic_store_n(&shared->go, 1, __ATOMIC_SEQ_CST);
+		for (i = 0; i < world.procs; i++) {
+			if (child[i] && waitpid(child[i], &status, WNOHANG) == child[i]) {
+				child[i] = 0;
+				left--;
+				if (!WIFEXITED(status) || WEXITSTATUS(status))
+					broken("process %d ended with status %#x", i, status);
+			}
+		}
+		if (lab_now_ms() > end)
+			break;
+		usleep(100);
+	}
+	for (i = 0; i < round_.cpus; i++) {
+		for (j = 0; j < round_.cpu[i].ops; j++) {
+			if (shared->result[i][j].printed)
+				continue;
+			if (shared->result[i][j].done)
+				print_op("@o", i, j, &shared->result[i][j]);
+			else if (left && !shared->gone[i]) {
+				/* not done, and its thread has not gone either */
+				printf("@hang %d %d\n", i, j);
+				break;
+			}
+		}
+	}
+	for (i = 0; i < MOST_LINKS; i++)
+		unlink(pin_path(i));
+	unregister_maps();
+	printf("@d %d\n", left);
+	if (left)
+		_exit(4);
+}
+
+/* --- the file --------------------------------------------------------------- */
+
+static int read_op(char *text, struct op *op)
+{
+	char word[32];
+	int n, k;
+
+	n = sscanf(text, "%31s %lli %lli %lli", word, &op->arg[0], &op->arg[1], &op->arg[2]);
+	for (k = 0; n >= 1 && k < KINDS; k++)
+		if (!strcmp(kinds[k], word)) {
+			op->kind = k;
+			return 0;
+		}
+	return -1;
+}
+
+static void read_line(char *line)
+{
+	struct plan *plan = round_.cpus ? &round_.cpu[round_.cpus - 1] : NULL;
+	char *rest = strchr(line, ' '), *word;
+	int i;
+
+	rest = rest ? rest + 1 : line + strlen(line);
+	if (!strncmp(line, "caller ", 7)) {
+		sscanf(rest, "%15s", world.caller);
+	} else if (!strncmp(line, "cookie ", 7)) {
+		world.cookie = atoi(rest);
+	} else if (!strncmp(line, "ksyms ", 6)) {
+		world.ksyms = atoi(rest);
+	} else if (!strncmp(line, "type ", 5)) {
+		sscanf(rest, "%63s %63s", world.type[world.types], world.module[world.types]);
+		world.types++;
+	} else if (!strncmp(line, "member ", 7)) {
+		struct member *m = &world.member[world.members++];
+
+		sscanf(rest, "%63s %d", m->name, &i);
+		m->sleepable = i;
+	} else if (!strncmp(line, "prog ", 5)) {
+		struct prog *p = &world.prog[world.progs++];
+
+		sscanf(rest, "%d %d %15s %d", &p->type, &p->member, p->body, &p->process);
+	} else if (!strncmp(line, "map ", 4)) {
+		struct map *m = &world.map[world.maps++];
+
+		m->type = strtol(rest, &rest, 10);
+		m->link = strtol(rest, &rest, 10);
+		m->key = strtol(rest, &rest, 10);
+		m->owner = strtol(rest, &rest, 10);
+		for (i = 0; i < world.members; i++)
+			m->prog[i] = strtol(rest, &rest, 10);
+	} else if (!strncmp(line, "procs ", 6)) {
+		world.procs = atoi(rest);
+	} else if (!strncmp(line, "setup ", 6)) {
+		if (read_op(rest, &world.setup.op[world.setup.ops++]))
+			broken("operation: %s", rest);
+	} else if (!strncmp(line, "round ", 6)) {
+		memset(&round_, 0, sizeof(round_));
+		sscanf(rest, "%d %llu %d", &round_.number, &round_.seed, &i);
+		round_.ksyms = i;
+	} else if (!strncmp(line, "turns ", 6)) {
+		for (word = strtok(rest, " "); word; word = strtok(NULL, " "))
+			round_.turn[round_.turns++] = atoi(word);
+	} else if (!strncmp(line, "fail ", 5)) {
+		sscanf(rest, "%d %d %d", &round_.fail_cpu, &round_.fail_op, &round_.fail_nth);
+	} else if (!strncmp(line, "cpu ", 4)) {
+		round_.cpu[round_.cpus++].proc = atoi(rest);
+	} else if (!strncmp(line, "do ", 3) && plan) {
+		if (read_op(rest, &plan->op[plan->ops++]))
+			broken("operation: %s", rest);
+	} else if (!strcmp(line, "run")) {
+		run_round();
+	} else {
+		broken("line: %s", line);
+	}
+}
+
+static void set_up_machine(void)
+{
+	static const struct { const char *path, *text; } settings[] = {
+		{ "/proc/sys/net/ipv4/tcp_rto_min_us", "2000" },
+		{ "/proc/sys/net/ipv4/tcp_early_retrans", "0" },
+	};
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	struct btf *own_btf;
+	size_t i;
+
+	for (i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
+		int fd = open(settings[i].path, O_WRONLY | O_CLOEXEC);
+
+		if (fd >= 0 && write(fd, settings[i].text, strlen(settings[i].text)) < 0)
+			broken("%s: %s", settings[i].path, strerror(errno));
+		close(fd);
+	}
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	log_fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "lab_log", 4, sizeof(struct log), 1, &opts);
+	if (log_fd < 0)
+		broken("no log: %s", lab_number(log_fd));
+	log_ = mmap(NULL, sizeof(struct log), PROT_READ | PROT_WRITE, MAP_SHARED, log_fd, 0);
+	if (log_ == MAP_FAILED || shared == MAP_FAILED)
+		broken("mmap: %s", strerror(errno));
+	own_btf = btf__new_empty();
+	if (!own_btf || btf__add_int(own_btf, "int", 4, BTF_INT_SIGNED) < 0 ||
+	    btf__load_into_kernel(own_btf))
+		broken("no BTF");
+	own_btf_fd = btf__fd(own_btf);
+	lab_faults_on();
+	dev = open("/dev/lab_ops", O_RDWR | O_CLOEXEC);
+}
+
+int main(int argc, char **argv)
+{
+	const char *path = argc == 2 ? argv[1] : "-";
+	struct left before, after;
+	static char line[65536];
+	FILE *f = fopen(path, "r");
+	bool looked = false;
+	long long end;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (!f)
+		broken("%s: %s", path, strerror(errno));
+	set_up_machine();
+	if (dev >= 0) {
+		waker = fork();
+		if (!waker)
+			waker_main();
+	}
+	while (fgets(line, sizeof(line), f)) {
+		line[strcspn(line, "\n")] = 0;
+		if (!strcmp(line, "run") && !looked) {
+			looked = true;
+			call_progs_load();
+			if (!strcmp(world.caller, "hid"))
+				hid_create();
+			before = look_round(world.ksyms);
+		}
+		read_line(line);
+	}
+	fclose(f);
+	if (looked) {
+		end = lab_now_ms() + SETTLE_MS;
+		do {
+			lab_sleep_ms(50);
+			after = look_round(false);
+		} while (!nothing_left(&after, &before) && lab_now_ms() < end);
+		/* those of the last programs go a grace period after their numbers */
+		do {
+			after = look_round(world.ksyms);
+		} while (after.ksyms > before.ksyms && lab_now_ms() < end);
+		printf("@left %d %d %d %d %d\n", after.maps - before.maps,
+		       after.progs - before.progs, after.links - before.links,
+		       after.ksyms - before.ksyms, after.module - before.module);
+	}
+	if (waker > 0)
+		kill(waker, SIGKILL);
+	return 0;
+}
