@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use struct_ops_model::Linux;
 use struct_ops_model::operation::{OpKind, Operand, Operation};
 use struct_ops_model::world::{Body, Plan, Subsystem, World};
 
@@ -49,12 +50,15 @@ enum Members {
 }
 
 /// The table from subsystems to the types of a kernel.
-fn cast(subsystem: Subsystem, base: Base) -> Result<Cast, String> {
-    let linux = subsystem.facts().linux.map(|linux| linux.version());
-    if let Some(linux) = linux.filter(|linux| *linux != base.name()) {
+fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> {
+    // What a kernel has of a subsystem differs between them: the scenario says which one it means.
+    let since = subsystem.facts().since;
+    let exact = subsystem.facts().known_bug.is_some() || since > Linux::V6_12;
+    if exact && linux.version() != base.name() {
         return Err(format!(
-            "{} is modelled as Linux {linux} has it",
-            subsystem.facts().name
+            "{} is modelled as Linux {} has it",
+            subsystem.facts().name,
+            linux.version()
         ));
     }
     Ok(match subsystem {
@@ -77,7 +81,7 @@ fn cast(subsystem: Subsystem, base: Base) -> Result<Cast, String> {
                 sleepable: &["sleepable"],
             },
         },
-        Subsystem::SchedExt612 | Subsystem::SchedExt => Cast {
+        Subsystem::SchedExt => Cast {
             ty: "sched_ext_ops",
             module: None,
             caller: "scx",
@@ -267,7 +271,7 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
     };
     let world = &first.world;
     let subsystem = world.types.first().ok_or("no type")?.subsystem;
-    let cast = cast(subsystem, target.base)?;
+    let cast = cast(subsystem, world.linux, target.base)?;
     if cast.module.is_some() && !target.modules {
         return Err(format!(
             "{} is in a module that was not built for this kernel",
