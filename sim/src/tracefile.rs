@@ -389,7 +389,13 @@ impl File {
                 format!("cannot be written: {e}"),
             )
         };
-        std::fs::write(path, self.text()).map_err(|e| error(&e))
+        // What is cut short is of no use to anybody.
+        std::fs::write(path, self.text()).map_err(|e| {
+            if path.is_file() {
+                let _ = std::fs::remove_file(path);
+            }
+            error(&e)
+        })
     }
 
     /// The text of the file.
@@ -407,6 +413,11 @@ impl File {
         #[serde(expecting = "an object")]
         struct Version {
             schema: u32,
+        }
+        let at = text.len() - text.trim_start().len();
+        if text[at..].starts_with('[') {
+            let message = "found a list, expected an object";
+            return Err(InputError::at(path, text, at..at + 1, message));
         }
         let Version { schema } = json(path, text)?;
         if !(WITHOUT_PROMISE..=SCHEMA).contains(&schema) {

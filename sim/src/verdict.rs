@@ -296,6 +296,8 @@ pub enum Vacuous {
     NotRun(Option<String>),
     /// No operation of it had an object: nothing happened.
     Nothing,
+    /// None of the promises that were chosen could be broken in it, or is one of the designs that were chosen.
+    NotAsked,
     /// An operation of a CPU or loader never began.
     NeverBegan(Place),
     /// An operation never had its object: it always returned -EBADF, or -ENOENT where it calls an entry of a table.
@@ -430,6 +432,7 @@ impl Results {
 
     /// What was not run, did not happen or met nothing, per scenario; nothing of scenarios that were not seen whole.
     pub fn vacuous(&self) -> Vec<(&str, Vacuous)> {
+        let speaks = |v: Verdict| !matches!(v, Verdict::NotAsked | Verdict::NotApplicable);
         let mut out = Vec::new();
         if self.part {
             return out;
@@ -473,6 +476,8 @@ impl Results {
             if !happened {
                 out.truncate(from);
                 out.push((name, Vacuous::Nothing));
+            } else if !runs().any(|r| self.invariants.iter().any(|i| speaks(r.verdict(*i)))) {
+                out.push((name, Vacuous::NotAsked));
             }
         }
         out

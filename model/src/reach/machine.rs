@@ -221,6 +221,16 @@ impl Reach {
         }
     }
 
+    /// What the operation names is there: it is not carried out on nothing.
+    pub fn has_object(&self, s: &State, op: Op) -> bool {
+        let life = |p: u8| s.progs[usize::from(p)].life;
+        match op {
+            Op::Attach(a) => life(self.world.attachments[usize::from(a)].prog) == ProgLife::Loaded,
+            Op::Store(object, _) => self.of_object(object).any(|p| life(p) != ProgLife::None),
+            _ => true,
+        }
+    }
+
     /// A member of the scheduler's struct runs.
     fn in_progress(&self, s: &State, i: u8) -> bool {
         let frames = s

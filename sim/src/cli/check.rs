@@ -239,6 +239,10 @@ fn explore(
 
 fn writable(directory: &Path) -> Result<(), Failure> {
     let shown = directory.display().to_string();
+    if directory.exists() && !directory.is_dir() {
+        let message = "traces cannot be saved here: expected a directory";
+        return Err(InputError::whole(&shown, message).into());
+    }
     let error =
         |e: std::io::Error| InputError::whole(&shown, format!("traces cannot be saved here: {e}"));
     std::fs::create_dir_all(directory).map_err(error)?;
@@ -252,6 +256,7 @@ fn writable(directory: &Path) -> Result<(), Failure> {
 
 /// One file per distinct violation.
 fn save(results: &Results, directory: &Path) -> Result<(), Failure> {
+    let mut saved = Ok(());
     for run in &results.runs {
         for found in run
             .found
@@ -266,10 +271,12 @@ fn save(results: &Results, directory: &Path) -> Result<(), Failure> {
                 found.place.map_or("end", |p| p.0)
             );
             let path = directory.join(name);
-            results::file(results, run, found)?.save(&path)?;
+            // One that cannot be written is no reason to keep the others from it.
+            let written = results::file(results, run, found)?.save(&path);
+            saved = saved.and(written.map_err(|e| Failure::Outside(e.to_string())));
         }
     }
-    Ok(())
+    saved
 }
 
 /// Part of a file's name: a long one is cut, and still another one than others that are.

@@ -282,7 +282,8 @@ fn disassemble(
             .iter()
             .filter_map(|name| OpsType::read(&kernel.btf, name).ok())
     });
-    let known: Vec<String> = known
+    // Kernels share most of them.
+    let known: std::collections::BTreeSet<String> = known
         .flat_map(|ops| {
             cost::members(&ops)
                 .iter()

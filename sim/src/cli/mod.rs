@@ -26,12 +26,13 @@ use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, FromArgMatches};
 use struct_ops_model::design::About;
-use struct_ops_model::{Design, Invariant, Machine};
+use struct_ops_model::{Design, Invariant, Machine, Report};
 
 use crate::bounds::{Bounds, Memory};
 use crate::check::{CheckError, setup_error};
 use crate::report::screen::{Mark, Screen};
 use crate::scenario::{InputError, Scenario, printable, printable_lines, unknown};
+use crate::schedule::{self, Chooser};
 use args::{Args, Format, Verb};
 
 /// How the program ends.
@@ -101,15 +102,14 @@ pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let exit = std::panic::catch_unwind(|| match parse(&words) {
         Ok(args) => run(args),
-        Err(error) => {
-            // What clap cannot print here, nobody would see anyway.
-            let _ = error.print();
-            if error.use_stderr() {
-                Exit::Input
-            } else {
-                Exit::Expected
+        Err(error) => match error.print() {
+            _ if error.use_stderr() => Exit::Input,
+            Ok(()) => Exit::Expected,
+            Err(e) => {
+                complain(&format!("standard output: {e}"));
+                Exit::Outside
             }
-        }
+        },
     });
     ExitCode::from(exit.unwrap_or_else(|_| {
         say("a bug of struct-ops-sim: please report it with the command line and the scenario");
@@ -277,6 +277,10 @@ fn logging(verbose: u8) {
         .init();
 }
 
+/// What a process gets that writes beyond the limit of a file's size (`ulimit -f`).
+#[cfg(unix)]
+const SIGXFSZ: i32 = 25;
+
 /// The first signal that asks the process to end ends the exploration, the second one the process. Where the number of
 /// the first one will be found.
 fn signals() -> Result<Arc<AtomicUsize>, Failure> {
@@ -286,6 +290,10 @@ fn signals() -> Result<Arc<AtomicUsize>, Failure> {
     let mut signals = vec![consts::SIGINT, consts::SIGTERM];
     #[cfg(unix)]
     signals.push(consts::SIGHUP);
+    // A file that may not grow is an error of the write, as a full disk is.
+    #[cfg(unix)]
+    flag::register(SIGXFSZ, Arc::default())
+        .map_err(|e| Failure::Outside(format!("no handler for signals: {e}")))?;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     signals.retain(|s| !ignored(&status, *s));
     for number in signals {
@@ -377,6 +385,25 @@ fn mailer() -> Screen {
 
 /// The machine of a scenario under a design.
 fn machine(scenario: &Scenario, design: &Design) -> Result<Machine, Failure> {
-    Machine::new(scenario.world.clone(), design.clone())
-        .map_err(|e| setup_error(scenario, design, &e).into())
+    let machine = Machine::new(scenario.world.clone(), design.clone())
+        .map_err(|e| setup_error(scenario, design, &e))?;
+    something_happens(scenario, &machine)?;
+    Ok(machine)
+}
+
+/// Refuses a scenario of which some runs were tried, and no operation had an object in any of them.
+fn something_happens(scenario: &Scenario, machine: &Machine) -> Result<(), InputError> {
+    const RUNS: u64 = 20;
+    for seed in 0..RUNS {
+        let (mut k, mut report) = (machine.initial(), Report::default());
+        for action in schedule::run(machine, &mut Chooser::new(Some(seed))) {
+            report.clear();
+            machine.apply(&mut k, action, &mut report, None);
+            if report.returned.is_some_and(|returned| returned.met) {
+                return Ok(());
+            }
+        }
+    }
+    let message = format!("no operation had an object in {RUNS} runs: nothing was asked");
+    Err(InputError::whole(&scenario.file, message))
 }

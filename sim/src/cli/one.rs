@@ -29,10 +29,18 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
     };
     let trace = trace(&machine, &actions)
         .map_err(|e| Failure::Bug(format!("step {} was not enabled", e.step)))?;
-    if let Some(file) = &args.save {
-        let breaks = Promise::broken_by(&trace);
-        File::new(&scenario, &design, &actions, breaks).save(file)?;
-    }
+    let saved = || match &args.save {
+        Some(file) => {
+            let breaks = Promise::broken_by(&trace);
+            File::new(&scenario, &design, &actions, breaks).save(file)
+        }
+        None => Ok(()),
+    };
+    // Whatever cannot be saved, what happened is told.
+    let saved = saved().map_err(|e| Failure::Outside(e.to_string()));
+    let exit = saved
+        .as_ref()
+        .map_or_else(Failure::exit, |()| Exit::Expected);
     if format == Format::Json {
         let body = json::Run {
             scenario: scenario.name.clone(),
@@ -40,7 +48,8 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
             seed: args.seed,
             sequence: Sequence::from(&trace),
         };
-        return document("run", Exit::Expected, body);
+        document("run", exit, body)?;
+        return saved.map(|()| exit);
     }
     if format == Format::Mail {
         let run = view::Run::new(&scenario, &design, &actions)?;
@@ -50,7 +59,7 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
     let seed = args.seed.map_or(String::new(), |s| format!(", seed {s}"));
     let title = format!("{} under {design}{seed}: {}", scenario.name, scenario.title);
     print(&(screen().paragraph(&title, 0) + "\n" + &attach(&trace)))?;
-    Ok(Exit::Expected)
+    saved.map(|()| exit)
 }
 
 /// A saved trace.

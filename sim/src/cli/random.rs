@@ -61,6 +61,7 @@ pub(super) fn random(job: &Job, args: &Random, format: Format) -> Result<Exit, F
             let Case::Attach(scenario) = case else {
                 continue;
             };
+            super::machine(scenario, design)?;
             let run = |seed| random::run_in(seed, &scenario.world, design);
             campaign.seeds(Some(scenario), design, &run)?;
         }

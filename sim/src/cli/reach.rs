@@ -21,6 +21,8 @@ pub(super) fn reach(job: &Job, args: &Reach, format: Format) -> Result<Exit, Fai
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
     let bounds = job.bounds(args.limits.timeout, args.limits.max_memory);
     let cells = cells(&designs, &kinds, args.shared, threads, &bounds).map_err(Failure::Bug)?;
+    // Whatever cannot be saved, what was found is told.
+    let mut saved = Ok(());
     if let Some(file) = &args.save {
         let [cell] = cells.as_slice() else {
             let message = format!(
@@ -30,12 +32,14 @@ pub(super) fn reach(job: &Job, args: &Reach, format: Format) -> Result<Exit, Fai
             return Err(InputError::whole("--save", message).into());
         };
         let trace = report::trace(cell).map_err(Failure::Bug)?;
-        File::of_cell(cell, &trace).save(file)?;
+        let save = File::of_cell(cell, &trace).save(file);
+        saved = save.map_err(|e| Failure::Outside(e.to_string()));
     }
     let incomplete = |c: &Cell| matches!(c.verdict, Verdict::Incomplete(_));
-    let exit = match cells.iter().any(incomplete) {
-        true => Exit::Incomplete,
-        false => Exit::Expected,
+    let exit = match (&saved, cells.iter().any(incomplete)) {
+        (Err(failure), _) => Failure::exit(failure),
+        (_, true) => Exit::Incomplete,
+        (_, false) => Exit::Expected,
     };
     match format {
         Format::Text if args.design.is_empty() || args.program.is_empty() => print(&table(&cells))?,
@@ -50,10 +54,10 @@ pub(super) fn reach(job: &Job, args: &Reach, format: Format) -> Result<Exit, Fai
         }
         _ => {
             let body = json::Reach::new(&cells).map_err(Failure::Bug)?;
-            return document("reach", exit, body);
+            document("reach", exit, body)?;
         }
     }
-    Ok(exit)
+    saved.map(|()| exit)
 }
 
 pub(super) fn kinds(names: &[String]) -> Result<Vec<Kind>, Failure> {

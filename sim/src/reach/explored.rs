@@ -98,7 +98,11 @@ impl Explored {
             later.map(|bit| plan.first.len() + bit)
         };
         if let Some(place) = place {
-            self.fates[loader][place].set(SharedFate::BEGUN | SharedFate::MET);
+            let met = match self.reach.has_object(state, op) {
+                true => SharedFate::MET,
+                false => SharedFate::MISSED,
+            };
+            self.fates[loader][place].set(SharedFate::BEGUN | met);
         }
     }
 }

@@ -58,6 +58,7 @@ pub fn vacuous(what: &Vacuous) -> String {
         Vacuous::NotRun(None) => "not run under any of these designs".into(),
         Vacuous::NotRun(Some(why)) => format!("not run under any of these designs: {why}"),
         Vacuous::Nothing => "no operation had an object in any run: nothing was asked".into(),
+        Vacuous::NotAsked => "none of the promises chosen is asked of it".into(),
         Vacuous::NeverBegan(p) => format!("{}: never began in any run", place(p)),
         Vacuous::NeverMet(p) => format!("{}: never had its object in any run", place(p)),
     }

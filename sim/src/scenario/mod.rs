@@ -260,6 +260,8 @@ fn argument<'a>(shipped: bool, name: &'a str, file: &'a str) -> &'a str {
     match file {
         _ if shipped => name,
         STDIN => "-",
+        // What a shell's `<(...)` hands over is gone with the command.
+        file if file.starts_with("/dev/fd/") || file.starts_with("/proc/self/fd/") => "-",
         file => file,
     }
 }

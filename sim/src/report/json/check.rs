@@ -225,7 +225,7 @@ impl Warning {
     fn new(scenario: &str, what: &Vacuous) -> Self {
         let place = match what {
             Vacuous::NeverBegan(place) | Vacuous::NeverMet(place) => Some(place.clone()),
-            Vacuous::NotRun(_) | Vacuous::Nothing => None,
+            Vacuous::NotRun(_) | Vacuous::Nothing | Vacuous::NotAsked => None,
         };
         Warning {
             scenario: scenario.into(),
