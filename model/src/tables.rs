@@ -499,8 +499,10 @@ impl<'w> Backend<'w> for Tables<'w> {
     fn put(&mut self, what: Counted<Slots>) -> Step<bool> {
         let refs = self.refs(what)?;
         if *refs == 0 {
-            let text = format_args!("{} refcount below 0", what.name());
-            return Err(self.broken(Invariant::RefcountsBalance, text));
+            return Err(self.broken(
+                Invariant::RefcountsBalance,
+                format_args!("{} refcount below 0", what.name()),
+            ));
         }
         *refs -= 1;
         Ok(*refs == 0)

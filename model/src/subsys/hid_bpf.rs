@@ -120,8 +120,10 @@ fn probe<'w, X: Backend<'w>>(x: &mut X, done: Pc) -> Step {
     let reg = x.registration(0).expect("the caller has looked");
     let func = x.func(reg.kdata, FIXUP)?;
     if func == FuncOf::<X>::default() {
-        let what = format_args!("rdesc_ops->hid_rdesc_fixup is NULL, and called");
-        return Err(x.broken(Invariant::NoTornPublish, what));
+        return Err(x.broken(
+            Invariant::NoTornPublish,
+            format_args!("rdesc_ops->hid_rdesc_fixup is NULL, and called"),
+        ));
     }
     event!(x, "a probe has found rdesc_ops");
     call::through_pointer(x, func, reg.expect, done)

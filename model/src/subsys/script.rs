@@ -101,8 +101,10 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
             };
             if !held {
                 let name = &x.world().script.locks[place];
-                let what = format_args!("{name} is released, and this CPU does not hold it");
-                return Err(x.broken(Invariant::NoDeadlock, what));
+                return Err(x.broken(
+                    Invariant::NoDeadlock,
+                    format_args!("{name} is released, and this CPU does not hold it"),
+                ));
             }
             match mode {
                 Mode::Exclusive => own.locks[place] = None,
@@ -170,8 +172,10 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
             let kdata = kdata(x)?;
             let mut own = x.own();
             let Some(place) = own.refs.iter().position(|r| *r == Some(kdata)) else {
-                let what = format_args!("a reference is put that the subsystem does not hold");
-                return Err(x.broken(Invariant::RefcountsBalance, what));
+                return Err(x.broken(
+                    Invariant::RefcountsBalance,
+                    format_args!("a reference is put that the subsystem does not hold"),
+                ));
             };
             own.refs[place] = None;
             own.refs[place..].rotate_left(1);
@@ -232,8 +236,10 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
 /// A read side that is left was not entered.
 fn outside<'w, X: Backend<'w>>(x: &mut X, outside: bool) -> Step {
     if outside {
-        let what = format_args!("a read side is left that was not entered");
-        return Err(x.broken(Invariant::NoDeadlock, what));
+        return Err(x.broken(
+            Invariant::NoDeadlock,
+            format_args!("a read side is left that was not entered"),
+        ));
     }
     Ok(())
 }
