@@ -153,6 +153,13 @@ fn a_mistake_has_its_line() {
     let walk = "again: find slot else goto out\nnext slot else goto out\ngoto again\nout:";
     let error = parse(&scenario(REG, UNREG, walk)).unwrap_err();
     assert!(error.contains("`find` in a loop begins anew"), "{error}");
+    for many in [
+        "set up\n".repeat(300),
+        (0..300).map(|i| format!("l{i}:\n")).collect(),
+    ] {
+        let error = parse(&scenario(&many, UNREG, "use thing")).unwrap_err();
+        assert!(error.contains("more than 255"), "{error}");
+    }
     let error = parse(&scenario(REG, UNREG, "publish slot")).unwrap_err();
     assert!(
         error.contains("`publish slot` in a function that is run"),

@@ -188,7 +188,10 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
             }
             let mut own = x.own();
             let count = &mut own.objects[usize::from(object)];
-            *count = (*count + 1).min(MAX_COUNT);
+            if *count == MAX_COUNT {
+                return Err(x.table_full());
+            }
+            *count += 1;
             x.set_own(own);
         }
         Statement::Free(object) => {

@@ -351,10 +351,6 @@ fn function(
     };
     let lines = reader.lines(text.get_ref(), first);
     let lines = lines.or_else(|(at, e)| s.error(s.inside(text, at), e))?;
-    if first + lines.len() > MAX_LINES {
-        let message = format!("the functions have more than {MAX_LINES} lines");
-        return s.error(text.span(), message);
-    }
     script.lines.extend(lines);
     script.functions.push(Function {
         name: name.to_string(),
@@ -421,6 +417,7 @@ impl<'a> Reader<'a> {
                 }
                 begin = place.end;
                 self.labels.push((label, first + lines.len()));
+                few(self.labels.len(), "labels", &place)?;
             }
             let shown = text[begin..end].trim();
             if shown.is_empty() {
@@ -461,6 +458,7 @@ impl<'a> Reader<'a> {
             }
             line.text += shown;
             lines.push(line);
+            few(first + lines.len(), "lines", &(begin..end))?;
             goes_on = more;
         }
         if let Some(place) = goes_on {
@@ -481,6 +479,7 @@ impl<'a> Reader<'a> {
                 statements: vec![Statement::Return(0)],
             });
         }
+        few(first + lines.len(), "lines", &(text.len()..text.len()))?;
         self.resolve(&mut lines)?;
         ends_at_last(&lines, first, &places)?;
         Ok(lines)
@@ -748,6 +747,17 @@ fn named<'n>(
     let (place, word) = w.word(&format!("the name of a {kind}"))?;
     let found = names.clone().position(|n| n == word).map(|i| i as u8);
     found.ok_or_else(|| (place, unknown(kind, word, names)))
+}
+
+/// No more lines, or labels, than all functions of a file may have: refused before anything is made of them.
+fn few(count: usize, what: &str, place: &Range<usize>) -> Result<(), Mistake> {
+    match count <= MAX_LINES {
+        true => Ok(()),
+        false => Err((
+            place.clone(),
+            format!("more than {MAX_LINES} {what} of functions: at most that many"),
+        )),
+    }
 }
 
 /// What `return` returns.
