@@ -364,3 +364,127 @@ fn a_set_up_that_never_ends_is_an_error() {
     let error = Machine::new(scenario.world, Design::mainline()).unwrap_err();
     assert_eq!(error.to_string(), "set-up operation 3: it never returns");
 }
+
+/// A scenario of several maps, of which `m1` and `m3` have one name, and what its set-up and its CPUs do.
+fn several(key: &str, functions: &str, body: &str, setup: &[&str], cpus: &[&str]) -> Scenario {
+    let mut text = format!(
+        "title = \"t\"\nquestion = \"q\"\nsource = \"a test\"\n[[subsystem]]\nname = \"own_ops\"\n\
+         slots = {{ slot = \"{key}\" }}\nobjects = [\"thing\"]\n{functions}\n\
+         [[type]]\nname = \"t\"\nsubsystem = \"own_ops\"\nmembers = [{{ name = \"member\" }}]\n"
+    );
+    let mut ready = Vec::new();
+    for (map, name) in [("m1", "a"), ("m2", "b"), ("m3", "a")] {
+        text += &format!(
+            "[[program]]\nname = \"{map}_p\"\ntype = \"t\"\nmember = \"member\"\nbody = \"{body}\"\n\
+             [[map]]\nname = \"{map}\"\ntype = \"t\"\nkey = \"{name}\"\nprograms = [\"{map}_p\"]\n"
+        );
+        ready.extend([format!("map_create {map}"), format!("map_update {map}")]);
+    }
+    ready.extend(setup.iter().map(ToString::to_string));
+    text += &format!("[run]\nsetup = {ready:?}\n");
+    for operations in cpus {
+        text += &format!(
+            "[[cpu]]\ndo = {:?}\n",
+            operations.split("; ").collect::<Vec<_>>()
+        );
+    }
+    parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+const IF_FREE: &str = "reg = '''\nif slot goto taken; publish slot\nreturn\ntaken: return -EEXIST\n'''\n\
+                       unreg = \"withdraw slot\"\n[subsystem.run]\nnothing = \"return\"";
+
+/// Which of two attaches is refused is what the key of a slot says.
+#[test]
+fn entries_differ_in_the_key_of_their_slot() {
+    let refused = |key: &str, second: &str, design: &str| {
+        let attach = [
+            "link_create m1 cookie=0x11 as l1".to_string(),
+            format!("link_create {second} cookie=0x22 as l2"),
+        ];
+        let setup: Vec<&str> = attach.iter().map(String::as_str).collect();
+        let scenario = several(key, IF_FREE, "read-cookie", &setup, &["run nothing"]);
+        Machine::new(scenario.world, Design::parse(design).unwrap()).is_err()
+    };
+    for (key, same_map, other_name, same_name) in [
+        ("one", true, true, true),
+        ("name", true, false, true),
+        ("map", true, false, false),
+        ("kdata", true, false, false),
+        ("link", false, false, false),
+    ] {
+        assert_eq!(
+            refused(key, "m1", "mainline"),
+            same_map,
+            "{key}, the same map"
+        );
+        assert_eq!(
+            refused(key, "m2", "mainline"),
+            other_name,
+            "{key}, another name"
+        );
+        assert_eq!(
+            refused(key, "m3", "mainline"),
+            same_name,
+            "{key}, the same name"
+        );
+    }
+    // An attachment has a kdata of its own.
+    assert!(!refused("kdata", "m1", "link-owned"));
+}
+
+#[test]
+fn what_is_right_breaks_nothing() {
+    let links = [
+        "link_create m1 cookie=0x11 as l1",
+        "link_create m2 cookie=0x22 as l2",
+    ];
+    let update = "reg = \"publish slot\"\nunreg = '''\nwithdraw slot\nsynchronize_rcu\n'''\n\
+                  update = '''\nreplace slot else goto bad\nsynchronize_rcu\nreturn\nbad: return -EINVAL\n'''\n\
+                  [subsystem.run]\n";
+    let walk = "walk = '''\nrcu_read_lock; find slot else goto out\nget else goto out\n\
+                rcu_read_unlock\ncall member\nput; return\nout: rcu_read_unlock\n'''\n";
+    // One entry has no next one, and of two the second is found once.
+    let next = "next = '''\nfind slot else goto out; next slot else goto out; next slot else goto out\nuse thing\nout:\n'''\n";
+    let functions = format!("{update}{walk}{next}");
+    let cases = [
+        (
+            "one",
+            &links[..1],
+            ["link_update l1 m2; link_close l1; map_close m1", "run walk"],
+        ),
+        ("link", &links[..1], ["link_close l1", "run next"]),
+        ("link", &links[..], ["link_close l1", "run next"]),
+    ];
+    for (key, setup, cpus) in cases {
+        let scenario = several(key, &functions, "read-cookie", setup, &cpus);
+        for design in ["mainline", "link-owned"] {
+            let broken = broken(&scenario, &Design::parse(design).unwrap());
+            assert_eq!(broken, [], "{key} under {design}: {cpus:?}");
+        }
+    }
+}
+
+#[test]
+fn an_entry_that_somebody_overwrites_was_unregistered_by_a_stranger() {
+    let functions =
+        "reg = \"publish slot\"\nunreg = \"withdraw slot\"\n[subsystem.run]\nnothing = \"return\"";
+    let attach = [
+        "link_create m1 cookie=0x11 as l1; link_close l1",
+        "link_create m2 cookie=0x22 as l2",
+    ];
+    let scenario = several("one", functions, "read-cookie", &[], &attach);
+    assert!(broken(&scenario, &Design::mainline()).contains(&Invariant::NoForeignUnreg));
+}
+
+#[test]
+fn a_program_that_fails_is_noticed() {
+    let functions = "reg = '''\npublish slot\ncall member\nif failed goto bad\nreturn\nbad: withdraw slot; return -EIO\n'''\n\
+                     unreg = \"withdraw slot\"\n[subsystem.run]\nnothing = \"return\"";
+    for (body, refused) in [("fail", true), ("read-cookie", false)] {
+        let setup = ["link_create m1 cookie=0x11 as l1"];
+        let scenario = several("one", functions, body, &setup, &["run nothing"]);
+        let machine = Machine::new(scenario.world, Design::mainline());
+        assert_eq!(machine.is_err(), refused, "{body}");
+    }
+}
