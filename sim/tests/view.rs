@@ -4,15 +4,17 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::Value;
 use struct_ops_model::kernel::{
-    Code, Cpu, Deferred, Func, Image, Kdata, Kernel, Ksym, Link, Map, MapState, Node, Reg,
+    Code, Cpu, CpuId, Deferred, Func, Image, Kdata, Kernel, Ksym, Link, Map, MapState, Node, Reg,
     ScxState, Stage,
 };
+use struct_ops_model::lock::{Lock, LockClass};
 use struct_ops_model::table::{Key, Table};
 use struct_ops_model::world::{OpKind, World};
-use struct_ops_model::{Design, Pc, errno};
+use struct_ops_model::{Design, Machine, Pc, Wait, errno};
 use struct_ops_sim::random;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Scenario, Words, emit};
@@ -454,6 +456,7 @@ fn agrees(run: &Run<'_>) {
     let world = &run.scenario.world;
     let view = serde_json::to_value(run.view(&Screen::plain(80))).unwrap();
     let shown = shown(&view);
+    let machine = view::machine(run.scenario, run.design).unwrap();
     assert_eq!(shown.len(), run.states().len());
     for (i, (k, (objects, shapes))) in run.states().iter().zip(&shown).enumerate() {
         let read = read(world, objects);
@@ -465,10 +468,10 @@ fn agrees(run: &Run<'_>) {
         assert_eq!(read.subsys, k.subsys, "step {i}");
         assert_eq!(read, *k, "step {i}");
         drawn(objects, shapes);
+        waited_for(&machine, k, objects, shapes);
     }
     let path = view["path"].as_str().unwrap();
     let path = view::read_path(path).unwrap();
-    let machine = view::machine(run.scenario, run.design).unwrap();
     let actions: Vec<_> = run.trace.steps.iter().map(|s| s.action).collect();
     assert_eq!(view::actions(&machine, &path), Ok(actions));
 }
@@ -505,6 +508,71 @@ fn drawn(objects: &BTreeMap<String, Value>, shapes: &BTreeMap<String, String>) {
     }
 }
 
+/// Every lock that is held is drawn with its holder, and with each CPU that waits for it; readers and grace periods are
+/// drawn with whom they wait for.
+fn waited_for(
+    machine: &Machine,
+    k: &Kernel,
+    objects: &BTreeMap<String, Value>,
+    shapes: &BTreeMap<String, String>,
+) {
+    let class = |class: LockClass| ("locks".to_string(), class.name().to_string());
+    for cpu in 0..machine.world.cpus.len() as CpuId {
+        let (shape, holder, name) = match machine.waits_for(k, cpu) {
+            Some(Wait::Lock(lock, holder)) => {
+                let (shape, name) = match lock {
+                    Lock::Map(key) => (format!("map{}", key.slot()), String::new()),
+                    Lock::Sock(sock) => (format!("sock{sock}"), String::new()),
+                    Lock::The(the) => class(the),
+                };
+                (shape, holder, name)
+            }
+            Some(Wait::OwnLock(lock, holder)) => {
+                let name = machine.world.script.locks[usize::from(lock)].clone();
+                (format!("subsys{OWN}"), holder, name)
+            }
+            Some(Wait::GracePeriod(_)) => {
+                let rcu = &shapes["rcus"];
+                assert!(rcu.contains(&format!(", cpu{cpu} ← cpu")), "{rcu}");
+                continue;
+            }
+            _ => continue,
+        };
+        WAITERS.fetch_add(1, Relaxed);
+        let svg = &shapes[&shape];
+        let line = svg.split("<text").find(|line| {
+            let who = line.contains(&format!("cpu{holder} ← "));
+            who && line.contains(&format!("cpu{cpu}")) && line.contains(&name)
+        });
+        assert!(line.is_some(), "cpu{cpu} waits for cpu{holder}: {svg}");
+    }
+    for (id, object) in objects {
+        let value = |name: &str| {
+            let fields = object["fields"].as_array().unwrap();
+            let field = fields.iter().find(|f| f["name"] == name)?;
+            field["value"].as_str()
+        };
+        let named = object["name"].as_str().unwrap();
+        let holds = |shape: &str, who: &str| {
+            assert!(shapes[shape].contains(&format!("■ {who}")), "{id} {shape}");
+        };
+        match object["kind"].as_str().unwrap() {
+            "lock" => value("holder").into_iter().for_each(|h| holds("locks", h)),
+            "map" => value("lock").into_iter().for_each(|h| holds(id, h)),
+            "sock" => value("lock_sock").into_iter().for_each(|h| holds(id, h)),
+            "cpu" if value("rcu_read_lock").is_some() => {
+                assert!(shapes["rcus"].contains(named), "{id}");
+            }
+            _ => {}
+        }
+        let period = value("free").is_some_and(|stage| stage.starts_with("a grace period"));
+        assert!(!period || shapes["rcus"].contains(named), "{id}");
+    }
+}
+
+/// How many CPUs waited for a lock in all runs of this test.
+static WAITERS: AtomicUsize = AtomicUsize::new(0);
+
 fn scenario(name: &str, world: &World) -> Scenario {
     let words = Words {
         title: "Random",
@@ -538,10 +606,14 @@ fn runs_of_every_scenario_are_shown_as_they_are() {
             let Ok(machine) = view::machine(&scenario, design) else {
                 continue;
             };
-            let actions = schedule::run(&machine, &mut Chooser::new(Some(1)));
-            agrees(&Run::new(&scenario, design, &actions).unwrap());
+            for seed in 1..4 {
+                let actions = schedule::run(&machine, &mut Chooser::new(Some(seed)));
+                agrees(&Run::new(&scenario, design, &actions).unwrap());
+            }
         }
     }
+    let waiters = WAITERS.load(Relaxed);
+    assert!(waiters > 100, "{waiters}: nobody waits for a lock");
 }
 
 #[test]

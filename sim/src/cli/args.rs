@@ -252,7 +252,8 @@ pub(super) struct Export {
     /// A preset or a custom design. [default: the one in the trace, or mainline]
     #[arg(long)]
     pub design: Option<String>,
-    /// A shortest run of the scenario that breaks this; everything that can happen is explored.
+    /// A shortest run of the scenario that breaks this; everything that can happen is explored. [default: the promise that
+    /// breaks, if it is one alone; where none breaks, the run in which nobody is interrupted]
     #[arg(long, conflicts_with = "path")]
     pub invariant: Option<String>,
     /// These steps of the scenario, as `run --path` takes them.

@@ -15,7 +15,7 @@ use crate::scenario::{InputError, Scenario};
 use crate::schedule::{self, Chooser};
 use crate::trace::unmerged;
 use crate::tracefile::{File, Replayed};
-use crate::verdict::Path;
+use crate::verdict::{Path, Verdict};
 use crate::view::{self, Run, Shown, html, mermaid, timeline};
 use crate::{input, shipped};
 
@@ -29,7 +29,7 @@ pub(super) enum Chosen {
 
 /// Writes the file.
 pub(super) fn export(job: &Job, args: &Export) -> Result<Exit, Failure> {
-    let chosen = match chosen(args, true)? {
+    let chosen = match chosen(args)? {
         Found::Chosen(chosen) => chosen,
         Found::Explore(scenario, design, invariant) => {
             let bounds = job.bounds(None, None);
@@ -60,12 +60,12 @@ pub(super) fn export(job: &Job, args: &Export) -> Result<Exit, Failure> {
 pub(super) enum Found {
     /// A run.
     Chosen(Chosen),
-    /// A shortest one that breaks a promise is still to be found.
-    Explore(Box<Scenario>, Design, Invariant),
+    /// A shortest one that breaks a promise is still to be found: this one, or the only one that breaks.
+    Explore(Box<Scenario>, Design, Option<Invariant>),
 }
 
 /// Looks up what is named.
-pub(super) fn chosen(args: &Export, run: bool) -> Result<Found, Failure> {
+pub(super) fn chosen(args: &Export) -> Result<Found, Failure> {
     let design = |option: &str, name: &Option<String>| {
         let design = name.as_deref().map(Design::parse).transpose();
         design.map_err(|e| InputError::whole(option, e.to_string()))
@@ -107,16 +107,15 @@ pub(super) fn chosen(args: &Export, run: bool) -> Result<Found, Failure> {
     let design = chosen.unwrap_or_else(Design::mainline);
     if let Some(id) = &args.invariant {
         let invariants = super::invariants(std::slice::from_ref(id))?;
-        return Ok(Found::Explore(Box::new(scenario), design, invariants[0]));
+        let invariant = Some(invariants[0]);
+        return Ok(Found::Explore(Box::new(scenario), design, invariant));
     }
     let machine = unmerged(&super::machine(&scenario, &design)?);
-    let actions = match &args.path {
-        Some(path) => {
-            view::actions(&machine, path).map_err(|e| InputError::whole("--path", e.to_string()))?
-        }
-        None if run => schedule::run(&machine, &mut Chooser::new(None)),
-        None => Vec::new(),
+    let Some(path) = &args.path else {
+        return Ok(Found::Explore(Box::new(scenario), design, None));
     };
+    let actions =
+        view::actions(&machine, path).map_err(|e| InputError::whole("--path", e.to_string()))?;
     Ok(Found::Chosen(Chosen::Attach(
         Box::new(scenario),
         design,
@@ -138,11 +137,12 @@ fn saved(replayed: Replayed) -> Result<Chosen, Failure> {
     ))
 }
 
-/// A shortest run that breaks a promise.
+/// A shortest run that breaks a promise: this one, or the only one that breaks; where nothing does, the run in which
+/// nobody is interrupted.
 fn shortest(
     scenario: &Scenario,
     design: &Design,
-    invariant: Invariant,
+    invariant: Option<Invariant>,
     bounds: &Bounds,
 ) -> Result<Vec<Action>, Failure> {
     let settings = Settings {
@@ -152,6 +152,35 @@ fn shortest(
         reductions: Reductions::ALL,
     };
     let run = check(scenario, design, &settings, bounds, &mut |_| ())?;
+    let broken = || {
+        let all = Invariant::ALL.iter().copied();
+        all.filter(|i| run.verdict(*i) == Verdict::Violated)
+    };
+    let invariant = match invariant {
+        Some(invariant) => invariant,
+        None => match broken().collect::<Vec<_>>().as_slice() {
+            [] if run.bound.is_none() => {
+                let machine = unmerged(&super::machine(scenario, design)?);
+                return Ok(schedule::run(&machine, &mut Chooser::new(None)));
+            }
+            [] => {
+                let message = format!(
+                    "nothing was found that breaks under {design}, and not everything was seen; `--path` names a run"
+                );
+                return Err(InputError::whole(&scenario.name, message).into());
+            }
+            [one] => *one,
+            several => {
+                let ids: Vec<&str> = several.iter().map(|i| i.id()).collect();
+                let message = format!(
+                    "{} promises break under {design}: choose one with `--invariant`: {}",
+                    ids.len(),
+                    ids.join(", ")
+                );
+                return Err(InputError::whole(&scenario.name, message).into());
+            }
+        },
+    };
     match run.shortest(invariant).map(|found| &found.path) {
         Some(Path::Attach(_, actions)) => Ok(actions.clone()),
         _ => {

@@ -188,7 +188,7 @@ pub fn look_up(words: &[OsString]) -> Result<(), String> {
             .and_then(|_| invariants(&compare.invariant))
             .and_then(|_| check::named(&compare.scenario)),
         Verb::Explore(explore) => explore::begin(explore).map(drop),
-        Verb::Export(export) => export::chosen(export, false).map(drop),
+        Verb::Export(export) => export::chosen(export).map(drop),
         Verb::Merge { files } => files
             .iter()
             .try_for_each(|file| merge::read(file).map(drop))

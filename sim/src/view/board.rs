@@ -24,6 +24,16 @@ const HEAD: u32 = 22;
 fn fitting(width: u32) -> usize {
     ((width - 12) * 10 / 73) as usize
 }
+/// Where readers of RCU and grace periods are.
+const RCU: (u32, u32) = (188, 196);
+/// What a field of a CPU is called that makes it a reader, and of what.
+const READ_SIDES: [(&str, &str); 3] = [
+    ("rcu_read_lock", "RCU"),
+    ("rcu_read_lock_trace", "Tasks Trace RCU"),
+    ("Tasks RCU reader", "Tasks RCU"),
+];
+/// Lines for grace periods that have begun.
+const GRACE_PERIODS: usize = 2;
 /// Between boxes of a column.
 const GAP: u32 = 18;
 
@@ -54,6 +64,35 @@ struct Place {
     height: u32,
 }
 
+/// What a CPU waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// In words.
+    pub what: String,
+    /// Where the lock has its holder, if it is one: the object and its field.
+    pub lock: Option<(Id, String)>,
+}
+
+/// Who holds a lock and who waits for it, in few characters; empty if nobody does.
+fn holder(object: &Object, field: &str, waiting: &[Option<Waiting>]) -> String {
+    let here = |w: &Option<Waiting>| {
+        let lock = w.as_ref().and_then(|w| w.lock.as_ref());
+        lock.is_some_and(|(id, name)| *id == object.id && name == field)
+    };
+    let waiters = waiting.iter().enumerate().filter(|(_, w)| here(w));
+    let waiters: Vec<String> = waiters.map(|(cpu, _)| format!("cpu{cpu}")).collect();
+    // Readers of a lock of the scenario's own keep a writer out.
+    let held = match (object.value(field), object.value(&format!("{field}: readers"))) {
+        ("", "") => String::new(),
+        ("", readers) => format!("▒ {}", readers.replace(", ", ",")),
+        (holder, _) => format!("■ {holder}"),
+    };
+    match waiters.as_slice() {
+        [] => held,
+        waiters => format!("{held} ← {}", waiters.join(",")),
+    }
+}
+
 /// A line of text in a box.
 struct Line {
     text: String,
@@ -80,14 +119,13 @@ impl<'a> Layout<'a> {
         layout.band = MARGIN + layout.cpu_height() + GAP;
         let script = &world.script;
         let band = [
-            world.progs.len() as u32,
+            world.progs.len() as u32 + u32::from(world.procs) + 2,
             layout.locks().len() as u32,
-            u32::from(world.procs) + 2,
             layout.members + 2,
             (script.locks.len() + script.flags.len() + script.objects.len() + 2) as u32,
-            4,
+            READ_SIDES.len() as u32 + script.domains.len() as u32 + GRACE_PERIODS as u32,
         ];
-        let lines = band.into_iter().max().unwrap_or(4);
+        let lines = band.into_iter().max().unwrap_or(1);
         layout.columns = layout.band + HEAD + lines * LINE + 8 + GAP + 8;
         layout
     }
@@ -156,21 +194,20 @@ impl<'a> Layout<'a> {
                 };
             }
             // The band: from left to right, who calls and what they use.
-            Kind::Lock => (MARGIN, 186),
-            Kind::Proc | Kind::Module | Kind::Model => (202, 146),
+            Kind::Lock => (MARGIN, 172),
             Kind::Subsys => {
                 let shown = self.subsystems();
                 let place = shown.iter().position(|s| *s == id.slot).unwrap_or(0);
                 // Sockets take the rest, where there are some.
                 let width = if shown == [0] {
-                    148
+                    126
                 } else {
-                    366 / shown.len().max(1) as u32
+                    354 / shown.len().max(1) as u32 - 4
                 };
-                (356 + place as u32 * (width + 8), width)
+                (392 + place as u32 * (width + 8), width)
             }
-            Kind::Sock => (512 + id.slot as u32 * 110, 104),
-            Kind::Prog => (732, 180),
+            Kind::Sock => (526 + id.slot as u32 * 113, 107),
+            Kind::Prog | Kind::Proc | Kind::Module | Kind::Model => (754, 158),
         };
         let height = self.height(id.kind);
         let y = match id.kind {
@@ -211,12 +248,13 @@ impl<'a> Layout<'a> {
         bottoms.max().unwrap_or(0).max(self.columns + 120)
     }
 
-    /// A state; `waits` says for each CPU what it waits for.
-    pub fn draw(&self, objects: &[Object], waits: &[Option<String>]) -> Vec<Shape> {
+    /// A state; `waiting` says for each CPU what it waits for.
+    pub fn draw(&self, objects: &[Object], waiting: &[Option<Waiting>]) -> Vec<Shape> {
         let mut shapes = Vec::new();
-        self.together(objects, &mut shapes, waits);
+        self.together(objects, &mut shapes, waiting);
+        self.rcu(objects, &mut shapes);
         for object in objects.iter().filter(|o| self.drawn(o)) {
-            let lines = self.lines(object, waits);
+            let lines = self.lines(object, waiting);
             shapes.push(Shape {
                 id: object.id.to_string(),
                 svg: self.boxed(object, &lines),
@@ -233,22 +271,19 @@ impl<'a> Layout<'a> {
     }
 
     /// Boxes for what is small and of which there are several: locks, programs, processes.
-    fn together(&self, objects: &[Object], shapes: &mut Vec<Shape>, waits: &[Option<String>]) {
+    fn together(
+        &self,
+        objects: &[Object],
+        shapes: &mut Vec<Shape>,
+        waiting: &[Option<Waiting>],
+    ) {
         let of = |kind: Kind| objects.iter().filter(move |o| o.kind == kind);
         let mut locks = Vec::new();
         let used = self.locks();
         for lock in of(Kind::Lock).filter(|o| used.contains(&o.id.slot) || !o.fields.is_empty()) {
-            let waiting = waits.iter().enumerate().filter(|(_, w)| {
-                w.as_ref()
-                    .is_some_and(|w| w.starts_with(&format!("{}, ", lock.name)))
-            });
-            let waiting: Vec<String> = waiting.map(|(i, _)| format!("cpu{i}")).collect();
-            let text = match (lock.value("holder"), waiting.as_slice()) {
-                ("", _) => format!("free  {}", lock.name),
-                (holder, []) => format!("■ {holder}  {}", lock.name),
-                (holder, waiting) => {
-                    format!("■ {holder} ← {}  {}", waiting.join(","), lock.name)
-                }
+            let text = match holder(lock, "holder", waiting).as_str() {
+                "" => format!("free  {}", lock.name),
+                held => format!("{held}  {}", lock.name),
             };
             let class = if lock.fields.is_empty() {
                 "dim"
@@ -258,23 +293,18 @@ impl<'a> Layout<'a> {
             locks.push((lock.id, line(text, class)));
         }
         self.group("locks", Kind::Lock, &locks, shapes);
-        let progs: Vec<_> = of(Kind::Prog)
-            .map(|prog| {
-                let text = match (prog.value("freed"), prog.value("free")) {
-                    ("yes", _) => format!("{}  ✗ freed", prog.name),
-                    (_, "") => format!("{}  refs {}", prog.name, or_zero(prog.value("refs"))),
-                    (_, free) => format!("{}  {}", prog.name, short(free)),
-                };
-                let class = if prog.value("freed").is_empty() {
-                    ""
-                } else {
-                    "dim"
-                };
-                (prog.id, line(text, class))
-            })
-            .collect();
-        self.group("BPF programs", Kind::Prog, &progs, shapes);
         let mut rest = Vec::new();
+        for prog in of(Kind::Prog) {
+            let (text, class) = match (prog.value("freed"), prog.value("free")) {
+                ("yes", _) => (format!("{}  ✗ freed", prog.name), "dim"),
+                (_, "") => (
+                    format!("{}  refs {}", prog.name, or_zero(prog.value("refs"))),
+                    "",
+                ),
+                (_, free) => (format!("{}  {}", prog.name, short(free)), "wait"),
+            };
+            rest.push((prog.id, line(text, class)));
+        }
         for proc in of(Kind::Proc) {
             let state = match (proc.value("gone"), proc.value("exiting")) {
                 ("yes", _) => "has exited",
@@ -297,12 +327,83 @@ impl<'a> Layout<'a> {
             };
             rest.push((model.id, line(text, "dim")));
         }
-        self.group("user space", Kind::Proc, &rest, shapes);
+        self.group("programs, processes", Kind::Prog, &rest, shapes);
     }
+
+    /// Readers of RCU and its kin, and grace periods with the readers that they wait for.
+    fn rcu(&self, objects: &[Object], shapes: &mut Vec<Shape>) {
+        let mut lines = Vec::new();
+        let mut side = |id: Id, name: &str, readers: &str| {
+            lines.push(match readers {
+                "" => (id, line(format!("none  {name}"), "dim")),
+                readers => (id, line(format!("▒ {readers}  {name}"), "held")),
+            });
+        };
+        let cpu0 = Id {
+            kind: Kind::Cpu,
+            slot: 0,
+        };
+        for (field, name) in READ_SIDES {
+            let cpus = objects.iter().filter(|o| o.kind == Kind::Cpu);
+            let readers = cpus.filter(|o| o.field(field).is_some());
+            let readers: Vec<&str> = readers.map(|o| o.name.as_str()).collect();
+            side(cpu0, name, &readers.join(","));
+        }
+        for own in objects.iter().filter(|o| o.kind == Kind::Subsys) {
+            for domain in &self.world.script.domains {
+                if own.id.slot == OWN {
+                    let readers = own.value(&format!("readers of {domain}"));
+                    side(own.id, &format!("SRCU {domain}"), readers);
+                }
+            }
+        }
+        let periods = objects.iter().filter_map(|o| {
+            let name = if o.kind == Kind::Cpu { "waits" } else { "free" };
+            let stage = o.value(name).strip_prefix("a grace period of ")?;
+            let stage = stage.replace(" and ", "+").replace("Tasks Trace RCU", "Trace");
+            let stage = stage.replace("Tasks RCU", "Tasks");
+            let readers = match readers(o, name) {
+                readers if readers.is_empty() => "over".into(),
+                readers => format!("← {readers}"),
+            };
+            Some((o.id, line(format!("] {stage}, {} {readers}", o.name), "wait")))
+        });
+        let periods: Vec<_> = periods.collect();
+        // Those that have no line of their own are named where the cursor is.
+        if periods.len() > GRACE_PERIODS {
+            let texts: Vec<&str> = periods.iter().map(|p| p.1.text.as_str()).collect();
+            let more = format!("{} grace periods: {}", periods.len(), texts.join("; "));
+            lines.push((periods[0].0, line(more, "wait")));
+        }
+        lines.extend(periods.into_iter().take(GRACE_PERIODS));
+        let (x, width) = RCU;
+        let place = Place {
+            x,
+            width,
+            ..self.place(Id {
+                kind: Kind::Lock,
+                slot: 0,
+            })
+        };
+        self.listed("RCU", "rcu", place, &lines, shapes);
+    }
+
 
     fn group(&self, title: &str, kind: Kind, lines: &[(Id, Line)], shapes: &mut Vec<Shape>) {
         let place = self.place(Id { kind, slot: 0 });
-        let mut svg = frame(place, &format!("box {}", kind.word()), title);
+        self.listed(title, kind.word(), place, lines, shapes);
+    }
+
+    /// A box of lines, each about an object.
+    fn listed(
+        &self,
+        title: &str,
+        word: &str,
+        place: Place,
+        lines: &[(Id, Line)],
+        shapes: &mut Vec<Shape>,
+    ) {
+        let mut svg = frame(place, &format!("box {word}"), title);
         for (i, (id, line)) in lines.iter().enumerate() {
             let y = place.y + HEAD + (i as u32 + 1) * LINE - 2;
             let most = fitting(place.width);
@@ -316,12 +417,12 @@ impl<'a> Layout<'a> {
             );
         }
         shapes.push(Shape {
-            id: format!("{}s", kind.word()),
+            id: format!("{word}s"),
             svg,
         });
     }
 
-    fn lines(&self, object: &Object, waits: &[Option<String>]) -> Vec<Line> {
+    fn lines(&self, object: &Object, waiting: &[Option<Waiting>]) -> Vec<Line> {
         if object.gone {
             return vec![line("freed", "gone-word")];
         }
@@ -330,12 +431,15 @@ impl<'a> Layout<'a> {
         let free = || match object.value("free") {
             "" => line("", ""),
             stage => line(
-                format!("free after {}{}", short(stage), readers(object, "free")),
+                match readers(object, "free").as_str() {
+                    "" => format!("free after {}", short(stage)),
+                    readers => format!("free after {}: {readers}", short(stage)),
+                },
                 "wait",
             ),
         };
         match object.kind {
-            Kind::Cpu => self.cpu_lines(object, waits),
+            Kind::Cpu => self.cpu_lines(object, waiting),
             Kind::Link => {
                 let pinned = if value("pinned").is_empty() {
                     ""
@@ -357,21 +461,18 @@ impl<'a> Layout<'a> {
                 ]
             }
             Kind::Map => {
-                let lock = match object.value("lock") {
-                    "" => String::new(),
-                    holder => format!("  lock ■ {holder}"),
-                };
-                let mut lines = vec![
-                    line(value("state") + &lock, "strong"),
-                    line(counted(), "dim"),
-                ];
+                let mut lines = vec![line(value("state"), "strong"), line(counted(), "dim")];
                 for member in self.members_of(object) {
                     let filled = object.field(&format!("{member}: program")).is_some();
                     let cookie = object.value(&format!("{member}: cookie"));
                     let mark = if filled { "●" } else { "○" };
                     lines.push(line(format!("{mark} {member} {cookie}"), "cookie"));
                 }
-                lines.push(free());
+                // Nobody locks a map that is being freed.
+                lines.push(match holder(object, "lock", waiting) {
+                    held if held.is_empty() => free(),
+                    held => line(format!("lock {held}"), "held"),
+                });
                 lines
             }
             Kind::Kdata => {
@@ -430,10 +531,7 @@ impl<'a> Layout<'a> {
             }
             Kind::Ksym => vec![],
             Kind::Sock => {
-                let lock = match object.value("lock_sock") {
-                    "" => String::new(),
-                    holder => format!("lock ■ {holder}"),
-                };
+                let lock = holder(object, "lock_sock", waiting);
                 let cookie = match object.value("attached with cookie") {
                     "" => String::new(),
                     cookie => format!("via {cookie}"),
@@ -447,6 +545,7 @@ impl<'a> Layout<'a> {
                     ],
                 }
             }
+            Kind::Subsys if object.id.slot == OWN => self.own_lines(object, waiting),
             _ => {
                 let lines = rows_of(object).into_iter();
                 let lines = lines.map(|row| {
@@ -464,8 +563,36 @@ impl<'a> Layout<'a> {
         }
     }
 
-    fn cpu_lines(&self, object: &Object, waits: &[Option<String>]) -> Vec<Line> {
-        let waiting = waits.get(object.id.slot).and_then(Option::as_ref);
+    /// What the scenario's own subsystems keep, each in a line of its own whatever it is.
+    fn own_lines(&self, object: &Object, waiting: &[Option<Waiting>]) -> Vec<Line> {
+        let script = &self.world.script;
+        let mut lines = Vec::new();
+        for lock in &script.locks {
+            lines.push(match holder(object, &format!("lock {lock}"), waiting) {
+                held if held.is_empty() => line(format!("free  {lock}"), "dim"),
+                held => line(format!("{held}  {lock}"), "held"),
+            });
+        }
+        for flag in &script.flags {
+            lines.push(match object.value(&format!("flag {flag}")) {
+                "" => line(format!("not {flag}"), "dim"),
+                _ => line(flag.clone(), ""),
+            });
+        }
+        for kept in &script.objects {
+            let count = or_zero(object.value(&format!("objects {kept}"))).to_string();
+            lines.push(line(format!("{count} × {kept}"), ""));
+        }
+        let told = object.fields.iter().filter(|f| {
+            let name = &f.name;
+            name.starts_with("reference") || name.starts_with("torn down")
+        });
+        lines.extend(told.map(|f| line(format!("{} {}", f.name, f.value), "code")));
+        lines
+    }
+
+    fn cpu_lines(&self, object: &Object, waiting: &[Option<Waiting>]) -> Vec<Line> {
+        let waiting = waiting.get(object.id.slot).and_then(Option::as_ref);
         let told = |fields: &[(&str, &str)]| {
             let told = fields.iter().filter_map(|(name, word)| {
                 let field = object.field(name)?;
@@ -482,7 +609,7 @@ impl<'a> Layout<'a> {
                 step => line(format!("next: {}", self.site(step)), "code"),
             },
             match waiting {
-                Some(wait) => line(format!("waits: {wait}"), "wait"),
+                Some(waiting) => line(format!("waits: {}", waiting.what), "wait"),
                 None => line(
                     told(&[("function pointer", "called"), ("result", "result")]),
                     "",
@@ -583,6 +710,14 @@ impl<'a> Layout<'a> {
                 }
             }
             Kind::Link => row(if field.name == "map" { 1 } else { 0 }),
+            Kind::Subsys if object.id.slot == OWN => {
+                let script = &self.world.script;
+                let fixed = script.locks.len() + script.flags.len() + script.objects.len();
+                let kept = object.fields.iter();
+                let mut kept = kept.filter(|f| f.name.starts_with("reference"));
+                let place = kept.position(|f| f.name == field.name).unwrap_or(0);
+                row((fixed + place) as u32)
+            }
             Kind::Subsys => {
                 let rows = rows_of(object);
                 let has = |row: &Vec<&Field>| row.iter().any(|f| f.name == field.name);
@@ -756,8 +891,7 @@ fn readers(object: &Object, name: &str) -> String {
     cpus.sort_unstable();
     cpus.dedup();
     match cpus.as_slice() {
-        [] => String::new(),
-        cpus => format!(": {}", cpus.join(",")),
+        cpus => cpus.join(","),
     }
 }
 

@@ -32,7 +32,7 @@ use crate::scenario::{InputError, Scenario, printable};
 use crate::trace::{Trace, trace, unmerged};
 use crate::tracefile::{File, Promise};
 
-use board::{Layout, Shape};
+use board::{Layout, Shape, Waiting};
 use state::{Id, Object};
 use timeline::Picture;
 
@@ -380,7 +380,7 @@ impl<'a> Run<'a> {
                 .collect();
             frame.drop.sort();
             known = now;
-            let shapes = layout.draw(objects, &self.waits(k));
+            let shapes = layout.draw(objects, &self.waiting(k));
             let shapes: BTreeMap<String, String> =
                 shapes.into_iter().map(|s| (s.id, s.svg)).collect();
             let new = shapes
@@ -404,9 +404,9 @@ impl<'a> Run<'a> {
     }
 
     /// What each CPU waits for.
-    fn waits(&self, k: &Kernel) -> Vec<Option<String>> {
+    fn waiting(&self, k: &Kernel) -> Vec<Option<Waiting>> {
         let cpus = 0..self.cpus() as CpuId;
-        cpus.map(|cpu| waits_of(&self.machine, k, cpu)).collect()
+        cpus.map(|cpu| waiting(&self.machine, k, cpu)).collect()
     }
 
     /// Who can do what in a state.
@@ -415,7 +415,7 @@ impl<'a> Run<'a> {
         let enabled = enabled(&self.machine, k);
         let linux = self.trace.linux;
         let plans = self.scenario.plans();
-        let waits = self.waits(k);
+        let waiting = self.waiting(k);
         let actors = timeline::actors(self.cpus()).into_iter().enumerate();
         let actor = |(i, name): (usize, String)| {
             let cpu = (i < self.cpus()).then_some(i);
@@ -453,7 +453,7 @@ impl<'a> Run<'a> {
                     .is_some_and(|i| matches!(self.machine.world.cpus[i].plan, Plan::Fixed(_))),
                 done: position,
                 waits: if choices.is_empty() {
-                    self.idle(k, cpu, &waits)
+                    self.idle(k, cpu, &waiting)
                 } else {
                     String::new()
                 },
@@ -477,7 +477,7 @@ impl<'a> Run<'a> {
     }
 
     /// Why there is nothing that an actor can do.
-    fn idle(&self, k: &Kernel, cpu: Option<usize>, waits: &[Option<String>]) -> String {
+    fn idle(&self, k: &Kernel, cpu: Option<usize>, waiting: &[Option<Waiting>]) -> String {
         let Some(cpu) = cpu else {
             let deferred = self.deferred(k);
             return match deferred.is_empty() {
@@ -485,8 +485,8 @@ impl<'a> Run<'a> {
                 false => format!("waits for {}", deferred.join("; ")),
             };
         };
-        match &waits[cpu] {
-            Some(wait) => format!("waits for {wait}"),
+        match &waiting[cpu] {
+            Some(waiting) => format!("waits for {}", waiting.what),
             None if k.dead => "the state has no meaning any more".into(),
             None if k.procs[usize::from(self.machine.world.cpus[cpu].proc)].exiting => {
                 "its process has exited".into()
@@ -558,9 +558,9 @@ pub fn follow(machine: &Machine, actions: &[Action]) -> (Vec<Action>, Option<Par
             let who = action
                 .cpu()
                 .map_or("the worker".into(), |cpu| format!("cpu{cpu}"));
-            let wait = action.cpu().and_then(|cpu| waits_of(machine, &k, cpu));
-            let why = match wait {
-                Some(wait) => format!("{who} waits for {wait}"),
+            let waiting = action.cpu().and_then(|cpu| waiting(machine, &k, cpu));
+            let why = match waiting {
+                Some(waiting) => format!("{who} waits for {}", waiting.what),
                 None => format!("{who} has nothing to do there"),
             };
             return (followed, Some(Parted { step: i + 1, why }));
@@ -571,13 +571,16 @@ pub fn follow(machine: &Machine, actions: &[Action]) -> (Vec<Action>, Option<Par
     (followed, None)
 }
 
-/// What a CPU waits for, in words: to go on, or to begin its next operation.
-fn waits_of(machine: &Machine, k: &Kernel, cpu: CpuId) -> Option<String> {
+/// What a CPU waits for, to go on or to begin its next operation.
+fn waiting(machine: &Machine, k: &Kernel, cpu: CpuId) -> Option<Waiting> {
     let begin = || machine.waits_to_begin(k, cpu).map(|w| w.1);
     let wait = machine.waits_for(k, cpu).or_else(begin);
     let wait = wait.or_else(|| machine.lock_to_begin(k, cpu))?;
     let script = &machine.world.script;
-    Some(waits(&wait, &script.locks, &script.flags))
+    Some(Waiting {
+        what: waits(&wait, &script.locks, &script.flags),
+        lock: state::place_of(&wait, &script.locks),
+    })
 }
 
 /// Whether two actions of different designs are the same move of a schedule.

@@ -8,11 +8,11 @@ use struct_ops_model::kernel::{
     Cpu, Deferred, Func, ImageKey, Kdata, KdataKey, Kernel, KsymKey, LinkKey, MapKey, Mask, Node,
     OwnState, ScxState, Stage, dirty, holds, seen,
 };
-use struct_ops_model::lock::LockClass;
+use struct_ops_model::lock::{Lock, LockClass};
 use struct_ops_model::script::Script;
 use struct_ops_model::table::{Key, Table};
 use struct_ops_model::world::OpKind;
-use struct_ops_model::{Pc, errno};
+use struct_ops_model::{Pc, Wait, errno};
 
 use crate::report::names::Names;
 
@@ -153,6 +153,21 @@ impl Object {
     pub fn value(&self, name: &str) -> &str {
         self.field(name).map_or("", |f| f.value.as_str())
     }
+}
+
+/// Where a lock has its holder, of a CPU that waits for a lock: the object and the name of its field.
+pub fn place_of(wait: &Wait, own: &[String]) -> Option<(Id, String)> {
+    let (kind, slot, field) = match wait {
+        Wait::Lock(Lock::Map(key), _) => (Kind::Map, key.slot(), "lock".into()),
+        Wait::Lock(Lock::Sock(sock), _) => (Kind::Sock, usize::from(*sock), "lock_sock".into()),
+        Wait::Lock(Lock::The(class), _) => (Kind::Lock, *class as usize, "holder".into()),
+        Wait::OwnLock(lock, _) => {
+            let name = &own[usize::from(*lock)];
+            (Kind::Subsys, OWN, format!("lock {name}"))
+        }
+        Wait::GracePeriod(_) | Wait::Flag(_) => return None,
+    };
+    Some((Id { kind, slot }, field))
 }
 
 /// Names of the bits of [`holds`], lowest first.
