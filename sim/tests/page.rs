@@ -215,6 +215,7 @@ fn the_page_works_in_a_browser() {
         a_mistake_has_a_line(&page, &base).await;
         two_designs(&page, &base).await;
         the_nearest_violation(&page, &base).await;
+        a_large_scenario(&page, &base).await;
         a_saved_trace(&page, &base, downloads.path()).await;
         a_sent_file(&page, &base, downloads.path()).await;
         nothing_else_was_asked_for(&page, &base).await;
@@ -379,6 +380,37 @@ async fn the_nearest_violation(page: &Page, base: &str) {
         .value("new URLSearchParams(location.hash.slice(1)).get('path')")
         .await;
     assert!(path.as_str().unwrap().starts_with("0000"), "{path}");
+}
+
+/// Nobody explores what is only stepped; an exploration of millions of states shows how far it is, and can be stopped.
+async fn a_large_scenario(page: &Page, base: &str) {
+    page.goto("about:blank").await;
+    let start = Instant::now();
+    page.goto(&format!(
+        "{base}#scenario=universe-tcp-3cpu-x3&design=link-owned&path="
+    ))
+    .await;
+    page.until_text("count", "step 0 of 0").await;
+    for step in 1..=6 {
+        page.click("#choices button[data-choice]").await;
+        page.until_text("count", &format!("step {step} of {step}"))
+            .await;
+    }
+    // The whole of it takes many minutes.
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    page.shot("large", 1280, 720).await;
+    page.click("#search").await;
+    let states = "Number((document.getElementById('found').textContent.match(/^([\\d,]+) states, depth/)?.[1] ?? '0').replaceAll(',', ''))";
+    page.until(&format!("{states} > 1000")).await;
+    let before = page.value(states).await;
+    page.until(&format!("{states} > {before}")).await;
+    assert_eq!(page.text("search").await, "Stop");
+    page.click("#search").await;
+    page.until_text("found", "not all").await;
+    page.until_text("search", "Shortest counterexamples").await;
+    // And it can be stepped on from there.
+    page.click("#choices button[data-choice]").await;
+    page.until_text("count", "step 7 of 7").await;
 }
 
 async fn a_saved_trace(page: &Page, base: &str, folder: &Path) {

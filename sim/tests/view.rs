@@ -20,7 +20,7 @@ use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
 use struct_ops_sim::view::state::{DIRTY, HOLDS, OWN, SCX, SEEN};
-use struct_ops_sim::view::{self, Run};
+use struct_ops_sim::view::{self, Run, board};
 
 /// An object of the page, and what has been read of it.
 struct Shown<'a> {
@@ -454,7 +454,7 @@ fn shown(view: &Value) -> Vec<(BTreeMap<String, Value>, BTreeMap<String, String>
 /// Compares a run with what is shown of it.
 fn agrees(run: &Run<'_>) {
     let world = &run.scenario.world;
-    let view = serde_json::to_value(run.view(&Screen::plain(80))).unwrap();
+    let view = serde_json::to_value(run.view(&Screen::plain(80), board::ALONE)).unwrap();
     let shown = shown(&view);
     let machine = view::machine(run.scenario, run.design).unwrap();
     assert_eq!(shown.len(), run.states().len());

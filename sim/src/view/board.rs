@@ -8,13 +8,60 @@ use std::fmt::Write;
 
 use serde::Serialize;
 use struct_ops_model::World;
-use struct_ops_model::world::Subsystem;
+use struct_ops_model::world::{MAX_SOCKS, OpKind, Operation, Plan, Subsystem};
 
 use super::state::{Field, Id, Kind, OWN, Object};
 use super::svg::{cut, escape};
 
-/// Width of the whiteboard.
-pub const WIDTH: u32 = 920;
+/// Where each kind of object is from left to right: where it begins, and how wide it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// Width of the whiteboard.
+    pub width: u32,
+    lock: (u32, u32),
+    rcu: (u32, u32),
+    /// The list beside the sockets.
+    list: (u32, u32),
+    /// The first socket; the next one is beside it.
+    sock: (u32, u32),
+    prog: (u32, u32),
+    link: (u32, u32),
+    map: (u32, u32),
+    kdata: (u32, u32),
+    page: (u32, u32),
+    ksym: (u32, u32),
+}
+
+/// A whiteboard by itself.
+pub const ALONE: Columns = Columns {
+    width: 920,
+    lock: (8, 164),
+    rcu: (178, 188),
+    list: (372, 124),
+    sock: (502, 106),
+    prog: (726, 186),
+    link: (8, 160),
+    map: (204, 164),
+    kdata: (398, 176),
+    page: (612, 194),
+    ksym: (850, 62),
+};
+
+/// A whiteboard beside another one: narrower, so that its letters are not smaller.
+pub const BESIDE: Columns = Columns {
+    width: 792,
+    lock: (8, 158),
+    rcu: (172, 138),
+    list: (316, 104),
+    sock: (426, 88),
+    prog: (614, 170),
+    link: (8, 126),
+    map: (158, 138),
+    kdata: (322, 168),
+    page: (518, 190),
+    ksym: (736, 50),
+};
+
 const MARGIN: u32 = 8;
 /// Height of a line of text.
 const LINE: u32 = 16;
@@ -24,16 +71,16 @@ const HEAD: u32 = 22;
 fn fitting(width: u32) -> usize {
     ((width - 12) * 10 / 73) as usize
 }
-/// Where readers of RCU and grace periods are.
-const RCU: (u32, u32) = (188, 196);
 /// What a field of a CPU is called that makes it a reader, and of what.
 const READ_SIDES: [(&str, &str); 3] = [
     ("rcu_read_lock", "RCU"),
-    ("rcu_read_lock_trace", "Tasks Trace RCU"),
-    ("Tasks RCU reader", "Tasks RCU"),
+    ("rcu_read_lock_trace", "Tasks Trace"),
+    ("Tasks RCU reader", "Tasks"),
 ];
 /// Lines for grace periods that have begun.
 const GRACE_PERIODS: usize = 2;
+/// Between boxes that are beside each other.
+const BESIDE_EACH_OTHER: u32 = 6;
 /// Between boxes of a column.
 const GAP: u32 = 18;
 
@@ -50,6 +97,7 @@ pub struct Shape {
 #[derive(Clone, Debug)]
 pub struct Layout<'a> {
     world: &'a World,
+    across: Columns,
     members: u32,
     band: u32,
     columns: u32,
@@ -82,7 +130,10 @@ fn holder(object: &Object, field: &str, waiting: &[Option<Waiting>]) -> String {
     let waiters = waiting.iter().enumerate().filter(|(_, w)| here(w));
     let waiters: Vec<String> = waiters.map(|(cpu, _)| format!("cpu{cpu}")).collect();
     // Readers of a lock of the scenario's own keep a writer out.
-    let held = match (object.value(field), object.value(&format!("{field}: readers"))) {
+    let held = match (
+        object.value(field),
+        object.value(&format!("{field}: readers")),
+    ) {
         ("", "") => String::new(),
         ("", readers) => format!("▒ {}", readers.replace(", ", ",")),
         (holder, _) => format!("■ {holder}"),
@@ -108,10 +159,11 @@ fn line(text: impl Into<String>, class: &'static str) -> Line {
 
 impl<'a> Layout<'a> {
     /// The places of a world's objects.
-    pub fn new(world: &'a World) -> Self {
+    pub fn new(world: &'a World, across: Columns) -> Self {
         let members = world.types.iter().map(|t| t.members.len()).max();
         let mut layout = Layout {
             world,
+            across,
             members: members.unwrap_or(1) as u32,
             band: 0,
             columns: 0,
@@ -164,6 +216,28 @@ impl<'a> Layout<'a> {
         used
     }
 
+    /// How many sockets can be opened: one at least is shown.
+    fn sockets(&self) -> u32 {
+        let opens = |o: &&Operation| matches!(o, Operation::SockOpen { .. });
+        let opened: usize = self
+            .world
+            .cpus
+            .iter()
+            .map(|cpu| match &cpu.plan {
+                Plan::Fixed(operations) => operations.iter().filter(opens).count(),
+                Plan::Free { kinds, .. } if kinds.contains(&OpKind::SockOpen) => MAX_SOCKS,
+                Plan::Free { .. } => 0,
+            })
+            .sum();
+        let before = self.world.setup.iter().filter(opens).count();
+        (opened + before).clamp(1, MAX_SOCKS) as u32
+    }
+
+    /// From one socket to the next.
+    fn socket(&self) -> u32 {
+        self.across.sock.1 + BESIDE_EACH_OTHER
+    }
+
     fn height(&self, kind: Kind) -> u32 {
         match kind {
             Kind::Link => HEAD + 3 * LINE + 6,
@@ -176,15 +250,16 @@ impl<'a> Layout<'a> {
     }
 
     fn place(&self, id: Id) -> Place {
+        let across = &self.across;
         let (x, width) = match id.kind {
-            Kind::Link => (MARGIN, 160),
-            Kind::Map => (204, 164),
-            Kind::Kdata => (398, 176),
-            Kind::Page => (612, 194),
-            Kind::Ksym => (850, 62),
+            Kind::Link => across.link,
+            Kind::Map => across.map,
+            Kind::Kdata => across.kdata,
+            Kind::Page => across.page,
+            Kind::Ksym => across.ksym,
             Kind::Cpu => {
                 let count = self.world.cpus.len().max(1) as u32;
-                let width = ((WIDTH - 2 * MARGIN - (count - 1) * 10) / count).min(400);
+                let width = ((across.width - 2 * MARGIN - (count - 1) * 10) / count).min(460);
                 let x = MARGIN + id.slot as u32 * (width + 10);
                 return Place {
                     x,
@@ -194,20 +269,25 @@ impl<'a> Layout<'a> {
                 };
             }
             // The band: from left to right, who calls and what they use.
-            Kind::Lock => (MARGIN, 172),
+            Kind::Lock => across.lock,
             Kind::Subsys => {
                 let shown = self.subsystems();
-                let place = shown.iter().position(|s| *s == id.slot).unwrap_or(0);
+                let place = shown.iter().position(|s| *s == id.slot).unwrap_or(0) as u32;
+                let (x, width) = across.list;
                 // Sockets take the rest, where there are some.
                 let width = if shown == [0] {
-                    126
+                    width + (MAX_SOCKS as u32 - self.sockets()) * self.socket()
                 } else {
-                    354 / shown.len().max(1) as u32 - 4
+                    (across.prog.0 - x) / shown.len().max(1) as u32 - BESIDE_EACH_OTHER
                 };
-                (392 + place as u32 * (width + 8), width)
+                (x + place * (width + BESIDE_EACH_OTHER), width)
             }
-            Kind::Sock => (526 + id.slot as u32 * 113, 107),
-            Kind::Prog | Kind::Proc | Kind::Module | Kind::Model => (754, 158),
+            Kind::Sock => {
+                let unused = MAX_SOCKS as u32 - self.sockets();
+                let (x, width) = across.sock;
+                (x + (id.slot as u32 + unused) * self.socket(), width)
+            }
+            Kind::Prog | Kind::Proc | Kind::Module | Kind::Model => across.prog,
         };
         let height = self.height(id.kind);
         let y = match id.kind {
@@ -231,7 +311,10 @@ impl<'a> Layout<'a> {
             Kind::Subsys => {
                 self.subsystems().contains(&object.id.slot) || !object.fields.is_empty()
             }
-            Kind::Sock => self.subsystems().contains(&0),
+            Kind::Sock => {
+                let used = (object.id.slot as u32) < self.sockets();
+                self.subsystems().contains(&0) && (used || !object.fields.is_empty())
+            }
             Kind::Lock | Kind::Prog | Kind::Proc | Kind::Module | Kind::Model => false,
             _ => true,
         }
@@ -271,12 +354,7 @@ impl<'a> Layout<'a> {
     }
 
     /// Boxes for what is small and of which there are several: locks, programs, processes.
-    fn together(
-        &self,
-        objects: &[Object],
-        shapes: &mut Vec<Shape>,
-        waiting: &[Option<Waiting>],
-    ) {
+    fn together(&self, objects: &[Object], shapes: &mut Vec<Shape>, waiting: &[Option<Waiting>]) {
         let of = |kind: Kind| objects.iter().filter(move |o| o.kind == kind);
         let mut locks = Vec::new();
         let used = self.locks();
@@ -298,7 +376,7 @@ impl<'a> Layout<'a> {
             let (text, class) = match (prog.value("freed"), prog.value("free")) {
                 ("yes", _) => (format!("{}  ✗ freed", prog.name), "dim"),
                 (_, "") => (
-                    format!("{}  refs {}", prog.name, or_zero(prog.value("refs"))),
+                    format!("{} refs {}", prog.name, or_zero(prog.value("refs"))),
                     "",
                 ),
                 (_, free) => (format!("{}  {}", prog.name, short(free)), "wait"),
@@ -327,7 +405,7 @@ impl<'a> Layout<'a> {
             };
             rest.push((model.id, line(text, "dim")));
         }
-        self.group("programs, processes", Kind::Prog, &rest, shapes);
+        self.group("programs", Kind::Prog, &rest, shapes);
     }
 
     /// Readers of RCU and its kin, and grace periods with the readers that they wait for.
@@ -360,13 +438,18 @@ impl<'a> Layout<'a> {
         let periods = objects.iter().filter_map(|o| {
             let name = if o.kind == Kind::Cpu { "waits" } else { "free" };
             let stage = o.value(name).strip_prefix("a grace period of ")?;
-            let stage = stage.replace(" and ", "+").replace("Tasks Trace RCU", "Trace");
+            let stage = stage
+                .replace(" and ", "+")
+                .replace("Tasks Trace RCU", "Trace");
             let stage = stage.replace("Tasks RCU", "Tasks");
             let readers = match readers(o, name) {
                 readers if readers.is_empty() => "over".into(),
                 readers => format!("← {readers}"),
             };
-            Some((o.id, line(format!("] {stage}, {} {readers}", o.name), "wait")))
+            Some((
+                o.id,
+                line(format!("] {stage}, {} {readers}", o.name), "wait"),
+            ))
         });
         let periods: Vec<_> = periods.collect();
         // Those that have no line of their own are named where the cursor is.
@@ -376,7 +459,7 @@ impl<'a> Layout<'a> {
             lines.push((periods[0].0, line(more, "wait")));
         }
         lines.extend(periods.into_iter().take(GRACE_PERIODS));
-        let (x, width) = RCU;
+        let (x, width) = self.across.rcu;
         let place = Place {
             x,
             width,
@@ -387,7 +470,6 @@ impl<'a> Layout<'a> {
         };
         self.listed("RCU", "rcu", place, &lines, shapes);
     }
-
 
     fn group(&self, title: &str, kind: Kind, lines: &[(Id, Line)], shapes: &mut Vec<Shape>) {
         let place = self.place(Id { kind, slot: 0 });

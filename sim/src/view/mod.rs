@@ -32,7 +32,7 @@ use crate::scenario::{InputError, Scenario, printable};
 use crate::trace::{Trace, trace, unmerged};
 use crate::tracefile::{File, Promise};
 
-use board::{Layout, Shape, Waiting};
+use board::{Columns, Layout, Shape, Waiting};
 use state::{Id, Object};
 use timeline::Picture;
 
@@ -313,11 +313,11 @@ impl<'a> Run<'a> {
         path(&self.machine, &actions)
     }
 
-    /// The run as a page shows it; commands are typed as `screen` says.
-    pub fn view(&self, screen: &Screen) -> View {
+    /// The run as a page shows it; commands are typed as `screen` says, boxes stand in these columns.
+    pub fn view(&self, screen: &Screen, across: Columns) -> View {
         let objects = self.objects();
         let world = &self.machine.world;
-        let layout = Layout::new(world);
+        let layout = Layout::new(world, across);
         let Picture { width, height, svg } = timeline::timeline(
             timeline::BESIDE,
             &self.rows(),
@@ -346,7 +346,7 @@ impl<'a> Run<'a> {
             ended: self.trace.ended,
             timeline: Drawing { width, height, svg },
             board: Size {
-                width: board::WIDTH,
+                width: across.width,
                 height: layout.picture_height(objects.iter().map(Vec::as_slice)),
             },
             frames: self.frames(&layout, &objects),
@@ -632,12 +632,17 @@ impl Shown {
             let machine = machine(run.scenario, design)?;
             let actions: Vec<Action> = run.trace.steps.iter().map(|s| s.action).collect();
             let (followed, parted) = follow(&machine, &actions);
-            let view = Run::new(run.scenario, design, &followed)?.view(screen);
+            let view = Run::new(run.scenario, design, &followed)?.view(screen, board::BESIDE);
             Ok(Beside { view, parted })
         });
+        let beside = beside.transpose()?;
+        let across = match beside {
+            None => board::ALONE,
+            Some(_) => board::BESIDE,
+        };
         Ok(Shown {
-            view: run.view(screen),
-            beside: beside.transpose()?,
+            view: run.view(screen, across),
+            beside,
         })
     }
 }

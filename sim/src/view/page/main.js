@@ -28,6 +28,8 @@ let shown = /** @type {Shown | null} */ (JSON.parse(part("data").textContent ?? 
 const live = shown === null;
 let address = nowhere();
 let states = /** @type {ReturnType<typeof addUp>[]} */ ([]);
+/** The boards of two designs have been scrolled to what they differ in. */
+let lowered = false;
 let player = 0;
 /** The number of the search that goes on, and how often one was begun. */
 let searching = 0;
@@ -104,7 +106,7 @@ function say(text) {
 function layOut() {
   if (!shown) return;
   const { view, beside } = shown;
-  part("heading").textContent = `${view.scenario.name} under ${view.design}${beside ? ` beside ${beside.view.design}` : ""}`;
+  part("heading").textContent = beside ? view.scenario.name : `${view.scenario.name} under ${view.design}`;
   part("heading").title = `${view.scenario.title}. ${view.scenario.question}`;
   document.title = `${view.scenario.name} under ${view.design}`;
   part("main").classList.toggle("two", beside !== null);
@@ -112,10 +114,20 @@ function layOut() {
     const parted = beside.parted ? ` <span class="parted">parts at step ${beside.parted.step}: ${quoted(beside.parted.why)}</span>` : "";
     part("left").innerHTML = half(view, "");
     part("right").innerHTML = half(beside.view, parted);
+    part("both").innerHTML = together(view, beside.view);
+    lowered = false;
     compare();
   } else {
     part("left").innerHTML = timeline(view);
     part("right").innerHTML = `<div class="board"></div>`;
+  }
+  part("both").hidden = beside === null;
+  if (!beside) part("both").innerHTML = "";
+  const boards = [...document.querySelectorAll("#main .board")];
+  for (const place of boards) {
+    place.addEventListener("scroll", () => {
+      for (const other of boards) if (other.scrollTop !== place.scrollTop) other.scrollTop = place.scrollTop;
+    });
   }
   for (const step of document.querySelectorAll("#main .step")) {
     step.setAttribute("role", "button");
@@ -150,7 +162,29 @@ function choose(select, value) {
  * @param {string} more
  */
 function half(view, more) {
-  return `<div class="half"><h2>${quoted(view.design)}${more}</h2><div class="board"></div><div class="time">${timeline(view)}</div></div>`;
+  return `<div class="half"><h2>${quoted(view.design)}${more}</h2><div class="board"></div></div>`;
+}
+
+/**
+ * The steps of both designs as one list.
+ * @param {View} one
+ * @param {View} other
+ */
+function together(one, other) {
+  const steps = Array.from({ length: Math.max(one.steps.length, other.steps.length) }, (_, i) => {
+    const [a, b] = [one.steps[i], other.steps[i]];
+    const where = (/** @type {import("./types").Step} */ s) => s.function ?? `[${s.code}]`;
+    const same = a && b && where(a) === where(b) && a.event === b.event;
+    const tell = (/** @type {View} */ v, /** @type {import("./types").Step | undefined} */ s) => {
+      const broke = (s?.broke ?? []).map((id) => ` <span class="broke">✗ ${quoted(id)}</span>`).join("");
+      const text = s ? `<code>${quoted(where(s))}</code> ${quoted(s.event)}` : "–";
+      return `<span class="tell">${same ? "" : `<i>${quoted(v.design)}</i> `}${text}${broke}</span>`;
+    };
+    const actor = (a ?? b).actor;
+    return `<li class="step ${colour(actor)}" data-step="${i + 1}"><b>${i + 1} ${quoted(actor)}</b>` +
+      `<div>${tell(one, a)}${same && !b.broke.length && !a.broke.length ? "" : tell(other, b)}</div></li>`;
+  });
+  return `<ol aria-label="Steps of both designs"><li class="step" data-step="0"><b></b><div>set-up</div></li>${steps.join("")}</ol>`;
 }
 
 /** Marks the steps at which two designs do or say something else. */
@@ -187,7 +221,6 @@ function draw() {
       step.setAttribute("tabindex", "0");
       // The focus goes along, if it is on a step.
       if (document.activeElement?.classList.contains("step")) /** @type {SVGElement} */ (step).focus({ preventScroll: true });
-      step.scrollIntoView({ block: "nearest" });
     } else {
       step.removeAttribute("aria-current");
       step.setAttribute("tabindex", "-1");
@@ -203,11 +236,33 @@ function draw() {
   enable("end", at < view.steps.length);
   enable("play", at < view.steps.length);
   enable("next", nextBroken() !== null || (live && !view.ended));
-  part("step").innerHTML = told(view, at);
+  part("step").innerHTML = beside && at > 0
+    ? views.map((v) => `<div class="one"><h3>${quoted(v.design)}</h3>${at <= v.steps.length ? told(v, at) : parted(at)}</div>`).join("")
+    : told(view, at);
   part("choices").innerHTML = choices(view, at);
   for (const button of part("choices").querySelectorAll("button[data-choice]")) {
     button.addEventListener("click", () => take(Number(button.getAttribute("data-choice"))));
   }
+  // When all have the size that they will have.
+  for (const step of document.querySelectorAll("#main .step.here")) step.scrollIntoView({ block: "nearest" });
+  inSight([...boards]);
+}
+
+/**
+ * Where there is no room for whole boards: maps and what they point to, and then what has changed of that; two boards
+ * are scrolled alike.
+ * @param {Element[]} boards
+ */
+function inSight(boards) {
+  const middle = boards[0].querySelector(".boxes > [data-shape^=map]");
+  if (boards.length > 1 && !lowered) middle?.scrollIntoView({ block: "center" });
+  lowered = true;
+  for (const place of boards) {
+    const changed = [...place.querySelectorAll(".boxes > .changed")].filter((s) => !s.querySelector(".box.cpu"));
+    changed.pop()?.scrollIntoView({ block: "nearest" });
+  }
+  const top = Math.max(...boards.map((b) => b.scrollTop));
+  for (const place of boards) place.scrollTop = top;
 }
 
 /**
@@ -231,6 +286,15 @@ function markDifferences(boards, at) {
  */
 function enable(id, possible) {
   /** @type {HTMLButtonElement} */ (part(id)).disabled = !possible;
+}
+
+/**
+ * Why there is no such step under the other design.
+ * @param {number} at
+ */
+function parted(at) {
+  const where = shown?.beside?.parted;
+  return `<p class="parted">${where ? `parts at step ${where.step}: ${quoted(where.why)}` : `no step ${at}`}</p>`;
 }
 
 /**
