@@ -244,16 +244,17 @@ function draw() {
     button.addEventListener("click", () => take(Number(button.getAttribute("data-choice"))));
   }
   // When all have the size that they will have.
-  for (const step of document.querySelectorAll("#main .step.here")) step.scrollIntoView({ block: "nearest" });
-  inSight([...boards]);
+  inSight();
 }
 
 /**
- * Where there is no room for whole boards: maps and what they point to, and then what has changed of that; two boards
- * are scrolled alike.
- * @param {Element[]} boards
+ * The step that is shown, and where there is no room for whole boards maps and what they point to, and then what has
+ * changed of that; two boards are scrolled alike.
  */
-function inSight(boards) {
+function inSight() {
+  for (const step of document.querySelectorAll("#main .step.here")) step.scrollIntoView({ block: "nearest" });
+  const boards = [...document.querySelectorAll("#main .board")];
+  if (!boards.length) return;
   const middle = boards[0].querySelector(".boxes > [data-shape^=map]");
   if (boards.length > 1 && !lowered) middle?.scrollIntoView({ block: "center" });
   lowered = true;
@@ -688,6 +689,7 @@ part("file").addEventListener("change", async () => {
   await arrived(true);
 });
 
+window.addEventListener("resize", inSight);
 window.addEventListener("popstate", async () => {
   address = await read(location.hash);
   go(false);
