@@ -362,42 +362,56 @@ fn every_counterexample_can_be_sent() {
     if tidy.is_err() {
         println!("SKIPPED: no tidy to validate HTML with");
     }
-    let directory = tempfile::tempdir().unwrap();
+    let (next, files) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        let directory = tempfile::tempdir().unwrap();
+        while let Some(run) = JOB.runs.get(next.fetch_add(1, Relaxed)) {
+            files.fetch_add(sent(run, directory.path(), tidy.is_ok()), Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(work);
+        }
+    });
+    let files = files.into_inner();
+    assert!(files > 100, "{files}");
+}
+
+/// What is sent of each counterexample of a run is as it should be; gives how many there are.
+fn sent(run: &Run, directory: &Path, tidy: bool) -> usize {
+    let case = JOB.scenarios.iter().find(|s| s.name() == run.scenario);
+    let Some(Case::Attach(scenario)) = case else {
+        return 0;
+    };
     let mut files = 0;
-    for run in &JOB.runs {
-        let case = JOB.scenarios.iter().find(|s| s.name() == run.scenario);
-        let Some(Case::Attach(scenario)) = case else {
+    for found in JOB.invariants.iter().filter_map(|i| run.shortest(*i)) {
+        let verdict::Path::Attach(_, actions) = &found.path else {
             continue;
         };
-        for found in JOB.invariants.iter().filter_map(|i| run.shortest(*i)) {
-            let verdict::Path::Attach(_, actions) = &found.path else {
-                continue;
-            };
-            let shown = view::Run::new(scenario, &run.design, actions).unwrap();
-            let title = shown.title();
-            let page = Shown::new(&shown, None, &Screen::plain(72)).unwrap();
-            let page = html::file(&title, &page.to_send()).unwrap();
-            assert!(page.len() < 1 << 20, "{title}: {} bytes", page.len());
-            assert!(!page.contains(" src="), "{title} needs another file");
-            // Pages differ in their data alone.
-            if tidy.is_ok() && files % 40 == 0 {
-                let file = directory.path().join("page.html");
-                fs::write(&file, &page).unwrap();
-                let mut tidy = std::process::Command::new("tidy");
-                let checked = tidy.args(["-q", "-e"]).arg(&file).output().unwrap();
-                let said = String::from_utf8_lossy(&checked.stderr);
-                assert!(checked.status.success(), "{title}: {said}");
-            }
-            files += 1;
-            let svg = shown.svg();
-            let mut reader = quick_xml::Reader::from_str(&svg);
-            while reader.read_event().expect(&title) != quick_xml::events::Event::Eof {}
-            for line in shown.mail(&shown.command(&Screen::plain(72)), true).lines() {
-                // A command is never broken.
-                let command = line.starts_with("  struct-ops-sim");
-                assert!(command || line.chars().count() <= 72, "{title}: {line}");
-            }
+        let shown = view::Run::new(scenario, &run.design, actions).unwrap();
+        let title = shown.title();
+        let page = Shown::new(&shown, None, &Screen::plain(72)).unwrap();
+        let page = html::file(&title, &page.to_send()).unwrap();
+        assert!(page.len() < 1 << 20, "{title}: {} bytes", page.len());
+        assert!(!page.contains(" src="), "{title} needs another file");
+        if tidy {
+            let file = directory.join("page.html");
+            fs::write(&file, &page).unwrap();
+            let mut tidy = std::process::Command::new("tidy");
+            let checked = tidy.args(["-q", "-e"]).arg(&file).output().unwrap();
+            let said = String::from_utf8_lossy(&checked.stderr);
+            assert!(checked.status.success(), "{title}: {said}");
+        }
+        files += 1;
+        let svg = shown.svg();
+        let mut reader = quick_xml::Reader::from_str(&svg);
+        while reader.read_event().expect(&title) != quick_xml::events::Event::Eof {}
+        for line in shown.mail(&shown.command(&Screen::plain(72)), true).lines() {
+            // A command is never broken.
+            let command = line.starts_with("  struct-ops-sim");
+            assert!(command || line.chars().count() <= 72, "{title}: {line}");
         }
     }
-    assert!(files > 100, "{files}");
+    files
 }

@@ -253,7 +253,7 @@ pub(super) struct Export {
     #[arg(long)]
     pub design: Option<String>,
     /// A shortest run of the scenario that breaks this; everything that can happen is explored. [default: the promise that
-    /// breaks, if it is one alone; where none breaks, the run in which nobody is interrupted]
+    /// breaks, if it is one alone; where none breaks, the run that `run` shows]
     #[arg(long, conflicts_with = "path")]
     pub invariant: Option<String>,
     /// These steps of the scenario, as `run --path` takes them.

@@ -137,8 +137,8 @@ fn saved(replayed: Replayed) -> Result<Chosen, Failure> {
     ))
 }
 
-/// A shortest run that breaks a promise: this one, or the only one that breaks; where nothing does, the run in which
-/// nobody is interrupted.
+/// A shortest run that breaks a promise: this one, or the only one that breaks; where nothing does, the run that
+/// `run` shows.
 fn shortest(
     scenario: &Scenario,
     design: &Design,

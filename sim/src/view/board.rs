@@ -972,9 +972,7 @@ fn readers(object: &Object, name: &str) -> String {
     let mut cpus: Vec<&str> = fields.flat_map(|f| f.value.split(", ")).collect();
     cpus.sort_unstable();
     cpus.dedup();
-    match cpus.as_slice() {
-        cpus => cpus.join(","),
-    }
+    cpus.join(",")
 }
 
 fn frame(place: Place, class: &str, title: &str) -> String {
