@@ -326,10 +326,12 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn set_filled(&mut self, map: MapOf<Self>, member: usize, to: bool) -> Step;
     /// The cookie of a `bpf_tramp_link` in `links[]`.
     fn set_link_cookie(&mut self, map: MapOf<Self>, member: usize, cookie: u8) -> Step;
-    /// `bpf_map_new_fd()`: the map's first reference is the file's.
+    /// `bpf_map_new_fd()`: one more fd of the process; the task's reference is the file's now.
     fn install_map_fd(&mut self, map: MapOf<Self>) -> Step;
-    /// The process's fd is gone; the reference behind it is the task's now.
+    /// One fd of the process is gone; the reference behind it is the task's now.
     fn close_map_fd(&mut self, map: MapOf<Self>) -> Step;
+    /// A bpffs inode refers to the map, or no longer.
+    fn set_map_pinned(&mut self, map: MapOf<Self>, to: bool) -> Step;
     /// Ghost: some link is attached to the map.
     fn has_link(&mut self, map: MapOf<Self>) -> bool;
 
@@ -369,12 +371,16 @@ pub trait Backend<'w>: HasPointers + Sized {
         map: Option<MapOf<Self>>,
         attachment: Option<KdataOf<Self>>,
     ) -> Step;
-    /// The fd is installed; the task's reference is the file's now.
+    /// One more fd of the process; the task's reference is the file's now.
     fn install_link_fd(&mut self, link: LinkOf<Self>) -> Step;
-    /// The process's fd is gone; the reference behind it is the task's now.
+    /// One fd of the process is gone; the reference behind it is the task's now.
     fn close_link_fd(&mut self, link: LinkOf<Self>) -> Step;
     /// A bpffs inode refers to the link, or no longer.
     fn set_pinned(&mut self, link: LinkOf<Self>, to: bool) -> Step;
+    /// `link_idr` leads to the link by its id, or no longer.
+    fn set_link_id(&mut self, link: LinkOf<Self>, to: bool) -> Step;
+    /// `link->id`: whether bpf_link_settle() has set it, and nobody has taken it out of `link_idr`.
+    fn link_has_id(&mut self, link: LinkOf<Self>) -> Step<bool>;
 
     // ---- trampolines -------------------------------------------------------------------------------
 
@@ -443,6 +449,8 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn open_file(&mut self) -> Option<OpenFile<Self::P>>;
     /// Nothing is open any more.
     fn process_is_gone(&mut self);
+    /// A child process that has open what this one has; `false` if there is one already.
+    fn dup_fd(&mut self) -> Step<bool>;
     /// `try_module_get()`.
     fn try_module_get(&mut self) -> bool;
     /// delete_module() has succeeded.
@@ -466,6 +474,8 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn new_sock(&mut self, kdata: KdataOf<Self>, cookie: u8) -> Step<u8>;
     /// The socket's algorithm and, ghost, the cookie of the attachment through which it got it.
     fn sock(&mut self, sock: u8) -> Option<(KdataOf<Self>, u8)>;
+    /// The process's fd of the socket is gone: whether another process has one.
+    fn close_sock_fd(&mut self, sock: u8) -> bool;
     /// The socket has no algorithm any more.
     fn close_sock(&mut self, sock: u8);
     /// The n-th registration in the subsystem's table.

@@ -82,7 +82,9 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
         OpKind::MapCreate => cpu.err == 0 || (cpu.err == EINVAL && met(seen::NO_MODULE)),
         OpKind::SockOpen => matches!(cpu.err, 0 | ENOENT | EBUSY),
         OpKind::SockCall | OpKind::Call | OpKind::ScxError => matches!(cpu.err, 0 | ENOENT),
-        OpKind::Rmmod => matches!(cpu.err, 0 | EAGAIN),
+        OpKind::Rmmod | OpKind::Fork => matches!(cpu.err, 0 | EAGAIN),
+        OpKind::LinkGetFdById => matches!(cpu.err, 0 | ENOENT | EAGAIN),
+        OpKind::MapGetFdById => matches!(cpu.err, 0 | ENOENT),
         // Whatever its functions return.
         OpKind::Run => true,
         _ => cpu.err == 0,

@@ -244,6 +244,7 @@ choice!(
         None = "none": "no mistake",
         WriteProtected = "write-protected": "pages are protected member by member, so the next member writes an executable page",
         ExtraPut = "extra-put": "link_create puts the map once too often",
+        ByIdOfZero = "by-id-of-zero": "BPF_LINK_GET_FD_BY_ID takes a reference without asking whether the count is 0",
         LostCallback = "lost-callback": "the grace period before bpf_struct_ops_map_free() never ends",
         LockOrder = "lock-order": "who has called a singleton's member takes update_mutex before it lets go of st_ops_mutex",
         ForeignUnreg = "foreign-unreg": "unreg() of a list takes the oldest entry, whosever it is",

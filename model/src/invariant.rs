@@ -196,6 +196,8 @@ pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
         let plain = !world.maps[usize::from(map.decl)].link;
         let registered = map.state == MapState::InUse && plain && embedded;
         let expected = map.fds.count_ones() as usize
+            + map.more.count()
+            + usize::from(map.pinned)
             + links
             + attachments
             + socks.count()
@@ -237,7 +239,7 @@ pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
             .filter(|c| c.link == Some(key) && c.holds & holds::LINK != 0)
             .count();
         if usize::from(link.refs)
-            != link.fds.count_ones() as usize + usize::from(link.pinned) + cpus
+            != link.fds.count_ones() as usize + link.more.count() + usize::from(link.pinned) + cpus
         {
             return false;
         }

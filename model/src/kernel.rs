@@ -40,6 +40,24 @@ impl Pointers for Slots {
 /// A set of CPUs or processes, one bit each.
 pub type Mask = u8;
 
+/// How many fds of an object a process has beyond its first one.
+///
+/// An fd stands for a file, and a file for a reference on its object. dup() and fork() make an fd of the same file,
+/// BPF_LINK_GET_FD_BY_ID and BPF_OBJ_GET one of another file. Here each fd has a reference of its own: the count of the
+/// file and that of the object are one number, which falls to 0 when the last of both does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+pub struct MoreFds(pub [u8; MAX_PROCS]);
+
+impl MoreFds {
+    /// Most of one process.
+    pub const MOST: u8 = 3;
+
+    /// Of all processes.
+    pub fn count(self) -> usize {
+        self.0.iter().map(|n| usize::from(*n)).sum()
+    }
+}
+
 /// `enum bpf_struct_ops_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
@@ -154,6 +172,10 @@ pub struct Map {
     pub refs: u8,
     /// Processes with an fd (`map->usercnt`).
     pub fds: Mask,
+    /// Their further fds.
+    pub more: MoreFds,
+    /// Pinned in bpffs.
+    pub pinned: bool,
     /// Members whose program is in uvalue and `links[]`.
     pub filled: Mask,
     /// Cookie of each `bpf_tramp_link` in `links[]` (index into the world's cookies).
@@ -259,8 +281,13 @@ pub struct Link {
     pub refs: u8,
     /// Processes with an fd.
     pub fds: Mask,
+    /// Their further fds.
+    pub more: MoreFds,
     /// Pinned in bpffs.
     pub pinned: bool,
+    /// `link->id` is set, and `link_idr` has it: from bpf_link_settle() until bpf_link_free(). Noted where some plan looks
+    /// for links by their id.
+    pub id: bool,
 }
 
 /// A BPF program.

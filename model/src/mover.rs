@@ -57,7 +57,10 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         // What is over stays over.
         Pc::SyncRcu | Pc::ScriptWaited => Mover::Both,
         // The last reference is gone: nobody finds the link.
+        Pc::DeallocUnreg if design.twin == Twin::ByIdOfZero => Mover::No,
         Pc::DeallocUnreg => Mover::Both,
+        // Whoever looks for its id is told to try again.
+        Pc::LcAlloc if machine.finds_links_by_id() => Mover::No,
         Pc::DeallocFree => left(
             link.is_some_and(|l| match (l.map, l.attachment) {
                 (None, _) => true,

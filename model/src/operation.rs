@@ -12,8 +12,8 @@ use crate::world::World;
 pub enum Operand {
     /// The declaration of a map that the operation creates.
     NewMap,
-    /// A map that the process has open.
-    Map,
+    /// A map.
+    Map(Which),
     /// A map that the process has open, or none: `replace=MAP`.
     Replace,
     /// A link.
@@ -36,7 +36,7 @@ pub enum Operand {
     Function,
 }
 
-/// Which links an operation can be carried out on.
+/// Which maps or links an operation can be carried out on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Which {
     /// The process has it open.
@@ -45,6 +45,20 @@ pub enum Which {
     Unpinned,
     /// It is pinned, whoever has it open.
     Pinned,
+    /// It has an id, whoever has it open; or it had one, and nobody has it any more.
+    ById,
+}
+
+impl Which {
+    /// Whether an object is one of them that the process has `open`, or that is `pinned`.
+    pub(crate) fn is(self, open: bool, pinned: bool) -> bool {
+        match self {
+            Which::Open => open,
+            Which::Unpinned => open && !pinned,
+            Which::Pinned => pinned,
+            Which::ById => true,
+        }
+    }
 }
 
 impl Operand {
@@ -52,14 +66,14 @@ impl Operand {
     pub fn names_file(self) -> bool {
         matches!(
             self,
-            Operand::Map | Operand::Replace | Operand::Link(_) | Operand::Program
+            Operand::Map(_) | Operand::Replace | Operand::Link(_) | Operand::Program
         )
     }
 
     /// How it is written.
     pub fn syntax(self) -> &'static str {
         match self {
-            Operand::NewMap | Operand::Map => "MAP",
+            Operand::NewMap | Operand::Map(_) => "MAP",
             Operand::Replace => "[replace=MAP]",
             Operand::Link(_) => "LINK",
             Operand::NewLink => "as LINK",
@@ -91,6 +105,8 @@ pub enum Needs {
     Module,
     /// A subsystem of the scenario's own, with functions to run.
     Functions,
+    /// A second process, which does not run before it is forked.
+    Child,
 }
 
 impl Needs {
@@ -121,6 +137,10 @@ impl Needs {
             Needs::Module => (
                 world.types.iter().any(|t| t.module),
                 "no type lives in a module (`module = true`)",
+            ),
+            Needs::Child => (
+                world.forks,
+                "no process is forked (`processes = 2` and `fork` in the plan of process 0)",
             ),
             Needs::Functions => (
                 world.script.runnable().next().is_some(),
@@ -319,25 +339,25 @@ macro_rules! operations {
 }
 
 use Pc::{
-    DelCmpxchg, ExitNext, LcGet, LdGet, LinkInfo, LinkPin, LinkRelease, LinkUnpin, LuGet,
-    MapCreate, MapLookup, MapRelease, ProgRelease, Rmmod, Script, ScxError, SockCall, SockFind,
-    SockRelease, TestRun, UpdTlinks,
+    DelCmpxchg, Dup, ExitNext, Fork, LcGet, LdGet, LinkById, LinkInfo, LinkRelease, LuGet, MapById,
+    MapCreate, MapLookup, MapRelease, ObjGet, ObjPin, ObjUnpin, ProgRelease, Rmmod, Script,
+    ScxError, SockCall, SockFind, SockRelease, TestRun, UpdTlinks,
 };
 
 operations! {
     MapCreate { map: NewMap } "map_create" "BPF_MAP_CREATE" Nothing Plain Some(MapCreate), 1;
-    MapUpdate { map: Map } "map_update" "BPF_MAP_UPDATE_ELEM" Nothing Fdget Some(UpdTlinks), 1;
-    MapDelete { map: Map } "map_delete" "BPF_MAP_DELETE_ELEM" Nothing Fdget Some(DelCmpxchg), 1;
-    MapLookup { map: Map } "map_lookup" "BPF_MAP_LOOKUP_ELEM" Nothing Fdget Some(MapLookup), 1;
-    MapClose { map: Map } "map_close" "close(map_fd)" Nothing Plain Some(MapRelease), 1;
-    LinkCreate { map: Map, cookie: Cookie, link: NewLink }
+    MapUpdate { map: Map(Open) } "map_update" "BPF_MAP_UPDATE_ELEM" Nothing Fdget Some(UpdTlinks), 1;
+    MapDelete { map: Map(Open) } "map_delete" "BPF_MAP_DELETE_ELEM" Nothing Fdget Some(DelCmpxchg), 1;
+    MapLookup { map: Map(Open) } "map_lookup" "BPF_MAP_LOOKUP_ELEM" Nothing Fdget Some(MapLookup), 1;
+    MapClose { map: Map(Open) } "map_close" "close(map_fd)" Nothing Plain Some(MapRelease), 1;
+    LinkCreate { map: Map(Open), cookie: Cookie, link: NewLink }
         "link_create" "BPF_LINK_CREATE" Nothing Plain Some(LcGet), 5;
-    LinkUpdate { link: Link(Open), map: Map, replace: Replace }
+    LinkUpdate { link: Link(Open), map: Map(Open), replace: Replace }
         "link_update" "BPF_LINK_UPDATE" Nothing Plain Some(LuGet), 2;
     LinkDetach { link: Link(Open) } "link_detach" "BPF_LINK_DETACH" Nothing Plain Some(LdGet), 1;
     LinkClose { link: Link(Open) } "link_close" "close(link_fd)" Nothing Plain Some(LinkRelease), 2;
-    LinkPin { link: Link(Unpinned) } "link_pin" "BPF_OBJ_PIN" Nothing Plain Some(LinkPin), 1;
-    LinkUnpin { link: Link(Pinned) } "link_unpin" "unlink(pin)" Nothing Plain Some(LinkUnpin), 1;
+    LinkPin { link: Link(Unpinned) } "link_pin" "BPF_OBJ_PIN" Nothing Plain Some(ObjPin), 1;
+    LinkUnpin { link: Link(Pinned) } "link_unpin" "unlink(pin)" Nothing Plain Some(ObjUnpin), 1;
     LinkInfo { link: Link(Open) }
         "link_info" "BPF_OBJ_GET_INFO_BY_FD" Nothing Plain Some(LinkInfo), 1;
     SockOpen { key: Key } "sock_open" "setsockopt(TCP_CONGESTION)" Sockets Plain Some(SockFind), 2;
@@ -347,7 +367,7 @@ operations! {
     Call { entry: Entry, member: Member }
         "call" "the subsystem calls a member" Calls Plain None, 4;
     TestRun { prog: Program } "test_run" "BPF_PROG_TEST_RUN" TestRuns Plain Some(TestRun), 4;
-    SysBpfLinkCreate { map: Map, cookie: Cookie, link: NewLink }
+    SysBpfLinkCreate { map: Map(Open), cookie: Cookie, link: NewLink }
         "sys_bpf_link_create" "bpf_sys_bpf(BPF_LINK_CREATE) in a syscall program"
         Nothing Program Some(LcGet), 1 by_name;
     ScxError {} "scx_error" "scx_bpf_error() or sysrq-S" Scheduler Plain Some(ScxError), 1;
@@ -356,6 +376,18 @@ operations! {
         "run" "a function of the scenario's own subsystem" Functions Function Some(Script), 4;
     Exit {} "exit" "exit_group()" Nothing Exit Some(ExitNext), 0;
     ProgClose { prog: Program } "prog_close" "close(prog_fd)" Nothing Plain Some(ProgRelease), 1 by_name;
+    // Last, so that the numbers of the others stay: they decide which of several shortest runs is shown.
+    LinkDup { link: Link(Open) } "link_dup" "dup(link_fd)" Nothing Plain Some(Dup), 0 by_name;
+    LinkGet { link: Link(Pinned) } "link_get" "BPF_OBJ_GET" Nothing Plain Some(ObjGet), 0 by_name;
+    LinkGetFdById { link: Link(ById) }
+        "link_get_fd_by_id" "BPF_LINK_GET_FD_BY_ID" Nothing Plain Some(LinkById), 0 by_name;
+    MapDup { map: Map(Open) } "map_dup" "dup(map_fd)" Nothing Plain Some(Dup), 0 by_name;
+    MapPin { map: Map(Unpinned) } "map_pin" "BPF_OBJ_PIN" Nothing Plain Some(ObjPin), 0 by_name;
+    MapUnpin { map: Map(Pinned) } "map_unpin" "unlink(pin)" Nothing Plain Some(ObjUnpin), 0 by_name;
+    MapGet { map: Map(Pinned) } "map_get" "BPF_OBJ_GET" Nothing Plain Some(ObjGet), 0 by_name;
+    MapGetFdById { map: Map(ById) }
+        "map_get_fd_by_id" "BPF_MAP_GET_FD_BY_ID" Nothing Plain Some(MapById), 0 by_name;
+    Fork {} "fork" "fork()" Child Plain Some(Fork), 0 by_name;
 }
 
 impl OpKind {

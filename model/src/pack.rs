@@ -105,6 +105,8 @@ pub struct Packing {
     decl_progs: [[Option<u8>; MAX_MEMBERS]; MAX_PROGS],
     /// Declaration of each program (`NONE` if shared or unused).
     prog_decl: [u8; MAX_PROGS],
+    /// See [`World::many_fds`].
+    many_fds: bool,
 }
 
 impl Packing {
@@ -156,6 +158,7 @@ impl Packing {
             decl_class,
             decl_progs,
             prog_decl,
+            many_fds: world.many_fds(),
         }
     }
 
@@ -186,7 +189,7 @@ impl Packing {
     /// # Panics
     /// If `bytes` were not written by [`Packing::pack`] for the same world.
     pub fn unpack(&self, bytes: &[u8]) -> Kernel {
-        let mut reader = Reader::new(bytes);
+        let mut reader = Reader::new(bytes, self.many_fds);
         let r = &mut reader;
         let mut k = Kernel {
             maps: read_slots(r),
@@ -221,6 +224,7 @@ impl Packing {
             word: 0,
             used: 0,
             lost: 0,
+            many_fds: self.many_fds,
         };
         write_slots(&mut w, &k.maps, Kind::Map);
         write_slots(&mut w, &k.kdatas, Kind::Kdata);
@@ -454,7 +458,10 @@ impl Walk<'_> {
             });
             mix(&[
                 u64::from(l.name),
-                u64::from(l.refs) | u64::from(l.fds) << 8 | u64::from(l.pinned) << 16,
+                u64::from(l.refs)
+                    | u64::from(l.fds) << 8
+                    | u64::from(l.pinned) << 16
+                    | (l.more.count() as u64) << 18,
                 u64::from(self.names.cookies[usize::from(l.cookie)]),
                 map,
                 l.attachment
@@ -589,7 +596,9 @@ fn look_map(k: &Kernel, m: &Map) -> u64 {
         m.state as u64
             | u64::from(m.refs) << 8
             | u64::from(m.fds) << 16
-            | u64::from(m.filled) << 24,
+            | u64::from(m.filled) << 24
+            | u64::from(m.pinned) << 32
+            | (m.more.count() as u64) << 40,
         u64::from(m.lock.is_some()) | (m.free.stage as u64) << 8 | u64::from(free) << 16,
         m.kdata
             .and_then(|d| k.kdatas.get(d))
@@ -736,6 +745,7 @@ struct Writer<'a, N> {
     used: u32,
     /// What did not fit into its field.
     lost: u16,
+    many_fds: bool,
 }
 
 impl<N: Naming> Writer<'_, N> {
@@ -794,6 +804,10 @@ impl<N: Naming> Visitor for Writer<'_, N> {
     #[inline(always)]
     fn end(&mut self) {
         self.flush();
+    }
+    #[inline(always)]
+    fn many_fds(&self) -> bool {
+        self.many_fds
     }
     #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {
@@ -891,14 +905,16 @@ struct Reader<'a> {
     bytes: &'a [u8],
     word: u64,
     used: u32,
+    many_fds: bool,
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    fn new(bytes: &'a [u8], many_fds: bool) -> Self {
         let mut reader = Reader {
             bytes,
             word: 0,
             used: 0,
+            many_fds,
         };
         reader.load();
         reader
@@ -940,6 +956,10 @@ impl Visitor for Reader<'_> {
     #[inline(always)]
     fn end(&mut self) {
         self.load();
+    }
+    #[inline(always)]
+    fn many_fds(&self) -> bool {
+        self.many_fds
     }
     #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {

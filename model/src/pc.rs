@@ -126,10 +126,10 @@ steps! {
         LinkRelease No "close(): the process's fd is gone, then bpf_link_put().";
     }
     Link, always("bpf_obj_pin_user", INODE) => {
-        LinkPin No "A bpffs inode takes a reference.";
+        ObjPin No "A bpffs inode takes a reference.";
     }
     Link, always("bpf_destroy_inode", INODE) => {
-        LinkUnpin No "unlink(): the inode goes, then bpf_link_put().";
+        ObjUnpin No "unlink(): the inode goes, then bpf_link_put() or bpf_map_put().";
     }
     Link, always("bpf_struct_ops_map_link_fill_link_info", STRUCT_OPS) => {
         LinkInfo No "rcu_read_lock() and the load of link->map, which a detach may overtake.";
@@ -366,6 +366,27 @@ steps! {
     Of(Always), new_in_7_3("bpf_kfunc_multi_st_ops_test_1", TESTMOD_7_3) => {
         KeyedCall No "Finds the registration by the map's id, under multi_st_ops_lock; the model has an RCU reader in its place.";
         KeyedCallDone Left "The reader ends.";
+    }
+    Link, always("bpf_any_get", INODE) => {
+        ObjGet No "BPF_OBJ_GET: the path leads to a bpffs inode, whose reference is there; one more is taken.";
+    }
+    Link, always("bpf_link_by_id", SYSCALL) => {
+        LinkById No "Under link_idr_lock: -ENOENT if no link has the id, -EAGAIN before bpf_link_settle(), else a reference unless the count is 0.";
+    }
+    Link, always("bpf_link_new_fd", SYSCALL) => {
+        LinkNewFd No "A new file for the link, and its fd is installed.";
+    }
+    Map, always("bpf_map_get_fd_by_id", SYSCALL) => {
+        MapById No "Under map_idr_lock: -ENOENT if no map has the id, else a reference unless the count is 0.";
+    }
+    Map, always("bpf_map_new_fd", SYSCALL) => {
+        MapNewFd No "A new file for the map, and its fd is installed.";
+    }
+    Link, always("fd_install", "fs/file.c") => {
+        Dup No "dup(): one more fd of the file.";
+    }
+    Syscall, always("dup_fd", "fs/file.c") => {
+        Fork No "The child has every fd that its parent has.";
     }
 }
 

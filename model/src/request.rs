@@ -10,6 +10,9 @@ use crate::pc::Pc;
 use crate::subsys::scx_types;
 use crate::world::World;
 
+/// The process that `fork` starts.
+pub(crate) const CHILD: usize = 1;
+
 /// An operation with its targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Request<P: Pointers = Slots> {
@@ -60,6 +63,14 @@ pub trait Files: HasPointers {
     fn pinned_link(&self, name: u8) -> Option<LinkOf<Self>>;
     /// The link is pinned.
     fn is_pinned(&self, link: LinkOf<Self>) -> bool;
+    /// The link of this name, whoever has it open, if anybody has.
+    fn link_id(&self, name: u8) -> Option<LinkOf<Self>>;
+    /// The map of this declaration that is pinned in bpffs.
+    fn pinned_map(&self, decl: u8) -> Option<MapOf<Self>>;
+    /// The map is pinned.
+    fn map_is_pinned(&self, map: MapOf<Self>) -> bool;
+    /// The map of this declaration, whoever has it open, if anybody has.
+    fn map_id(&self, decl: u8) -> Option<MapOf<Self>>;
     /// The process has the socket open.
     fn sock_fd(&self, sock: u8) -> bool;
     /// The process has the program open.
@@ -80,7 +91,15 @@ pub fn resolve<F: Files>(files: &F, operation: Operation) -> Option<Request<F::P
             | Operand::Key
             | Operand::Entry
             | Operand::Function => request.arg = value,
-            Operand::Map => request.map = Some(files.map_fd(value)?),
+            Operand::Map(Which::Open) => request.map = Some(files.map_fd(value)?),
+            Operand::Map(Which::Unpinned) => {
+                let map = files.map_fd(value).filter(|m| !files.map_is_pinned(*m));
+                request.map = Some(map?);
+            }
+            Operand::Map(Which::Pinned) => request.map = Some(files.pinned_map(value)?),
+            // Nobody has such an id: the system call says so.
+            Operand::Map(Which::ById) => request.map = files.map_id(value),
+            Operand::Link(Which::ById) => request.link = files.link_id(value),
             Operand::Replace => request.old = Some(files.map_fd(value)?),
             Operand::Link(Which::Open) => request.link = Some(files.link_fd(value)?),
             Operand::Link(Which::Unpinned) => {
@@ -131,6 +150,25 @@ impl Files for Descriptors<'_> {
         self.k.links.get(link).is_some_and(|l| l.pinned)
     }
 
+    fn link_id(&self, name: u8) -> Option<LinkKey> {
+        let mut links = self.k.links.iter();
+        links.find(|(_, l)| l.name == name).map(|l| l.0)
+    }
+
+    fn pinned_map(&self, decl: u8) -> Option<MapKey> {
+        let mut maps = self.k.maps.iter();
+        maps.find(|(_, m)| m.decl == decl && m.pinned).map(|m| m.0)
+    }
+
+    fn map_is_pinned(&self, map: MapKey) -> bool {
+        self.k.maps.get(map).is_some_and(|m| m.pinned)
+    }
+
+    fn map_id(&self, decl: u8) -> Option<MapKey> {
+        let mut maps = self.k.maps.iter();
+        maps.find(|(_, m)| m.decl == decl).map(|m| m.0)
+    }
+
     fn sock_fd(&self, sock: u8) -> bool {
         let sock = self.k.socks.get(usize::from(sock));
         sock.is_some_and(|s| s.kdata.is_some() && s.fds & self.bit != 0)
@@ -148,6 +186,7 @@ impl Descriptors<'_> {
         let now = match info.needs {
             Needs::Scheduler => self.k.subsys.scx.state == ScxState::Enabled,
             Needs::Module => !self.k.module.unloaded,
+            Needs::Child => self.k.procs[CHILD].exited,
             _ => !matches!(kind, OpKind::None | OpKind::Exit),
         };
         if !now || !info.operands.iter().all(|o| self.room(world, *o)) {
@@ -226,38 +265,30 @@ impl Descriptors<'_> {
                 }
             }
             Operand::NewLink => with(request),
-            Operand::Map | Operand::Replace => {
-                let replace = *operand == Operand::Replace;
-                if replace {
-                    with(request);
-                }
+            Operand::Map(which) => {
                 for (key, map) in self.k.maps.iter() {
-                    if map.fds & self.bit == 0 {
-                        continue;
+                    if which.is(map.fds & self.bit != 0, map.pinned) {
+                        with(Request {
+                            map: Some(key),
+                            ..request
+                        });
                     }
-                    let key = Some(key);
-                    with(if replace {
-                        Request {
-                            old: key,
+                }
+            }
+            Operand::Replace => {
+                with(request);
+                for (key, map) in self.k.maps.iter() {
+                    if map.fds & self.bit != 0 {
+                        with(Request {
+                            old: Some(key),
                             ..request
-                        }
-                    } else {
-                        Request {
-                            map: key,
-                            ..request
-                        }
-                    });
+                        });
+                    }
                 }
             }
             Operand::Link(which) => {
                 for (key, link) in self.k.links.iter() {
-                    let open = link.fds & self.bit != 0;
-                    let it_is = match which {
-                        Which::Open => open,
-                        Which::Unpinned => open && !link.pinned,
-                        Which::Pinned => link.pinned,
-                    };
-                    if it_is {
+                    if which.is(link.fds & self.bit != 0, link.pinned) {
                         with(Request {
                             link: Some(key),
                             ..request

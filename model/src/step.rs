@@ -9,15 +9,15 @@ use crate::design::{Design, SameMap, Twin};
 use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
-    Cpu, CpuId, Deferred, KdataKey, Kernel, Map, MapKey, MapState, Node, Stage, seen,
+    Cpu, CpuId, Deferred, KdataKey, Kernel, Map, MapKey, MapState, Node, Proc, Stage, seen,
 };
 use crate::lock::{Lock, LockClass, LockOrder};
 use crate::mover;
-use crate::operation::{Arg, OpKind, Operation};
+use crate::operation::{Arg, OpKind, Operand, Operation, Which};
 use crate::pc::{Mover, Pc};
 use crate::proc::{attachment, map_free, syscall};
 use crate::report::Report;
-use crate::request::{self, Descriptors};
+use crate::request::{self, CHILD, Descriptors};
 use crate::script::{Mode, Statement};
 use crate::tables::Tables;
 use crate::visit::collect_freed;
@@ -86,6 +86,8 @@ pub struct Machine {
     pub design: Design,
     /// Merge steps that nobody else can observe.
     pub merge: bool,
+    /// Somebody looks for links by their id.
+    by_id: bool,
     initial: Kernel,
     set_up: SetUp,
 }
@@ -118,6 +120,13 @@ impl Machine {
         k.subsys.tcp_next = Node::Head;
         k.subsys.tcp_prev = Node::Head;
         k.subsys.own.flags = world.script.set;
+        if world.forks {
+            // Not there yet: what nobody has forked has nothing to do and nothing open.
+            k.procs[CHILD] = Proc {
+                exiting: true,
+                exited: true,
+            };
+        }
         for (prog, decl) in k.progs.iter_mut().zip(&world.progs) {
             prog.fds = world.loaded_by(decl);
             prog.refs = prog.fds.count_ones() as u8;
@@ -126,6 +135,7 @@ impl Machine {
             world,
             design,
             merge: false,
+            by_id: false,
             initial: k,
             set_up: SetUp::default(),
         };
@@ -136,10 +146,16 @@ impl Machine {
                 .map_err(|why| SetUpError { operation: i, why })?;
         }
         machine.set_up = set_up;
+        machine.by_id = machine.world.plays(OpKind::LinkGetFdById);
         k.cpus[0].position = 0;
         k.alloc_failures = machine.world.alloc_failures;
         machine.initial = k;
         Ok(machine)
+    }
+
+    /// Whether somebody looks for links by their id.
+    pub(crate) fn finds_links_by_id(&self) -> bool {
+        self.by_id
     }
 
     /// The steps that the set-up took, one bit each as in [`Report::taken`].
@@ -295,6 +311,14 @@ impl Machine {
                 };
                 out.push(Action::Begin(0, request));
             }
+            for (map, _) in k.maps.iter().filter(|(_, m)| m.pinned) {
+                let request = Request {
+                    kind: OpKind::MapUnpin,
+                    map: Some(map),
+                    ..Request::default()
+                };
+                out.push(Action::Begin(0, request));
+            }
             // A registered plain map outlives its fds: `bpftool struct_ops unregister` finds it by its id.
             for (map, m) in k.maps.iter() {
                 if m.state == MapState::InUse && !self.world.maps[usize::from(m.decl)].link {
@@ -397,7 +421,7 @@ impl Machine {
     }
 
     /// Every request that an operation of a fixed plan may mean now: one, or none if its target does not exist, or one
-    /// for each map that the process has open where a declaration was created several times. Which of those comes first
+    /// for each map that it can be carried out on where a declaration was created several times. Which of those comes first
     /// depends on the numbers of slots, which symmetry exchanges: an exploration has to take all.
     fn meanings(
         &self,
@@ -410,15 +434,20 @@ impl Machine {
             return;
         };
         let bit = 1 << self.world.cpus[usize::from(cpu)].proc;
-        let alike = |map: Option<MapKey>| {
+        let alike = |map: Option<MapKey>, which: Which| {
             let decl = map.and_then(|key| k.maps.get(key)).map(|m| m.decl);
-            let open = move |m: &Map| Some(m.decl) == decl && m.fds & bit != 0;
-            let maps = k.maps.iter().filter(move |(_, m)| open(m));
+            let meant = move |m: &Map| Some(m.decl) == decl && which.is(m.fds & bit != 0, m.pinned);
+            let maps = k.maps.iter().filter(move |(_, m)| meant(m));
             let none = map.is_none().then_some(None);
             maps.map(|(key, _)| Some(key)).chain(none)
         };
-        for map in alike(first.map) {
-            for old in alike(first.old) {
+        let mut operands = first.kind.info().operands.iter();
+        let which = operands.find_map(|operand| match operand {
+            Operand::Map(which) => Some(*which),
+            _ => None,
+        });
+        for map in alike(first.map, which.unwrap_or(Which::Open)) {
+            for old in alike(first.old, Which::Open) {
                 push(Request { map, old, ..first });
             }
         }

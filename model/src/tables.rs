@@ -13,15 +13,47 @@ use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{
     Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey,
-    Link, LinkKey, Map, MapKey, MapState, Mask, Node, OwnState, Readers, Reg, Scx, Slots, Sock,
-    Stage, dirty, seen,
+    Link, LinkKey, Map, MapKey, MapState, Mask, MoreFds, Node, OwnState, Proc, Readers, Reg, Scx,
+    Slots, Sock, Stage, dirty, seen,
 };
 use crate::lock::{Lock, LockClass, Nested};
 use crate::pc::Pc;
 use crate::report::{Report, Returned};
+use crate::request::CHILD;
 use crate::script::Statement;
 use crate::table::Full;
 use crate::world::{MAX_KDATAS, MAX_MEMBERS, OpKind, World};
+
+/// One more fd of a process.
+fn one_more(fds: &mut Mask, more: &mut MoreFds, proc: u8) -> Result<(), Full> {
+    let further = &mut more.0[usize::from(proc)];
+    if *fds & 1 << proc == 0 {
+        *fds |= 1 << proc;
+    } else if *further < MoreFds::MOST {
+        *further += 1;
+    } else {
+        return Err(Full);
+    }
+    Ok(())
+}
+
+/// One fd of a process less.
+fn one_less(fds: &mut Mask, more: &mut MoreFds, proc: u8) {
+    match &mut more.0[usize::from(proc)] {
+        0 => *fds &= !(1 << proc),
+        further => *further -= 1,
+    }
+}
+
+/// The child gets the fds of its parent: how many.
+fn inherit(fds: &mut Mask, more: &mut MoreFds, parent: usize) -> u8 {
+    if *fds & 1 << parent == 0 {
+        return 0;
+    }
+    *fds |= 1 << CHILD;
+    more.0[CHILD] = more.0[parent];
+    1 + more.0[CHILD]
+}
 
 /// A step in progress.
 pub(crate) struct Tables<'a> {
@@ -645,15 +677,23 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn install_map_fd(&mut self, map: MapKey) -> Step {
         self.counted = true;
-        let bit = self.proc_bit();
-        self.map(map)?.fds |= bit;
-        Ok(())
+        let proc = self.proc();
+        let map = self.map(map)?;
+        let room = one_more(&mut map.fds, &mut map.more, proc);
+        room.map_err(|f| self.full(f))
     }
 
     fn close_map_fd(&mut self, map: MapKey) -> Step {
         self.counted = true;
-        let bit = self.proc_bit();
-        self.map(map)?.fds &= !bit;
+        let proc = self.proc();
+        let map = self.map(map)?;
+        one_less(&mut map.fds, &mut map.more, proc);
+        Ok(())
+    }
+
+    fn set_map_pinned(&mut self, map: MapKey, to: bool) -> Step {
+        self.counted = true;
+        self.map(map)?.pinned = to;
         Ok(())
     }
 
@@ -741,16 +781,30 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn install_link_fd(&mut self, link: LinkKey) -> Step {
         self.counted = true;
-        let bit = self.proc_bit();
-        self.link(link)?.fds |= bit;
-        Ok(())
+        let proc = self.proc();
+        let link = self.link(link)?;
+        let room = one_more(&mut link.fds, &mut link.more, proc);
+        room.map_err(|f| self.full(f))
     }
 
     fn close_link_fd(&mut self, link: LinkKey) -> Step {
         self.counted = true;
-        let bit = self.proc_bit();
-        self.link(link)?.fds &= !bit;
+        let proc = self.proc();
+        let link = self.link(link)?;
+        one_less(&mut link.fds, &mut link.more, proc);
         Ok(())
+    }
+
+    fn set_link_id(&mut self, link: LinkKey, to: bool) -> Step {
+        // What nobody asks for would only make states larger.
+        if self.world.plays(OpKind::LinkGetFdById) {
+            self.link(link)?.id = to;
+        }
+        Ok(())
+    }
+
+    fn link_has_id(&mut self, link: LinkKey) -> Step<bool> {
+        Ok(self.link(link)?.id)
     }
 
     fn set_pinned(&mut self, link: LinkKey, to: bool) -> Step {
@@ -984,6 +1038,34 @@ impl<'w> Backend<'w> for Tables<'w> {
         self.k.procs[usize::from(self.proc())].exited = true;
     }
 
+    fn dup_fd(&mut self) -> Step<bool> {
+        let child = &mut self.k.procs[CHILD];
+        if !child.exited {
+            return Ok(false);
+        }
+        *child = Proc::default();
+        self.counted = true;
+        let (parent, bit) = (usize::from(self.proc()), 1 << CHILD);
+        for map in self.k.maps.values_mut() {
+            map.refs += inherit(&mut map.fds, &mut map.more, parent);
+        }
+        for link in self.k.links.values_mut() {
+            link.refs += inherit(&mut link.fds, &mut link.more, parent);
+        }
+        for prog in &mut self.k.progs {
+            if prog.fds & 1 << parent != 0 {
+                prog.fds |= bit;
+                prog.refs += 1;
+            }
+        }
+        for sock in &mut self.k.socks {
+            if sock.fds & 1 << parent != 0 {
+                sock.fds |= bit;
+            }
+        }
+        Ok(true)
+    }
+
     fn try_module_get(&mut self) -> bool {
         let module = &mut self.k.module;
         module.refs += u8::from(!module.unloaded);
@@ -1057,6 +1139,13 @@ impl<'w> Backend<'w> for Tables<'w> {
     fn sock(&mut self, sock: u8) -> Option<(KdataKey, u8)> {
         let sock = self.k.socks[usize::from(sock)];
         Some((sock.kdata?, sock.expect))
+    }
+
+    fn close_sock_fd(&mut self, sock: u8) -> bool {
+        let bit = self.proc_bit();
+        let fds = &mut self.k.socks[usize::from(sock)].fds;
+        *fds &= !bit;
+        *fds != 0
     }
 
     fn close_sock(&mut self, sock: u8) {

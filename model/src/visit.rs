@@ -7,8 +7,8 @@
 
 use crate::kernel::{
     Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey,
-    Link, LinkKey, Map, MapKey, MapState, Module, Node, OwnState, Proc, Prog, Readers, Reg,
-    ScxState, Sock, Stage, Subsys,
+    Link, LinkKey, Map, MapKey, MapState, Module, MoreFds, Node, OwnState, Proc, Prog, Readers,
+    Reg, ScxState, Sock, Stage, Subsys,
 };
 use crate::operation::{Arg, OpKind};
 use crate::pc::Pc;
@@ -22,6 +22,10 @@ pub(crate) trait Visitor {
     fn bits(&mut self, width: u32, value: &mut u16);
     /// An object of its own words ends.
     fn end(&mut self) {}
+    /// The world has operations that duplicate fds, or find objects without one.
+    fn many_fds(&self) -> bool {
+        false
+    }
     /// A pointer to a map.
     fn map(&mut self, key: &mut Option<MapKey>);
     /// A pointer to a kdata.
@@ -72,6 +76,12 @@ fn refs<V: Visitor>(v: &mut V, value: &mut u8) {
 #[inline(always)]
 fn procs<V: Visitor>(v: &mut V, value: &mut u8) {
     byte(v, MAX_PROCS as u32, value);
+}
+
+/// Further fds.
+#[inline(always)]
+fn more<V: Visitor>(v: &mut V, value: &mut MoreFds) {
+    value.0.iter_mut().for_each(|n| byte(v, 2, n));
 }
 
 #[inline(always)]
@@ -134,9 +144,24 @@ fn readers<V: Visitor>(v: &mut V, r: &mut Readers) {
 
 #[inline(always)]
 fn op<V: Visitor>(v: &mut V, value: &mut OpKind) {
-    let mut number = *value as u8;
+    let mut number = (*value as u8).min(FURTHER);
     byte(v, 5, &mut number);
-    *value = OpKind::from_number(number);
+    if number < FURTHER || (*value as u8) < FURTHER {
+        *value = OpKind::from_number(number);
+    }
+}
+
+/// Kinds of operation with this number and above have it at the end: they are rare, and have no number of a declaration
+/// or a program.
+const FURTHER: u8 = 31;
+
+#[inline(always)]
+fn further_op<V: Visitor>(v: &mut V, value: &mut OpKind) {
+    let mut number = *value as u8;
+    if number >= FURTHER {
+        byte(v, 6, &mut number);
+        *value = OpKind::from_number(number);
+    }
 }
 
 /// A CPU; one in user space has nothing but its position in the plan.
@@ -186,6 +211,7 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     if matches!(c.pc, Pc::Script | Pc::ScriptWaited) || c.call_ret == Pc::Script {
         byte(v, 8, &mut c.line);
     }
+    further_op(v, &mut c.op);
     v.end();
 }
 
@@ -204,6 +230,10 @@ pub(crate) fn map<V: Visitor>(v: &mut V, m: &mut Map) {
     }
     v.kdata(&mut m.kdata);
     deferred(v, &mut m.free);
+    if v.many_fds() {
+        more(v, &mut m.more);
+        flag(v, &mut m.pinned);
+    }
     v.end();
 }
 
@@ -242,6 +272,10 @@ pub(crate) fn link<V: Visitor>(v: &mut V, l: &mut Link) {
     refs(v, &mut l.refs);
     procs(v, &mut l.fds);
     flag(v, &mut l.pinned);
+    if v.many_fds() {
+        more(v, &mut l.more);
+        flag(v, &mut l.id);
+    }
     v.end();
 }
 

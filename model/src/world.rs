@@ -174,6 +174,8 @@ pub struct World {
     pub keys: Vec<String>,
     /// Number of processes.
     pub procs: u8,
+    /// Process 1 is a child of process 0: it does not run before `fork`, and has what its parent has open then.
+    pub forks: bool,
     /// CPUs.
     pub cpus: Vec<CpuDecl>,
     /// Operations carried out one by one on CPU 0 before the run starts.
@@ -189,7 +191,35 @@ pub struct World {
 impl World {
     /// Processes with an fd of a program at the beginning, one bit each.
     pub fn loaded_by(&self, prog: &ProgDecl) -> u8 {
-        prog.process.map_or((1 << self.procs) - 1, |p| 1 << p)
+        let all = if self.forks { 1 } else { (1 << self.procs) - 1 };
+        prog.process.map_or(all, |p| 1 << p)
+    }
+
+    /// Whether some CPU's plan has such an operation.
+    pub fn plays(&self, kind: OpKind) -> bool {
+        self.cpus.iter().any(|cpu| match &cpu.plan {
+            Plan::Fixed(operations) => operations.iter().any(|o| o.kind() == kind),
+            Plan::Free { kinds, .. } => kinds.contains(&kind),
+        })
+    }
+
+    /// Whether an object may have several fds of one process, or be found without one.
+    pub fn many_fds(&self) -> bool {
+        const KINDS: [OpKind; 9] = [
+            OpKind::LinkDup,
+            OpKind::LinkGet,
+            OpKind::LinkGetFdById,
+            OpKind::MapDup,
+            OpKind::MapPin,
+            OpKind::MapUnpin,
+            OpKind::MapGet,
+            OpKind::MapGetFdById,
+            OpKind::Fork,
+        ];
+        let set_up = |kind| self.setup.iter().any(|o| o.kind() == kind);
+        KINDS
+            .into_iter()
+            .any(|kind| self.plays(kind) || set_up(kind))
     }
 
     /// Whether programs of this map's struct satisfy validate().

@@ -37,7 +37,7 @@ pub fn operation(world: &mut World, kind: OpKind, below: Below<'_>) -> Option<Op
 fn operand_of(world: &mut World, operand: Operand, below: Below<'_>) -> Result<Option<u8>, ()> {
     let ty = &world.types[0];
     let number = match operand {
-        Operand::NewMap | Operand::Map => world.maps.len(),
+        Operand::NewMap | Operand::Map(_) => world.maps.len(),
         Operand::Replace if below(2) == 0 => return Ok(None),
         Operand::Replace => world.maps.len(),
         Operand::Link(_) => world.links.len(),

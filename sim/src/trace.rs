@@ -5,7 +5,7 @@
 use struct_ops_model::kernel::CpuId;
 use struct_ops_model::lock::{LockClass, LockOrder, Nested};
 use struct_ops_model::place::Site;
-use struct_ops_model::world::{OpKind, Plan, World};
+use struct_ops_model::world::{OpKind, Operand, Plan, Which, World};
 use struct_ops_model::{Action, Invariant, Kernel, Linux, Machine, Pc, Report, Violation, Wait};
 
 use crate::report::describe::{Change, changes, describe};
@@ -233,7 +233,12 @@ fn step(
     let before = describe(names, k);
     let mut event = String::new();
     if let Action::Begin(cpu, request) = action {
-        event = match planned(&machine.world, k, cpu).filter(|_| request.kind == OpKind::None) {
+        let by_id = [Operand::Link(Which::ById), Operand::Map(Which::ById)];
+        let by_id = by_id.into_iter().any(|o| request.kind.has(o));
+        // What nobody has is called as the plan calls it.
+        let nothing = request.kind == OpKind::None
+            || by_id && request.link.is_none() && request.map.is_none();
+        event = match planned(&machine.world, k, cpu).filter(|_| nothing) {
             Some(operation) => operation,
             None => names.request(k, &request),
         };

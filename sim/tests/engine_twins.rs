@@ -10,7 +10,7 @@ use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::explore::Reductions;
 
 /// Invariant, broken design, scenario, the step at which the shortest run is caught.
-const TWINS: [(Invariant, &str, &str, &str); 14] = [
+const TWINS: [(Invariant, &str, &str, &str); 15] = [
     (
         Invariant::SingleLinkPerMap,
         "mainline",
@@ -28,6 +28,12 @@ const TWINS: [(Invariant, &str, &str, &str); 14] = [
         "rfc",
         "two-links-tcp",
         "CallEnter",
+    ),
+    (
+        Invariant::NoUseAfterFree,
+        "mainline,twin=by-id-of-zero",
+        "link-by-id",
+        "LinkNewFd",
     ),
     (Invariant::NoLeak, "rfc", "two-links-always", "the end"),
     (

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::Value;
 use struct_ops_model::kernel::{
-    Code, Cpu, CpuId, Deferred, Func, Image, Kdata, Kernel, Ksym, Link, Map, MapState, Node, Reg,
-    ScxState, Stage,
+    Code, Cpu, CpuId, Deferred, Func, Image, Kdata, Kernel, Ksym, Link, Map, MapState, MoreFds,
+    Node, Reg, ScxState, Stage,
 };
 use struct_ops_model::lock::{Lock, LockClass};
 use struct_ops_model::table::{Key, Table};
@@ -163,6 +163,14 @@ impl<'a> Shown<'a> {
         })
     }
 
+    fn more_fds(&mut self) -> MoreFds {
+        let mut more = MoreFds::default();
+        for (proc, n) in more.0.iter_mut().enumerate() {
+            *n = self.number(&format!("further fds of process {proc}"));
+        }
+        more
+    }
+
     fn link(&mut self) -> Link {
         Link {
             name: self.number("name"),
@@ -171,7 +179,9 @@ impl<'a> Shown<'a> {
             attachment: self.key("attachment", "kdata"),
             refs: self.number("refs"),
             fds: self.mask("fds", "process"),
+            more: self.more_fds(),
             pinned: self.flag("pinned"),
+            id: self.flag("link_idr has it"),
         }
     }
 
@@ -187,6 +197,8 @@ impl<'a> Shown<'a> {
             lock: self.cpu("lock"),
             refs: self.number("refs"),
             fds: self.mask("fds", "process"),
+            more: self.more_fds(),
+            pinned: self.flag("pinned"),
             kdata: self.key("kvalue", "kdata"),
             free: self.deferred("free"),
             ..Map::default()

@@ -1,13 +1,17 @@
-//! Link system calls without an engine of their own: close, pin, unpin, info, and the end of the others.
+//! Link system calls without an engine of their own: close, by id, info, and the end of the others; and what is the
+//! same for links and maps: pin, unpin, BPF_OBJ_GET, dup().
 //!
-//! Stands for bpf_link_put(), bpf_link_release(), bpf_link_get_info_by_fd() of kernel/bpf/syscall.c and
+//! Stands for bpf_link_put(), bpf_link_release(), bpf_link_by_id(), bpf_link_new_fd(), bpf_link_get_info_by_fd() of
+//! kernel/bpf/syscall.c, bpf_obj_pin_user() and bpf_any_get() of kernel/bpf/inode.c, and
 //! bpf_struct_ops_map_link_fill_link_info() of kernel/bpf/bpf_struct_ops.c.
 
 use crate::backend::{Backend, Counted, Step, event};
+use crate::design::Twin;
+use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::holds;
 use crate::pc::Pc;
-use crate::proc::refs::{attachment_put, map_put, put_my_map};
+use crate::proc::refs::{attachment_put, map_inc, map_put, put_my_map};
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
     match x.pc() {
@@ -27,17 +31,79 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             event!(x, "last link reference");
             x.goto(Pc::DeallocUnreg)
         }
-        Pc::LinkPin => {
-            let link = x.my_link();
-            x.set_pinned(link, true)?;
-            x.get(Counted::Link(link))?;
+        Pc::ObjPin => {
+            if let Some(map) = x.cpu().map {
+                x.set_map_pinned(map, true)?;
+                map_inc(x, map)?;
+            } else {
+                let link = x.my_link();
+                x.set_pinned(link, true)?;
+                x.get(Counted::Link(link))?;
+            }
             x.goto(Pc::Finish)
         }
-        Pc::LinkUnpin => {
+        Pc::ObjUnpin => {
+            if let Some(map) = x.cpu().map {
+                x.set_map_pinned(map, false)?;
+                x.cpu().holds |= holds::MAP;
+                return x.goto(Pc::MapPut);
+            }
             let link = x.my_link();
             x.set_pinned(link, false)?;
             x.cpu().holds |= holds::LINK;
             x.goto(Pc::LinkPut)
+        }
+        Pc::ObjGet => {
+            if let Some(map) = x.cpu().map {
+                map_inc(x, map)?;
+                x.cpu().holds |= holds::MAP;
+                return x.goto(Pc::MapNewFd);
+            }
+            let link = x.my_link();
+            x.get(Counted::Link(link))?;
+            x.cpu().holds |= holds::LINK;
+            x.goto(Pc::LinkNewFd)
+        }
+        Pc::LinkById => {
+            let Some(link) = x.cpu().link else {
+                return x.fail(errno::ENOENT, Pc::Finish);
+            };
+            if !x.link_has_id(link)? {
+                // Primed and not settled yet: its creator has the only reference. Or gone from link_idr.
+                let primed = x.is_last(Counted::Link(link))?;
+                let err = if primed { errno::EAGAIN } else { errno::ENOENT };
+                return x.fail(err, Pc::Finish);
+            }
+            if x.design().twin == Twin::ByIdOfZero {
+                x.get(Counted::Link(link))?;
+            } else if !x.get_unless_zero(Counted::Link(link))? {
+                event!(x, "the count is 0");
+                return x.fail(errno::ENOENT, Pc::Finish);
+            }
+            x.cpu().holds |= holds::LINK;
+            event!(x, "found");
+            x.goto(Pc::LinkNewFd)
+        }
+        Pc::LinkNewFd => {
+            let link = x.my_link();
+            if !x.alloc() {
+                return x.fail(errno::ENOMEM, Pc::LinkPut);
+            }
+            x.install_link_fd(link)?;
+            x.hand_over(holds::LINK);
+            event!(x, "fd installed");
+            x.goto(Pc::Finish)
+        }
+        Pc::Dup => {
+            if let Some(map) = x.cpu().map {
+                map_inc(x, map)?;
+                x.install_map_fd(map)?;
+            } else {
+                let link = x.my_link();
+                x.get(Counted::Link(link))?;
+                x.install_link_fd(link)?;
+            }
+            x.goto(Pc::Finish)
         }
         Pc::LinkInfo => {
             let link = x.my_link();

@@ -117,6 +117,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::LcSettle => {
             let link = x.my_link();
+            x.set_link_id(link, true)?;
             x.install_link_fd(link)?;
             x.hand_over(holds::LINK);
             event!(x, "fd installed");

@@ -57,6 +57,8 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::DeallocUnreg => {
             let link = x.my_link();
+            // bpf_link_free_id()
+            x.set_link_id(link, false)?;
             let Some(map) = x.link_map(link)? else {
                 return x.goto(Pc::DeallocFree);
             };

@@ -1,6 +1,6 @@
-//! Map system calls without an engine of their own: create, lookup, delete, close.
+//! Map system calls without an engine of their own: create, lookup, delete, close, by id.
 //!
-//! Stands for map_create(), map_lookup_elem() and bpf_map_release() of kernel/bpf/syscall.c, and
+//! Stands for map_create(), map_lookup_elem(), bpf_map_get_fd_by_id() and bpf_map_release() of kernel/bpf/syscall.c, and
 //! bpf_struct_ops_map_alloc() and bpf_struct_ops_map_delete_elem() of kernel/bpf/bpf_struct_ops.c.
 
 use crate::backend::{Backend, Counted, Step, event};
@@ -63,6 +63,28 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             x.close_map_fd(map)?;
             x.cpu().holds |= holds::MAP;
             x.goto(Pc::MapPut)
+        }
+        Pc::MapById => {
+            let Some(map) = x.cpu().map else {
+                return x.fail(errno::ENOENT, Pc::Finish);
+            };
+            if !x.get_unless_zero(Counted::Map(map))? {
+                event!(x, "the count is 0");
+                return x.fail(errno::ENOENT, Pc::Finish);
+            }
+            x.cpu().holds |= holds::MAP;
+            event!(x, "found");
+            x.goto(Pc::MapNewFd)
+        }
+        Pc::MapNewFd => {
+            let map = x.my_map();
+            if !x.alloc() {
+                return x.fail(errno::ENOMEM, Pc::MapPut);
+            }
+            x.install_map_fd(map)?;
+            x.hand_over(holds::MAP);
+            event!(x, "fd installed");
+            x.goto(Pc::Finish)
         }
         Pc::DelCmpxchg => {
             let map = x.my_map();

@@ -72,6 +72,8 @@ pub fn allocates(pc: Pc) -> bool {
             | Pc::PrepMember
             | Pc::HidRegData
             | Pc::TestRun
+            | Pc::LinkNewFd
+            | Pc::MapNewFd
             | Pc::Script
     )
 }

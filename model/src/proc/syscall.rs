@@ -1,9 +1,10 @@
 //! How operations begin and processes end.
 //!
-//! Stands for what the bpf(2) commands do before their own work, and for exit_files() of fs/file.c. An operation whose
+//! Stands for what the bpf(2) commands do before their own work, and for exit_files() and dup_fd() of fs/file.c. An operation whose
 //! fd is not open returns -EBADF and is not worth a step.
 
 use crate::backend::{Backend, OpenFile, Step, event};
+use crate::errno;
 use crate::kernel::{Cpu, holds};
 use crate::operation::{Entry, OpKind};
 use crate::pc::Pc;
@@ -87,6 +88,14 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 Ok(())
             }
         },
+        Pc::Fork => {
+            if !x.dup_fd()? {
+                event!(x, "the model has room for one child, which lives");
+                return x.fail(errno::EAGAIN, Pc::Finish);
+            }
+            event!(x, "the child has every fd of its parent");
+            x.goto(Pc::Finish)
+        }
         Pc::ProgRelease => {
             let prog = std::mem::take(&mut x.cpu().arg);
             x.close_prog_fd(prog);

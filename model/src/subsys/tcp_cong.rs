@@ -168,7 +168,12 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::SockRelease => {
             let sock = x.cpu().arg;
             x.lock(Lock::Sock(sock))?;
-            release(x, sock)?;
+            if x.close_sock_fd(sock) {
+                event!(x, "another process has the socket open");
+                x.unlock(Lock::Sock(sock))?;
+            } else {
+                release(x, sock)?;
+            }
             x.goto(Pc::Finish)
         }
         _ => unreachable!("not a step of tcp_cong"),

@@ -19,7 +19,7 @@ use super::event::Object;
 use super::object::{Kdata, Link, Place, Places, StMap};
 use super::page::{self, Page};
 use super::runtime::Work;
-use super::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
+use super::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering::SeqCst};
 use super::sync::relax;
 use super::task::Task;
 use super::text::{Found, PAGE_SIZE};
@@ -38,6 +38,23 @@ fn node(number: usize) -> Node<Places> {
         0 => Node::Poison,
         1 => Node::Head,
         of => Node::Of(Place::new(of - 2)),
+    }
+}
+
+/// One more fd of a process.
+fn one_more(fds: &AtomicU8, more: &[AtomicU8], proc: u8) {
+    if fds.fetch_or(1 << proc, SeqCst) & 1 << proc != 0 {
+        more[usize::from(proc)].fetch_add(1, SeqCst);
+    }
+}
+
+/// One fd of a process less; under `files`.
+fn one_less(fds: &AtomicU8, more: &[AtomicU8], proc: u8) {
+    let further = &more[usize::from(proc)];
+    if further.load(SeqCst) > 0 {
+        further.fetch_sub(1, SeqCst);
+    } else {
+        fds.fetch_and(!(1 << proc), SeqCst);
     }
 }
 
@@ -409,15 +426,22 @@ impl<'w> Backend<'w> for Task<'w> {
 
     fn install_map_fd(&mut self, map: Place<StMap>) -> Step {
         let map = self.map(map)?;
-        let _files = self.rt.files.lock();
-        map.fds.fetch_or(self.bit(), SeqCst);
+        // An operation's first step has it already.
+        let _files = (!self.first).then(|| self.rt.files.lock());
+        one_more(&map.fds, &map.more, self.proc);
         self.settle();
         Ok(())
     }
 
     fn close_map_fd(&mut self, map: Place<StMap>) -> Step {
-        let bit = self.bit();
-        self.map(map)?.fds.fetch_and(!bit, SeqCst);
+        let proc = self.proc;
+        let map = self.map(map)?;
+        one_less(&map.fds, &map.more, proc);
+        Ok(())
+    }
+
+    fn set_map_pinned(&mut self, map: Place<StMap>, to: bool) -> Step {
+        self.map(map)?.pinned.store(to, SeqCst);
         Ok(())
     }
 
@@ -496,16 +520,27 @@ impl<'w> Backend<'w> for Task<'w> {
 
     fn install_link_fd(&mut self, link: Place<Link>) -> Step {
         let link = self.link(link)?;
-        let _files = self.rt.files.lock();
-        link.fds.fetch_or(self.bit(), SeqCst);
+        // An operation's first step has it already.
+        let _files = (!self.first).then(|| self.rt.files.lock());
+        one_more(&link.fds, &link.more, self.proc);
         self.settle();
         Ok(())
     }
 
     fn close_link_fd(&mut self, link: Place<Link>) -> Step {
-        let bit = self.bit();
-        self.link(link)?.fds.fetch_and(!bit, SeqCst);
+        let proc = self.proc;
+        let link = self.link(link)?;
+        one_less(&link.fds, &link.more, proc);
         Ok(())
+    }
+
+    fn set_link_id(&mut self, link: Place<Link>, to: bool) -> Step {
+        self.link(link)?.id.store(to, SeqCst);
+        Ok(())
+    }
+
+    fn link_has_id(&mut self, link: Place<Link>) -> Step<bool> {
+        Ok(self.link(link)?.id.load(SeqCst))
     }
 
     fn set_pinned(&mut self, link: Place<Link>, to: bool) -> Step {
@@ -729,6 +764,11 @@ impl<'w> Backend<'w> for Task<'w> {
 
     fn process_is_gone(&mut self) {}
 
+    /// `round` refuses plans that fork.
+    fn dup_fd(&mut self) -> Step<bool> {
+        unreachable!("the runtime forks no process")
+    }
+
     fn try_module_get(&mut self) -> bool {
         let _unload = self.rt.module.lock.lock();
         if self.module_unloaded() {
@@ -782,6 +822,13 @@ impl<'w> Backend<'w> for Task<'w> {
     fn sock(&mut self, sock: u8) -> Option<(Place<Kdata>, u8)> {
         let sock = *self.rt.socks.lock().get(usize::from(sock))?;
         Some((sock.kdata?, sock.expect))
+    }
+
+    fn close_sock_fd(&mut self, sock: u8) -> bool {
+        let bit = self.bit();
+        let fds = &mut self.rt.socks.lock()[usize::from(sock)].fds;
+        *fds &= !bit;
+        *fds != 0
     }
 
     fn close_sock(&mut self, sock: u8) {

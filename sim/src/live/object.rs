@@ -11,6 +11,7 @@ use std::sync::Arc;
 use slab::Slab;
 use struct_ops_model::backend::Pointers;
 use struct_ops_model::kernel::MapState;
+use struct_ops_model::world::MAX_PROCS;
 
 use super::lock::RawLock;
 use super::sync::Mutex;
@@ -157,8 +158,10 @@ pub struct StMap {
     /// `kvalue.common.state`.
     state: AtomicU8,
     pub(crate) refs: AtomicI64,
-    /// Processes with an fd; changed under `files`.
+    /// Processes with an fd, their further fds, and the pin; changed under `files`.
     pub(crate) fds: AtomicU8,
+    pub(crate) more: [AtomicU8; MAX_PROCS],
+    pub(crate) pinned: AtomicBool,
     /// `st_map->lock`.
     pub(crate) lock: RawLock,
     /// Members with a program in uvalue and `links[]`, one bit each.
@@ -177,6 +180,8 @@ impl StMap {
             state: AtomicU8::new(MapState::Init as u8),
             refs: AtomicI64::new(1),
             fds: AtomicU8::new(0),
+            more: Default::default(),
+            pinned: AtomicBool::new(false),
             lock: RawLock::new(),
             filled: AtomicU64::new(0),
             link_cookies: (0..members).map(|_| AtomicU8::new(0)).collect(),
@@ -262,9 +267,12 @@ pub struct Link {
     pub(crate) map: Ptr<StMap>,
     pub(crate) attachment: Ptr<Kdata>,
     pub(crate) refs: AtomicI64,
-    /// Processes with an fd, and the pin; changed under `files`.
+    /// Processes with an fd, their further fds, and the pin; changed under `files`.
     pub(crate) fds: AtomicU8,
+    pub(crate) more: [AtomicU8; MAX_PROCS],
     pub(crate) pinned: AtomicBool,
+    /// `link_idr` has it.
+    pub(crate) id: AtomicBool,
     pub(crate) freed: AtomicBool,
 }
 
@@ -277,7 +285,9 @@ impl Link {
             attachment: Ptr::null(),
             refs: AtomicI64::new(1),
             fds: AtomicU8::new(0),
+            more: Default::default(),
             pinned: AtomicBool::new(false),
+            id: AtomicBool::new(false),
             freed: AtomicBool::new(false),
         }
     }

@@ -128,6 +128,15 @@ impl Task<'_> {
             }
         }
         for (map, object) in self.rt.maps.all() {
+            if object.pinned.load(SeqCst) {
+                self.request(Request {
+                    kind: OpKind::MapUnpin,
+                    map: Some(map),
+                    ..Request::default()
+                })?;
+            }
+        }
+        for (map, object) in self.rt.maps.all() {
             let link = self.rt.world.maps[usize::from(object.decl)].link;
             if object.state() == MapState::InUse && !link {
                 self.request(Request {
@@ -178,6 +187,23 @@ impl Files for Task<'_> {
 
     fn is_pinned(&self, link: Place<Link>) -> bool {
         self.rt.links.get(link).pinned.load(SeqCst)
+    }
+
+    fn link_id(&self, name: u8) -> Option<Place<Link>> {
+        self.rt.links.find(|l| l.name == name)
+    }
+
+    fn pinned_map(&self, decl: u8) -> Option<Place<StMap>> {
+        let maps = &self.rt.maps;
+        maps.find(|m| m.decl == decl && m.pinned.load(SeqCst))
+    }
+
+    fn map_is_pinned(&self, map: Place<StMap>) -> bool {
+        self.rt.maps.get(map).pinned.load(SeqCst)
+    }
+
+    fn map_id(&self, decl: u8) -> Option<Place<StMap>> {
+        self.rt.maps.find(|m| m.decl == decl)
     }
 
     fn sock_fd(&self, sock: u8) -> bool {

@@ -19,6 +19,10 @@ use super::watch::Watch;
 use super::{NotAsked, Unavailable};
 use crate::draw;
 
+/// What tasks of the runtime cannot do: threads belong to a process from the start, and an id leads to an object that
+/// may be freed in the middle of a step.
+const EXPLORER_ONLY: [OpKind; 3] = [OpKind::Fork, OpKind::LinkGetFdById, OpKind::MapGetFdById];
+
 /// Why there is no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoundError {
@@ -36,6 +40,9 @@ pub enum RoundError {
     /// The runtime has the built-in subsystems only.
     #[error("only the explorer runs `{0}`: it is a subsystem in the language of scenarios")]
     OwnSubsystem(String),
+    /// The runtime has no child processes and no ids.
+    #[error("only the explorer carries out `{}`: the runtime has no child processes and no ids", .0.name())]
+    ExplorerOnly(OpKind),
     /// No executable memory.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -68,6 +75,11 @@ pub fn run_watched(
     NotAsked::check(design)?;
     if let Some(own) = world.script.subsystems.first() {
         return Err(RoundError::OwnSubsystem(own.name.clone()));
+    }
+    let mut only = EXPLORER_ONLY.into_iter();
+    let set_up = |kind: OpKind| world.setup.iter().any(|o| o.kind() == kind);
+    if let Some(kind) = only.find(|kind| world.plays(*kind) || set_up(*kind)) {
+        return Err(RoundError::ExplorerOnly(kind));
     }
     let settings = Settings {
         jit: machine,

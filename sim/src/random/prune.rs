@@ -133,7 +133,10 @@ fn lists(world: &mut World) -> impl Iterator<Item = &mut Vec<Operation>> {
 }
 
 fn is_map(operand: Operand) -> bool {
-    matches!(operand, Operand::NewMap | Operand::Map | Operand::Replace)
+    matches!(
+        operand,
+        Operand::NewMap | Operand::Map(_) | Operand::Replace
+    )
 }
 
 /// The link that an operation needs.

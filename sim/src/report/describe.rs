@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use struct_ops_model::Kernel;
-use struct_ops_model::kernel::{Deferred, Mask, Node, Stage};
+use struct_ops_model::kernel::{Deferred, Mask, MoreFds, Node, Stage};
 use struct_ops_model::lock::LockClass;
 
 use super::names::Names;
@@ -128,6 +128,21 @@ pub fn describe(names: &Names<'_>, k: &Kernel) -> Vec<Object> {
     objects
 }
 
+/// Which processes have an fd, each as often as it has one.
+fn fds(fds: u8, more: MoreFds) -> String {
+    let procs = (0..more.0.len()).filter(|p| fds & 1 << p != 0);
+    let each = procs.flat_map(|p| {
+        let often = 1 + usize::from(more.0[p]);
+        std::iter::repeat_n(format!("process{p}"), often)
+    });
+    let each: Vec<String> = each.collect();
+    if each.is_empty() {
+        "-".into()
+    } else {
+        each.join("+")
+    }
+}
+
 fn maps(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
     for (key, map) in k.maps.iter() {
         let cookies = map
@@ -135,20 +150,23 @@ fn maps(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
             .iter()
             .enumerate()
             .filter(|(_, c)| **c != 0);
-        objects.push(
-            Object::new(names.map(k, key))
-                .with("state", map.state.name())
-                .with("lock", cpu(map.lock))
-                .with("refs", map.refs)
-                .with("fds", bits(map.fds, "process"))
-                .with(
-                    "cookies",
-                    list(cookies, |(i, c)| {
-                        format!("{}={}", names.member(i), names.cookie(*c))
-                    }),
-                )
-                .with("free", deferred(&map.free)),
-        );
+        let object = Object::new(names.map(k, key))
+            .with("state", map.state.name())
+            .with("lock", cpu(map.lock))
+            .with("refs", map.refs)
+            .with("fds", fds(map.fds, map.more))
+            .with(
+                "cookies",
+                list(cookies, |(i, c)| {
+                    format!("{}={}", names.member(i), names.cookie(*c))
+                }),
+            )
+            .with("free", deferred(&map.free));
+        objects.push(if map.pinned {
+            object.with("pinned", "yes")
+        } else {
+            object
+        });
     }
 }
 
@@ -163,7 +181,7 @@ fn links(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
                 )
                 .with("cookie", names.cookie(link.cookie))
                 .with("refs", link.refs)
-                .with("fds", bits(link.fds, "process"))
+                .with("fds", fds(link.fds, link.more))
                 .with("pinned", if link.pinned { "yes" } else { "-" }),
         );
     }

@@ -140,7 +140,7 @@ impl<'a> Names<'a> {
         for operand in request.kind.info().operands {
             let word = match operand {
                 Operand::NewMap => self.decl(request.arg),
-                Operand::Map => map(request.map),
+                Operand::Map(_) => map(request.map),
                 Operand::Replace if request.old.is_none() => continue,
                 Operand::Replace => format!("replace={}", map(request.old)),
                 Operand::Link(_) => request.link.map_or("?".to_string(), |l| self.link(k, l)),

@@ -219,7 +219,7 @@ pub fn operation(world: &World, operation: Operation) -> String {
         let i = usize::from(value);
         text += " ";
         match operand {
-            Operand::NewMap | Operand::Map => text += &world.maps[i].name,
+            Operand::NewMap | Operand::Map(_) => text += &world.maps[i].name,
             Operand::Replace => text += &format!("replace={}", world.maps[i].name),
             Operand::Link(_) => text += &world.links[i],
             Operand::NewLink => text += &format!("as {}", world.links[i]),

@@ -133,7 +133,7 @@ fn value(
     operand: Operand,
 ) -> Result<Option<u8>, Mistake> {
     Ok(Some(match operand {
-        Operand::NewMap | Operand::Map => {
+        Operand::NewMap | Operand::Map(_) => {
             let word = w.word("a map")?;
             find_map(world, word)?
         }

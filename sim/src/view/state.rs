@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 use struct_ops_model::kernel::{
-    Cpu, Deferred, Func, ImageKey, Kdata, KdataKey, Kernel, KsymKey, LinkKey, MapKey, Mask, Node,
-    OwnState, ScxState, Stage, dirty, holds, seen,
+    Cpu, Deferred, Func, ImageKey, Kdata, KdataKey, Kernel, KsymKey, LinkKey, MapKey, Mask,
+    MoreFds, Node, OwnState, ScxState, Stage, dirty, holds, seen,
 };
 use struct_ops_model::lock::{Lock, LockClass};
 use struct_ops_model::script::Script;
@@ -248,6 +248,12 @@ impl Fields<'_, '_> {
         let value: i64 = value.into();
         if value != 0 {
             self.text(name, value);
+        }
+    }
+
+    fn more_fds(&mut self, more: MoreFds) {
+        for (proc, n) in more.0.into_iter().enumerate() {
+            self.number(&format!("further fds of process {proc}"), n);
         }
     }
 
@@ -502,7 +508,9 @@ impl<'a> Teller<'a> {
                 f.kdata("attachment", link.attachment);
                 f.number("refs", link.refs);
                 f.mask("fds", link.fds, "process");
+                f.more_fds(link.more);
                 f.flag("pinned", link.pinned);
+                f.flag("link_idr has it", link.id);
             });
         }
         for (key, map) in k.maps.iter() {
@@ -512,6 +520,8 @@ impl<'a> Teller<'a> {
                 f.cpu("lock", map.lock);
                 f.number("refs", map.refs);
                 f.mask("fds", map.fds, "process");
+                f.more_fds(map.more);
+                f.flag("pinned", map.pinned);
                 f.kdata("kvalue", map.kdata);
                 for (i, cookie) in map.link_cookies.iter().enumerate() {
                     let member = f.teller.member(map.decl, i);
