@@ -411,3 +411,41 @@ fn scenarios() {
         }
     }
 }
+
+/// What `<!-- seen: FILE... -->` before a block says: each line of the block is part of a line of one of these files,
+/// which were printed where kernels were booted.
+fn seen(page: &str, text: &str, file: &dyn Fn(&str) -> String) -> Result<usize, String> {
+    let mut blocks = 0;
+    for part in text.split("<!-- seen: ").skip(1) {
+        let (files, after) = part.split_once(" -->\n```text\n").ok_or("no block")?;
+        let (block, _) = after.split_once("```").ok_or("a block without end")?;
+        let printed: Vec<String> = files.split(' ').map(file).collect();
+        for line in block.lines() {
+            if !printed
+                .iter()
+                .any(|text| text.lines().any(|l| l.contains(line)))
+            {
+                return Err(format!("{page}: `{line}` is not in {files}"));
+            }
+        }
+        blocks += 1;
+    }
+    Ok(blocks)
+}
+
+#[test]
+fn what_a_kernel_said_was_said() {
+    let file = |name: &str| fs::read_to_string(root().join(name)).expect(name);
+    let mut blocks = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a page");
+        let found = seen(&page.display().to_string(), &text, &file);
+        blocks += found.unwrap_or_else(|e| panic!("{e}"));
+    }
+    assert!(blocks >= 2, "{blocks}");
+    // What nobody has printed is noticed.
+    let invented = "<!-- seen: a -->\n```text\nOops: one\nOops: two\n```\n";
+    let printed = |_: &str| "1 x crash: Oops: one".to_string();
+    assert!(seen("page", invented, &printed).is_err());
+    assert!(seen("page", &invented.replace("Oops: two\n", ""), &printed).is_ok());
+}

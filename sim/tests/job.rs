@@ -1,5 +1,5 @@
 //! What `check` without arguments comes to, explored once for all tests here: what every shipped scenario expects, the
-//! README's matrix, and what the README and the book say of verdicts.
+//! matrices of the README and the book, and what the README and the book say of verdicts.
 //!
 //! A sentence about verdicts is tested by a comment below its paragraph, which says the same in words that can be
 //! evaluated, several of them apart by `;`:
@@ -10,7 +10,7 @@
 //! verdict over all scenarios. With `alone`, no other invariant has the verdict. The verdicts are those of the matrix,
 //! and `not violated`; `nothing` in the place of the invariants says that none has it.
 //!
-//! `JOB=overwrite cargo test --test job` writes the matrix of today into the README.
+//! `JOB=overwrite cargo test --test job` writes the matrices of today into the README and the book.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -122,21 +122,43 @@ fn root() -> &'static Path {
         .expect("the workspace")
 }
 
+/// The designs that attach in ways of their own, the promises that no lookup is asked for, and their scenarios.
+fn attaching() -> Results {
+    let lookups = |i: &Invariant| {
+        let mut runs = JOB.runs.iter().filter(|run| run.lookups);
+        runs.any(|run| run.verdict(*i) != Verdict::NotAsked && i.applies(&run.design))
+    };
+    let mut results = JOB.clone();
+    results.designs = Design::attach_paths();
+    results.invariants.retain(|i| !lookups(i));
+    results.runs.retain(|run| !run.lookups);
+    results
+        .scenarios
+        .retain(|case| matches!(case, Case::Attach(_)));
+    results
+}
+
 #[test]
-fn the_readme_shows_the_matrix() {
-    let path = root().join("README.md");
-    let text = fs::read_to_string(&path).expect("README.md");
-    let (_, after) = text.split_once("The matrix, as printed").expect("a matrix");
-    let (_, after) = after.split_once("```text\n").expect("a block");
-    let (shown, _) = after.split_once("```").expect("its end");
-    let now = matrix::verdicts(&Screen::plain(Screen::USUAL), &JOB);
-    if std::env::var("JOB").is_ok_and(|v| v == "overwrite") {
-        fs::write(&path, text.replacen(shown, &now, 1)).expect("README.md again");
-    } else {
-        assert!(
-            shown == now,
-            "`JOB=overwrite cargo test --test job`:\n{now}"
-        );
+fn the_matrices_are_those_of_today() {
+    let pages = [
+        ("README.md", "attach", attaching()),
+        ("docs/src/matrix.md", "all", JOB.clone()),
+    ];
+    for (page, what, results) in pages {
+        let path = root().join(page);
+        let text = fs::read_to_string(&path).expect(page);
+        let mark = format!("<!-- matrix: {what} -->\n```text\n");
+        let (before, after) = text.split_once(&mark).expect("a matrix");
+        let (shown, after) = after.split_once("```").expect("its end");
+        let now = matrix::verdicts(&Screen::plain(Screen::USUAL), &results);
+        if std::env::var("JOB").is_ok_and(|v| v == "overwrite") {
+            fs::write(&path, format!("{before}{mark}{now}```{after}")).expect(page);
+        } else {
+            assert!(
+                shown == now,
+                "{page}: `JOB=overwrite cargo test --test job`:\n{now}"
+            );
+        }
     }
 }
 
