@@ -61,7 +61,7 @@ pub fn find_on(what: &str, linux: Option<Linux>) -> Result<Scenario, InputError>
         Case::Attach(scenario) => Ok(*scenario),
         Case::Reach(scenario) => {
             let message =
-                "kind = \"reach\": only `check`, `explain` and `replay` know this kind of scenario";
+                "kind = \"reach\": of scenarios, this verb knows those of the attach path alone";
             Err(InputError::whole(&scenario.file, message))
         }
     }

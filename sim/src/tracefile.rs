@@ -373,6 +373,21 @@ impl File {
         })
     }
 
+    /// The lookup scenario in it; none in one of the attach path, and none behind a cell.
+    pub fn lookup_inside(&self) -> Option<Result<ReachScenario, InputError>> {
+        let Some(Subject::Scenario { name, toml }) = &self.reach else {
+            return None;
+        };
+        let shipped = shipped::names().contains(&name.as_str());
+        let shipped = shipped
+            .then(|| shipped::find_case(name))
+            .and_then(Result::ok);
+        Some(match shipped {
+            Some(Case::Reach(scenario)) if scenario.text == *toml => Ok(*scenario),
+            _ => ReachScenario::parse(name, &format!("{name}.toml"), toml),
+        })
+    }
+
     /// The design under which it was found.
     pub fn design(&self) -> &str {
         &self.design

@@ -26,6 +26,7 @@ use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::report::summary::{Detail, summary};
 use struct_ops_sim::scenario::Case;
 use struct_ops_sim::verdict::{Results, Run, Verdict};
+use struct_ops_sim::view::lookup::Lookup;
 use struct_ops_sim::view::{self, Shown, html};
 use struct_ops_sim::{campaign, check, reach, shipped, verdict};
 
@@ -124,13 +125,9 @@ fn root() -> &'static Path {
 
 /// The designs that attach in ways of their own, the promises that no lookup is asked for, and their scenarios.
 fn attaching() -> Results {
-    let lookups = |i: &Invariant| {
-        let mut runs = JOB.runs.iter().filter(|run| run.lookups);
-        runs.any(|run| run.verdict(*i) != Verdict::NotAsked && i.applies(&run.design))
-    };
     let mut results = JOB.clone();
     results.designs = Design::attach_paths();
-    results.invariants.retain(|i| !lookups(i));
+    results.invariants.retain(|i| !i.of_lookups());
     results.runs.retain(|run| !run.lookups);
     results
         .scenarios
@@ -402,18 +399,25 @@ fn every_counterexample_can_be_sent() {
 
 /// What is sent of each counterexample of a run is as it should be; gives how many there are.
 fn sent(run: &Run, directory: &Path, tidy: bool) -> usize {
+    let screen = Screen::plain(72);
     let case = JOB.scenarios.iter().find(|s| s.name() == run.scenario);
-    let Some(Case::Attach(scenario)) = case else {
-        return 0;
-    };
     let mut files = 0;
     for found in JOB.invariants.iter().filter_map(|i| run.shortest(*i)) {
-        let verdict::Path::Attach(_, actions) = &found.path else {
-            continue;
+        let (title, page, svg, mail) = match (case, &found.path) {
+            (Some(Case::Attach(scenario)), verdict::Path::Attach(_, actions)) => {
+                let shown = view::Run::new(scenario, &run.design, actions).unwrap();
+                let page = Shown::new(&shown, None, &screen).unwrap();
+                let mail = shown.mail(&shown.command(&screen), true);
+                (shown.title(), page, shown.svg(), mail)
+            }
+            (Some(Case::Reach(scenario)), verdict::Path::Reach(actions)) => {
+                let shown = Lookup::new(scenario, &run.design, actions).unwrap();
+                let page = Shown::of_lookup(&shown, None, &screen).unwrap();
+                let mail = shown.mail(&shown.command(&screen), true);
+                (shown.title(), page, shown.svg(), mail)
+            }
+            other => panic!("{other:?}"),
         };
-        let shown = view::Run::new(scenario, &run.design, actions).unwrap();
-        let title = shown.title();
-        let page = Shown::new(&shown, None, &Screen::plain(72)).unwrap();
         let page = html::file(&title, &page.to_send()).unwrap();
         assert!(page.len() < 1 << 20, "{title}: {} bytes", page.len());
         assert!(!page.contains(" src="), "{title} needs another file");
@@ -426,10 +430,9 @@ fn sent(run: &Run, directory: &Path, tidy: bool) -> usize {
             assert!(checked.status.success(), "{title}: {said}");
         }
         files += 1;
-        let svg = shown.svg();
         let mut reader = quick_xml::Reader::from_str(&svg);
         while reader.read_event().expect(&title) != quick_xml::events::Event::Eof {}
-        for line in shown.mail(&shown.command(&Screen::plain(72)), true).lines() {
+        for line in mail.lines() {
             // A command is never broken.
             let command = line.starts_with("  struct-ops-sim");
             assert!(command || line.chars().count() <= 72, "{title}: {line}");

@@ -216,6 +216,7 @@ fn the_page_works_in_a_browser() {
         two_designs(&page, &base).await;
         the_nearest_violation(&page, &base).await;
         a_large_scenario(&page, &base).await;
+        a_lookup(&page, &base).await;
         a_saved_trace(&page, &base, downloads.path()).await;
         a_sent_file(&page, &base, downloads.path()).await;
         nothing_else_was_asked_for(&page, &base).await;
@@ -411,6 +412,42 @@ async fn a_large_scenario(page: &Page, base: &str) {
     // And it can be stepped on from there.
     page.click("#choices button[data-choice]").await;
     page.until_text("count", "step 7 of 7").await;
+}
+
+/// A scenario of the other kind: chosen from the list, with the designs under which it has a meaning.
+async fn a_lookup(page: &Page, base: &str) {
+    page.goto("about:blank").await;
+    page.goto(base).await;
+    page.until_text("count", "step 0 of 0").await;
+    let designs = "[...document.getElementById('design').options].map((o) => o.value).join(' ')";
+    assert!(!page.value(designs).await.as_str().unwrap().contains("task"));
+    page.choose("scenario", "timer-over-program").await;
+    page.until_text("heading", "timer-over-program under rfc")
+        .await;
+    assert!(page.value(designs).await.as_str().unwrap().contains("task"));
+    page.choose("design", "task").await;
+    page.until_text("heading", "timer-over-program under task")
+        .await;
+    page.click("#search").await;
+    page.until("document.querySelectorAll('#found button').length === 1")
+        .await;
+    page.click("#found button").await;
+    page.until_text("step", "✗ breaks no-other-scheduler").await;
+    page.until("document.querySelector('[data-shape=sched0]')")
+        .await;
+    page.shot("lookup", 1280, 720).await;
+    page.click("#back").await;
+    page.until("!document.getElementById('step').textContent.includes('breaks')")
+        .await;
+    page.click("#start").await;
+    page.click("#choices button[data-choice]").await;
+    page.until_text("count", "step 1 of").await;
+    page.choose("beside", "association").await;
+    page.until("document.querySelectorAll('.half').length === 2")
+        .await;
+    page.click("#next").await;
+    page.until_text("step", "✗ breaks no-other-scheduler").await;
+    page.shot("lookup-beside", 1280, 720).await;
 }
 
 async fn a_saved_trace(page: &Page, base: &str, folder: &Path) {

@@ -6,14 +6,29 @@ use struct_ops_model::Design;
 use struct_ops_model::design::About;
 
 use super::{Exit, Failure, Job};
-use crate::scenario::InputError;
+use crate::scenario::{Case, InputError};
 use crate::serve::{Begin, Server, listen};
-use crate::view::{self, write_path};
+use crate::view::{Shown, write_path};
 use crate::{input, shipped};
 
 /// What is shown where nothing is said.
 const SCENARIO: &str = "two-links-tcp";
 const DESIGN: &str = "rfc";
+
+/// The design where none is named: mainline, or the first one under which the scenario has a meaning.
+pub(super) fn usual(case: &Case) -> Design {
+    let mut presets = Design::presets().into_iter();
+    let first = presets.find(|d| case.runs_under(d, false));
+    first.unwrap_or_else(Design::mainline)
+}
+
+/// Which choices of a design its runs ask for.
+pub(super) fn about(case: &Case) -> About {
+    match case {
+        Case::Attach(_) => About::AttachPath,
+        Case::Reach(_) => About::Lookups,
+    }
+}
 
 /// Where the page begins.
 pub(super) fn begin(args: &super::args::Explore) -> Result<Begin, Failure> {
@@ -21,26 +36,32 @@ pub(super) fn begin(args: &super::args::Explore) -> Result<Begin, Failure> {
         let design = name.as_deref().map(Design::parse).transpose();
         design.map_err(|e| InputError::whole(option, e.to_string()))
     };
-    let scenario = shipped::find(args.scenario.as_deref().unwrap_or(SCENARIO))?;
-    let usual = match args.scenario {
-        None => Design::parse(DESIGN).expect("a preset"),
-        Some(_) => Design::mainline(),
+    let case = shipped::find_case(args.scenario.as_deref().unwrap_or(SCENARIO))?;
+    let chosen = named("--design", &args.design)?;
+    let design = match (&args.scenario, chosen) {
+        (_, Some(design)) => design,
+        (None, None) => Design::parse(DESIGN).expect("a preset"),
+        (Some(_), None) => usual(&case),
     };
-    let design = named("--design", &args.design)?.unwrap_or(usual);
     let beside = named("--beside", &args.beside)?;
     for design in beside.iter().chain([&design]) {
-        super::asked(std::slice::from_ref(design), &[About::AttachPath])?;
+        super::asked(std::slice::from_ref(design), &[about(&case)])?;
     }
-    let machine = view::machine(&scenario, &design)?;
     let path = args.path.clone().unwrap_or_default();
-    let actions = view::actions(&machine, &path);
-    actions.map_err(|e| InputError::whole("--path", e.to_string()))?;
+    // Whatever is wrong with them is said before a browser is opened.
+    let shown = Shown::of(&case, &design, &path, beside.as_ref(), &super::mailer());
+    shown.map_err(|e| match e.file.as_str() {
+        "path" => InputError {
+            file: "--path".into(),
+            ..e
+        },
+        _ => e,
+    })?;
     Ok(Begin {
-        scenario: scenario.name.clone(),
-        toml: if scenario.shipped {
-            String::new()
-        } else {
-            scenario.text.clone()
+        scenario: case.name().into(),
+        toml: match case.shipped() {
+            true => String::new(),
+            false => case.text().into(),
         },
         design: design.name,
         beside: beside.map_or(String::new(), |d| d.name),

@@ -1,6 +1,7 @@
 //! `export`: one run as a file to send.
 
 use struct_ops_model::design::About;
+use struct_ops_model::reach as model;
 use struct_ops_model::{Action, Design, Invariant};
 
 use super::args::{Export, To};
@@ -11,30 +12,32 @@ use crate::check::{Settings, check};
 use crate::counterexample::Steps;
 use crate::explore::Reductions;
 use crate::report::mail;
-use crate::scenario::{InputError, Scenario};
+use crate::scenario::{Case, InputError, ReachScenario, Scenario};
 use crate::schedule::{self, Chooser};
 use crate::trace::unmerged;
 use crate::tracefile::{File, Replayed};
-use crate::verdict::{Path, Verdict};
-use crate::view::{self, Run, Shown, html, mermaid, timeline};
-use crate::{input, shipped};
+use crate::verdict::{self, Path, Verdict};
+use crate::view::lookup::Lookup;
+use crate::view::{self, NoSuchChoice, Run, Shown, html, mermaid, timeline};
+use crate::{input, reach, shipped};
 
-/// What was chosen: a run of the attach path, or a saved one of a lookup.
+/// What was chosen.
 pub(super) enum Chosen {
-    /// A scenario, a design and the steps.
+    /// A scenario of the attach path, a design and the steps.
     Attach(Box<Scenario>, Design, Vec<Action>),
-    /// A lookup, carried out again.
-    Lookup(Box<Replayed>),
+    /// A scenario of lookups, a design and the steps.
+    Lookup(Box<ReachScenario>, Design, Vec<model::Action>),
+    /// A saved run of a lookup, carried out again.
+    Saved(Box<Replayed>),
 }
 
 /// Writes the file.
 pub(super) fn export(job: &Job, args: &Export) -> Result<Exit, Failure> {
     let chosen = match chosen(args)? {
         Found::Chosen(chosen) => chosen,
-        Found::Explore(scenario, design, invariant) => {
+        Found::Explore(case, design, invariant) => {
             let bounds = job.bounds(None, None);
-            let actions = shortest(&scenario, &design, invariant, &bounds)?;
-            Chosen::Attach(scenario, design, actions)
+            shortest(case, design, invariant, &bounds)?
         }
     };
     let text = match &chosen {
@@ -42,7 +45,11 @@ pub(super) fn export(job: &Job, args: &Export) -> Result<Exit, Failure> {
             let run = Run::new(scenario, design, actions)?;
             attach(&run, args)?
         }
-        Chosen::Lookup(replayed) => lookup(replayed, args)?,
+        Chosen::Lookup(scenario, design, actions) => {
+            let run = Lookup::new(scenario, design, actions)?;
+            lookup(&run, args)?
+        }
+        Chosen::Saved(replayed) => saved_lookup(replayed, args)?,
     };
     match &args.output {
         None => print(&text)?,
@@ -61,7 +68,7 @@ pub(super) enum Found {
     /// A run.
     Chosen(Chosen),
     /// A shortest one that breaks a promise is still to be found: this one, or the only one that breaks.
-    Explore(Box<Scenario>, Design, Option<Invariant>),
+    Explore(Case, Design, Option<Invariant>),
 }
 
 /// Looks up what is named.
@@ -85,14 +92,8 @@ pub(super) fn chosen(args: &Export) -> Result<Found, Failure> {
         .into());
     }
     let named: Vec<Design> = chosen.iter().chain(&beside).cloned().collect();
-    let lookups = args.what.ends_with(".json");
-    let about = if lookups {
-        &[About::AttachPath, About::Lookups][..]
-    } else {
-        &[About::AttachPath]
-    };
-    super::asked(&named, about)?;
     if args.what.ends_with(".json") {
+        super::asked(&named, &[About::AttachPath, About::Lookups])?;
         if args.invariant.is_some() || args.path.is_some() {
             let message =
                 "a saved trace is one run: `--invariant` and `--path` choose one of a scenario";
@@ -103,30 +104,38 @@ pub(super) fn chosen(args: &Export) -> Result<Found, Failure> {
         let replayed = file.replay(path, chosen.as_ref())?;
         return Ok(Found::Chosen(saved(replayed)?));
     }
-    let scenario = shipped::find(&args.what)?;
-    let design = chosen.unwrap_or_else(Design::mainline);
-    if let Some(id) = &args.invariant {
-        let invariants = super::invariants(std::slice::from_ref(id))?;
-        let invariant = Some(invariants[0]);
-        return Ok(Found::Explore(Box::new(scenario), design, invariant));
+    let case = shipped::find_case(&args.what)?;
+    super::asked(&named, &[super::explore::about(&case)])?;
+    let design = chosen.unwrap_or_else(|| super::explore::usual(&case));
+    if let Case::Attach(scenario) = &case {
+        // A set-up that does not work is said before anything is explored.
+        super::machine(scenario, &design)?;
     }
-    let machine = unmerged(&super::machine(&scenario, &design)?);
     let Some(path) = &args.path else {
-        return Ok(Found::Explore(Box::new(scenario), design, None));
+        let invariant = args.invariant.as_slice();
+        let invariant = super::invariants(invariant)?.first().copied();
+        let invariant = invariant.filter(|_| args.invariant.is_some());
+        return Ok(Found::Explore(case, design, invariant));
     };
-    let actions =
-        view::actions(&machine, path).map_err(|e| InputError::whole("--path", e.to_string()))?;
-    Ok(Found::Chosen(Chosen::Attach(
-        Box::new(scenario),
-        design,
-        actions,
-    )))
+    let no = |e: NoSuchChoice| InputError::whole("--path", e.to_string());
+    Ok(Found::Chosen(match case {
+        Case::Attach(scenario) => {
+            let machine = unmerged(&super::machine(&scenario, &design)?);
+            let actions = view::actions(&machine, path).map_err(no)?;
+            Chosen::Attach(scenario, design, actions)
+        }
+        Case::Reach(scenario) => {
+            let machine = view::lookup::machine(&scenario, &design);
+            let actions = view::lookup::actions(&machine, path).map_err(no)?;
+            Chosen::Lookup(scenario, design, actions)
+        }
+    }))
 }
 
 /// A saved trace as far as it could be carried out again.
 fn saved(replayed: Replayed) -> Result<Chosen, Failure> {
     let Steps::Attach(trace) = &replayed.steps else {
-        return Ok(Chosen::Lookup(Box::new(replayed)));
+        return Ok(Chosen::Saved(Box::new(replayed)));
     };
     let actions = trace.steps.iter().map(|s| s.action).collect();
     let scenario = replayed.file.scenario_inside().expect("it was replayed")?;
@@ -140,36 +149,41 @@ fn saved(replayed: Replayed) -> Result<Chosen, Failure> {
 /// A shortest run that breaks a promise: this one, or the only one that breaks; where nothing does, the run that
 /// `run` shows.
 fn shortest(
-    scenario: &Scenario,
-    design: &Design,
+    case: Case,
+    design: Design,
     invariant: Option<Invariant>,
     bounds: &Bounds,
-) -> Result<Vec<Action>, Failure> {
+) -> Result<Chosen, Failure> {
     let settings = Settings {
         threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
         max_states: None,
         exact: false,
         reductions: Reductions::ALL,
     };
-    let run = check(scenario, design, &settings, bounds, &mut |_| ())?;
-    let broken = || {
-        let all = Invariant::ALL.iter().copied();
-        all.filter(|i| run.verdict(*i) == Verdict::Violated)
-    };
+    let run = match &case {
+        Case::Attach(s) => check(s, &design, &settings, bounds, &mut |_| ()),
+        Case::Reach(s) => reach::check(s, &design, &settings, bounds, &mut |_| ()),
+    }?;
+    let name = case.name().to_string();
     let invariant = match invariant {
         Some(invariant) => invariant,
-        None => match broken().collect::<Vec<_>>().as_slice() {
-            [] if run.bound.is_none() => {
-                let machine = unmerged(&super::machine(scenario, design)?);
-                return Ok(schedule::run(&machine, &mut Chooser::new(None)));
-            }
-            [] => {
-                let message = format!(
-                    "nothing was found that breaks under {design}, and not everything was seen; `--path` names a run"
-                );
-                return Err(InputError::whole(&scenario.name, message).into());
-            }
+        None => match broken(&run).as_slice() {
             [one] => *one,
+            [] => match case {
+                Case::Attach(scenario) if run.bound.is_none() => {
+                    let machine = unmerged(&super::machine(&scenario, &design)?);
+                    let actions = schedule::run(&machine, &mut Chooser::new(None));
+                    return Ok(Chosen::Attach(scenario, design, actions));
+                }
+                _ => {
+                    let seen = match run.bound {
+                        None => "nothing breaks",
+                        Some(_) => "nothing was found that breaks, and not everything was seen,",
+                    };
+                    let message = format!("{seen} under {design}: `--path` names a run");
+                    return Err(InputError::whole(&name, message).into());
+                }
+            },
             several => {
                 let ids: Vec<&str> = several.iter().map(|i| i.id()).collect();
                 let message = format!(
@@ -177,21 +191,41 @@ fn shortest(
                     ids.len(),
                     ids.join(", ")
                 );
-                return Err(InputError::whole(&scenario.name, message).into());
+                return Err(InputError::whole(&name, message).into());
             }
         },
     };
-    match run.shortest(invariant).map(|found| &found.path) {
-        Some(Path::Attach(_, actions)) => Ok(actions.clone()),
+    match (case, run.shortest(invariant).map(|found| &found.path)) {
+        (Case::Attach(scenario), Some(Path::Attach(_, actions))) => {
+            Ok(Chosen::Attach(scenario, design, actions.clone()))
+        }
+        (Case::Reach(scenario), Some(Path::Reach(actions))) => {
+            Ok(Chosen::Lookup(scenario, design, actions.clone()))
+        }
         _ => {
             let verdict = run.verdict(invariant).word();
-            let message = format!(
-                "no run of {} under {design} breaks it: the verdict is `{verdict}`",
-                scenario.name
-            );
+            let message =
+                format!("no run of {name} under {design} breaks it: the verdict is `{verdict}`");
             Err(InputError::whole(&format!("--invariant {}", invariant.id()), message).into())
         }
     }
+}
+
+/// What a run of `check` breaks.
+fn broken(run: &verdict::Run) -> Vec<Invariant> {
+    let all = Invariant::ALL.iter().copied();
+    all.filter(|i| run.verdict(*i) == Verdict::Violated)
+        .collect()
+}
+
+fn beside(args: &Export) -> Result<Option<Design>, Failure> {
+    let beside = args.beside.as_deref().map(Design::parse).transpose();
+    Ok(beside.map_err(|e| InputError::whole("--beside", e.to_string()))?)
+}
+
+/// A run as a page of its own.
+fn page(title: &str, shown: Shown) -> Result<String, Failure> {
+    html::file(title, &shown.to_send()).map_err(|e| Failure::Bug(e.to_string()))
 }
 
 fn attach(run: &Run<'_>, args: &Export) -> Result<String, Failure> {
@@ -201,15 +235,26 @@ fn attach(run: &Run<'_>, args: &Export) -> Result<String, Failure> {
         To::Mermaid => run.mermaid(),
         To::Mail => run.mail(&run.command(&screen), args.changes),
         To::Html => {
-            let beside = args.beside.as_deref().map(Design::parse).transpose();
-            let beside = beside.map_err(|e| InputError::whole("--beside", e.to_string()))?;
-            let shown = Shown::new(run, beside.as_ref(), &screen)?.to_send();
-            html::file(&run.title(), &shown).map_err(|e| Failure::Bug(e.to_string()))?
+            let shown = Shown::new(run, beside(args)?.as_ref(), &screen)?;
+            page(&run.title(), shown)?
         }
     })
 }
 
-fn lookup(replayed: &Replayed, args: &Export) -> Result<String, Failure> {
+fn lookup(run: &Lookup<'_>, args: &Export) -> Result<String, Failure> {
+    let screen = super::mailer();
+    Ok(match args.to {
+        To::Svg => run.svg(),
+        To::Mermaid => run.mermaid(),
+        To::Mail => run.mail(&run.command(&screen), args.changes),
+        To::Html => {
+            let shown = Shown::of_lookup(run, beside(args)?.as_ref(), &screen)?;
+            page(&run.title(), shown)?
+        }
+    })
+}
+
+fn saved_lookup(replayed: &Replayed, args: &Export) -> Result<String, Failure> {
     let Steps::Lookup(trace) = &replayed.steps else {
         unreachable!("a lookup was chosen");
     };
@@ -221,9 +266,14 @@ fn lookup(replayed: &Replayed, args: &Export) -> Result<String, Failure> {
         To::Mermaid => mermaid::sequence(&title, &rows, &actors),
         To::Mail => mail_of(replayed, &args.what, args.changes),
         To::Html => {
-            let message =
-                "a page shows the attach path; of a lookup there is svg, mermaid and mail";
-            return Err(InputError::whole(&args.what, message).into());
+            let Some(scenario) = replayed.file.lookup_inside() else {
+                let message = "the run behind a cell of `reach` has no scenario to be shown in a page; there is svg, \
+                               mermaid and mail of it";
+                return Err(InputError::whole(&args.what, message).into());
+            };
+            let actions: Vec<_> = trace.iter().map(|s| s.action).collect();
+            let scenario = scenario?;
+            lookup(&Lookup::new(&scenario, &replayed.design, &actions)?, args)?
         }
     })
 }

@@ -9,7 +9,7 @@ use super::{Exit, Failure, export};
 use crate::counterexample::Steps;
 use crate::report::json::steps::{self as json, Sequence};
 use crate::report::trace as table;
-use crate::scenario::InputError;
+use crate::scenario::{Case, InputError, ReachScenario};
 use crate::schedule::{self, Chooser};
 use crate::trace::{self, Trace, trace};
 use crate::tracefile::{Again, File, Finds, Promise, Replayed};
@@ -17,9 +17,12 @@ use crate::{input, reach, report, shipped, view};
 
 /// One schedule.
 pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
-    let scenario = shipped::find_on(&args.scenario, args.linux)?;
     let design =
         Design::parse(&args.design).map_err(|e| InputError::whole("--design", e.to_string()))?;
+    let scenario = match shipped::find_case(&args.scenario)?.on(args.linux)? {
+        Case::Attach(scenario) => *scenario,
+        Case::Reach(scenario) => return run_lookup(&scenario, &design, args, format),
+    };
     super::asked(std::slice::from_ref(&design), &[About::AttachPath])?;
     let machine = super::machine(&scenario, &design)?;
     let actions = match &args.path {
@@ -59,6 +62,49 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
     let seed = args.seed.map_or(String::new(), |s| format!(", seed {s}"));
     let title = format!("{} under {design}{seed}: {}", scenario.name, scenario.title);
     print(&(screen().paragraph(&title, 0) + "\n" + &attach(&trace)))?;
+    saved.map(|()| exit)
+}
+
+/// One schedule of a lookup scenario: nobody takes turns there, so its steps are named.
+fn run_lookup(
+    scenario: &ReachScenario,
+    design: &Design,
+    args: &Run,
+    format: Format,
+) -> Result<Exit, Failure> {
+    super::asked(std::slice::from_ref(design), &[About::Lookups])?;
+    let Some(path) = &args.path else {
+        let message = "kind = \"reach\": `--path` names the steps, `explore` lets you choose them";
+        return Err(InputError::whole(&scenario.file, message).into());
+    };
+    let machine = view::lookup::machine(scenario, design);
+    let actions = view::lookup::actions(&machine, path)
+        .map_err(|e| InputError::whole("--path", e.to_string()))?;
+    let run = view::lookup::Lookup::new(scenario, design, &actions)?;
+    let saved = match &args.save {
+        Some(file) => run.file().save(file),
+        None => Ok(()),
+    };
+    let saved = saved.map_err(|e| Failure::Outside(e.to_string()));
+    let exit = saved
+        .as_ref()
+        .map_or_else(Failure::exit, |()| Exit::Expected);
+    match format {
+        Format::Json => {
+            let body = json::Run {
+                scenario: scenario.name.clone(),
+                design: design.name.clone(),
+                seed: None,
+                sequence: Sequence::of_lookup(&run.trace),
+            };
+            document("run", exit, body)?;
+        }
+        Format::Mail => print(&run.mail(&run.command(&super::mailer()), false))?,
+        _ => {
+            let title = format!("{} under {design}: {}", scenario.name, scenario.title);
+            print(&(screen().paragraph(&title, 0) + "\n" + &lookup(&run.trace)))?;
+        }
+    }
     saved.map(|()| exit)
 }
 

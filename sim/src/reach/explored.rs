@@ -217,8 +217,8 @@ pub struct Step {
 /// A sequence of steps.
 pub type Trace = Vec<Step>;
 
-/// Who acts.
-fn actor(action: Action) -> String {
+/// Who acts: `user` for loaders, `cpu0`, or `work` for the worker.
+pub fn actor(action: Action) -> String {
     match action {
         Action::Loader(..) => "user".into(),
         Action::Member(cpu, ..)

@@ -144,6 +144,14 @@ impl Case {
         }
     }
 
+    /// The heading.
+    pub fn title(&self) -> &str {
+        match self {
+            Case::Attach(s) => &s.title,
+            Case::Reach(s) => &s.title,
+        }
+    }
+
     /// What it asks.
     pub fn question(&self) -> &str {
         match self {

@@ -198,7 +198,7 @@ impl ReachScenario {
     }
 
     /// What each loader is to do.
-    pub(super) fn plans(&self) -> Vec<PlanText> {
+    pub fn plans(&self) -> Vec<PlanText> {
         let of = |(i, loader): (usize, &Loader)| PlanText {
             actor: format!("loader {i}"),
             operations: loader

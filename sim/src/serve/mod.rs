@@ -22,12 +22,14 @@ use serde::{Deserialize, Serialize};
 use struct_ops_model::Design;
 use struct_ops_model::design::PRESETS;
 
+use crate::counterexample::Steps;
 use crate::input;
 use crate::report::screen::Screen;
-use crate::scenario::{Case, InputError, Scenario};
+use crate::scenario::{Case, InputError};
 use crate::shipped;
 use crate::tracefile::File;
-use crate::view::{self, Run, Shown, html, svg};
+use crate::view::lookup::{self, Lookup};
+use crate::view::{self, NoSuchChoice, Run, Shown, html, svg};
 
 use search::Search;
 
@@ -325,59 +327,71 @@ impl Server {
         }
     }
 
-    /// The run that is wanted, handed to `show`.
-    fn with<T>(
-        &self,
-        wanted: &Wanted,
-        show: impl FnOnce(&Run<'_>, Option<&Design>) -> Result<T, Mistake>,
-    ) -> Result<T, Mistake> {
-        let (scenario, design) = wanted.subject()?;
+    fn shown(&self, wanted: &Wanted) -> Result<Shown, Mistake> {
+        let (case, design) = wanted.subject()?;
         let beside = match wanted.beside.as_str() {
             "" => None,
             name => Some(read_design(name)?),
         };
-        let machine = view::machine(&scenario, &design)?;
-        let actions = view::actions(&machine, &wanted.path()?);
-        let actions = actions.map_err(|e| InputError::whole("path", e.to_string()))?;
-        show(&Run::new(&scenario, &design, &actions)?, beside.as_ref())
-    }
-
-    fn shown(&self, wanted: &Wanted) -> Result<Shown, Mistake> {
-        self.with(wanted, |run, beside| {
-            Ok(Shown::new(run, beside, &self.screen)?)
-        })
+        let path = wanted.path()?;
+        Ok(Shown::of(
+            &case,
+            &design,
+            &path,
+            beside.as_ref(),
+            &self.screen,
+        )?)
     }
 
     fn file(&self, wanted: &Wanted) -> Result<String, Mistake> {
-        self.with(wanted, |run, beside| {
-            let shown = Shown::new(run, beside, &self.screen)?.to_send();
-            let page = html::file(&run.title(), &shown);
-            Ok(page.map_err(|e| InputError::whole("page", e.to_string()))?)
-        })
+        let shown = self.shown(wanted)?;
+        let title = shown.view.heading.clone();
+        let page = html::file(&title, &shown.to_send());
+        Ok(page.map_err(|e| InputError::whole("page", e.to_string()))?)
     }
 
     fn opened(&self, saved: &Saved) -> Result<Shown, Mistake> {
         let replayed = File::parse(&saved.name, &saved.text)?.replay(&saved.name, None)?;
-        let crate::counterexample::Steps::Attach(trace) = &replayed.steps else {
-            let message =
-                "a trace of a lookup: the page shows the attach path, `replay` prints both";
-            return Err(InputError::whole(&saved.name, message).into());
-        };
-        let actions: Vec<_> = trace.steps.iter().map(|s| s.action).collect();
-        let scenario = replayed
-            .file
-            .scenario_inside()
-            .expect("the attach path has one")?;
-        let run = Run::new(&scenario, &replayed.design, &actions)?;
-        Ok(Shown::new(&run, None, &self.screen)?)
+        match &replayed.steps {
+            Steps::Attach(trace) => {
+                let actions: Vec<_> = trace.steps.iter().map(|s| s.action).collect();
+                let scenario = replayed.file.scenario_inside();
+                let scenario = scenario.expect("the attach path has one")?;
+                let run = Run::new(&scenario, &replayed.design, &actions)?;
+                Ok(Shown::new(&run, None, &self.screen)?)
+            }
+            Steps::Lookup(trace) => {
+                let actions: Vec<_> = trace.iter().map(|s| s.action).collect();
+                let Some(scenario) = replayed.file.lookup_inside() else {
+                    let message =
+                        "the run behind a cell of `reach` has no scenario: `replay` prints it";
+                    return Err(InputError::whole(&saved.name, message).into());
+                };
+                let scenario = scenario?;
+                let run = Lookup::new(&scenario, &replayed.design, &actions)?;
+                Ok(Shown::of_lookup(&run, None, &self.screen)?)
+            }
+        }
     }
 
     fn begin_search(&self, wanted: &Wanted) -> Result<BTreeMap<&'static str, u64>, Mistake> {
-        let (scenario, design) = wanted.subject()?;
-        let machine = view::machine(&scenario, &design)?;
-        let actions = view::actions(&machine, &wanted.path()?);
-        let actions = actions.map_err(|e| InputError::whole("path", e.to_string()))?;
-        let search = Search::begin(scenario, design, wanted.nearest.then_some(actions));
+        let (case, design) = wanted.subject()?;
+        let path = wanted.path()?;
+        let no = |e: NoSuchChoice| InputError::whole("path", e.to_string());
+        let search = match case {
+            Case::Attach(scenario) => {
+                let machine = view::machine(&scenario, &design)?;
+                let actions = view::actions(&machine, &path).map_err(no)?;
+                let after = wanted.nearest.then_some(actions);
+                Search::begin(move |its| its.attach(&scenario, &design, after.as_deref()))
+            }
+            Case::Reach(scenario) => {
+                let machine = lookup::machine(&scenario, &design);
+                let actions = lookup::actions(&machine, &path).map_err(no)?;
+                let after = wanted.nearest.then_some(actions);
+                Search::begin(move |its| its.lookup(&scenario, &design, after.as_deref()))
+            }
+        };
         let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
         // One at a time, and the last one is there to be asked.
         for (_, old) in std::mem::take(&mut *searches) {
@@ -397,12 +411,12 @@ fn read_design(name: &str) -> Result<Design, InputError> {
 }
 
 impl Wanted {
-    fn subject(&self) -> Result<(Scenario, Design), InputError> {
+    fn subject(&self) -> Result<(Case, Design), InputError> {
         let design = read_design(&self.design)?;
-        let scenario = match self.toml.as_str() {
+        let case = match self.toml.as_str() {
             // The name of a shipped one: no page reads files.
             "" if shipped::names().contains(&self.scenario.as_str()) => {
-                shipped::find(&self.scenario)?
+                shipped::find_case(&self.scenario)?
             }
             "" => {
                 let all = shipped::names();
@@ -415,16 +429,10 @@ impl Wanted {
                 } else {
                     &self.scenario
                 };
-                match Case::parse(name, &format!("{name}.toml"), text)? {
-                    Case::Attach(scenario) => *scenario,
-                    Case::Reach(_) => {
-                        let message = "kind = \"reach\": the page shows the attach path; `check` explores both";
-                        return Err(InputError::whole(name, message));
-                    }
-                }
+                Case::parse(name, &format!("{name}.toml"), text)?
             }
         };
-        Ok((scenario, design))
+        Ok((case, design))
     }
 
     fn path(&self) -> Result<Vec<usize>, InputError> {
@@ -435,30 +443,37 @@ impl Wanted {
 /// What there is to choose from.
 #[derive(Debug, Serialize)]
 struct Catalog {
-    scenarios: Vec<BTreeMap<&'static str, String>>,
+    scenarios: Vec<Offered>,
     designs: Vec<BTreeMap<&'static str, String>>,
+}
+
+/// A scenario, and the designs under which it has a meaning.
+#[derive(Debug, Serialize)]
+struct Offered {
+    name: String,
+    title: String,
+    designs: Vec<String>,
 }
 
 impl Catalog {
     fn new() -> Self {
+        let presets = Design::presets();
+        let offered = |case: Case| Offered {
+            designs: presets
+                .iter()
+                .filter(|d| case.runs_under(d, false))
+                .map(|d| d.name.clone())
+                .collect(),
+            name: case.name().into(),
+            title: case.title().into(),
+        };
         let cases = shipped::all().unwrap_or_default().into_iter();
-        let attach = cases.filter_map(|case| match case {
-            Case::Attach(scenario) => Some(*scenario),
-            Case::Reach(_) => None,
-        });
-        let presets = Design::attach_paths();
-        let about = PRESETS
-            .iter()
-            .filter(|p| presets.iter().any(|d| d.name == p.0));
+        let about = |(name, about): &(&str, &str)| {
+            BTreeMap::from([("name", name.to_string()), ("about", about.to_string())])
+        };
         Catalog {
-            scenarios: attach
-                .map(|s| BTreeMap::from([("name", s.name), ("title", s.title)]))
-                .collect(),
-            designs: about
-                .map(|(name, about)| {
-                    BTreeMap::from([("name", name.to_string()), ("about", about.to_string())])
-                })
-                .collect(),
+            scenarios: cases.map(offered).collect(),
+            designs: PRESETS.iter().map(about).collect(),
         }
     }
 }

@@ -4,16 +4,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use struct_ops_model::{Action, Design, Invariant, Kernel, Report};
+use struct_ops_model::reach as model;
+use struct_ops_model::{Action, Design, Invariant, Report};
 
 use crate::bounds::{Bounds, Memory};
 use crate::check::{Settings, check};
 use crate::engine::{self, Options, Progress, StepReport, System};
 use crate::explore::{Explored, Reductions};
+use crate::reach;
 use crate::report::text::count;
-use crate::scenario::Scenario;
+use crate::scenario::{ReachScenario, Scenario};
 use crate::verdict::{Path, Run};
-use crate::view;
+use crate::view::{self, lookup};
 
 /// A counterexample, as a page offers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,18 +51,15 @@ pub struct Search {
 }
 
 impl Search {
-    /// Begins to look for shortest counterexamples to every promise, or, after some steps, for the nearest violation.
-    pub fn begin(scenario: Scenario, design: Design, after: Option<Vec<Action>>) -> Arc<Self> {
+    /// Begins `explore` on a thread of its own: what it finds, and what there is to say.
+    pub fn begin(explore: impl FnOnce(&Self) -> Found + Send + 'static) -> Arc<Self> {
         let search = Arc::new(Search {
             state: Mutex::default(),
             stop: Arc::default(),
         });
         let its = search.clone();
         let work = move || {
-            let end = match after {
-                None => its.shortest(&scenario, &design),
-                Some(actions) => its.nearest(&scenario, &design, &actions),
-            };
+            let end = explore(&its);
             let mut state = its.lock();
             match end {
                 Ok((found, note)) => (state.found, state.note) = (found, note),
@@ -100,47 +99,93 @@ impl Search {
         Bounds::new(self.stop.clone(), None, Memory::new(None))
     }
 
-    fn shortest(
-        &self,
-        scenario: &Scenario,
-        design: &Design,
-    ) -> Result<(Vec<Counterexample>, String), String> {
-        let settings = Settings {
-            threads: threads(),
-            max_states: None,
-            exact: false,
-            reductions: Reductions::ALL,
-        };
-        let run = check(scenario, design, &settings, &self.bounds(), &mut |p| {
-            self.tick(p)
-        });
-        let run = run.map_err(|e| e.to_string())?;
+    /// Shortest counterexamples to every promise, or, after some steps, the nearest violation.
+    pub fn attach(&self, scenario: &Scenario, design: &Design, after: Option<&[Action]>) -> Found {
         let machine = view::machine(scenario, design).map_err(|e| e.to_string())?;
-        let mut found = Vec::new();
-        for invariant in Invariant::ALL {
-            let shortest = run
-                .shortest(*invariant)
-                .filter(|_| invariant.applies(design));
-            if let Some(Path::Attach(_, actions)) = shortest.map(|s| &s.path) {
-                found.push(Counterexample {
-                    invariant: invariant.id().into(),
-                    steps: actions.len(),
-                    path: view::write_path(&view::path(&machine, actions)),
-                });
-            }
+        let written = |actions: &[Action]| view::write_path(&view::path(&machine, actions));
+        let Some(before) = after else {
+            let (bounds, settings) = (self.bounds(), settings());
+            let run = check(scenario, design, &settings, &bounds, &mut |p| self.tick(p));
+            return Ok(shortest(
+                &run.map_err(|e| e.to_string())?,
+                design,
+                |path| match path {
+                    Path::Attach(_, actions) => Some((actions.len(), written(actions))),
+                    Path::Reach(_) => None,
+                },
+            ));
+        };
+        let explored = Explored::new(scenario.world.clone(), design.clone(), Reductions::ALL);
+        let explored = explored.map_err(|e| e.to_string())?;
+        let one = crate::trace::unmerged(&explored.machine);
+        let mut state = one.initial();
+        for action in before {
+            one.apply(&mut state, *action, &mut Report::default(), None);
         }
-        let note = note(&run, found.is_empty());
-        Ok((found, note))
+        self.nearest(explored, state, |explored, mut k, invariant, actions| {
+            let steps = actions
+                .iter()
+                .flat_map(|a| explored.machine.expand(&mut k, *a));
+            let actions: Vec<Action> = before.iter().copied().chain(steps).collect();
+            (
+                Invariant::ALL[usize::from(invariant)],
+                actions.len(),
+                written(&actions),
+            )
+        })
     }
 
-    fn nearest(
+    /// The same of a lookup.
+    pub fn lookup(
         &self,
-        scenario: &Scenario,
+        scenario: &ReachScenario,
         design: &Design,
-        before: &[Action],
-    ) -> Result<(Vec<Counterexample>, String), String> {
-        let explored = Explored::new(scenario.world.clone(), design.clone(), Reductions::ALL);
-        let from = From::new(explored.map_err(|e| e.to_string())?, before, &self.stop);
+        after: Option<&[model::Action]>,
+    ) -> Found {
+        let machine = lookup::machine(scenario, design);
+        let written =
+            |actions: &[model::Action]| view::write_path(&lookup::path(&machine, actions));
+        let Some(before) = after else {
+            let (bounds, settings) = (self.bounds(), settings());
+            let run = reach::check(scenario, design, &settings, &bounds, &mut |p| self.tick(p));
+            return Ok(shortest(
+                &run.map_err(|e| e.to_string())?,
+                design,
+                |path| match path {
+                    Path::Reach(actions) => Some((actions.len(), written(actions))),
+                    Path::Attach(..) => None,
+                },
+            ));
+        };
+        let mut state = machine.initial();
+        for action in before {
+            machine.apply(&mut state, *action, &mut model::Report::default(), None);
+        }
+        let explored = reach::Explored::new(machine.clone(), false);
+        self.nearest(explored, state, |_, _, invariant, actions| {
+            let actions: Vec<_> = before.iter().chain(actions).copied().collect();
+            (
+                Invariant::ALL[usize::from(invariant)],
+                actions.len(),
+                written(&actions),
+            )
+        })
+    }
+
+    /// What can follow a state, explored until something breaks; `told` makes of that the promise, the number of steps
+    /// and the path.
+    fn nearest<S: System>(
+        &self,
+        explored: S,
+        state: S::State,
+        told: impl Fn(&S, S::State, u8, &[S::Action]) -> (Invariant, usize, String),
+    ) -> Found {
+        let from = After {
+            explored,
+            state,
+            stop: &self.stop,
+            seen: AtomicBool::new(false),
+        };
         let bounds = self.bounds();
         let options = Options {
             threads: threads(),
@@ -161,20 +206,47 @@ impl Search {
             };
             return Ok((Vec::new(), note));
         };
-        let mut k = from.state;
-        let steps = actions
-            .iter()
-            .flat_map(|a| from.explored.machine.expand(&mut k, *a));
-        let actions: Vec<Action> = before.iter().copied().chain(steps).collect();
-        let machine = view::machine(scenario, design).map_err(|e| e.to_string())?;
-        let invariant = Invariant::ALL[usize::from(violation.invariant)];
+        let (invariant, steps, path) = told(&from.explored, state, violation.invariant, &actions);
         let found = Counterexample {
             invariant: invariant.id().into(),
-            steps: actions.len(),
-            path: view::write_path(&view::path(&machine, &actions)),
+            steps,
+            path,
         };
         Ok((vec![found], format!("the nearest one: {}", invariant.id())))
     }
+}
+
+/// What an exploration finds and what there is to say, or why there is none.
+type Found = Result<(Vec<Counterexample>, String), String>;
+
+fn settings() -> Settings {
+    Settings {
+        threads: threads(),
+        max_states: None,
+        exact: false,
+        reductions: Reductions::ALL,
+    }
+}
+
+/// A shortest run for each promise that is broken; `written` says how long a path is, and how it is written.
+fn shortest(
+    run: &Run,
+    design: &Design,
+    written: impl Fn(&Path) -> Option<(usize, String)>,
+) -> (Vec<Counterexample>, String) {
+    let mut found = Vec::new();
+    for invariant in Invariant::ALL.iter().filter(|i| i.applies(design)) {
+        let path = run.shortest(*invariant).map(|s| &s.path);
+        if let Some((steps, path)) = path.and_then(&written) {
+            found.push(Counterexample {
+                invariant: invariant.id().into(),
+                steps,
+                path,
+            });
+        }
+    }
+    let note = note(run, found.is_empty());
+    (found, note)
 }
 
 /// What an exploration of everything came to.
@@ -192,29 +264,15 @@ fn threads() -> usize {
 }
 
 /// What can follow a state, explored until something breaks.
-struct From<'a> {
-    explored: Explored,
-    state: Kernel,
+struct After<'a, S: System> {
+    explored: S,
+    state: S::State,
     stop: &'a AtomicUsize,
     /// Something broke.
     seen: AtomicBool,
 }
 
-impl<'a> From<'a> {
-    fn new(explored: Explored, actions: &[Action], stop: &'a AtomicUsize) -> Self {
-        let one = crate::trace::unmerged(&explored.machine);
-        let mut state = one.initial();
-        for action in actions {
-            one.apply(&mut state, *action, &mut Report::default(), None);
-        }
-        From {
-            explored,
-            state,
-            stop,
-            seen: AtomicBool::new(false),
-        }
-    }
-
+impl<S: System> After<'_, S> {
     /// The round in which something breaks is the last one.
     fn judged(&self, report: StepReport) -> StepReport {
         if !report.violations.is_empty() {
@@ -226,31 +284,31 @@ impl<'a> From<'a> {
     }
 }
 
-impl System for From<'_> {
-    type State = Kernel;
-    type Action = Action;
+impl<S: System> System for After<'_, S> {
+    type State = S::State;
+    type Action = S::Action;
 
-    fn initial(&self) -> Kernel {
+    fn initial(&self) -> S::State {
         self.state
     }
 
-    fn actions(&self, state: &Kernel, out: &mut Vec<Action>) {
+    fn actions(&self, state: &S::State, out: &mut Vec<S::Action>) {
         self.explored.actions(state, out);
     }
 
-    fn apply(&self, state: &mut Kernel, action: Action) -> StepReport {
+    fn apply(&self, state: &mut S::State, action: S::Action) -> StepReport {
         self.judged(self.explored.apply(state, action))
     }
 
-    fn encode(&self, state: &Kernel, out: &mut Vec<u8>) {
+    fn encode(&self, state: &S::State, out: &mut Vec<u8>) {
         self.explored.encode(state, out);
     }
 
-    fn decode(&self, bytes: &[u8]) -> Kernel {
+    fn decode(&self, bytes: &[u8]) -> S::State {
         self.explored.decode(bytes)
     }
 
-    fn terminal(&self, state: &Kernel) -> StepReport {
+    fn terminal(&self, state: &S::State) -> StepReport {
         self.judged(self.explored.terminal(state))
     }
 }

@@ -6,10 +6,13 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
 use struct_ops_model::World;
 use struct_ops_model::world::{MAX_SOCKS, OpKind, Operation, Plan, Subsystem};
 
+use super::draw::{
+    GAP, HEAD, LINE, Line, MARGIN, Place, Shape, arrow, curve, down, filled, fitting, frame, line,
+    tag,
+};
 use super::state::{Field, Id, Kind, OWN, Object};
 use super::svg::{cut, escape};
 
@@ -62,15 +65,6 @@ pub const BESIDE: Columns = Columns {
     ksym: (736, 50),
 };
 
-const MARGIN: u32 = 8;
-/// Height of a line of text.
-const LINE: u32 = 16;
-/// Height of a box's head.
-const HEAD: u32 = 22;
-/// Characters that fit into a width.
-fn fitting(width: u32) -> usize {
-    ((width - 12) * 10 / 73) as usize
-}
 /// What a field of a CPU is called that makes it a reader, and of what.
 const READ_SIDES: [(&str, &str); 3] = [
     ("rcu_read_lock", "RCU"),
@@ -81,17 +75,6 @@ const READ_SIDES: [(&str, &str); 3] = [
 const GRACE_PERIODS: usize = 2;
 /// Between boxes that are beside each other.
 const BESIDE_EACH_OTHER: u32 = 6;
-/// Between boxes of a column.
-const GAP: u32 = 18;
-
-/// A piece of the picture: an object, an arrow or a tag.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Shape {
-    /// The object's id, `OBJECT.FIELD` of an arrow, `CPU@OBJECT` of a tag.
-    pub id: String,
-    /// SVG.
-    pub svg: String,
-}
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -101,15 +84,6 @@ pub struct Layout<'a> {
     members: u32,
     band: u32,
     columns: u32,
-}
-
-/// A place.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    x: u32,
-    y: u32,
-    width: u32,
-    height: u32,
 }
 
 /// What a CPU waits for.
@@ -141,19 +115,6 @@ fn holder(object: &Object, field: &str, waiting: &[Option<Waiting>]) -> String {
     match waiters.as_slice() {
         [] => held,
         waiters => format!("{held} ← {}", waiters.join(",")),
-    }
-}
-
-/// A line of text in a box.
-struct Line {
-    text: String,
-    class: &'static str,
-}
-
-fn line(text: impl Into<String>, class: &'static str) -> Line {
-    Line {
-        text: text.into(),
-        class,
     }
 }
 
@@ -288,6 +249,8 @@ impl<'a> Layout<'a> {
                 (x + (id.slot as u32 + unused) * self.socket(), width)
             }
             Kind::Prog | Kind::Proc | Kind::Module | Kind::Model => across.prog,
+            // `lookup` draws them.
+            Kind::Sched | Kind::Hook | Kind::Timer | Kind::File | Kind::Loader => (0, 0),
         };
         let height = self.height(id.kind);
         let y = match id.kind {
@@ -746,36 +709,7 @@ impl<'a> Layout<'a> {
             Kind::Map => format!("map {}", object.name),
             _ => object.name.clone(),
         };
-        let mut svg = frame(place, &class, &title);
-        for (i, line) in lines.iter().enumerate().filter(|(_, l)| !l.text.is_empty()) {
-            let y = place.y + HEAD + (i as u32 + 1) * LINE - 2;
-            let most = fitting(place.width);
-            let full = if line.text.chars().count() > most {
-                format!("<title>{}</title>", escape(&line.text))
-            } else {
-                String::new()
-            };
-            let _ = write!(
-                svg,
-                "<text class=\"{}\" x=\"{}\" y=\"{y}\">{}{full}</text>",
-                line.class,
-                place.x + 8,
-                escape(&cut(&line.text, most)),
-            );
-        }
-        if object.gone {
-            let Place {
-                x,
-                y,
-                width,
-                height,
-            } = place;
-            let _ = write!(
-                svg,
-                "<path class=\"cross\" d=\"M{x} {y}l{width} {height}m0 -{height}l-{width} {height}\"/>"
-            );
-        }
-        svg
+        filled(place, &class, &title, lines, object.gone)
     }
 
     /// The height at which a field's arrow leaves its object.
@@ -829,7 +763,6 @@ impl<'a> Layout<'a> {
                 None => target.y + HEAD / 2,
             };
             let list = field.name == "next" || field.name.starts_with("list");
-            let stale = if field.stale { " stale" } else { "" };
             let class = match object.kind {
                 Kind::Ksym => "name",
                 Kind::Kdata if list => "list",
@@ -844,16 +777,9 @@ impl<'a> Layout<'a> {
                 }
                 _ => curve(from, start, target, end),
             };
+            let id = format!("{}.{}", object.id, field.name);
             let what = format!("{} {} → {}", object.name, field.name, field.value);
-            let what = if field.stale { what + " (gone)" } else { what };
-            shapes.push(Shape {
-                id: format!("{}.{}", object.id, field.name),
-                svg: format!(
-                    "<path class=\"arrow {class}{stale}\" d=\"{path}\" marker-end=\"url(#{}-tip)\"><title>{}</title></path>",
-                    if field.stale { "stale" } else { class },
-                    escape(&what)
-                ),
-            });
+            shapes.push(arrow(id, class, field.stale, &path, &what));
         }
     }
 
@@ -884,31 +810,15 @@ impl<'a> Layout<'a> {
                 }
                 None => right - 38 - 42 * number,
             };
-            let stale_class = if stale { " stale" } else { "" };
             let gone = if stale { ", which is gone" } else { "" };
             let what = format!(
                 "{} has a pointer to {to}{gone}: {}",
                 cpu.name,
                 names.join(", ")
             );
-            let text = if stale {
-                format!("{}✗", cpu.name)
-            } else {
-                cpu.name.clone()
-            };
             let place = code.map_or(String::new(), |code| format!("[{code}]"));
-            shapes.push(Shape {
-                id: format!("{}@{to}{place}", cpu.id),
-                svg: format!(
-                    "<g class=\"tag actor{}{stale_class}\"><rect x=\"{x}\" y=\"{y}\" width=\"40\" height=\"15\" rx=\"7\"/>\
-                     <text x=\"{}\" y=\"{}\">{}</text><title>{}</title></g>",
-                    number % 4,
-                    x + 20,
-                    y + 11,
-                    escape(&text),
-                    escape(&what)
-                ),
-            });
+            let id = format!("{}@{to}{place}", cpu.id);
+            shapes.push(tag(id, number, &cpu.name, stale, (x, y), &what));
         }
     }
 }
@@ -973,57 +883,4 @@ fn readers(object: &Object, name: &str) -> String {
     cpus.sort_unstable();
     cpus.dedup();
     cpus.join(",")
-}
-
-fn frame(place: Place, class: &str, title: &str) -> String {
-    let Place {
-        x,
-        y,
-        width,
-        height,
-    } = place;
-    let most = fitting(width);
-    format!(
-        "<g class=\"{class}\"><rect class=\"body\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"5\"/>\
-         <text class=\"head\" x=\"{}\" y=\"{}\">{}</text></g>",
-        x + 8,
-        y + 16,
-        escape(&cut(title, most))
-    )
-}
-
-/// A curve from the bottom of one box to the top of another below it.
-fn down(from: Place, to: Place, number: u32) -> String {
-    let (x1, y1) = (from.x + from.width / 2, from.y + from.height);
-    let (x2, y2) = (to.x + 24 + 26 * number, to.y - 3);
-    let bend = (y2.abs_diff(y1) / 2).max(16);
-    format!(
-        "M{x1} {y1}C{x1} {} {x2} {} {x2} {y2}",
-        y1 + bend,
-        i64::from(y2) - i64::from(bend)
-    )
-}
-
-/// A curve from a height at one box to a height at another.
-fn curve(from: Place, start: u32, to: Place, end: u32) -> String {
-    let (x1, x2, bend) = if from.x + from.width <= to.x {
-        (from.x + from.width, to.x - 3, 1)
-    } else if to.x + to.width <= from.x {
-        (from.x, to.x + to.width + 3, -1)
-    } else {
-        // One above the other: around the right side.
-        let x = from.x + from.width;
-        return format!(
-            "M{x} {start}C{} {start} {} {end} {} {end}",
-            x + 34,
-            to.x + to.width + 34,
-            to.x + to.width + 3
-        );
-    };
-    let reach = (x1.abs_diff(x2) / 2).max(24) as i64 * bend;
-    format!(
-        "M{x1} {start}C{} {start} {} {end} {x2} {end}",
-        i64::from(x1) + reach,
-        i64::from(x2) - reach
-    )
 }

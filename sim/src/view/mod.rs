@@ -5,11 +5,15 @@
 //!
 //! - `state`: a state as objects, fields and pointers
 //! - `board`: the picture of a state
+//! - `draw`: its boxes and arrows
+//! - `lookup`: runs of lookups, with their states and pictures
 //! - `timeline`, `mermaid`: pictures of the whole run
 //! - `html`: the run as one file that shows itself
 
 pub mod board;
+mod draw;
 pub mod html;
+pub mod lookup;
 pub mod mermaid;
 pub mod state;
 pub mod svg;
@@ -28,11 +32,13 @@ use crate::report::mail::{Words, of_trace};
 use crate::report::names::Names;
 use crate::report::screen::Screen;
 use crate::report::trace::{Row, waits};
-use crate::scenario::{InputError, Scenario, printable};
+use crate::scenario::{Case, InputError, Scenario, printable};
 use crate::trace::{Trace, trace, unmerged};
 use crate::tracefile::{File, Promise};
 
-use board::{Columns, Layout, Shape, Waiting};
+use board::{Columns, Layout, Waiting};
+pub use draw::Shape;
+use lookup::Lookup;
 use state::{Id, Object};
 use timeline::Picture;
 
@@ -236,12 +242,7 @@ impl<'a> Run<'a> {
 
     /// What it is called.
     pub fn title(&self) -> String {
-        let broken: Vec<&str> = self.broken().iter().map(|i| i.id()).collect();
-        let breaks = match broken.as_slice() {
-            [] => String::new(),
-            ids => format!(" breaks {}", ids.join(", ")),
-        };
-        format!("{} under {}{breaks}", self.scenario.name, self.design)
+        title(&self.scenario.name, self.design, &self.broken())
     }
 
     /// What it breaks, each promise once.
@@ -272,16 +273,7 @@ impl<'a> Run<'a> {
 
     /// The command that shows the run again.
     pub fn command(&self, screen: &Screen) -> String {
-        let path = write_path(&self.path());
-        let words = [
-            "run",
-            self.scenario.argument(),
-            "--design",
-            &self.design.name,
-            "--path",
-            &path,
-        ];
-        screen.typed(&words.map(String::from))
+        command(self.scenario.argument(), self.design, &self.path(), screen)
     }
 
     /// The run as text for a mail, with what each step changes if that is asked for.
@@ -338,69 +330,25 @@ impl<'a> Run<'a> {
             path: write_path(&self.path()),
             steps: self.trace.steps.iter().map(Step::from).collect(),
             violated: Promise::broken_by(&self.trace),
-            promises: {
-                let broken = self.broken();
-                let sentence = |i: &Invariant| (i.id().to_string(), i.sentence().to_string());
-                broken.iter().map(sentence).collect()
-            },
+            promises: sentences(&self.broken()),
             ended: self.trace.ended,
             timeline: Drawing { width, height, svg },
             board: Size {
                 width: across.width,
                 height: layout.picture_height(objects.iter().map(Vec::as_slice)),
             },
-            frames: self.frames(&layout, &objects),
+            frames: {
+                let drawn = self.states.iter().zip(&objects);
+                let drawn = drawn.map(|(k, objects)| layout.draw(objects, &self.waiting(k)));
+                let doing = self.states.iter().map(|k| self.actors(k)).collect();
+                frames(&objects, drawn.collect(), doing)
+            },
             trace: self.saved(),
             mermaid: self.mermaid(),
             mail: self.mail(&self.command(screen), false),
             command: self.command(screen),
             picture: self.svg(),
         }
-    }
-
-    fn frames(&self, layout: &Layout<'_>, objects: &[Vec<Object>]) -> Vec<Frame> {
-        let mut known: HashMap<Id, &Object> = HashMap::new();
-        let mut drawn: BTreeMap<String, String> = BTreeMap::new();
-        let mut frames = Vec::new();
-        for (k, objects) in self.states.iter().zip(objects) {
-            let set = objects
-                .iter()
-                .filter(|o| known.get(&o.id) != Some(o))
-                .cloned();
-            let mut frame = Frame {
-                set: set.collect(),
-                actors: self.actors(k),
-                ..Frame::default()
-            };
-            let now: HashMap<Id, &Object> = objects.iter().map(|o| (o.id, o)).collect();
-            frame.drop = known
-                .keys()
-                .filter(|id| !now.contains_key(id))
-                .copied()
-                .collect();
-            frame.drop.sort();
-            known = now;
-            let shapes = layout.draw(objects, &self.waiting(k));
-            let shapes: BTreeMap<String, String> =
-                shapes.into_iter().map(|s| (s.id, s.svg)).collect();
-            let new = shapes
-                .iter()
-                .filter(|(id, svg)| drawn.get(*id) != Some(svg));
-            frame.draw = new
-                .map(|(id, svg)| Shape {
-                    id: id.clone(),
-                    svg: svg.clone(),
-                })
-                .collect();
-            frame.erase = drawn
-                .keys()
-                .filter(|id| !shapes.contains_key(*id))
-                .cloned()
-                .collect();
-            drawn = shapes;
-            frames.push(frame);
-        }
-        frames
     }
 
     /// What each CPU waits for.
@@ -516,6 +464,73 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What a run is called.
+fn title(scenario: &str, design: &Design, broken: &[Invariant]) -> String {
+    let ids: Vec<&str> = broken.iter().map(|i| i.id()).collect();
+    let breaks = match ids.as_slice() {
+        [] => String::new(),
+        ids => format!(" breaks {}", ids.join(", ")),
+    };
+    format!("{scenario} under {design}{breaks}")
+}
+
+/// The command that shows a run again.
+fn command(scenario: &str, design: &Design, path: &[usize], screen: &Screen) -> String {
+    let path = write_path(path);
+    let words = ["run", scenario, "--design", &design.name, "--path", &path];
+    screen.typed(&words.map(String::from))
+}
+
+/// The sentences of promises.
+fn sentences(broken: &[Invariant]) -> BTreeMap<String, String> {
+    let sentence = |i: &Invariant| (i.id().to_string(), i.sentence().to_string());
+    broken.iter().map(sentence).collect()
+}
+
+/// States as differences: their objects, what is drawn of them, and who can do what.
+fn frames(states: &[Vec<Object>], drawn: Vec<Vec<Shape>>, doing: Vec<Vec<Actor>>) -> Vec<Frame> {
+    let mut known: HashMap<Id, &Object> = HashMap::new();
+    let mut before: BTreeMap<String, String> = BTreeMap::new();
+    let mut frames = Vec::new();
+    for ((objects, shapes), actors) in states.iter().zip(drawn).zip(doing) {
+        let set = objects
+            .iter()
+            .filter(|o| known.get(&o.id) != Some(o))
+            .cloned();
+        let mut frame = Frame {
+            set: set.collect(),
+            actors,
+            ..Frame::default()
+        };
+        let now: HashMap<Id, &Object> = objects.iter().map(|o| (o.id, o)).collect();
+        frame.drop = known
+            .keys()
+            .filter(|id| !now.contains_key(id))
+            .copied()
+            .collect();
+        frame.drop.sort();
+        known = now;
+        let shapes: BTreeMap<String, String> = shapes.into_iter().map(|s| (s.id, s.svg)).collect();
+        let new = shapes
+            .iter()
+            .filter(|(id, svg)| before.get(*id) != Some(svg));
+        frame.draw = new
+            .map(|(id, svg)| Shape {
+                id: id.clone(),
+                svg: svg.clone(),
+            })
+            .collect();
+        frame.erase = before
+            .keys()
+            .filter(|id| !shapes.contains_key(*id))
+            .cloned()
+            .collect();
+        before = shapes;
+        frames.push(frame);
+    }
+    frames
+}
+
 /// What a page shows: a run, and the same schedule under another design beside it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Shown {
@@ -617,6 +632,53 @@ impl Shown {
             actor.choices.clear();
         }
         self
+    }
+
+    /// Whatever the scenario is about: the steps of a path, and the same schedule under another design.
+    ///
+    /// # Errors
+    /// A set-up that does not work, or a choice that there is not.
+    pub fn of(
+        case: &Case,
+        design: &Design,
+        path: &[usize],
+        beside: Option<&Design>,
+        screen: &Screen,
+    ) -> Result<Self, InputError> {
+        let no = |e: NoSuchChoice| InputError::whole("path", e.to_string());
+        match case {
+            Case::Attach(scenario) => {
+                let actions = actions(&machine(scenario, design)?, path).map_err(no)?;
+                Shown::new(&Run::new(scenario, design, &actions)?, beside, screen)
+            }
+            Case::Reach(scenario) => {
+                let actions = lookup::actions(&lookup::machine(scenario, design), path);
+                let run = Lookup::new(scenario, design, &actions.map_err(no)?)?;
+                Shown::of_lookup(&run, beside, screen)
+            }
+        }
+    }
+
+    /// A run of a lookup, and the same schedule under another design.
+    ///
+    /// # Errors
+    /// An action that cannot be taken: a bug of ours.
+    pub fn of_lookup(
+        run: &Lookup<'_>,
+        beside: Option<&Design>,
+        screen: &Screen,
+    ) -> Result<Self, InputError> {
+        let beside = beside.map(|design| {
+            let other = lookup::machine(run.scenario, design);
+            let actions: Vec<_> = run.trace.iter().map(|s| s.action).collect();
+            let (followed, parted) = lookup::follow(&other, &actions);
+            let view = Lookup::new(run.scenario, design, &followed)?.view(screen);
+            Ok(Beside { view, parted })
+        });
+        Ok(Shown {
+            view: run.view(screen),
+            beside: beside.transpose()?,
+        })
     }
 
     /// A run, and the same schedule under another design.

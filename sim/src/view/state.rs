@@ -46,6 +46,16 @@ pub enum Kind {
     Page,
     /// A kallsyms entry.
     Ksym,
+    /// A scheduler, of a lookup.
+    Sched,
+    /// An attachment of a program of another type than struct_ops, of a lookup.
+    Hook,
+    /// The timer or work queue of a scheduler, of a lookup.
+    Timer,
+    /// An object file and its global variables, of a lookup.
+    File,
+    /// Whoever loads and attaches, of a lookup.
+    Loader,
 }
 
 impl Kind {
@@ -65,6 +75,11 @@ impl Kind {
             Kind::Kdata => "kdata",
             Kind::Page => "page",
             Kind::Ksym => "ksym",
+            Kind::Sched => "sched",
+            Kind::Hook => "hook",
+            Kind::Timer => "timer",
+            Kind::File => "file",
+            Kind::Loader => "loader",
         }
     }
 }
@@ -134,7 +149,8 @@ pub struct Object {
 }
 
 impl Object {
-    fn new(kind: Kind, slot: usize, name: String) -> Self {
+    /// One without fields.
+    pub(super) fn new(kind: Kind, slot: usize, name: String) -> Self {
         Object {
             id: Id { kind, slot },
             kind,

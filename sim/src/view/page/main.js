@@ -138,6 +138,7 @@ function layOut() {
   if (live) {
     const select = /** @type {HTMLSelectElement} */ (part("scenario"));
     select.value = scenario.shipped ? scenario.name : "";
+    offer(select.value);
     choose(/** @type {HTMLSelectElement} */ (part("design")), design);
     choose(/** @type {HTMLSelectElement} */ (part("beside")), beside?.view.design ?? "");
     const text = /** @type {HTMLTextAreaElement} */ (part("text"));
@@ -145,6 +146,32 @@ function layOut() {
     /** @type {HTMLInputElement} */ (part("mix")).value = design;
     number();
   }
+}
+
+/** What there is to choose from. */
+let catalog = /** @type {Catalog} */ ({ scenarios: [], designs: [] });
+
+/**
+ * Offers the designs under which a scenario has a meaning; all of them for one that is not in the list.
+ * @param {string} scenario
+ * @returns {string[]} their names
+ */
+function offer(scenario) {
+  const its = catalog.scenarios.find((s) => s.name === scenario)?.designs;
+  const offered = catalog.designs.filter(({ name }) => !its || its.includes(name));
+  for (const id of ["design", "beside"]) {
+    const select = /** @type {HTMLSelectElement} */ (part(id));
+    const before = select.value;
+    select.textContent = "";
+    if (id === "beside") select.add(new Option("(no other)", ""));
+    for (const { name, about } of offered) {
+      const option = new Option(name, name);
+      option.title = about;
+      select.add(option);
+    }
+    if ([...select.options].some((o) => o.value === before)) select.value = before;
+  }
+  return offered.map((d) => d.name);
 }
 
 /**
@@ -238,7 +265,7 @@ function draw() {
   enable("next", nextBroken() !== null || (live && !view.ended));
   part("step").innerHTML = beside && at > 0
     ? views.map((v) => `<div class="one"><h3>${quoted(v.design)}</h3>${at <= v.steps.length ? told(v, at) : parted(at)}</div>`).join("")
-    : told(view, at);
+    : `<div class="whole">${told(view, at)}</div>`;
   part("choices").innerHTML = choices(view, at);
   for (const button of part("choices").querySelectorAll("button[data-choice]")) {
     button.addEventListener("click", () => take(Number(button.getAttribute("data-choice"))));
@@ -663,6 +690,8 @@ part("text").addEventListener("scroll", () => { part("lines").scrollTop = part("
 for (const id of ["scenario", "design", "beside"]) {
   part(id).addEventListener("change", () => {
     const value = (/** @type {string} */ id) => /** @type {HTMLSelectElement} */ (part(id)).value;
+    // A scenario that has no meaning under the design that was chosen has one under another.
+    if (id === "scenario" && value("scenario")) offer(value("scenario"));
     const changed = { design: value("design"), beside: value("beside") };
     if (id === "scenario" && value("scenario")) {
       address = { ...nowhere(), ...changed, scenario: value("scenario") };
@@ -702,21 +731,13 @@ async function begin() {
     await arrived(false);
     return;
   }
-  const catalog = /** @type {Catalog} */ (await ask("api/catalog"));
-  const select = (/** @type {string} */ id) => /** @type {HTMLSelectElement} */ (part(id));
-  select("scenario").add(new Option("(your own)", ""));
-  select("beside").add(new Option("(no other)", ""));
+  catalog = await ask("api/catalog");
+  const select = /** @type {HTMLSelectElement} */ (part("scenario"));
+  select.add(new Option("(your own)", ""));
   for (const { name, title } of catalog.scenarios) {
     const option = new Option(name, name);
     option.title = title;
-    select("scenario").add(option);
-  }
-  for (const { name, about } of catalog.designs) {
-    for (const id of ["design", "beside"]) {
-      const option = new Option(name, name);
-      option.title = about;
-      select(id).add(option);
-    }
+    select.add(option);
   }
   address = location.hash.length > 1 ? await read(location.hash) : { ...nowhere(), ...(await ask("api/begin")) };
   await go(false);

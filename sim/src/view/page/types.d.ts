@@ -22,7 +22,7 @@ export interface Parted { step: number; why: string }
 export interface Shown { view: View; beside: { view: View; parted: Parted | null } | null }
 export interface Mistake { message: string; line: number | null; column: number | null }
 export interface Catalog {
-  scenarios: { name: string; title: string }[]; designs: { name: string; about: string }[];
+  scenarios: { name: string; title: string; designs: string[] }[]; designs: { name: string; about: string }[];
 }
 export interface Counterexample { invariant: string; steps: number; path: string }
 export interface Search { states: number; depth: number; done: boolean; found: Counterexample[]; note: string }
