@@ -506,7 +506,15 @@ impl<'a> Layout<'a> {
                 ]
             }
             Kind::Map => {
-                let mut lines = vec![line(value("state"), "strong"), line(counted(), "dim")];
+                let pinned = if value("pinned").is_empty() {
+                    ""
+                } else {
+                    "  pinned"
+                };
+                let mut lines = vec![
+                    line(value("state") + pinned, "strong"),
+                    line(counted(), "dim"),
+                ];
                 for member in self.members_of(object) {
                     let filled = object.field(&format!("{member}: program")).is_some();
                     let cookie = object.value(&format!("{member}: cookie"));
@@ -862,10 +870,19 @@ fn or_zero(value: &str) -> &str {
 }
 
 fn fds(object: &Object) -> String {
-    match object.value("fds") {
-        "" => "  no fd".into(),
-        fds => format!("  fd of {}", fds.replace("process", "p").replace(", ", ",")),
+    let fds = object.value("fds");
+    if fds.is_empty() {
+        return "  no fd".into();
     }
+    let of = |process: &str| {
+        let number = process.trim_start_matches("process");
+        match object.value(&format!("further fds of process {number}")) {
+            "" => format!("p{number}"),
+            more => format!("p{number}+{more}"),
+        }
+    };
+    let fds: Vec<String> = fds.split(", ").map(of).collect();
+    format!("  fd of {}", fds.join(","))
 }
 
 /// A grace period in few characters.
