@@ -175,6 +175,7 @@ const LEFT: char = '\u{e012}';
 const RIGHT: char = '\u{e014}';
 const HOME: char = '\u{e011}';
 const END: char = '\u{e010}';
+const ENTER: char = '\u{e007}';
 
 #[test]
 fn the_page_works_in_a_browser() {
@@ -315,6 +316,13 @@ async fn by_keys(page: &Page) {
     page.press(HOME).await;
     page.press('2').await;
     page.until_text("count", "step 1 of 1").await;
+    // By Tab and Enter: the focus stays among the choices.
+    page.value("document.querySelector('#choices button[data-choice]').focus()")
+        .await;
+    page.press(ENTER).await;
+    page.until_text("count", "step 2 of 2").await;
+    page.press(ENTER).await;
+    page.until_text("count", "step 3 of 3").await;
 }
 
 async fn a_mistake_has_a_line(page: &Page, base: &str) {

@@ -266,10 +266,13 @@ function draw() {
   part("step").innerHTML = beside && at > 0
     ? views.map((v) => `<div class="one"><h3>${quoted(v.design)}</h3>${at <= v.steps.length ? told(v, at) : parted(at)}</div>`).join("")
     : `<div class="whole">${told(view, at)}</div>`;
+  // Whoever goes on by Tab and Enter stays among the choices.
+  const among = part("choices").contains(document.activeElement);
   part("choices").innerHTML = choices(view, at);
   for (const button of part("choices").querySelectorAll("button[data-choice]")) {
     button.addEventListener("click", () => take(Number(button.getAttribute("data-choice"))));
   }
+  if (among) /** @type {HTMLElement | null} */ (part("choices").querySelector("button[data-choice]"))?.focus();
   // When all have the size that they will have.
   inSight();
 }
