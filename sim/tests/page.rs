@@ -459,21 +459,28 @@ async fn a_lookup(page: &Page, base: &str) {
 }
 
 async fn a_saved_trace(page: &Page, base: &str, folder: &Path) {
-    let file = folder.join("saved.json");
-    let saved = Command::new(PROGRAM)
-        .args(["run", "two-links-tcp", "--design", "mainline", "--save"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    assert!(saved.status.success());
+    let attach = ["two-links-tcp", "mainline", ""];
+    let lookup = ["timer-over-program", "task", "--path=0000001"];
+    for (name, [scenario, design, path]) in [("lookup", lookup), ("attach", attach)] {
+        let file = folder.join(format!("{name}.json"));
+        let mut run = Command::new(PROGRAM);
+        run.args(["run", scenario, "--design", design]);
+        run.args(Some(path).filter(|p| !p.is_empty()));
+        let saved = run.arg("--save").arg(&file).output().unwrap();
+        assert!(saved.status.success(), "{saved:?}");
+        opened(page, base, &file, scenario, design).await;
+    }
+}
+
+async fn opened(page: &Page, base: &str, file: &Path, scenario: &str, design: &str) {
     page.goto("about:blank").await;
     page.goto(base).await;
     page.until_text("count", "step 0 of 0").await;
     let input = page.client.find(Locator::Id("file")).await.unwrap();
     input.send_keys(file.to_str().unwrap()).await.unwrap();
-    page.until_text("heading", "two-links-tcp under mainline")
+    page.until_text("heading", &format!("{scenario} under {design}"))
         .await;
-    page.until("location.hash.includes('design=mainline')")
+    page.until(&format!("location.hash.includes('design={design}')"))
         .await;
 }
 

@@ -236,12 +236,22 @@ impl<'a> Layout<'a> {
                 let place = shown.iter().position(|s| *s == id.slot).unwrap_or(0) as u32;
                 let (x, width) = across.list;
                 // Sockets take the rest, where there are some.
-                let width = if shown == [0] {
-                    width + (MAX_SOCKS as u32 - self.sockets()) * self.socket()
+                let rest = across.prog.0 - x;
+                let each = rest / shown.len().max(1) as u32 - BESIDE_EACH_OTHER;
+                // What a scenario brings has names of its own, which may be long.
+                let more = if shown.len() == 2 && shown.contains(&OWN) {
+                    rest / 8
                 } else {
-                    (across.prog.0 - x) / shown.len().max(1) as u32 - BESIDE_EACH_OTHER
+                    0
                 };
-                (x + place * (width + BESIDE_EACH_OTHER), width)
+                match (id.slot, place) {
+                    (0, _) if shown == [0] => {
+                        let unused = MAX_SOCKS as u32 - self.sockets();
+                        (x, width + unused * self.socket())
+                    }
+                    (OWN, place) => (x + place * (each + BESIDE_EACH_OTHER) - more, each + more),
+                    (_, place) => (x + place * (each + BESIDE_EACH_OTHER), each - more),
+                }
             }
             Kind::Sock => {
                 let unused = MAX_SOCKS as u32 - self.sockets();
@@ -400,11 +410,11 @@ impl<'a> Layout<'a> {
         }
         let periods = objects.iter().filter_map(|o| {
             let name = if o.kind == Kind::Cpu { "waits" } else { "free" };
-            let stage = o.value(name).strip_prefix("a grace period of ")?;
-            let stage = stage
-                .replace(" and ", "+")
-                .replace("Tasks Trace RCU", "Trace");
-            let stage = stage.replace("Tasks RCU", "Tasks");
+            let stage = o.value(name);
+            if !stage.starts_with("a grace period") {
+                return None;
+            }
+            let stage = short(stage);
             let readers = match readers(o, name) {
                 readers if readers.is_empty() => "over".into(),
                 readers => format!("← {readers}"),
@@ -519,7 +529,8 @@ impl<'a> Layout<'a> {
                     let filled = object.field(&format!("{member}: program")).is_some();
                     let cookie = object.value(&format!("{member}: cookie"));
                     let mark = if filled { "●" } else { "○" };
-                    lines.push(line(format!("{mark} {member} {cookie}"), "cookie"));
+                    let name = self.fitted(object, &format!("{mark} {member}"), cookie.len() + 1);
+                    lines.push(line(format!("{name} {cookie}"), "cookie"));
                 }
                 // Nobody locks a map that is being freed.
                 lines.push(match holder(object, "lock", waiting) {
@@ -531,11 +542,12 @@ impl<'a> Layout<'a> {
             Kind::Kdata => {
                 let mut lines = Vec::new();
                 for member in self.members_of(object) {
-                    let text = match object.value(&member) {
-                        "" => format!("{member} = NULL"),
-                        func => format!("{member} = {func}"),
+                    let func = match object.value(&member) {
+                        "" => "NULL",
+                        func => func,
                     };
-                    lines.push(line(text, "code"));
+                    let name = self.fitted(object, &member, func.len() + 3);
+                    lines.push(line(format!("{name} = {func}"), "code"));
                 }
                 let cookie = match object.value("registered with cookie") {
                     "" => String::new(),
@@ -614,6 +626,12 @@ impl<'a> Layout<'a> {
                 lines
             }
         }
+    }
+
+    /// As much of a name as leaves room for so many characters behind it.
+    fn fitted(&self, object: &Object, name: &str, behind: usize) -> String {
+        let most = fitting(self.place(object.id).width).saturating_sub(behind);
+        cut(name, most.max(4))
     }
 
     /// What the scenario's own subsystems keep, each in a line of its own whatever it is.
@@ -890,6 +908,9 @@ fn short(stage: &str) -> String {
     stage
         .replace("a grace period of ", "")
         .replace("queued work", "a worker")
+        .replace(" and ", "+")
+        .replace("Tasks Trace RCU", "Trace")
+        .replace("Tasks RCU", "Tasks")
 }
 
 /// Readers that a deferred free waits for.

@@ -126,17 +126,38 @@ fn colour(actor: &str) -> String {
     cpu_of(actor).map_or("worker".into(), |cpu| format!("actor{}", cpu % 4))
 }
 
+/// CPUs in a field.
+fn cpus_of(value: &str) -> impl Iterator<Item = usize> {
+    value.split(", ").filter_map(cpu_of)
+}
+
 fn locks(objects: &[Object]) -> Vec<(usize, String)> {
-    let held = objects.iter().filter_map(|o| {
-        let (field, name) = match o.kind {
-            Kind::Lock => ("holder", o.name.clone()),
-            Kind::Map => ("lock", format!("{}: st_map->lock", o.name)),
-            Kind::Sock => ("lock_sock", format!("lock_sock({})", o.name)),
-            _ => return None,
+    let held = objects.iter().flat_map(|o| {
+        let held: Vec<(usize, String)> = match o.kind {
+            Kind::Lock => one(o, "holder", o.name.clone()),
+            Kind::Map => one(o, "lock", format!("{}: st_map->lock", o.name)),
+            Kind::Sock => one(o, "lock_sock", format!("lock_sock({})", o.name)),
+            // Of the scenario's own subsystems: `lock NAME`, or `lock NAME: readers`.
+            Kind::Subsys => {
+                let fields = o.fields.iter();
+                let locks = fields.filter_map(|f| Some((f.name.strip_prefix("lock ")?, f)));
+                locks
+                    .flat_map(|(name, f)| cpus_of(&f.value).map(|cpu| (cpu, name.to_string())))
+                    .collect()
+            }
+            _ => Vec::new(),
         };
-        Some((cpu_of(o.value(field))?, name))
+        held
     });
     held.collect()
+}
+
+/// The CPU in a field, with what it has.
+fn one(object: &Object, field: &str, what: String) -> Vec<(usize, String)> {
+    cpu_of(object.value(field))
+        .map(|cpu| (cpu, what))
+        .into_iter()
+        .collect()
 }
 
 fn readers(objects: &[Object]) -> Vec<(usize, String)> {
@@ -146,7 +167,13 @@ fn readers(objects: &[Object]) -> Vec<(usize, String)> {
         let read = kinds.into_iter().filter(|k| o.field(k).is_some());
         read.map(|kind| (o.id.slot, kind.to_string()))
     });
-    read.collect()
+    // SRCU domains of the scenario's own subsystems.
+    let own = objects.iter().filter(|o| o.kind == Kind::Subsys);
+    let own = own.flat_map(|o| &o.fields).filter_map(|f| {
+        let domain = f.name.strip_prefix("readers of ")?;
+        Some(cpus_of(&f.value).map(move |cpu| (cpu, format!("SRCU {domain}"))))
+    });
+    read.chain(own.flatten()).collect()
 }
 
 /// Grace periods that have begun: in the lane of the CPU that waits, or of the worker.
