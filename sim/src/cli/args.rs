@@ -240,7 +240,7 @@ pub(super) struct Explore {
     #[arg(long, value_name = "CHOICES", value_parser = crate::view::read_path)]
     pub path: Option<Path>,
     /// The port. [default: 7617, or a free one]
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = port)]
     pub port: Option<u16>,
 }
 
@@ -361,6 +361,12 @@ fn expected(range: &RangeInclusive<u64>) -> String {
         end => end.to_string(),
     };
     format!("expected a whole number from {} to {end}", range.start())
+}
+
+/// A port to listen on.
+fn port(text: &str) -> Result<u16, String> {
+    let port = whole(1..=u64::from(u16::MAX))(text)?;
+    u16::try_from(port).map_err(|e| e.to_string())
 }
 
 /// A kernel, by the version that its release is called.

@@ -229,9 +229,13 @@ fn thing<'a>(name: &'a str, table: &'a str) -> &'a str {
     match name {
         "map" | "a map" => table,
         "sequence" | "a sequence" => "a list",
-        "unit value" | "null" | "unit" => "nothing",
+        "unit value" | "null" | "unit" | "Option value" => "nothing",
+        "variant identifier" | "unit variant" => "a word",
+        "field identifier" => "a key",
         "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
         "f32" | "f64" => "a number",
+        // A string of the file can say anything.
+        text if text.starts_with("string ") => text,
         // What Rust calls it by the name of a type.
         other if other.contains("struct ") || other.contains("enum ") => table,
         other => other,
@@ -331,6 +335,14 @@ mod tests {
             (
                 "invalid value: integer `-1`, expected u32",
                 "found integer `-1`, expected a whole number",
+            ),
+            (
+                "invalid type: null, expected variant identifier",
+                "found nothing, expected a word",
+            ),
+            (
+                "invalid type: string \"enum E\", expected f64",
+                "found string \"enum E\", expected a number",
             ),
             ("missing field `title`", "missing key `title`"),
             (

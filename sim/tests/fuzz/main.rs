@@ -34,7 +34,7 @@ const STATES: u64 = 200;
 
 /// What a user cannot be expected to know.
 const OURS: [&str; 16] = [
-    "expected struct",
+    "expected struct ",
     "enum",
     " variant",
     "untagged",
