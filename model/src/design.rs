@@ -152,6 +152,13 @@ choice!(
     }
 );
 choice!(
+    /// When map_update ties the struct_ops programs of a map to it.
+    AssocTie, "assoc-tie", {
+        AsTaken = "as-taken": "each as it is taken, before anything of what follows can fail",
+        WhenReady = "when-ready": "all of them, once nothing can fail any more",
+    }
+);
+choice!(
     /// How often a map_update that fails puts the programs that it has taken.
     AssocUndo, "assoc-undo", {
         Once = "once": "once",
@@ -228,6 +235,7 @@ choice!(
     SameMap, "same-map", {
         Update = "update": "it calls the subsystem's update() with new and old kdata",
         Refuse = "refuse": "it refuses with -EINVAL",
+        Nothing = "nothing": "it returns 0 and changes nothing",
     }
 );
 choice!(
@@ -272,6 +280,8 @@ pub struct Lookup {
     pub assoc_get: AssocGet,
     /// The same association again.
     pub assoc_again: AssocAgain,
+    /// When map_update ties programs.
+    pub assoc_tie: AssocTie,
     /// A map_update that fails.
     pub assoc_undo: AssocUndo,
     /// Pointers to a map that goes.
@@ -309,7 +319,7 @@ impl About {
 
 impl Lookup {
     /// The keys of the choices here.
-    const KEYS: [&str; 12] = [
+    const KEYS: [&str; 13] = [
         MapIdIn::KEY,
         CookieRead::KEY,
         SameKey::KEY,
@@ -318,6 +328,7 @@ impl Lookup {
         AssocRef::KEY,
         AssocGet::KEY,
         AssocAgain::KEY,
+        AssocTie::KEY,
         AssocUndo::KEY,
         AssocClear::KEY,
         ThisClear::KEY,
@@ -338,6 +349,7 @@ impl Lookup {
             Identity::ThisPointer => [
                 AssocShare::KEY,
                 AssocFree::KEY,
+                AssocTie::KEY,
                 AssocUndo::KEY,
                 AssocClear::KEY,
                 ThisClear::KEY,
@@ -359,6 +371,7 @@ impl Lookup {
             assoc_ref: AssocRef::Command,
             assoc_get: AssocGet::Plain,
             assoc_again: AssocAgain::Same,
+            assoc_tie: AssocTie::AsTaken,
             assoc_undo: AssocUndo::Once,
             assoc_clear: AssocClear::BeforeGp,
             this_clear: ThisClear::MapFree,
@@ -438,6 +451,7 @@ macro_rules! choices {
             AssocRef lookup.assoc_ref;
             AssocGet lookup.assoc_get;
             AssocAgain lookup.assoc_again;
+            AssocTie lookup.assoc_tie;
             AssocUndo lookup.assoc_undo;
             AssocClear lookup.assoc_clear;
             ThisClear lookup.this_clear;
@@ -898,12 +912,6 @@ impl Design {
                     "free=deferred waits for the last user of an attachment, and owner=map cannot tell which pages a user calls",
                 );
             }
-            if self.grace != Grace::RcuTasks {
-                return nonsense(
-                    "grace=... precedes the freeing of an attachment's pages, and owner=map has no attachment: a map's pages \
-                     go after RCU and Tasks RCU",
-                );
-            }
             if self.wait == Wait::UpdateMutex {
                 return nonsense(
                     "wait=update-mutex says where an attachment's grace periods are waited for, and owner=map has no attachment",
@@ -957,6 +965,7 @@ impl Design {
         if !pointer
             && (lookup.assoc_share != AssocShare::Poison
                 || lookup.assoc_free != AssocFree::KeepPoison
+                || lookup.assoc_tie != AssocTie::AsTaken
                 || lookup.assoc_undo != AssocUndo::Once
                 || lookup.assoc_clear != AssocClear::BeforeGp)
         {

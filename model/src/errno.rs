@@ -21,6 +21,7 @@ errnos! {
     ENOMEM = 12,
     EBUSY = 16,
     EEXIST = 17,
+    ENODEV = 19,
     EINVAL = 22,
     ENOLINK = 67,
     EOPNOTSUPP = 95,

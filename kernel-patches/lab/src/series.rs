@@ -76,7 +76,7 @@ impl Series {
             Series::LinkOwned => "link-owned",
             // what 0001 to 0003 do
             Series::Fixes => {
-                "mainline,owner-errno=einval,same-map=refuse,grace=tasks,trace,rcu+tasks"
+                "mainline,owner-errno=einval,same-map=nothing,grace=tasks,trace,rcu+tasks"
             }
         }
     }

@@ -4,13 +4,13 @@
 //! build and its deferred free.
 
 use crate::backend::{Backend, Counted, Freed, KdataOf, MapOf, Step, event};
-use crate::design::{Grace, ProgOwner};
+use crate::design::ProgOwner;
 use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{Stage, dirty, holds};
 use crate::pc::Pc;
-use crate::proc::prepare;
 use crate::proc::refs::{attachment_release, map_inc};
+use crate::proc::{grace, prepare};
 
 /// Builds an attachment of `map`, private until somebody publishes it. On success the task holds it.
 pub(crate) fn build<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>, cookie: u8) -> Step<i8> {
@@ -82,20 +82,7 @@ pub(crate) fn first_stage<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>)
     let decl = x.kdata_decl(attachment)?;
     let world = x.world();
     let sleepable = world.sleepable(&world.maps[usize::from(decl)]);
-    Ok(match (sleepable, x.design().grace) {
-        (true, Grace::TasksTraceTasks) => Stage::Tasks,
-        (true, Grace::TraceTasks) => Stage::Trace,
-        _ => Stage::RcuAndTasks,
-    })
-}
-
-/// The grace period that follows.
-pub(crate) fn next_stage(stage: Stage) -> Option<Stage> {
-    match stage {
-        Stage::Tasks => Some(Stage::Trace),
-        Stage::Trace => Some(Stage::RcuAndTasks),
-        _ => None,
-    }
+    Ok(grace::first(x.design(), sleepable))
 }
 
 /// The step of the deferred free that comes when this is over.
@@ -118,7 +105,7 @@ pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>) -> Ste
         }
         Pc::AttachmentFreeGp => {
             let over = x.deferred(Freed::Attachment(attachment))?;
-            let next = next_stage(over).expect("the last grace period ends in another step");
+            let next = grace::next(over).expect("the last grace period ends in another step");
             x.defer(Freed::Attachment(attachment), next)?;
             event!(x, "next grace period begins");
             Ok(())

@@ -7,7 +7,7 @@ use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::proc::link::put_old_attachment;
 use crate::proc::refs::{attachment_release, map_put};
-use crate::proc::{attachment, link_update};
+use crate::proc::{attachment, grace, link_update};
 use crate::subsys;
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
@@ -108,7 +108,7 @@ pub(crate) fn wait_begin<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>) 
 /// wait=update-mutex: one grace period is over; `true` after the last one. What remains to be done for
 /// the attachment is to put it: if that was the last reference, it is freed without another wait.
 pub(crate) fn waited<'w, X: Backend<'w>>(x: &mut X) -> Step<bool> {
-    let next = attachment::next_stage(x.waited());
+    let next = grace::next(x.waited());
     if let Some(next) = next.filter(|_| x.design().free == Free::Deferred) {
         x.wait_begin(next);
         return Ok(false);

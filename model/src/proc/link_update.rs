@@ -103,8 +103,15 @@ fn check<'w, X: Backend<'w>>(x: &mut X) -> Step {
     if decl_of(x, old)?.ty != decl.ty {
         return x.fail(errno::EINVAL, Pc::LuUnlock);
     }
-    if old == map && x.design().same_map == SameMap::Refuse {
-        return x.fail(errno::EINVAL, Pc::LuUnlock);
+    if old == map {
+        match x.design().same_map {
+            SameMap::Update => {}
+            SameMap::Refuse => return x.fail(errno::EINVAL, Pc::LuUnlock),
+            SameMap::Nothing => {
+                event!(x, "attached to this map already: nothing to do");
+                return x.goto(Pc::LuUnlock);
+            }
+        }
     }
     event!(x, "attached, to a map of the same type");
     if x.design().links == Links::One {

@@ -1,11 +1,12 @@
 //! bpf_struct_ops_map_free(), in the work item that the last bpf_map_put() queued.
 
 use crate::backend::{Backend, Counted, Freed, MapOf, Step, event};
+use crate::design::Owner;
 use crate::invariant::Invariant;
 use crate::kernel::Stage;
 use crate::pc::Pc;
 use crate::proc::refs::decl_of;
-use crate::proc::{map_update, prepare};
+use crate::proc::{grace, map_update, prepare};
 
 /// The step of the deferred free that comes when this is over.
 pub(crate) fn work_pc(over: Stage) -> Pc {
@@ -26,15 +27,28 @@ pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
             if let Some(kdata) = x.map_kdata(map)? {
                 prepare::del_ksyms(x, kdata)?;
             }
-            // synchronize_rcu_mult(call_rcu, call_rcu_tasks)
-            x.defer(Freed::Map(map), Stage::RcuAndTasks)?;
-            event!(
-                x,
-                "ksyms out of kallsyms; RCU and Tasks RCU grace periods begin"
-            );
+            let first = match x.design().owner {
+                Owner::Map => grace::first(x.design(), x.world().sleepable(decl)),
+                Owner::Link => Stage::RcuAndTasks,
+            };
+            x.defer(Freed::Map(map), first)?;
+            match first {
+                // synchronize_rcu_mult(call_rcu, call_rcu_tasks)
+                Stage::RcuAndTasks => event!(
+                    x,
+                    "ksyms out of kallsyms; RCU and Tasks RCU grace periods begin"
+                ),
+                _ => event!(x, "ksyms out of kallsyms; grace period begins"),
+            }
             Ok(())
         }
         Pc::MapFreeGp => {
+            let over = x.deferred(Freed::Map(map))?;
+            if let Some(next) = grace::next(over) {
+                x.defer(Freed::Map(map), next)?;
+                event!(x, "next grace period begins");
+                return Ok(());
+            }
             map_update::put_progs(x, map)?;
             if let Some(kdata) = x.map_kdata(map)? {
                 x.under_text_mutex(|x| {

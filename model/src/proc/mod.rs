@@ -7,6 +7,7 @@
 
 pub(crate) mod attachment;
 pub(crate) mod call;
+pub(crate) mod grace;
 pub(crate) mod link;
 pub(crate) mod link_create;
 pub(crate) mod link_detach;

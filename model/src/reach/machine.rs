@@ -10,8 +10,8 @@ use super::lookup::Answer;
 use super::state::{Action, Async, Frame, Life, MapLife, POISON, ProgLife, Stage, State};
 use super::world::{Op, Source, World};
 use crate::design::{
-    AssocAgain, AssocClear, AssocFree, AssocGet, AssocRef, AssocShare, AssocUndo, Design, Identity,
-    SameKey, ThisClear, Twin,
+    AssocAgain, AssocClear, AssocFree, AssocGet, AssocRef, AssocShare, AssocTie, AssocUndo, Design,
+    Identity, SameKey, ThisClear, Twin,
 };
 use crate::invariant::Invariant;
 
@@ -745,21 +745,32 @@ impl Step<'_> {
             return Err(("a program of it is not loaded", i));
         }
         let mut taken = 0;
+        let as_taken = reach.design.lookup.assoc_tie == AssocTie::AsTaken;
         let mut failure = fails.then_some("the subsystem refuses the struct: map_update fails");
         for prog in members {
             self.prog(*prog).refs += 1;
             taken += 1;
-            if reach.has_pointer() && !self.tie(*prog, i) {
+            if self.refuses(*prog, i) {
                 failure = Some("a program that another map has: -EINVAL");
                 break;
             }
+            if as_taken {
+                self.tie(*prog, i);
+            }
         }
         let Some(why) = failure else {
+            if !as_taken {
+                for prog in members {
+                    self.tie(*prog, i);
+                }
+            }
             self.sched(i).filled = true;
             return Ok(());
         };
         for prog in &members[..taken] {
-            self.clear_pointer(*prog, i);
+            if as_taken {
+                self.clear_pointer(*prog, i);
+            }
             self.put_prog(*prog);
             if reach.design.lookup.assoc_undo == AssocUndo::Twice {
                 self.put_prog(*prog);
@@ -772,16 +783,29 @@ impl Step<'_> {
         Err((why, i))
     }
 
-    /// map_update ties a struct_ops program to its map; whether it may go on.
-    fn tie(&mut self, prog: u8, i: u8) -> bool {
+    /// Whether map_update may not take a program because another map has it.
+    fn refuses(&mut self, prog: u8, i: u8) -> bool {
         let reach = self.reach;
+        let old = self.s.progs[usize::from(prog)].assoc;
+        if !reach.has_pointer() || old == 0 || old == i + 1 {
+            return false;
+        }
+        self.report.witness(Invariant::AssocRules);
+        reach.design.lookup.assoc_share == AssocShare::Refuse
+    }
+
+    /// map_update ties a struct_ops program to its map.
+    fn tie(&mut self, prog: u8, i: u8) {
+        let reach = self.reach;
+        if !reach.has_pointer() {
+            return;
+        }
         let name = reach.prog_name(prog);
         let old = self.s.progs[usize::from(prog)].assoc;
         if old == 0 || old == i + 1 {
             self.prog(prog).assoc = i + 1;
-            return true;
+            return;
         }
-        self.report.witness(Invariant::AssocRules);
         match reach.design.lookup.assoc_share {
             AssocShare::Poison => {
                 say!(self, "{name} is tied to another map already: POISON");
@@ -792,9 +816,8 @@ impl Step<'_> {
                 say!(self, "{name} is no longer tied to another map");
                 self.prog(prog).assoc = i + 1;
             }
-            AssocShare::Refuse => return false,
+            AssocShare::Refuse => unreachable!("the program was not taken"),
         }
-        true
     }
 
     fn clear_pointer(&mut self, prog: u8, i: u8) {

@@ -2,7 +2,7 @@
 //!
 //! What the lines are is in [`crate::script`]; they stand for the source that the scenario names.
 
-use crate::backend::{Backend, Gone, KdataOf, Step, event};
+use crate::backend::{Backend, Gone, KdataOf, LinkOf, Step, event};
 use crate::invariant::Invariant;
 use crate::kernel::{Reg, Stage, dirty, seen};
 use crate::pc::Pc;
@@ -146,10 +146,14 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
                 x.saw(seen::MISMATCH);
                 return Ok(Some(target));
             };
-            registered(x, new)?;
-            unregistered(x, old)?;
             let reg = x.registration(place).expect("just found");
+            if !has_entry(x, new, reg.link) {
+                registered(x, new)?;
+            }
             x.set_registration(place, Reg { kdata: new, ..reg });
+            if !has_entry(x, old, reg.link) {
+                unregistered(x, old)?;
+            }
         }
         Statement::Find(slot, target) => return find(x, slot, 0, target),
         Statement::Next(slot, target) => {
@@ -313,7 +317,7 @@ fn publish<'w, X: Backend<'w>>(x: &mut X, slot: u8) -> Step {
         lost(x, old)?;
         event!(x, "another entry is overwritten");
     }
-    if registers(x, slot) {
+    if registers(x, slot) && !has_entry(x, kdata, link) {
         registered(x, kdata)?;
     }
     let expect = match runs(x) {
@@ -334,6 +338,20 @@ fn registers<'w, X: Backend<'w>>(x: &X, slot: u8) -> bool {
     x.world().script.slots[usize::from(slot)].registers
 }
 
+/// One registration may have entries in several slots, as a struct has that is on a list and in a pointer, too.
+fn has_entry<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>, link: Option<LinkOf<X>>) -> bool {
+    for place in 0.. {
+        match x.registration(place) {
+            Some(reg) if reg.kdata == kdata && reg.link == link && registers(x, reg.slot) => {
+                return true;
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    false
+}
+
 /// An entry goes: it should be that of whoever unregisters.
 fn lost<'w, X: Backend<'w>>(x: &mut X, reg: Reg<X::P>) -> Step {
     if !registers(x, reg.slot) {
@@ -347,8 +365,10 @@ fn lost<'w, X: Backend<'w>>(x: &mut X, reg: Reg<X::P>) -> Step {
             x.violate(Invariant::NoForeignUnreg, what);
         }
     }
-    x.note_unregistered(reg.kdata)?;
-    x.undo(dirty::REG);
+    if !has_entry(x, reg.kdata, reg.link) {
+        x.note_unregistered(reg.kdata)?;
+        x.undo(dirty::REG);
+    }
     Ok(())
 }
 

@@ -174,7 +174,7 @@ fn kinds(subsystem: Subsystem, design: &Design) -> Vec<OpKind> {
         OpKind::MapClose,
     ];
     // a link that is updated to its own map is a bug of tcp that ends the boot
-    if design.same_map == SameMap::Refuse || subsystem != Subsystem::TcpCong {
+    if design.same_map != SameMap::Update || subsystem != Subsystem::TcpCong {
         kinds.extend([OpKind::LinkUpdate; 2]);
     }
     match subsystem {
