@@ -90,6 +90,7 @@ int main(void)
 	mount_fs("proc", "/proc");
 	mount_fs("sysfs", "/sys");
 	mount_fs("debugfs", "/sys/kernel/debug");
+	mount_fs("tracefs", "/sys/kernel/tracing");
 	mount_fs("bpf", "/sys/fs/bpf");
 	mount_fs("tmpfs", "/tmp");
 	write_file("/proc/sys/kernel/kptr_restrict", "0");

@@ -5,7 +5,7 @@
 
 MAKEFILE  := $(firstword $(MAKEFILE_LIST))
 SELFTESTS := $(TREE)/tools/testing/selftests/bpf
-NAMES	  := bpf_tcp_ca bad_struct_ops struct_ops_autocreate test_struct_ops_maybe_null \
+NAMES	  := bpf_cookie bpf_tcp_ca bad_struct_ops struct_ops_autocreate test_struct_ops_maybe_null \
 	     test_struct_ops_module test_struct_ops_multi_pages test_struct_ops_cookie \
 	     test_struct_ops_assoc
 TESTS	  := $(wildcard $(NAMES:%=$(SELFTESTS)/prog_tests/%.c))
@@ -28,7 +28,7 @@ all: test_progs hid_bpf
 
 test_progs: $(OBJECTS)
 	$(CC) -static -o $@ $^ $(LIBBPF)/libbpf.a -lelf -lz -lrt -lpthread
-	strip $@
+	strip -g $@
 
 prog_tests/tests.h: $(TESTS)
 	mkdir -p prog_tests
