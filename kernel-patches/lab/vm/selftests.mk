@@ -14,7 +14,8 @@ HELPERS	  := test_progs cgroup_helpers trace_helpers network_helpers testing_hel
 	     cap_helpers unpriv_helpers netlink_helpers jit_disasm_helpers test_loader disasm \
 	     disasm_helpers json_writer
 SKELETONS := $(sort $(shell sed -n 's/^\#include "\(.*\.skel\.h\)"/\1/p' $(TESTS)))
-OBJECTS	  := $(patsubst $(SELFTESTS)/prog_tests/%.c,%.test.o,$(TESTS)) $(HELPERS:%=%.helper.o)
+OBJECTS	  := $(patsubst $(SELFTESTS)/prog_tests/%.c,%.test.o,$(TESTS)) $(HELPERS:%=%.helper.o) \
+	     standins.o
 
 CFLAGS	  := -g -O1 -w -D_GNU_SOURCE -I. -I$(SELFTESTS) -I$(TREE)/tools/testing/selftests \
 	     -I$(LIBBPF)/include -I$(TREE)/include/generated -I$(TREE)/tools/lib \
@@ -61,6 +62,9 @@ verification_cert.h:
 test_progs.helper.o: $(SELFTESTS)/test_progs.c prog_tests/tests.h verification_cert.h $(MAKEFILE)
 	sed 's/= register_session_key(/= 0 \& register_session_key(/' $< > test_progs.helper.c
 	$(CC) $(CFLAGS) -c test_progs.helper.c -o $@
+
+standins.o: $(dir $(MAKEFILE))selftests.c $(MAKEFILE)
+	$(CC) $(CFLAGS) -c $< -o $@
 
 %.helper.o: $(SELFTESTS)/%.c prog_tests/tests.h $(MAKEFILE)
 	$(CC) $(CFLAGS) -c $< -o $@
