@@ -317,7 +317,7 @@ async fn by_keys(page: &Page) {
     page.press('2').await;
     page.until_text("count", "step 1 of 1").await;
     // By Tab and Enter: the focus stays among the choices.
-    page.value("document.querySelector('#choices button[data-choice]').focus()")
+    page.value("document.querySelector('#choices button[data-choice]').focus({})")
         .await;
     page.press(ENTER).await;
     page.until_text("count", "step 2 of 2").await;
