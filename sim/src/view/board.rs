@@ -10,8 +10,8 @@ use struct_ops_model::World;
 use struct_ops_model::world::{MAX_SOCKS, OpKind, Operation, Plan, Subsystem};
 
 use super::draw::{
-    GAP, HEAD, LINE, Line, MARGIN, Place, Shape, arrow, curve, down, filled, fitting, frame, line,
-    tag,
+    GAP, HEAD, LINE, Line, MARGIN, Place, Shape, arrow, beside, curve, down, filled, fitting,
+    frame, line, tag,
 };
 use super::state::{Field, Id, Kind, OWN, Object};
 use super::svg::{cut, escape};
@@ -800,6 +800,11 @@ impl<'a> Layout<'a> {
                 // From above, to the head of a box.
                 None if from.y + from.height < target.y => {
                     down(from, target, object.id.slot as u32)
+                }
+                // From above, to a line of a box: from its left side, past what stands beside the first box.
+                Some(at) if object.kind == Kind::Subsys => {
+                    let x = (from.x + from.width - 16).min(target.x + target.width / 2);
+                    beside(x - 12 * u32::from(at), from.y + from.height, target, end)
                 }
                 _ => curve(from, start, target, end),
             };

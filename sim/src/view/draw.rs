@@ -121,6 +121,18 @@ pub(super) fn down(from: Place, to: Place, number: u32) -> String {
     )
 }
 
+/// A curve from a place above a box to a height at its left side.
+pub(super) fn beside(x: u32, y: u32, to: Place, end: u32) -> String {
+    let turn = to.x.saturating_sub(24);
+    format!(
+        "M{x} {y}C{x} {} {turn} {} {turn} {}S{turn} {end} {} {end}",
+        y + 16,
+        y + 12,
+        (y + end) / 2,
+        to.x - 3
+    )
+}
+
 /// A curve from a height at one box to a height at another.
 pub(super) fn curve(from: Place, start: u32, to: Place, end: u32) -> String {
     let (x1, x2, bend) = if from.x + from.width <= to.x {

@@ -19,7 +19,8 @@ function part(id) {
 }
 
 const LEGEND = "Boxes are objects, arrows pointers; a dashed arrow with a crossed box is a pointer to memory that is gone. " +
-  "A tag with a CPU's name is a pointer in its local variables. What the last step has changed is marked. In the timeline " +
+  "A tag with a CPU's name is a pointer in its local variables. ■ holds a lock, ← waits for whom, ▒ is a reader, ] a grace " +
+  "period that has begun; ● a program in a map, ○ a place for one. What the last step has changed is marked. In the timeline " +
   "a bar is a lock, shading a read side, a bracket a grace period; + is a function that a series of patches adds.";
 
 /** What is shown; none before the first answer. */
@@ -200,7 +201,7 @@ function half(view, more) {
 function together(one, other) {
   const steps = Array.from({ length: Math.max(one.steps.length, other.steps.length) }, (_, i) => {
     const [a, b] = [one.steps[i], other.steps[i]];
-    const where = (/** @type {import("./types").Step} */ s) => s.function ?? `[${s.code}]`;
+    const where = (/** @type {import("./types").Step} */ s) => s.function ? (s.series ? "+" : "") + s.function : `[${s.code}]`;
     const same = a && b && where(a) === where(b) && a.event === b.event;
     const tell = (/** @type {View} */ v, /** @type {import("./types").Step | undefined} */ s) => {
       const broke = (s?.broke ?? []).map((id) => ` <span class="broke">✗ ${quoted(id)}</span>`).join("");
@@ -336,7 +337,8 @@ function parted(at) {
 function told(view, at) {
   if (at === 0) {
     return `<h2>${quoted(view.scenario.title)}</h2><p class="question">${quoted(view.scenario.question)}</p>` +
-      `<p>The state after the set-up, under ${quoted(view.design)}. Functions are those of Linux ${quoted(view.linux)}.</p>`;
+      `<p>The state after the set-up, under ${quoted(view.design)}. Functions are those of Linux ${quoted(view.linux)}.</p>` +
+      (live ? `<p>Choose what comes next, or let <i>Shortest counterexamples</i> find what breaks. <kbd>?</kbd> shows the keys.</p>` : "");
   }
   const step = view.steps[at - 1];
   const where = step.function ? `<code title="${quoted(step.file ?? "")}">${quoted(step.function)}()</code>` : `[${quoted(step.code ?? "")}]`;
