@@ -218,6 +218,13 @@ choice!(
 choice!(
     /// Which grace periods precede the freeing of images.
     Grace, "grace", {
+        None = "none": "none: they go as soon as a worker comes to it",
+        Rcu = "rcu": "RCU",
+        Tasks = "tasks": "Tasks RCU",
+        Trace = "trace": "Tasks Trace RCU",
+        Srcu = "srcu": "SRCU, of each domain that the scenario's own subsystems have",
+        TraceRcu = "trace,rcu": "Tasks Trace RCU, then RCU",
+        TraceOnlyTasks = "trace,tasks": "Tasks Trace RCU, then Tasks RCU",
         RcuTasks = "rcu+tasks": "RCU and Tasks RCU at the same time",
         TraceTasks = "trace,rcu+tasks": "Tasks Trace RCU, then RCU and Tasks RCU",
         TasksTraceTasks = "tasks,trace,rcu+tasks": "Tasks RCU, Tasks Trace RCU, then RCU and Tasks RCU",

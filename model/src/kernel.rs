@@ -105,7 +105,7 @@ pub enum Stage {
     RcuAndTasks,
     /// `synchronize_rcu()`.
     Rcu,
-    /// `synchronize_srcu()` of the domain that the task's line names.
+    /// `synchronize_srcu()` of the domain that the task's line names, or, for a deferred free, of each domain.
     Srcu,
 }
 

@@ -143,7 +143,7 @@ steps! {
     }
     Worker, always("bpf_struct_ops_map_free", STRUCT_OPS) => {
         MapFree No "Work item: puts the module, takes the ksyms out of kallsyms and starts the grace periods.";
-        MapFreeGp No "The grace periods are over: programs are put, ksyms, pages and both values are freed.";
+        MapFreeGp No "A grace period is over. The next one begins, if the design has several; then programs are put, ksyms, pages and both values are freed.";
     }
     Map, always("map_create", SYSCALL) => {
         MapAlloc No "The map is allocated, and nobody knows it before its fd is installed (bpf_map_new_fd()).";

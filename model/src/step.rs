@@ -839,9 +839,10 @@ impl Machine {
         let stage = |free: Option<&Deferred>| free.map_or(Stage::None, |f| f.stage);
         match action {
             Action::MapWork(map) => map_free::work_pc(stage(k.maps.get(map).map(|m| &m.free))),
-            Action::AttachmentWork(attachment) => {
-                attachment::work_pc(stage(k.kdatas.get(attachment).map(|d| &d.free)))
-            }
+            Action::AttachmentWork(attachment) => attachment::work_pc(
+                &self.design,
+                stage(k.kdatas.get(attachment).map(|d| &d.free)),
+            ),
             _ => Pc::Idle,
         }
     }

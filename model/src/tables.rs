@@ -181,6 +181,10 @@ impl Tables<'_> {
         if matches!(stage, Stage::Rcu | Stage::RcuAndTasks) {
             begun.rcu = self.k.readers(|r| r.rcu > 0);
         }
+        if stage == Stage::Srcu {
+            let domains = self.k.subsys.own.readers.iter();
+            begun.rcu = domains.fold(0, |all, readers| all | readers);
+        }
         if matches!(stage, Stage::Tasks | Stage::RcuAndTasks) {
             begun.tasks = self.k.readers(|r| r.tasks);
         }
@@ -1206,6 +1210,15 @@ impl<'w> Backend<'w> for Tables<'w> {
     fn srcu_read_unlock(&mut self, domain: u8) {
         let mask = !(1 << self.cpu);
         self.k.subsys.own.readers[usize::from(domain)] &= mask;
+        let in_none = self.k.subsys.own.readers.iter().all(|r| r & !mask == 0);
+        let maps = self.k.maps.values_mut().map(|m| &mut m.free);
+        let attachments = self.k.kdatas.values_mut().map(|d| &mut d.free);
+        for free in maps.chain(attachments) {
+            // A free waits for all domains.
+            if in_none && free.stage == Stage::Srcu {
+                free.rcu &= mask;
+            }
+        }
         for cpu in &mut self.k.cpus {
             let waits = cpu.pc == Pc::ScriptWaited && cpu.wait.stage == Stage::Srcu;
             let line = waits.then(|| &self.world.script.lines[usize::from(cpu.line)]);

@@ -4,7 +4,7 @@
 //! build and its deferred free.
 
 use crate::backend::{Backend, Counted, Freed, KdataOf, MapOf, Step, event};
-use crate::design::ProgOwner;
+use crate::design::{Design, ProgOwner};
 use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{Stage, dirty, holds};
@@ -77,8 +77,11 @@ pub(crate) fn refused<'w, X: Backend<'w>>(
     prepare::del_ksyms(x, ksyms)
 }
 
-/// The first grace period that the design waits for.
-pub(crate) fn first_stage<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>) -> Step<Stage> {
+/// The first grace period that the design waits for, if it waits for any.
+pub(crate) fn first_stage<'w, X: Backend<'w>>(
+    x: &mut X,
+    attachment: KdataOf<X>,
+) -> Step<Option<Stage>> {
     let decl = x.kdata_decl(attachment)?;
     let world = x.world();
     let sleepable = world.sleepable(&world.maps[usize::from(decl)]);
@@ -86,10 +89,10 @@ pub(crate) fn first_stage<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>)
 }
 
 /// The step of the deferred free that comes when this is over.
-pub(crate) fn work_pc(over: Stage) -> Pc {
+pub(crate) fn work_pc(design: &Design, over: Stage) -> Pc {
     match over {
         Stage::Queued => Pc::AttachmentFree,
-        Stage::Tasks | Stage::Trace => Pc::AttachmentFreeGp,
+        over if grace::next(design, over).is_some() => Pc::AttachmentFreeGp,
         _ => Pc::AttachmentFreeEnd,
     }
 }
@@ -98,24 +101,30 @@ pub(crate) fn work_pc(over: Stage) -> Pc {
 pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>) -> Step {
     match x.pc() {
         Pc::AttachmentFree => {
-            let first = first_stage(x, attachment)?;
+            let Some(first) = first_stage(x, attachment)? else {
+                return end(x, attachment);
+            };
             x.defer(Freed::Attachment(attachment), first)?;
             event!(x, "grace period begins");
             Ok(())
         }
         Pc::AttachmentFreeGp => {
             let over = x.deferred(Freed::Attachment(attachment))?;
-            let next = grace::next(over).expect("the last grace period ends in another step");
+            let next = grace::next(x.design(), over);
+            let next = next.expect("the last grace period ends in another step");
             x.defer(Freed::Attachment(attachment), next)?;
             event!(x, "next grace period begins");
             Ok(())
         }
-        Pc::AttachmentFreeEnd => {
-            x.witness(Invariant::EventualRelease);
-            attachment_release(x, attachment)?;
-            event!(x, "attachment freed");
-            Ok(())
-        }
+        Pc::AttachmentFreeEnd => end(x, attachment),
         _ => unreachable!("not a step of the attachment's free"),
     }
+}
+
+/// Nobody can use it any more.
+fn end<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>) -> Step {
+    x.witness(Invariant::EventualRelease);
+    attachment_release(x, attachment)?;
+    event!(x, "attachment freed");
+    Ok(())
 }

@@ -39,8 +39,8 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             event!(x, "link->map = NULL");
             match attachment {
                 Some(attachment) if x.design().wait == Wait::UpdateMutex => {
-                    wait_begin(x, attachment)?;
-                    x.goto(Pc::LdWait)
+                    let waits = wait_begin(x, attachment)?;
+                    x.goto(if waits { Pc::LdWait } else { Pc::LdUnlock })
                 }
                 _ => x.goto(Pc::LdUnlock),
             }
@@ -98,17 +98,21 @@ fn let_go<'w, X: Backend<'w>>(x: &mut X) -> Step<Option<KdataOf<X>>> {
 }
 
 /// wait=update-mutex: the task begins to wait for the grace periods of `attachment`.
-pub(crate) fn wait_begin<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>) -> Step {
-    let first = attachment::first_stage(x, attachment)?;
+/// Whether there is any.
+pub(crate) fn wait_begin<'w, X: Backend<'w>>(x: &mut X, attachment: KdataOf<X>) -> Step<bool> {
+    let Some(first) = attachment::first_stage(x, attachment)? else {
+        return Ok(false);
+    };
     x.wait_begin(first);
     event!(x, "waits for a grace period under update_mutex");
-    Ok(())
+    Ok(true)
 }
 
 /// wait=update-mutex: one grace period is over; `true` after the last one. What remains to be done for
 /// the attachment is to put it: if that was the last reference, it is freed without another wait.
 pub(crate) fn waited<'w, X: Backend<'w>>(x: &mut X) -> Step<bool> {
-    let next = grace::next(x.waited());
+    let over = x.waited();
+    let next = grace::next(x.design(), over);
     if let Some(next) = next.filter(|_| x.design().free == Free::Deferred) {
         x.wait_begin(next);
         return Ok(false);

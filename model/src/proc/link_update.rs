@@ -163,8 +163,9 @@ fn done<'w, X: Backend<'w>>(x: &mut X) -> Step {
         event!(x, "link->map swapped");
         if x.design().wait == Wait::UpdateMutex {
             let replaced = replaced.expect("an attached link has an attachment");
-            link_detach::wait_begin(x, replaced)?;
-            return x.goto(Pc::LuWait);
+            if link_detach::wait_begin(x, replaced)? {
+                return x.goto(Pc::LuWait);
+            }
         }
         return x.goto(Pc::LuUnlock);
     }

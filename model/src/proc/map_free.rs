@@ -27,41 +27,58 @@ pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
             if let Some(kdata) = x.map_kdata(map)? {
                 prepare::del_ksyms(x, kdata)?;
             }
+            // Linux: synchronize_rcu_mult(call_rcu, call_rcu_tasks).
             let first = match x.design().owner {
                 Owner::Map => grace::first(x.design(), x.world().sleepable(decl)),
-                Owner::Link => Stage::RcuAndTasks,
+                // Its pages have had their own grace periods by then.
+                Owner::Link => Some(Stage::RcuAndTasks),
+            };
+            let Some(first) = first else {
+                event!(x, "ksyms out of kallsyms");
+                return free(x, map);
             };
             x.defer(Freed::Map(map), first)?;
-            match first {
-                // synchronize_rcu_mult(call_rcu, call_rcu_tasks)
-                Stage::RcuAndTasks => event!(
-                    x,
-                    "ksyms out of kallsyms; RCU and Tasks RCU grace periods begin"
-                ),
-                _ => event!(x, "ksyms out of kallsyms; grace period begins"),
-            }
+            event!(x, "ksyms out of kallsyms; {}", begins(first));
             Ok(())
         }
         Pc::MapFreeGp => {
             let over = x.deferred(Freed::Map(map))?;
-            if let Some(next) = grace::next(over) {
-                x.defer(Freed::Map(map), next)?;
-                event!(x, "next grace period begins");
-                return Ok(());
+            let own = x.design().owner == Owner::Map;
+            match grace::next(x.design(), over).filter(|_| own) {
+                Some(next) => {
+                    x.defer(Freed::Map(map), next)?;
+                    event!(x, "{}", begins(next));
+                    Ok(())
+                }
+                None => free(x, map),
             }
-            map_update::put_progs(x, map)?;
-            if let Some(kdata) = x.map_kdata(map)? {
-                x.under_text_mutex(|x| {
-                    x.free_ksyms(kdata)?;
-                    prepare::free_images(x, kdata)?;
-                    x.free_kdata(kdata)
-                })?;
-            }
-            x.free_map(map)?;
-            x.witness(Invariant::EventualRelease);
-            event!(x, "map freed");
-            Ok(())
         }
         _ => unreachable!("not a step of map_free"),
     }
+}
+
+fn begins(stage: Stage) -> &'static str {
+    match stage {
+        Stage::RcuAndTasks => "RCU and Tasks RCU grace periods begin",
+        Stage::Rcu => "an RCU grace period begins",
+        Stage::Tasks => "a Tasks RCU grace period begins",
+        Stage::Trace => "a Tasks Trace RCU grace period begins",
+        _ => "SRCU grace periods begin",
+    }
+}
+
+/// The map and what it owns go.
+fn free<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
+    map_update::put_progs(x, map)?;
+    if let Some(kdata) = x.map_kdata(map)? {
+        x.under_text_mutex(|x| {
+            x.free_ksyms(kdata)?;
+            prepare::free_images(x, kdata)?;
+            x.free_kdata(kdata)
+        })?;
+    }
+    x.free_map(map)?;
+    x.witness(Invariant::EventualRelease);
+    event!(x, "map freed");
+    Ok(())
 }

@@ -23,6 +23,7 @@ pub use crate::request::{Files, resolve};
 pub use syscall::{begin, first_step};
 
 use crate::backend::{Backend, Freed, Pointers, Step};
+use crate::design::Design;
 use crate::kernel::Stage;
 use crate::operation::OpKind;
 use crate::pc::{Pc, Procedure};
@@ -80,10 +81,10 @@ pub fn allocates(pc: Pc) -> bool {
 }
 
 /// The step of a deferred free that comes when this is over.
-pub fn work_pc<P: Pointers>(what: Freed<P>, over: Stage) -> Pc {
+pub fn work_pc<P: Pointers>(design: &Design, what: Freed<P>, over: Stage) -> Pc {
     match what {
         Freed::Map(_) => map_free::work_pc(over),
-        Freed::Attachment(_) => attachment::work_pc(over),
+        Freed::Attachment(_) => attachment::work_pc(design, over),
         // Its memory goes without a step.
         Freed::Prog(_) => Pc::Idle,
     }

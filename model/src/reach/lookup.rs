@@ -84,7 +84,7 @@ impl Reach {
                 }
             }
             Source::Kernel if self.world.old_kernel() && self.has_pointer() => Err(NO_AUX),
-            Source::Kernel | Source::Global | Source::Task => Ok(()),
+            Source::Kernel | Source::Global | Source::Task | Source::Root => Ok(()),
         }
     }
 
@@ -127,11 +127,11 @@ impl Reach {
 
     /// The kfunc is called by the innermost program of a CPU.
     pub(super) fn lookup(&self, s: &State, cpu: u8, frame: &Frame) -> Answer {
+        if self.world.progs[usize::from(frame.prog)].source == Source::Root {
+            return self.root(s);
+        }
         match self.design.identity {
-            Identity::None | Identity::Task => match s.root {
-                0 => Answer::Nothing("no scheduler is enabled"),
-                root => self.alive(s, root - 1),
-            },
+            Identity::None | Identity::Task => self.root(s),
             Identity::Cookie | Identity::MapId | Identity::MapExtra => {
                 let value = self.value(s, cpu, frame);
                 self.by_key(s, frame, value)
@@ -146,6 +146,14 @@ impl Reach {
         }
     }
 
+    /// scx_root, whoever asks.
+    fn root(&self, s: &State) -> Answer {
+        match s.root {
+            0 => Answer::Nothing("no scheduler is enabled"),
+            root => self.alive(s, root - 1),
+        }
+    }
+
     /// What the program hands to the kfunc.
     fn value(&self, s: &State, cpu: u8, frame: &Frame) -> u8 {
         let prog = &self.world.progs[usize::from(frame.prog)];
@@ -153,7 +161,7 @@ impl Reach {
             Source::Kernel if self.design.lookup.cookie_read == CookieRead::Current => {
                 self.current_cookie(s, cpu)
             }
-            Source::Kernel | Source::Task => 0,
+            Source::Kernel | Source::Task | Source::Root => 0,
             Source::Helper => frame.cookie,
             Source::Global => s.globals[usize::from(prog.object)],
             Source::Stash => s.asyncs[usize::from(frame.sched)].stash,
@@ -183,8 +191,11 @@ impl Reach {
 
     /// The kfunc that the program calls takes a task.
     pub(super) fn takes_task(&self, prog: u8) -> bool {
-        self.design.identity == Identity::Task
-            || self.world.progs[usize::from(prog)].source == Source::Task
+        match self.world.progs[usize::from(prog)].source {
+            Source::Task => true,
+            Source::Root => false,
+            _ => self.design.identity == Identity::Task,
+        }
     }
 
     /// `scx_task_sched()`: a task is its own scheduler's while that is enabled, then the root's.

@@ -25,11 +25,13 @@ pub enum Source {
     Stash,
     /// It need not: it calls a kfunc with a task, which finds the scheduler of that task.
     Task,
+    /// From nowhere, and it is not asked: the kfunc takes scx_root, whoever calls it.
+    Root,
 }
 
 impl Source {
     /// Words in files, and what they mean.
-    pub const ALL: [(&'static str, Source, &'static str); 5] = [
+    pub const ALL: [(&'static str, Source, &'static str); 6] = [
         (
             "kernel",
             Source::Kernel,
@@ -50,6 +52,11 @@ impl Source {
             "task",
             Source::Task,
             "a task handed to the kfunc: its own in a struct_ops member, any in other programs",
+        ),
+        (
+            "root",
+            Source::Root,
+            "nothing: a kfunc that nobody has converted takes scx_root, whoever calls it",
         ),
     ];
 }

@@ -143,8 +143,8 @@ impl<'a> Task<'a> {
         self.wait = Stage::Queued;
         loop {
             let over = self.wait;
-            self.begin(proc::work_pc(what, over))?;
-            self.pc = proc::work_pc(what, over);
+            self.begin(proc::work_pc(&self.rt.design, what, over))?;
+            self.pc = proc::work_pc(&self.rt.design, what, over);
             match what {
                 Freed::Map(map) => self.object(Object::Map(map.number())),
                 Freed::Attachment(kdata) => self.object(Object::Attachment(kdata.number())),

@@ -285,6 +285,9 @@ fn reach_scenario(screen: &Screen, s: &ReachScenario) -> String {
     if let Some(find) = &s.find {
         out += &screen.entry("find", 11, find);
     }
+    if let Some(fault) = &s.fault {
+        out += &screen.entry("fault", 11, fault);
+    }
     out += &screen.entry(
         "about",
         11,

@@ -172,7 +172,7 @@ impl Case {
     pub fn fault(&self) -> bool {
         match self {
             Case::Attach(s) => s.fault.is_some(),
-            Case::Reach(_) => false,
+            Case::Reach(s) => s.fault.is_some(),
         }
     }
 

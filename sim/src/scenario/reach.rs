@@ -37,6 +37,7 @@ struct File {
     question: Text,
     source: Text,
     find: Option<Text>,
+    fault: Option<Text>,
     linux: Option<Text>,
     #[serde(rename = "scheduler", default)]
     schedulers: Vec<SchedulerTable>,
@@ -126,6 +127,8 @@ pub struct ReachScenario {
     pub source: String,
     /// The real bug that it pins.
     pub find: Option<String>,
+    /// The mistake, of something else than a design, that the scenario is about.
+    pub fault: Option<String>,
     /// What there is, but for where programs take their identity from.
     world: World,
     /// What the file says of that; `None` is what the design gives.
@@ -173,6 +176,11 @@ impl ReachScenario {
                 .find
                 .as_ref()
                 .map(|f| s.sentence("find", f))
+                .transpose()?,
+            fault: tables
+                .fault
+                .as_ref()
+                .map(|f| s.sentence("fault", f))
                 .transpose()?,
             world,
             sources,
