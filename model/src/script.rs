@@ -19,6 +19,8 @@ pub const MAX_FLAGS: usize = 8;
 pub const MAX_OBJECTS: usize = 4;
 /// Most objects of one kind.
 pub const MAX_COUNT: u8 = 7;
+/// Most read sides of one kind that a CPU's functions nest; programs that they call enter one more.
+pub const MAX_NESTING: u8 = 4;
 /// Most references that own subsystems hold at once.
 pub const MAX_REFS: usize = 4;
 /// Most lines of all functions.

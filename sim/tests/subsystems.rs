@@ -193,6 +193,14 @@ fn what_goes_wrong_in_one_is_found() {
         (REG, UNREG, "mutex_unlock a_lock", Invariant::NoDeadlock),
         (REG, UNREG, "rcu_read_unlock", Invariant::NoDeadlock),
         (REG, UNREG, "srcu_read_lock domain", Invariant::NoDeadlock),
+        (REG, UNREG, "rcu_read_lock", Invariant::NoDeadlock),
+        (REG, UNREG, "rcu_read_lock_trace", Invariant::NoDeadlock),
+        (
+            "publish slot; rcu_read_lock",
+            UNREG,
+            "rcu_read_lock; rcu_read_unlock",
+            Invariant::NoDeadlock,
+        ),
         (REG, UNREG, "wait never", Invariant::NoDeadlock),
         (
             REG,
@@ -225,6 +233,38 @@ fn what_goes_wrong_in_one_is_found() {
             broken.contains(&invariant),
             "{reg} | {unreg} | {walk}: {broken:?}"
         );
+    }
+}
+
+/// A syscall program is in a read side of Tasks Trace RCU, which reg() neither entered nor may leave.
+#[test]
+fn the_read_side_of_a_syscall_program_is_its_own() {
+    let in_program = |reg: &str| {
+        let text = scenario(reg, UNREG, "rcu_read_lock; rcu_read_unlock")
+            .replace("\"link_create m1", "\"sys_bpf_link_create m1");
+        broken(&parse(&text).unwrap(), &Design::mainline())
+    };
+    assert_eq!(in_program(REG), []);
+    let entered = in_program("rcu_read_lock_trace; publish slot; rcu_read_unlock_trace");
+    assert_eq!(entered, []);
+    let left = in_program("publish slot; rcu_read_unlock_trace");
+    assert_eq!(left, [Invariant::NoDeadlock]);
+}
+
+/// More read sides than anybody nests are a bound of the model, and no panic.
+#[test]
+fn read_sides_are_nested_as_deep_as_they_are_counted() {
+    for side in ["rcu_read_lock", "rcu_read_lock_trace"] {
+        let leave = side.replace("lock", "unlock");
+        for (times, full) in [(4, false), (5, true), (300, true)] {
+            let walk = [vec![side; times], vec![leave.as_str(); times]]
+                .concat()
+                .join("; ");
+            let scenario = parse(&scenario(REG, UNREG, &walk)).unwrap();
+            let run = explored(&scenario, &Design::mainline());
+            assert_eq!(run.bound.is_some(), full, "{times} times {side}");
+            assert!(run.found.is_empty());
+        }
     }
 }
 

@@ -15,7 +15,7 @@
 
 use crate::apt::Apt;
 use crate::error::{At, Error, Result};
-use crate::key::{Key, is_current, set_current};
+use crate::key::{Key, is_current, once, set_current};
 use crate::run::{output, run};
 use crate::series::{Base, Series, lab_root};
 use crate::tools;
@@ -368,10 +368,7 @@ impl Lab {
         let key = key.finish();
         let tree = self.tree(patched);
         let stamp = beside(&tree, "stamp");
-        if !is_current(&stamp, &key) {
-            self.patched_tree(&source, &patches, &tree)?;
-            set_current(&stamp, &key)?;
-        }
+        once(&stamp, &key, || self.patched_tree(&source, &patches, &tree))?;
         Ok(key)
     }
 
@@ -476,15 +473,14 @@ impl Lab {
             .text("pahole", &tools::version(&pahole))
             .finish();
         let stamp = output.join("lab.stamp");
-        if !is_current(&stamp, &key) {
+        once(&stamp, &key, || {
             self.configure(&mut self.kernel_make(flavour)?, &output, flavour.debug)?;
             run(
                 &format!("{title}: kernel"),
                 self.kernel_make(flavour)?.args(["bzImage", "modules"]),
                 &self.log(&format!("{title}.kernel")),
-            )?;
-            set_current(&stamp, &key)?;
-        }
+            )
+        })?;
 
         let programs = self
             .vm(flavour.patched)
@@ -495,11 +491,11 @@ impl Lab {
             .dir(&lab_root().join("vm"))?
             .finish();
         let stamp = programs.join("lab.stamp");
-        if !is_current(&stamp, &key) {
+        fs::create_dir_all(&programs).at(&programs)?;
+        once(&stamp, &key, || {
             self.build_tools(flavour.patched, &tree_key)?;
-            self.build_programs(flavour, &programs)?;
-            set_current(&stamp, &key)?;
-        }
+            self.build_programs(flavour, &programs)
+        })?;
 
         let release = output.join("include/config/kernel.release");
         Ok(Built {
@@ -514,31 +510,28 @@ impl Lab {
     fn build_tools(&self, patched: Patched, tree_key: &str) -> Result<()> {
         let dir = self.vm(patched);
         let title = format!("{}-{}", patched.base, patched.series);
-        let stamp = dir.join("lab.stamp");
-        if is_current(&stamp, tree_key) {
-            return Ok(());
-        }
         let tree = self.tree(patched);
         let libbpf = dir.join("libbpf");
         let bpftool = dir.join("bpftool");
         for dir in [&libbpf, &bpftool] {
             fs::create_dir_all(dir).at(dir)?;
         }
-        run(
-            &format!("{title}: libbpf"),
-            self.make_tool(&tree.join("tools/lib/bpf"), &libbpf)
-                .arg(format!("DESTDIR={}", libbpf.display()))
-                .args(["prefix=", "libdir=/lib", "all", "install_headers"]),
-            &self.log(&format!("{title}.libbpf")),
-        )?;
-        run(
-            &format!("{title}: bpftool"),
-            self.make_tool(&tree.join("tools/bpf/bpftool"), &bpftool)
-                .arg("EXTRA_LDFLAGS=-static")
-                .arg(bpftool.join("bpftool")),
-            &self.log(&format!("{title}.bpftool")),
-        )?;
-        set_current(&stamp, tree_key)
+        once(&dir.join("lab.stamp"), tree_key, || {
+            run(
+                &format!("{title}: libbpf"),
+                self.make_tool(&tree.join("tools/lib/bpf"), &libbpf)
+                    .arg(format!("DESTDIR={}", libbpf.display()))
+                    .args(["prefix=", "libdir=/lib", "all", "install_headers"]),
+                &self.log(&format!("{title}.libbpf")),
+            )?;
+            run(
+                &format!("{title}: bpftool"),
+                self.make_tool(&tree.join("tools/bpf/bpftool"), &bpftool)
+                    .arg("EXTRA_LDFLAGS=-static")
+                    .arg(bpftool.join("bpftool")),
+                &self.log(&format!("{title}.bpftool")),
+            )
+        })
     }
 
     /// Modules, skeletons and the programs that run in the VM.
@@ -547,7 +540,6 @@ impl Lab {
         let tree = self.tree(flavour.patched);
         let output = self.output(flavour);
         let sources = lab_root().join("vm");
-        fs::create_dir_all(programs).at(programs)?;
 
         // kbuild writes beside the sources of a module, so they are copied
         // the folder of the test module has two names
@@ -613,9 +605,9 @@ impl Lab {
             .dir(&lab_root().join("vm"))?
             .finish();
         let stamp = programs.join("lab.stamp");
-        if !is_current(&stamp, &key) {
+        fs::create_dir_all(&programs).at(&programs)?;
+        once(&stamp, &key, || {
             self.build_tools(stock, &tree_key)?;
-            fs::create_dir_all(&programs).at(&programs)?;
             let vmlinux = programs.join("vmlinux");
             run(
                 &format!("{package}: extract vmlinux"),
@@ -630,9 +622,8 @@ impl Lab {
                 &format!("{package}: test programs"),
                 &mut self.vm_make(stock, "Makefile", &vmlinux, &programs),
                 &self.log("image.programs"),
-            )?;
-            set_current(&stamp, &key)?;
-        }
+            )
+        })?;
         Ok(Built {
             kernel,
             version: package.to_owned(),

@@ -60,6 +60,19 @@ pub fn set_current(stamp: &Path, key: &str) -> Result<()> {
     fs::write(stamp, key).at(stamp)
 }
 
+/// Builds the output behind the stamp unless this key has built it. While it is being changed it has no stamp, so an
+/// interrupted build is not taken for the one before it.
+pub fn once(stamp: &Path, key: &str, build: impl FnOnce() -> Result<()>) -> Result<()> {
+    if is_current(stamp, key) {
+        return Ok(());
+    }
+    if stamp.exists() {
+        fs::remove_file(stamp).at(stamp)?;
+    }
+    build()?;
+    set_current(stamp, key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +91,19 @@ mod tests {
         assert!(!is_current(&stamp, "a"));
         set_current(&stamp, "a").unwrap();
         assert!(is_current(&stamp, "a") && !is_current(&stamp, "b"));
+        fs::remove_file(&stamp).unwrap();
+    }
+
+    #[test]
+    fn what_an_interrupted_build_has_left_is_nobodys() {
+        let stamp = std::env::temp_dir().join(format!("kernel-lab-once-{}", std::process::id()));
+        once(&stamp, "a", || Ok(())).unwrap();
+        let interrupted = || Err(crate::error::Error::Other("interrupted".into()));
+        once(&stamp, "a", interrupted).expect("built already");
+        once(&stamp, "b", interrupted).unwrap_err();
+        assert!(!is_current(&stamp, "a") && !is_current(&stamp, "b"));
+        once(&stamp, "a", || Ok(())).unwrap();
+        assert!(is_current(&stamp, "a"));
         fs::remove_file(&stamp).unwrap();
     }
 }

@@ -3,6 +3,9 @@
 # Makefiles build all selftests or none; this takes the files that the chosen
 # ones need.
 
+# make knows how to link a vmlinux, and must not
+MAKEFLAGS += --no-builtin-rules
+
 MAKEFILE  := $(firstword $(MAKEFILE_LIST))
 SELFTESTS := $(TREE)/tools/testing/selftests/bpf
 NAMES	  := bpf_cookie bpf_tcp_ca bad_struct_ops struct_ops_autocreate test_struct_ops_maybe_null \

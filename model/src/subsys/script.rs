@@ -5,10 +5,11 @@
 use crate::backend::{Backend, Gone, KdataOf, LinkOf, Step, event};
 use crate::invariant::Invariant;
 use crate::kernel::{Reg, Stage, dirty, seen};
+use crate::operation::Entry;
 use crate::pc::Pc;
 use crate::proc::call;
 use crate::proc::refs::{bpf_struct_ops_get, bpf_struct_ops_put};
-use crate::script::{MAX_COUNT, Mode, Own, ReadSide, SlotKey, Statement, Test};
+use crate::script::{MAX_COUNT, MAX_NESTING, Mode, Own, ReadSide, SlotKey, Statement, Test};
 use crate::subsys::{Called, Facts, leave, registered, unregistered};
 use crate::world::{MAX_REGS, OpKind};
 
@@ -112,15 +113,25 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
             }
             x.set_own(own);
         }
-        Statement::Enter(ReadSide::Rcu) => x.rcu_read_lock(),
+        Statement::Enter(ReadSide::Rcu) => {
+            if x.cpu().readers.rcu == MAX_NESTING {
+                return Err(x.table_full());
+            }
+            x.rcu_read_lock();
+        }
         Statement::Leave(ReadSide::Rcu) => {
             let none = x.cpu().readers.rcu == 0;
             outside(x, none)?;
             x.rcu_read_unlock();
         }
-        Statement::Enter(ReadSide::Trace) => x.rcu_read_lock_trace(),
+        Statement::Enter(ReadSide::Trace) => {
+            if x.cpu().readers.trace == MAX_NESTING {
+                return Err(x.table_full());
+            }
+            x.rcu_read_lock_trace();
+        }
         Statement::Leave(ReadSide::Trace) => {
-            let none = x.cpu().readers.trace == 0;
+            let none = x.cpu().readers.trace <= entered_before(x);
             outside(x, none)?;
             x.rcu_read_unlock_trace();
         }
@@ -238,6 +249,11 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
         | Statement::SynchronizeSrcu(_) => unreachable!("ends the step"),
     }
     Ok(None)
+}
+
+/// The read sides of Tasks Trace RCU in which the attach path itself is: that of a syscall program.
+fn entered_before<'w, X: Backend<'w>>(x: &mut X) -> u8 {
+    u8::from(x.cpu().op.info().entry == Entry::Program)
 }
 
 /// A read side that is left was not entered.
@@ -448,6 +464,14 @@ fn ret<'w, X: Backend<'w>>(x: &mut X, err: i8) -> Step {
     if held || reads {
         let what = format_args!("it returns with a lock held, or inside a read side");
         x.violate(Invariant::NoDeadlock, what);
+    }
+    let before = entered_before(x);
+    if x.cpu().readers.rcu > 0 || x.cpu().readers.trace > before {
+        // An idle CPU is in no read side: what came after would have no meaning.
+        return Err(x.broken(
+            Invariant::NoDeadlock,
+            format_args!("it returns inside a read side of RCU"),
+        ));
     }
     let ran = runs(x);
     let cpu = x.cpu();
