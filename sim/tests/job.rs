@@ -420,6 +420,20 @@ fn sent(run: &Run, directory: &Path, tidy: bool) -> usize {
         };
         let page = html::file(&title, &page.to_send()).unwrap();
         assert!(page.len() < 1 << 20, "{title}: {} bytes", page.len());
+        if let (Some(Case::Attach(scenario)), verdict::Path::Attach(_, actions)) =
+            (case, &found.path)
+        {
+            // With the same schedule under another design beside it.
+            let beside = match run.design.name.as_str() {
+                "link-owned" => Design::mainline(),
+                _ => Design::link_owned(),
+            };
+            let shown = view::Run::new(scenario, &run.design, actions).unwrap();
+            if let Ok(two) = Shown::new(&shown, Some(&beside), &screen) {
+                let two = html::file(&title, &two.to_send()).unwrap();
+                assert!(two.len() < 1 << 20, "{title}: {} bytes", two.len());
+            }
+        }
         assert!(!page.contains(" src="), "{title} needs another file");
         if tidy {
             let file = directory.join("page.html");

@@ -617,11 +617,30 @@ fn alike(one: Action, other: Action) -> bool {
 }
 
 impl Shown {
-    /// The same for a page without a program behind it, where nothing can be chosen: what others wait for stays.
+    /// The same for a page without a program behind it, where nothing can be chosen: what others wait for stays. A page
+    /// draws shapes, not objects; what is sent of two designs is the first one's run.
     pub fn to_send(mut self) -> Self {
+        if let Some(Beside { view, .. }) = &mut self.beside {
+            // One list tells the steps of both.
+            self.view.timeline.svg.clear();
+            for unused in [
+                &mut view.timeline.svg,
+                &mut view.trace,
+                &mut view.mermaid,
+                &mut view.mail,
+                &mut view.picture,
+                &mut view.scenario.toml,
+            ] {
+                unused.clear();
+            }
+        }
         let frames = self.view.frames.iter_mut();
         let frames = frames.chain(self.beside.iter_mut().flat_map(|b| &mut b.view.frames));
-        for actor in frames.flat_map(|f| &mut f.actors) {
+        for actor in frames.flat_map(|frame| {
+            frame.set.clear();
+            frame.drop.clear();
+            &mut frame.actors
+        }) {
             actor.waits = match actor.choices.as_mut_slice() {
                 [] => continue,
                 [one] => std::mem::take(&mut one.text),
