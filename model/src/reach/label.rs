@@ -62,6 +62,7 @@ labels! {
     Jump Place::Code(Code::Program) => "bpf_tail_call(): another program goes on, in the run context of the first.";
     Ask new_in_7_3("scx_prog_sched", SCX_INTERNAL) => "The kfunc looks its caller's scheduler up.";
     AskTask new_in_7_3("scx_task_sched", SCX_INTERNAL) => "The kfunc reads p->scx.sched of the task that it was handed.";
+    AskRoot Place::Code(Code::Kfunc) => "A kfunc that nobody has converted takes scx_root, whoever calls it.";
     Use Place::Code(Code::Kfunc) => "The kfunc follows the pointer that it has found.";
     Return Place::Code(Code::Caller) => "The program returns; current->bpf_ctx is what it was.";
     SchedFree new_in_7_3("scx_sched_free_rcu_work", SCX) => "The grace period is over: the memory of a scheduler goes.";

@@ -117,7 +117,17 @@ impl Reach {
             },
             Action::Arm(_) => Label::Arm,
             Action::Jump(_) => Label::Jump,
-            Action::Ask(_) => Label::Ask,
+            Action::Ask(cpu) => {
+                let cpu = &s.cpus[usize::from(cpu)];
+                let asks = cpu
+                    .depth
+                    .checked_sub(1)
+                    .map(|f| cpu.frames[usize::from(f)].prog);
+                match asks.map(|prog| self.world.progs[usize::from(prog)].source) {
+                    Some(Source::Root) => Label::AskRoot,
+                    _ => Label::Ask,
+                }
+            }
             Action::AskTask(..) => Label::AskTask,
             Action::Use(_) => Label::Use,
             Action::Return(_) => Label::Return,
