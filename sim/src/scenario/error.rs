@@ -224,20 +224,26 @@ pub fn in_words(message: &str, table: &str) -> String {
     )
 }
 
+/// Whether this is a word of the text, and not a part of one.
+fn has(text: &str, word: &str) -> bool {
+    text.split(' ').any(|w| w == word)
+}
+
 /// A type as a file has it.
 fn thing<'a>(name: &'a str, table: &'a str) -> &'a str {
     match name {
         "map" | "a map" => table,
         "sequence" | "a sequence" => "a list",
         "unit value" | "null" | "unit" | "Option value" => "nothing",
-        "variant identifier" | "unit variant" => "a word",
-        "field identifier" => "a key",
         "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
         "f32" | "f64" => "a number",
         // A string of the file can say anything.
         text if text.starts_with("string ") => text,
-        // What Rust calls it by the name of a type.
-        other if other.contains("struct ") || other.contains("enum ") => table,
+        // What Rust calls it by the name of a type, or by the place in one.
+        of_rust if has(of_rust, "variant") => "a word",
+        of_rust if of_rust.starts_with("field i") => "a key",
+        of_rust if has(of_rust, "struct") || has(of_rust, "enum") => table,
+        of_rust if has(of_rust, "tuple") => "a list",
         other => other,
     }
 }
@@ -343,6 +349,14 @@ mod tests {
             (
                 "invalid type: string \"enum E\", expected f64",
                 "found string \"enum E\", expected a number",
+            ),
+            (
+                "invalid value: integer `9`, expected variant index 0 <= i < 3",
+                "found integer `9`, expected a word",
+            ),
+            (
+                "invalid type: enum, expected a tuple of size 2",
+                "found a table, expected a list",
             ),
             ("missing field `title`", "missing key `title`"),
             (
