@@ -63,7 +63,6 @@ fn world(members: usize, maps: usize) -> World {
             .collect(),
         cookies: vec![0, 0x1234_5678_9abc_def0],
         procs: 1,
-        forks: false,
         ..World::default()
     }
 }

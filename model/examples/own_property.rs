@@ -56,7 +56,6 @@ fn world() -> World {
         cookies: vec![0],
         keys: vec!["bpf_cc".into()],
         procs: 1,
-        forks: false,
         cpus: vec![thread(0), thread(1)],
         setup: vec![
             Operation::MapCreate { map: 0 },

@@ -139,7 +139,7 @@ impl Needs {
                 "no type lives in a module (`module = true`)",
             ),
             Needs::Child => (
-                world.forks,
+                world.forks(),
                 "no process is forked (`processes = 2` and `fork` in the plan of process 0)",
             ),
             Needs::Functions => (
@@ -187,6 +187,8 @@ pub struct OperationInfo {
     pub weight: u8,
     /// `choose = "any"` does not mean it: what it would show there, others show at the price of fewer states.
     pub by_name: bool,
+    /// After it a process may have several fds of one object, or have one that it did not create.
+    pub many_fds: bool,
     /// What the number of a request for it stands for.
     pub(crate) arg: Arg,
 }
@@ -239,9 +241,17 @@ impl Field for Option<u8> {
     }
 }
 
+/// What stands at the end of a row.
+enum Mark {
+    /// See [`OperationInfo::by_name`].
+    ByName,
+    /// See [`OperationInfo::many_fds`].
+    ManyFds,
+}
+
 macro_rules! operations {
     ($($kind:ident { $($field:ident: $operand:ident $(($which:ident))?),* } $name:literal $stands_for:literal
-        $needs:ident $entry:ident $first:expr, $weight:literal $($by_name:ident)?;)+) => {
+        $needs:ident $entry:ident $first:expr, $weight:literal $($mark:ident)*;)+) => {
         /// An operation, with targets by name (indices into the world).
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Operation {
@@ -281,6 +291,7 @@ macro_rules! operations {
                 first: Some(Pc::Finish),
                 weight: 0,
                 by_name: true,
+                many_fds: false,
                 arg: Arg::Number,
             },
             $(OperationInfo {
@@ -292,7 +303,8 @@ macro_rules! operations {
                 entry: Entry::$entry,
                 first: $first,
                 weight: $weight,
-                by_name: !matches!(&[$(stringify!($by_name))?] as &[&str], []),
+                by_name: false $(|| matches!(Mark::$mark, Mark::ByName))*,
+                many_fds: false $(|| matches!(Mark::$mark, Mark::ManyFds))*,
                 arg: arg(&[$(Operand::$operand $((Which::$which))?),*]),
             },)+
         ];
@@ -369,25 +381,25 @@ operations! {
     TestRun { prog: Program } "test_run" "BPF_PROG_TEST_RUN" TestRuns Plain Some(TestRun), 4;
     SysBpfLinkCreate { map: Map(Open), cookie: Cookie, link: NewLink }
         "sys_bpf_link_create" "bpf_sys_bpf(BPF_LINK_CREATE) in a syscall program"
-        Nothing Program Some(LcGet), 1 by_name;
+        Nothing Program Some(LcGet), 1 ByName;
     ScxError {} "scx_error" "scx_bpf_error() or sysrq-S" Scheduler Plain Some(ScxError), 1;
     Rmmod {} "rmmod" "delete_module()" Module Plain Some(Rmmod), 1;
     Run { function: Function }
         "run" "a function of the scenario's own subsystem" Functions Function Some(Script), 4;
     Exit {} "exit" "exit_group()" Nothing Exit Some(ExitNext), 0;
-    ProgClose { prog: Program } "prog_close" "close(prog_fd)" Nothing Plain Some(ProgRelease), 1 by_name;
+    ProgClose { prog: Program } "prog_close" "close(prog_fd)" Nothing Plain Some(ProgRelease), 1 ByName;
     // Last, so that the numbers of the others stay: they decide which of several shortest runs is shown.
-    LinkDup { link: Link(Open) } "link_dup" "dup(link_fd)" Nothing Plain Some(Dup), 0 by_name;
-    LinkGet { link: Link(Pinned) } "link_get" "BPF_OBJ_GET" Nothing Plain Some(ObjGet), 0 by_name;
+    LinkDup { link: Link(Open) } "link_dup" "dup(link_fd)" Nothing Plain Some(Dup), 0 ByName ManyFds;
+    LinkGet { link: Link(Pinned) } "link_get" "BPF_OBJ_GET" Nothing Plain Some(ObjGet), 0 ByName ManyFds;
     LinkGetFdById { link: Link(ById) }
-        "link_get_fd_by_id" "BPF_LINK_GET_FD_BY_ID" Nothing Plain Some(LinkById), 0 by_name;
-    MapDup { map: Map(Open) } "map_dup" "dup(map_fd)" Nothing Plain Some(Dup), 0 by_name;
-    MapPin { map: Map(Unpinned) } "map_pin" "BPF_OBJ_PIN" Nothing Plain Some(ObjPin), 0 by_name;
-    MapUnpin { map: Map(Pinned) } "map_unpin" "unlink(pin)" Nothing Plain Some(ObjUnpin), 0 by_name;
-    MapGet { map: Map(Pinned) } "map_get" "BPF_OBJ_GET" Nothing Plain Some(ObjGet), 0 by_name;
+        "link_get_fd_by_id" "BPF_LINK_GET_FD_BY_ID" Nothing Plain Some(LinkById), 0 ByName ManyFds;
+    MapDup { map: Map(Open) } "map_dup" "dup(map_fd)" Nothing Plain Some(Dup), 0 ByName ManyFds;
+    MapPin { map: Map(Unpinned) } "map_pin" "BPF_OBJ_PIN" Nothing Plain Some(ObjPin), 0 ByName ManyFds;
+    MapUnpin { map: Map(Pinned) } "map_unpin" "unlink(pin)" Nothing Plain Some(ObjUnpin), 0 ByName ManyFds;
+    MapGet { map: Map(Pinned) } "map_get" "BPF_OBJ_GET" Nothing Plain Some(ObjGet), 0 ByName ManyFds;
     MapGetFdById { map: Map(ById) }
-        "map_get_fd_by_id" "BPF_MAP_GET_FD_BY_ID" Nothing Plain Some(MapById), 0 by_name;
-    Fork {} "fork" "fork()" Child Plain Some(Fork), 0 by_name;
+        "map_get_fd_by_id" "BPF_MAP_GET_FD_BY_ID" Nothing Plain Some(MapById), 0 ByName ManyFds;
+    Fork {} "fork" "fork()" Child Plain Some(Fork), 0 ByName ManyFds;
 }
 
 impl OpKind {

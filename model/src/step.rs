@@ -120,7 +120,7 @@ impl Machine {
         k.subsys.tcp_next = Node::Head;
         k.subsys.tcp_prev = Node::Head;
         k.subsys.own.flags = world.script.set;
-        if world.forks {
+        if world.forks() {
             // Not there yet: what nobody has forked has nothing to do and nothing open.
             k.procs[CHILD] = Proc {
                 exiting: true,

@@ -174,8 +174,6 @@ pub struct World {
     pub keys: Vec<String>,
     /// Number of processes.
     pub procs: u8,
-    /// Process 1 is a child of process 0: it does not run before `fork`, and has what its parent has open then.
-    pub forks: bool,
     /// CPUs.
     pub cpus: Vec<CpuDecl>,
     /// Operations carried out one by one on CPU 0 before the run starts.
@@ -191,35 +189,38 @@ pub struct World {
 impl World {
     /// Processes with an fd of a program at the beginning, one bit each.
     pub fn loaded_by(&self, prog: &ProgDecl) -> u8 {
-        let all = if self.forks { 1 } else { (1 << self.procs) - 1 };
+        let all = if self.forks() { 1 } else { (1 << self.procs) - 1 };
         prog.process.map_or(all, |p| 1 << p)
     }
 
-    /// Whether some CPU's plan has such an operation.
+    /// Every kind of operation that the set-up or some CPU's plan has, some of them several times.
+    pub fn kinds(&self) -> impl Iterator<Item = OpKind> {
+        let planned = self.cpus.iter().flat_map(|cpu| {
+            let (fixed, free): (&[Operation], &[OpKind]) = match &cpu.plan {
+                Plan::Fixed(operations) => (operations, &[]),
+                Plan::Free { kinds, .. } => (&[], kinds),
+            };
+            fixed
+                .iter()
+                .map(Operation::kind)
+                .chain(free.iter().copied())
+        });
+        self.setup.iter().map(Operation::kind).chain(planned)
+    }
+
+    /// Whether such an operation may happen.
     pub fn plays(&self, kind: OpKind) -> bool {
-        self.cpus.iter().any(|cpu| match &cpu.plan {
-            Plan::Fixed(operations) => operations.iter().any(|o| o.kind() == kind),
-            Plan::Free { kinds, .. } => kinds.contains(&kind),
-        })
+        self.kinds().any(|k| k == kind)
+    }
+
+    /// Whether process 1 is a child of process 0: it does not run before `fork`, and has what its parent has open then.
+    pub fn forks(&self) -> bool {
+        self.procs == 2 && self.plays(OpKind::Fork)
     }
 
     /// Whether an object may have several fds of one process, or be found without one.
     pub fn many_fds(&self) -> bool {
-        const KINDS: [OpKind; 9] = [
-            OpKind::LinkDup,
-            OpKind::LinkGet,
-            OpKind::LinkGetFdById,
-            OpKind::MapDup,
-            OpKind::MapPin,
-            OpKind::MapUnpin,
-            OpKind::MapGet,
-            OpKind::MapGetFdById,
-            OpKind::Fork,
-        ];
-        let set_up = |kind| self.setup.iter().any(|o| o.kind() == kind);
-        KINDS
-            .into_iter()
-            .any(|kind| self.plays(kind) || set_up(kind))
+        self.kinds().any(|kind| kind.info().many_fds)
     }
 
     /// Whether programs of this map's struct satisfy validate().

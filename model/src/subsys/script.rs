@@ -459,19 +459,17 @@ fn call<'w, X: Backend<'w>>(x: &mut X, member: u8) -> Step {
 /// The function returns.
 fn ret<'w, X: Backend<'w>>(x: &mut X, err: i8) -> Step {
     let (cpu, own) = (x.task(), x.own());
+    let before = entered_before(x);
+    let nested = x.cpu().readers.rcu > 0 || x.cpu().readers.trace > before;
     let held = own.locks.contains(&Some(cpu)) || own.shared.iter().any(|s| s & (1 << cpu) != 0);
     let reads = own.readers.iter().any(|r| r & (1 << cpu) != 0);
-    if held || reads {
-        let what = format_args!("it returns with a lock held, or inside a read side");
-        x.violate(Invariant::NoDeadlock, what);
+    let what = format_args!("it returns with a lock held, or inside a read side");
+    if nested {
+        // An idle CPU has no nesting that could be left: what came after would have no meaning.
+        return Err(x.broken(Invariant::NoDeadlock, what));
     }
-    let before = entered_before(x);
-    if x.cpu().readers.rcu > 0 || x.cpu().readers.trace > before {
-        // An idle CPU is in no read side: what came after would have no meaning.
-        return Err(x.broken(
-            Invariant::NoDeadlock,
-            format_args!("it returns inside a read side of RCU"),
-        ));
+    if held || reads {
+        x.violate(Invariant::NoDeadlock, what);
     }
     let ran = runs(x);
     let cpu = x.cpu();

@@ -49,7 +49,6 @@ pub fn world(subsystem: Subsystem, maps: &[(bool, u8, bool)], cpus: Vec<Plan>) -
         cookies: vec![0, 0x11, 0x22],
         keys: vec!["a".into(), "b".into()],
         procs: 1,
-        forks: false,
         cpus: cpus
             .into_iter()
             .map(|plan| CpuDecl { proc: 0, plan })

@@ -77,8 +77,7 @@ pub fn run_watched(
         return Err(RoundError::OwnSubsystem(own.name.clone()));
     }
     let mut only = EXPLORER_ONLY.into_iter();
-    let set_up = |kind: OpKind| world.setup.iter().any(|o| o.kind() == kind);
-    if let Some(kind) = only.find(|kind| world.plays(*kind) || set_up(*kind)) {
+    if let Some(kind) = only.find(|kind| world.plays(*kind)) {
         return Err(RoundError::ExplorerOnly(kind));
     }
     let settings = Settings {

@@ -251,7 +251,6 @@ pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
         cookies: vec![0, 0x11, 0x2222_2222, 0x3333_3333_3333_3333],
         keys: vec!["key".into()],
         procs: 1,
-        forks: false,
         alloc_failures: u8::from(rng.u8(..4) == 0),
         max_links: 4,
         ..World::default()

@@ -32,7 +32,6 @@ pub(super) fn world(g: &mut Gen) -> World {
         linux: kernels[below(g, kernels.len())],
         cookies: vec![0, 0x11, 0x22],
         procs: 1,
-        forks: false,
         alloc_failures: u8::from(one_in(g, 3)),
         max_links: 3,
         ..World::default()

@@ -26,7 +26,7 @@ pub(super) fn run(s: &Source<'_>, world: &mut World, tables: &File) -> Result<()
         cookies,
         setup,
     } = &tables.run;
-    world.forks = forks(s, tables)?;
+    parent_forks(s, tables)?;
     world.procs = s.number(processes.as_ref(), "processes", 1, 1..MAX_PROCS + 1)? as u8;
     for (prog, table) in world.progs.iter_mut().zip(&tables.programs) {
         if table.process.is_some() {
@@ -88,41 +88,26 @@ pub(super) fn run(s: &Source<'_>, world: &mut World, tables: &File) -> Result<()
     cpus(s, world, tables)
 }
 
-/// Whether the second process is a child of the first one: some plan or the set-up forks it.
-fn forks(s: &Source<'_>, tables: &File) -> Result<bool, InputError> {
+/// Process 0 forks process 1, and nobody else does.
+fn parent_forks(s: &Source<'_>, tables: &File) -> Result<(), InputError> {
     let is_fork = |text: &str| text.split_ascii_whitespace().next() == Some(OpKind::Fork.name());
-    let mut forks = tables.run.setup.iter().any(|text| is_fork(text.get_ref()));
     for table in &tables.cpus {
         let cpu = table.get_ref();
-        let fixed = cpu.operations.iter().flatten();
-        let mut at = fixed
-            .filter(|text| is_fork(text.get_ref()))
-            .map(Spanned::span);
         let chosen = match cpu.choose.as_ref().map(|c| &c.get_ref().0) {
-            Some(WordOrList::List(words)) => words.iter().find(|word| is_fork(word.get_ref())),
-            _ => None,
+            Some(WordOrList::List(words)) => words.as_slice(),
+            _ => &[],
         };
-        let Some(at) = at.next().or(chosen.map(Spanned::span)) else {
-            continue;
-        };
-        let process = cpu.process.as_ref();
-        if let Some(process) = process.filter(|process| *process.get_ref() != 0) {
-            return s.error(
-                at,
-                format!(
-                    "`fork` in process {}: process 0 forks process 1, and there are no others",
-                    process.get_ref()
-                ),
+        let mut words = cpu.operations.iter().flatten().chain(chosen);
+        let fork = words.find(|text| is_fork(text.get_ref()));
+        let process = cpu.process.as_ref().map_or(0, |p| *p.get_ref());
+        if let (Some(fork), 1..) = (fork, process) {
+            let message = format!(
+                "`fork` in process {process}: process 0 forks process 1, and there are no others"
             );
+            return s.error(fork.span(), message);
         }
-        forks = true;
     }
-    let two = tables
-        .run
-        .processes
-        .as_ref()
-        .is_some_and(|n| *n.get_ref() == 2);
-    Ok(forks && two)
+    Ok(())
 }
 
 /// Names of links, in the order of the file: operations of one CPU may name links that another creates.
