@@ -139,8 +139,8 @@ impl Needs {
                 "no type lives in a module (`module = true`)",
             ),
             Needs::Child => (
-                world.forks(),
-                "no process is forked (`processes = 2` and `fork` in the plan of process 0)",
+                world.procs == 2,
+                "there is no process to be forked (`processes = 2`)",
             ),
             Needs::Functions => (
                 world.script.runnable().next().is_some(),

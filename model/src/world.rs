@@ -189,7 +189,11 @@ pub struct World {
 impl World {
     /// Processes with an fd of a program at the beginning, one bit each.
     pub fn loaded_by(&self, prog: &ProgDecl) -> u8 {
-        let all = if self.forks() { 1 } else { (1 << self.procs) - 1 };
+        let all = if self.forks() {
+            1
+        } else {
+            (1 << self.procs) - 1
+        };
         prog.process.map_or(all, |p| 1 << p)
     }
 

@@ -362,29 +362,21 @@ impl File {
         self.version.as_deref()
     }
 
-    /// The scenario inside, if the trace is about the attach path; a shipped one if it is that.
-    pub fn scenario_inside(&self) -> Option<Result<Scenario, InputError>> {
-        let Embedded { name, toml } = self.scenario.as_ref()?;
-        let shipped = shipped::names().contains(&name.as_str());
-        let shipped = shipped.then(|| shipped::find(name)).and_then(Result::ok);
-        Some(match shipped.filter(|s| s.text == *toml) {
-            Some(scenario) => Ok(scenario),
-            None => Scenario::parse(name, &format!("{name}.toml"), toml),
-        })
-    }
-
-    /// The lookup scenario in it; none in one of the attach path, and none behind a cell.
-    pub fn lookup_inside(&self) -> Option<Result<ReachScenario, InputError>> {
-        let Some(Subject::Scenario { name, toml }) = &self.reach else {
-            return None;
+    /// The scenario inside, a shipped one if it is that; none behind a cell of `reach`.
+    pub fn case_inside(&self) -> Option<Result<Case, InputError>> {
+        let (name, toml) = match (&self.scenario, &self.reach) {
+            (Some(Embedded { name, toml }), _) | (_, Some(Subject::Scenario { name, toml })) => {
+                (name, toml)
+            }
+            _ => return None,
         };
         let shipped = shipped::names().contains(&name.as_str());
         let shipped = shipped
             .then(|| shipped::find_case(name))
             .and_then(Result::ok);
-        Some(match shipped {
-            Some(Case::Reach(scenario)) if scenario.text == *toml => Ok(*scenario),
-            _ => ReachScenario::parse(name, &format!("{name}.toml"), toml),
+        Some(match shipped.filter(|case| case.text() == toml) {
+            Some(case) => Ok(case),
+            None => Case::parse(name, &format!("{name}.toml"), toml),
         })
     }
 

@@ -110,7 +110,7 @@ fn changed(name: &str, from: &str, to: &str) -> Result<Case, String> {
 #[test]
 fn a_fork_needs_a_process_to_start_and_is_of_the_first_one() {
     let one = changed("forked-fds", "processes = 2", "").unwrap_err();
-    assert!(one.contains("no process is forked"), "{one}");
+    assert!(one.contains("there is no process to be forked"), "{one}");
     let child = changed(
         "forked-fds",
         "\"link_close l1\", \"sock_call",
@@ -130,4 +130,27 @@ fn the_runtime_says_what_it_does_not_carry_out() {
         let refused = round::run(&world, &Design::mainline(), false, 1).unwrap_err();
         assert_eq!(refused, RoundError::ExplorerOnly(kind));
     }
+}
+
+/// An fd that the set-up finds by id is one more.
+#[test]
+fn a_set_up_finds_a_link_by_its_id() {
+    let path = format!(
+        "{}/scenarios/two-links-tcp.toml",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    let (head, _) = text.split_once("[run]").unwrap();
+    let run = r#"[run]
+setup = ["map_create m1", "map_update m1", "link_create m1 as l1", "link_get_fd_by_id l1"]
+
+[[cpu]]
+do = ["link_close l1", "link_close l1"]
+"#;
+    let case = Case::parse("by-id", "by-id.toml", &format!("{head}{run}"));
+    let Case::Attach(scenario) = case.unwrap() else {
+        panic!("the attach path");
+    };
+    let machine = machine(&scenario, "mainline");
+    assert_eq!(results(&machine, OpKind::LinkClose), BTreeSet::from([0]));
 }

@@ -24,17 +24,22 @@ use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::report::matrix;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::report::summary::{Detail, summary};
+use struct_ops_sim::report::text::columns;
 use struct_ops_sim::scenario::Case;
 use struct_ops_sim::verdict::{Results, Run, Verdict};
-use struct_ops_sim::view::lookup::Lookup;
 use struct_ops_sim::view::{self, Shown, html};
-use struct_ops_sim::{campaign, check, reach, shipped, verdict};
+use struct_ops_sim::{campaign, check, counterexample, reach, shipped};
 
 /// One pair explored; several of them are at once.
 fn explore(case: &Case, design: &Design) -> Run {
+    explore_some(case, design, None)
+}
+
+/// One pair explored up to a number of states.
+fn explore_some(case: &Case, design: &Design, max_states: Option<u64>) -> Run {
     let settings = Settings {
         threads: 1,
-        max_states: None,
+        max_states,
         exact: false,
         reductions: Reductions::ALL,
     };
@@ -45,32 +50,41 @@ fn explore(case: &Case, design: &Design) -> Run {
     run.unwrap_or_else(|e| panic!("{} under {design}: {e}", case.name()))
 }
 
+/// Every pair explored, on as many threads as there are processors.
+fn explore_all(pairs: &[(&Case, &Design)], max_states: Option<u64>) -> Vec<Run> {
+    each(pairs, |(case, design)| {
+        explore_some(case, design, max_states)
+    })
+}
+
+/// What `work` makes of each item, on as many threads as there are processors.
+fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Relaxed);
+                    let Some(item) = items.get(i) else { return };
+                    let made = work(item);
+                    done.lock().expect("no panic").push((i, made));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().expect("no panic");
+    done.sort_by_key(|(i, _)| *i);
+    done.into_iter().map(|(_, made)| made).collect()
+}
+
 /// The results of the whole job, every pair on a thread of its own as long as there are any.
 static JOB: LazyLock<Results> = LazyLock::new(|| {
     let mut scenarios = shipped::all().expect("shipped scenarios are right");
     scenarios.retain(|s| !s.extended());
     let designs = Design::presets();
     let (pairs, failed) = campaign::set_ups(campaign::pairs(&scenarios, &designs, false));
-    let (next, runs) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        loop {
-            let i = next.fetch_add(1, Relaxed);
-            let Some((case, design)) = pairs.get(i) else {
-                return;
-            };
-            let run = explore(case, design);
-            runs.lock().expect("no panic").push((i, run));
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
-            scope.spawn(work);
-        }
-    });
-    let mut runs = runs.into_inner().expect("no panic");
-    runs.sort_by_key(|(i, _)| *i);
     Results {
-        runs: runs.into_iter().map(|(_, run)| run).collect(),
+        runs: explore_all(&pairs, None),
         failed,
         scenarios,
         designs,
@@ -381,75 +395,70 @@ fn every_counterexample_can_be_sent() {
     if tidy.is_err() {
         println!("SKIPPED: no tidy to validate HTML with");
     }
-    let (next, files) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let work = || {
+    let mut extended = shipped::all().expect("shipped scenarios are right");
+    extended.retain(Case::extended);
+    let designs = Design::presets();
+    let (pairs, _) = campaign::set_ups(campaign::pairs(&extended, &designs, false));
+    // Those that do not belong to the job take minutes: of them what is found in the nearest states.
+    let found = explore_all(&pairs, Some(200_000));
+    let runs: Vec<(&[Case], &Run)> = JOB
+        .runs
+        .iter()
+        .map(|run| (JOB.scenarios.as_slice(), run))
+        .chain(found.iter().map(|run| (extended.as_slice(), run)))
+        .collect();
+    let files = each(&runs, |(cases, run)| {
+        let case = cases.iter().find(|s| s.name() == run.scenario);
         let directory = tempfile::tempdir().unwrap();
-        while let Some(run) = JOB.runs.get(next.fetch_add(1, Relaxed)) {
-            files.fetch_add(sent(run, directory.path(), tidy.is_ok()), Relaxed);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
-            scope.spawn(work);
-        }
+        sent(
+            case.expect("what was run"),
+            run,
+            directory.path(),
+            tidy.is_ok(),
+        )
     });
-    let files = files.into_inner();
-    assert!(files > 100, "{files}");
+    let (job, rest) = files.split_at(JOB.runs.len());
+    let (job, rest): (usize, usize) = (job.iter().sum(), rest.iter().sum());
+    println!("{job} counterexamples of the job, {rest} of extended scenarios");
+    assert!(job > 100 && rest > 10, "{job} and {rest}");
 }
 
+/// Most bytes of a page.
+const LARGEST: usize = 1_000_000;
+
 /// What is sent of each counterexample of a run is as it should be; gives how many there are.
-fn sent(run: &Run, directory: &Path, tidy: bool) -> usize {
+fn sent(case: &Case, run: &Run, directory: &Path, tidy: bool) -> usize {
     let screen = Screen::plain(72);
-    let case = JOB.scenarios.iter().find(|s| s.name() == run.scenario);
+    // Another design under which the scenario has a meaning, for a page that shows two.
+    let mut others = Design::presets().into_iter();
+    let beside = others.find(|d| *d != run.design && case.runs_under(d, false));
     let mut files = 0;
     for found in JOB.invariants.iter().filter_map(|i| run.shortest(*i)) {
-        let (title, page, svg, mail) = match (case, &found.path) {
-            (Some(Case::Attach(scenario)), verdict::Path::Attach(_, actions)) => {
-                let shown = view::Run::new(scenario, &run.design, actions).unwrap();
-                let page = Shown::new(&shown, None, &screen).unwrap();
-                let mail = shown.mail(&shown.command(&screen), true);
-                (shown.title(), page, shown.svg(), mail)
+        let steps = counterexample::steps(case, &run.design, found).unwrap();
+        let shown = view::again(case, &run.design, &steps).unwrap();
+        let title = shown.title();
+        for beside in [None, beside.as_ref()] {
+            let page = Shown::new(&*shown, beside, &screen).unwrap();
+            let page = html::file(&title, &page.to_send()).unwrap();
+            assert!(page.len() < LARGEST, "{title}: {} bytes", page.len());
+            assert!(!page.contains(" src="), "{title} needs another file");
+            if tidy {
+                let file = directory.join("page.html");
+                fs::write(&file, &page).unwrap();
+                let mut tidy = std::process::Command::new("tidy");
+                let checked = tidy.args(["-q", "-e"]).arg(&file).output().unwrap();
+                let said = String::from_utf8_lossy(&checked.stderr);
+                assert!(checked.status.success(), "{title}: {said}");
             }
-            (Some(Case::Reach(scenario)), verdict::Path::Reach(actions)) => {
-                let shown = Lookup::new(scenario, &run.design, actions).unwrap();
-                let page = Shown::of_lookup(&shown, None, &screen).unwrap();
-                let mail = shown.mail(&shown.command(&screen), true);
-                (shown.title(), page, shown.svg(), mail)
-            }
-            other => panic!("{other:?}"),
-        };
-        let page = html::file(&title, &page.to_send()).unwrap();
-        assert!(page.len() < 1 << 20, "{title}: {} bytes", page.len());
-        if let (Some(Case::Attach(scenario)), verdict::Path::Attach(_, actions)) =
-            (case, &found.path)
-        {
-            // With the same schedule under another design beside it.
-            let beside = match run.design.name.as_str() {
-                "link-owned" => Design::mainline(),
-                _ => Design::link_owned(),
-            };
-            let shown = view::Run::new(scenario, &run.design, actions).unwrap();
-            if let Ok(two) = Shown::new(&shown, Some(&beside), &screen) {
-                let two = html::file(&title, &two.to_send()).unwrap();
-                assert!(two.len() < 1 << 20, "{title}: {} bytes", two.len());
-            }
-        }
-        assert!(!page.contains(" src="), "{title} needs another file");
-        if tidy {
-            let file = directory.join("page.html");
-            fs::write(&file, &page).unwrap();
-            let mut tidy = std::process::Command::new("tidy");
-            let checked = tidy.args(["-q", "-e"]).arg(&file).output().unwrap();
-            let said = String::from_utf8_lossy(&checked.stderr);
-            assert!(checked.status.success(), "{title}: {said}");
         }
         files += 1;
+        let svg = shown.svg();
         let mut reader = quick_xml::Reader::from_str(&svg);
         while reader.read_event().expect(&title) != quick_xml::events::Event::Eof {}
-        for line in mail.lines() {
+        for line in shown.mail(&screen, true).lines() {
             // A command is never broken.
             let command = line.starts_with("  struct-ops-sim");
-            assert!(command || line.chars().count() <= 72, "{title}: {line}");
+            assert!(command || columns(line) <= 72, "{title}: {line}");
         }
     }
     files

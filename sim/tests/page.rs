@@ -394,7 +394,6 @@ async fn the_nearest_violation(page: &Page, base: &str) {
 /// Nobody explores what is only stepped; an exploration of millions of states shows how far it is, and can be stopped.
 async fn a_large_scenario(page: &Page, base: &str) {
     page.goto("about:blank").await;
-    let start = Instant::now();
     page.goto(&format!(
         "{base}#scenario=universe-tcp-3cpu-x3&design=link-owned&path="
     ))
@@ -405,8 +404,6 @@ async fn a_large_scenario(page: &Page, base: &str) {
         page.until_text("count", &format!("step {step} of {step}"))
             .await;
     }
-    // The whole of it takes many minutes.
-    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
     page.shot("large", 1280, 720).await;
     page.click("#search").await;
     let states = "Number((document.getElementById('found').textContent.match(/^([\\d,]+) states, depth/)?.[1] ?? '0').replaceAll(',', ''))";

@@ -20,7 +20,7 @@ use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
 use struct_ops_sim::view::state::{DIRTY, HOLDS, OWN, SCX, SEEN};
-use struct_ops_sim::view::{self, Run, board};
+use struct_ops_sim::view::{self, Played, Run, board};
 
 /// An object of the page, and what has been read of it.
 struct Shown<'a> {

@@ -14,7 +14,7 @@ use struct_ops_sim::scenario::{Case, ReachScenario};
 use struct_ops_sim::verdict::Path;
 use struct_ops_sim::view::lookup::{self, LIFE, Lookup, MAP_LIFE, PROG_LIFE, STAGE, STOPPED};
 use struct_ops_sim::view::state::{Kind, Object};
-use struct_ops_sim::view::{self, read_path, write_path};
+use struct_ops_sim::view::{self, Played, board, read_path, write_path};
 use struct_ops_sim::{reach, shipped};
 
 /// The place of a word among others, as the byte that a state has for it.
@@ -218,7 +218,7 @@ fn runs_of_every_lookup_are_shown_as_they_are() {
             let reach = lookup::machine(&scenario, &design);
             for seed in 0..4 {
                 let path = walk(&reach, seed, 70);
-                let actions = lookup::actions(&reach, &path).unwrap();
+                let actions = view::actions(&reach, &path).unwrap();
                 let run = Lookup::new(&scenario, &design, &actions).unwrap();
                 assert_eq!(read_path(&write_path(&run.path())), Ok(path));
                 steps += agrees(&reach, &run).0;
@@ -231,7 +231,7 @@ fn runs_of_every_lookup_are_shown_as_they_are() {
 /// Compares a run with what is shown of it; gives how many states there are, and how many pointers look stale.
 fn agrees(reach: &Reach, run: &Lookup<'_>) -> (usize, usize) {
     let objects = run.objects();
-    let shown = run.view(&Screen::plain(72));
+    let shown = run.view(&Screen::plain(72), board::ALONE);
     let (mut shapes, mut stale) = (BTreeMap::new(), 0);
     assert_eq!(objects.len(), run.states().len());
     for ((state, objects), frame) in run.states().iter().zip(&objects).zip(&shown.frames) {
@@ -302,12 +302,21 @@ fn a_choice_that_there_is_not_is_refused() {
     let case = Case::Reach(Box::new(scenario.clone()));
     let mut designs = Design::presets().into_iter();
     let design = designs.find(|d| case.runs_under(d, false)).unwrap();
-    let screen = Screen::plain(72);
-    let refused = view::Shown::of(&case, &design, &[35], None, &screen);
-    assert!(
-        refused
-            .unwrap_err()
-            .to_string()
-            .contains("there is no choice 35")
-    );
+    let refused = view::chosen(&case, &design, &[35], "--path").err().unwrap();
+    let refused = refused.to_string();
+    assert!(refused.contains("there is no choice 35"), "{refused}");
+}
+
+#[test]
+fn where_a_run_ends_no_number_is_asked_for() {
+    let scenario = &lookups()[0];
+    let case = Case::Reach(Box::new(scenario.clone()));
+    let mut designs = Design::presets().into_iter();
+    let design = designs.find(|d| case.runs_under(d, false)).unwrap();
+    let mut path = walk(&lookup::machine(scenario, &design), 1, 1000);
+    assert!(path.len() < 1000);
+    path.push(0);
+    let refused = view::chosen(&case, &design, &path, "--path").err().unwrap();
+    let refused = refused.to_string();
+    assert!(refused.contains("nothing can happen any more"), "{refused}");
 }

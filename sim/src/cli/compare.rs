@@ -31,7 +31,7 @@ pub(super) fn compare(
         limits: args.limits.clone(),
         ..Check::default()
     };
-    if super::designs(&args.designs)?.len() < 2 {
+    if super::designs_of("DESIGN", &args.designs)?.len() < 2 {
         return Err(
             InputError::whole("compare", "expected two designs that are not the same").into(),
         );

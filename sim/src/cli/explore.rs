@@ -8,7 +8,7 @@ use struct_ops_model::design::About;
 use super::{Exit, Failure, Job};
 use crate::scenario::{Case, InputError};
 use crate::serve::{Begin, Server, listen};
-use crate::view::{Shown, write_path};
+use crate::view::{self, Shown, write_path};
 use crate::{input, shipped};
 
 /// What is shown where nothing is said.
@@ -49,14 +49,9 @@ pub(super) fn begin(args: &super::args::Explore) -> Result<Begin, Failure> {
     }
     let path = args.path.clone().unwrap_or_default();
     // Whatever is wrong with them is said before a browser is opened.
-    let shown = Shown::of(&case, &design, &path, beside.as_ref(), &super::mailer());
-    shown.map_err(|e| match e.file.as_str() {
-        "path" => InputError {
-            file: "--path".into(),
-            ..e
-        },
-        _ => e,
-    })?;
+    let run = view::chosen(&case, &design, &path, "--path")?;
+    Shown::new(&*run, beside.as_ref(), &super::mailer())?;
+    drop(run);
     Ok(Begin {
         scenario: case.name().into(),
         toml: match case.shipped() {

@@ -1,32 +1,27 @@
 //! `export`: one run as a file to send.
 
 use struct_ops_model::design::About;
-use struct_ops_model::reach as model;
-use struct_ops_model::{Action, Design, Invariant};
+use struct_ops_model::{Design, Invariant};
 
 use super::args::{Export, To};
 use super::output::print;
 use super::{Exit, Failure, Job};
 use crate::bounds::Bounds;
 use crate::check::{Settings, check};
-use crate::counterexample::Steps;
+use crate::counterexample::{Steps, steps};
 use crate::explore::Reductions;
 use crate::report::mail;
-use crate::scenario::{Case, InputError, ReachScenario, Scenario};
+use crate::scenario::{Case, InputError};
 use crate::schedule::{self, Chooser};
-use crate::trace::unmerged;
 use crate::tracefile::{File, Replayed};
-use crate::verdict::{self, Path, Verdict};
-use crate::view::lookup::Lookup;
-use crate::view::{self, NoSuchChoice, Run, Shown, html, mermaid, timeline};
+use crate::verdict::{self, Verdict};
+use crate::view::{self, Played, Shown, html, mermaid, timeline};
 use crate::{input, reach, shipped};
 
 /// What was chosen.
 pub(super) enum Chosen {
-    /// A scenario of the attach path, a design and the steps.
-    Attach(Box<Scenario>, Design, Vec<Action>),
-    /// A scenario of lookups, a design and the steps.
-    Lookup(Box<ReachScenario>, Design, Vec<model::Action>),
+    /// A scenario, a design and the steps.
+    Run(Case, Design, Vec<usize>),
     /// A saved run of a lookup, carried out again.
     Saved(Box<Replayed>),
 }
@@ -41,15 +36,10 @@ pub(super) fn export(job: &Job, args: &Export) -> Result<Exit, Failure> {
         }
     };
     let text = match &chosen {
-        Chosen::Attach(scenario, design, actions) => {
-            let run = Run::new(scenario, design, actions)?;
-            attach(&run, args)?
+        Chosen::Run(case, design, path) => {
+            of_run(&*view::chosen(case, design, path, "--path")?, args)?
         }
-        Chosen::Lookup(scenario, design, actions) => {
-            let run = Lookup::new(scenario, design, actions)?;
-            lookup(&run, args)?
-        }
-        Chosen::Saved(replayed) => saved_lookup(replayed, args)?,
+        Chosen::Saved(replayed) => of_cell(replayed, args)?,
     };
     match &args.output {
         None => print(&text)?,
@@ -117,33 +107,18 @@ pub(super) fn chosen(args: &Export) -> Result<Found, Failure> {
         let invariant = invariant.filter(|_| args.invariant.is_some());
         return Ok(Found::Explore(case, design, invariant));
     };
-    let no = |e: NoSuchChoice| InputError::whole("--path", e.to_string());
-    Ok(Found::Chosen(match case {
-        Case::Attach(scenario) => {
-            let machine = unmerged(&super::machine(&scenario, &design)?);
-            let actions = view::actions(&machine, path).map_err(no)?;
-            Chosen::Attach(scenario, design, actions)
-        }
-        Case::Reach(scenario) => {
-            let machine = view::lookup::machine(&scenario, &design);
-            let actions = view::lookup::actions(&machine, path).map_err(no)?;
-            Chosen::Lookup(scenario, design, actions)
-        }
-    }))
+    view::chosen(&case, &design, path, "--path")?;
+    Ok(Found::Chosen(Chosen::Run(case, design, path.clone())))
 }
 
 /// A saved trace as far as it could be carried out again.
 fn saved(replayed: Replayed) -> Result<Chosen, Failure> {
-    let Steps::Attach(trace) = &replayed.steps else {
+    let Some(case) = replayed.file.case_inside() else {
         return Ok(Chosen::Saved(Box::new(replayed)));
     };
-    let actions = trace.steps.iter().map(|s| s.action).collect();
-    let scenario = replayed.file.scenario_inside().expect("it was replayed")?;
-    Ok(Chosen::Attach(
-        Box::new(scenario),
-        replayed.design.clone(),
-        actions,
-    ))
+    let case = case?;
+    let path = view::again(&case, &replayed.design, &replayed.steps)?.path();
+    Ok(Chosen::Run(case, replayed.design, path))
 }
 
 /// A shortest run that breaks a promise: this one, or the only one that breaks; where nothing does, the run that
@@ -170,10 +145,11 @@ fn shortest(
         None => match broken(&run).as_slice() {
             [one] => *one,
             [] => match case {
-                Case::Attach(scenario) if run.bound.is_none() => {
-                    let machine = unmerged(&super::machine(&scenario, &design)?);
+                Case::Attach(ref scenario) if run.bound.is_none() => {
+                    let machine = view::machine(scenario, &design)?;
                     let actions = schedule::run(&machine, &mut Chooser::new(None));
-                    return Ok(Chosen::Attach(scenario, design, actions));
+                    let path = view::path::path(&machine, &actions);
+                    return Ok(Chosen::Run(case, design, path));
                 }
                 _ => {
                     let seen = match run.bound {
@@ -195,20 +171,16 @@ fn shortest(
             }
         },
     };
-    match (case, run.shortest(invariant).map(|found| &found.path)) {
-        (Case::Attach(scenario), Some(Path::Attach(_, actions))) => {
-            Ok(Chosen::Attach(scenario, design, actions.clone()))
-        }
-        (Case::Reach(scenario), Some(Path::Reach(actions))) => {
-            Ok(Chosen::Lookup(scenario, design, actions.clone()))
-        }
-        _ => {
-            let verdict = run.verdict(invariant).word();
-            let message =
-                format!("no run of {name} under {design} breaks it: the verdict is `{verdict}`");
-            Err(InputError::whole(&format!("--invariant {}", invariant.id()), message).into())
-        }
-    }
+    let Some(found) = run.shortest(invariant) else {
+        let verdict = run.verdict(invariant).word();
+        let message =
+            format!("no run of {name} under {design} breaks it: the verdict is `{verdict}`");
+        let option = format!("--invariant {}", invariant.id());
+        return Err(InputError::whole(&option, message).into());
+    };
+    let steps = steps(&case, &design, found).map_err(Failure::Bug)?;
+    let path = view::again(&case, &design, &steps)?.path();
+    Ok(Chosen::Run(case, design, path))
 }
 
 /// What a run of `check` breaks.
@@ -223,38 +195,22 @@ fn beside(args: &Export) -> Result<Option<Design>, Failure> {
     Ok(beside.map_err(|e| InputError::whole("--beside", e.to_string()))?)
 }
 
-/// A run as a page of its own.
-fn page(title: &str, shown: Shown) -> Result<String, Failure> {
-    html::file(title, &shown.to_send()).map_err(|e| Failure::Bug(e.to_string()))
-}
-
-fn attach(run: &Run<'_>, args: &Export) -> Result<String, Failure> {
+fn of_run(run: &dyn Played, args: &Export) -> Result<String, Failure> {
     let screen = super::mailer();
     Ok(match args.to {
         To::Svg => run.svg(),
         To::Mermaid => run.mermaid(),
-        To::Mail => run.mail(&run.command(&screen), args.changes),
+        To::Mail => run.mail(&screen, args.changes),
         To::Html => {
             let shown = Shown::new(run, beside(args)?.as_ref(), &screen)?;
-            page(&run.title(), shown)?
+            let page = html::file(&run.title(), &shown.to_send());
+            page.map_err(|e| Failure::Bug(e.to_string()))?
         }
     })
 }
 
-fn lookup(run: &Lookup<'_>, args: &Export) -> Result<String, Failure> {
-    let screen = super::mailer();
-    Ok(match args.to {
-        To::Svg => run.svg(),
-        To::Mermaid => run.mermaid(),
-        To::Mail => run.mail(&run.command(&screen), args.changes),
-        To::Html => {
-            let shown = Shown::of_lookup(run, beside(args)?.as_ref(), &screen)?;
-            page(&run.title(), shown)?
-        }
-    })
-}
-
-fn saved_lookup(replayed: &Replayed, args: &Export) -> Result<String, Failure> {
+/// The run behind a cell of `reach`: nothing but its steps is known.
+fn of_cell(replayed: &Replayed, args: &Export) -> Result<String, Failure> {
     let Steps::Lookup(trace) = &replayed.steps else {
         unreachable!("a lookup was chosen");
     };
@@ -266,14 +222,9 @@ fn saved_lookup(replayed: &Replayed, args: &Export) -> Result<String, Failure> {
         To::Mermaid => mermaid::sequence(&title, &rows, &actors),
         To::Mail => mail_of(replayed, &args.what, args.changes),
         To::Html => {
-            let Some(scenario) = replayed.file.lookup_inside() else {
-                let message = "the run behind a cell of `reach` has no scenario to be shown in a page; there is svg, \
-                               mermaid and mail of it";
-                return Err(InputError::whole(&args.what, message).into());
-            };
-            let actions: Vec<_> = trace.iter().map(|s| s.action).collect();
-            let scenario = scenario?;
-            lookup(&Lookup::new(&scenario, &replayed.design, &actions)?, args)?
+            let message = "the run behind a cell of `reach` has no scenario to be shown in a page; there is svg, \
+                           mermaid and mail of it";
+            return Err(InputError::whole(&args.what, message).into());
         }
     })
 }

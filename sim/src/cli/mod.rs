@@ -184,7 +184,7 @@ pub fn look_up(words: &[OsString]) -> Result<(), String> {
             design(&stress.design).and_then(|()| check::named(stress.scenario.as_slice()))
         }
         Verb::Replay(replay) => one::carried_out(replay).map(drop).map_err(Failure::from),
-        Verb::Compare(compare) => designs(&compare.designs)
+        Verb::Compare(compare) => designs_of("DESIGN", &compare.designs)
             .and_then(|_| invariants(&compare.invariant))
             .and_then(|_| check::named(&compare.scenario)),
         Verb::Explore(explore) => explore::begin(explore).map(drop),
@@ -244,17 +244,18 @@ fn prints(verb: &Verb, format: Format) -> Result<(), Failure> {
         (Format::JsonLines, Verb::Check(_)) => return Ok(()),
         (Format::Junit, Verb::Check(_) | Verb::Merge { .. }) => return Ok(()),
         (Format::Mail, Verb::Check(_) | Verb::Run(_) | Verb::Replay(_)) => return Ok(()),
-        (Format::Json, Verb::Export(_) | Verb::Explore(_)) => {
-            let message =
-                "`export` writes files, and `explore` a page; every other verb prints json";
-            return Err(InputError::whole("--format json", message).into());
-        }
+        (Format::Json, Verb::Export(_) | Verb::Explore(_)) => ("json", "other verbs print it"),
         (Format::Text | Format::Json, _) => return Ok(()),
         (Format::JsonLines, _) => ("json-lines", "`check` prints it"),
         (Format::Junit, _) => ("junit", "`check` and `merge` print it"),
         (Format::Mail, _) => ("mail", "`check`, `run` and `replay` print it"),
     };
-    let message = format!("only {verbs}; every verb prints text and json");
+    let this = match verb {
+        Verb::Export(_) => "`export` writes what `--to` says",
+        Verb::Explore(_) => "`explore` shows a page",
+        _ => "this one prints text and json",
+    };
+    let message = format!("only {verbs}; {this}");
     Err(InputError::whole(&format!("--format {name}"), message).into())
 }
 
@@ -337,6 +338,11 @@ fn asked(designs: &[Design], executions: &[About]) -> Result<(), Failure> {
 
 /// The designs named, or every preset.
 fn designs(names: &[String]) -> Result<Vec<Design>, Failure> {
+    designs_of("--design", names)
+}
+
+/// The designs named by an argument, or all.
+fn designs_of(argument: &str, names: &[String]) -> Result<Vec<Design>, Failure> {
     if names.is_empty() {
         return Ok(Design::presets());
     }
@@ -352,7 +358,7 @@ fn designs(names: &[String]) -> Result<Vec<Design>, Failure> {
             } else {
                 String::new()
             };
-            InputError::whole("--design", format!("{e}{hint}"))
+            InputError::whole(argument, format!("{e}{hint}"))
         })?;
         if !designs.contains(&design) {
             designs.push(design);

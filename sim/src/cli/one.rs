@@ -13,6 +13,7 @@ use crate::scenario::{Case, InputError, ReachScenario};
 use crate::schedule::{self, Chooser};
 use crate::trace::{self, Trace, trace};
 use crate::tracefile::{Again, File, Finds, Promise, Replayed};
+use crate::view::Played;
 use crate::{input, reach, report, shipped, view};
 
 /// One schedule.
@@ -56,7 +57,7 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
     }
     if format == Format::Mail {
         let run = view::Run::new(&scenario, &design, &actions)?;
-        print(&run.mail(&run.command(&super::mailer()), false))?;
+        print(&run.mail(&super::mailer(), false))?;
         return Ok(Exit::Expected);
     }
     let seed = args.seed.map_or(String::new(), |s| format!(", seed {s}"));
@@ -78,8 +79,8 @@ fn run_lookup(
         return Err(InputError::whole(&scenario.file, message).into());
     };
     let machine = view::lookup::machine(scenario, design);
-    let actions = view::lookup::actions(&machine, path)
-        .map_err(|e| InputError::whole("--path", e.to_string()))?;
+    let actions =
+        view::actions(&machine, path).map_err(|e| InputError::whole("--path", e.to_string()))?;
     let run = view::lookup::Lookup::new(scenario, design, &actions)?;
     let saved = match &args.save {
         Some(file) => run.file().save(file),
@@ -99,7 +100,7 @@ fn run_lookup(
             };
             document("run", exit, body)?;
         }
-        Format::Mail => print(&run.mail(&run.command(&super::mailer()), false))?,
+        Format::Mail => print(&run.mail(&super::mailer(), false))?,
         _ => {
             let title = format!("{} under {design}: {}", scenario.name, scenario.title);
             print(&(screen().paragraph(&title, 0) + "\n" + &lookup(&run.trace)))?;

@@ -22,14 +22,12 @@ use serde::{Deserialize, Serialize};
 use struct_ops_model::Design;
 use struct_ops_model::design::PRESETS;
 
-use crate::counterexample::Steps;
 use crate::input;
 use crate::report::screen::Screen;
 use crate::scenario::{Case, InputError};
 use crate::shipped;
 use crate::tracefile::File;
-use crate::view::lookup::{self, Lookup};
-use crate::view::{self, NoSuchChoice, Run, Shown, html, svg};
+use crate::view::{self, NoSuchChoice, Shown, html, lookup, svg};
 
 use search::Search;
 
@@ -230,9 +228,7 @@ impl Server {
 
     /// Whether a header names this server, and not another one that has our address.
     fn is_us(&self, host: &str) -> bool {
-        ["127.0.0.1", "localhost"]
-            .iter()
-            .any(|name| host == format!("{name}:{}", self.port))
+        is_us(self.port, host)
     }
 
     async fn judge(&self, request: Request<Incoming>) -> Answer {
@@ -333,14 +329,8 @@ impl Server {
             "" => None,
             name => Some(read_design(name)?),
         };
-        let path = wanted.path()?;
-        Ok(Shown::of(
-            &case,
-            &design,
-            &path,
-            beside.as_ref(),
-            &self.screen,
-        )?)
+        let run = view::chosen(&case, &design, &wanted.path()?, "path")?;
+        Ok(Shown::new(&*run, beside.as_ref(), &self.screen)?)
     }
 
     fn file(&self, wanted: &Wanted) -> Result<String, Mistake> {
@@ -352,26 +342,13 @@ impl Server {
 
     fn opened(&self, saved: &Saved) -> Result<Shown, Mistake> {
         let replayed = File::parse(&saved.name, &saved.text)?.replay(&saved.name, None)?;
-        match &replayed.steps {
-            Steps::Attach(trace) => {
-                let actions: Vec<_> = trace.steps.iter().map(|s| s.action).collect();
-                let scenario = replayed.file.scenario_inside();
-                let scenario = scenario.expect("the attach path has one")?;
-                let run = Run::new(&scenario, &replayed.design, &actions)?;
-                Ok(Shown::new(&run, None, &self.screen)?)
-            }
-            Steps::Lookup(trace) => {
-                let actions: Vec<_> = trace.iter().map(|s| s.action).collect();
-                let Some(scenario) = replayed.file.lookup_inside() else {
-                    let message =
-                        "the run behind a cell of `reach` has no scenario: `replay` prints it";
-                    return Err(InputError::whole(&saved.name, message).into());
-                };
-                let scenario = scenario?;
-                let run = Lookup::new(&scenario, &replayed.design, &actions)?;
-                Ok(Shown::of_lookup(&run, None, &self.screen)?)
-            }
-        }
+        let Some(case) = replayed.file.case_inside() else {
+            let message = "the run behind a cell of `reach` has no scenario: `replay` prints it";
+            return Err(InputError::whole(&saved.name, message).into());
+        };
+        let case = case?;
+        let run = view::again(&case, &replayed.design, &replayed.steps)?;
+        Ok(Shown::new(&*run, None, &self.screen)?)
     }
 
     fn begin_search(&self, wanted: &Wanted) -> Result<BTreeMap<&'static str, u64>, Mistake> {
@@ -387,7 +364,7 @@ impl Server {
             }
             Case::Reach(scenario) => {
                 let machine = lookup::machine(&scenario, &design);
-                let actions = lookup::actions(&machine, &path).map_err(no)?;
+                let actions = view::actions(&machine, &path).map_err(no)?;
                 let after = wanted.nearest.then_some(actions);
                 Search::begin(move |its| its.lookup(&scenario, &design, after.as_deref()))
             }
@@ -401,6 +378,14 @@ impl Server {
         searches.insert(number, search);
         Ok(BTreeMap::from([("job", number)]))
     }
+}
+
+/// Whether a host, with the port that goes with it, is this server. Whoever asks port 80 does not name it.
+fn is_us(port: u16, host: &str) -> bool {
+    ["127.0.0.1", "localhost"].iter().any(|name| {
+        let usual = port == 80 && host == *name;
+        usual || host == format!("{name}:{port}")
+    })
 }
 
 /// Numbers of searches.
@@ -494,3 +479,24 @@ pub fn listen(port: Option<u16>) -> std::io::Result<(std::net::TcpListener, u16)
 
 /// The usual port.
 pub const PORT: u16 = 7617;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_us_by_name_and_port() {
+        for (port, host, us) in [
+            (7617, "127.0.0.1:7617", true),
+            (7617, "localhost:7617", true),
+            (7617, "localhost", false),
+            (7617, "localhost:80", false),
+            (7617, "example.org:7617", false),
+            (80, "127.0.0.1", true),
+            (80, "localhost:80", true),
+            (80, "example.org", false),
+        ] {
+            assert_eq!(is_us(port, host), us, "{host} at {port}");
+        }
+    }
+}

@@ -102,7 +102,7 @@ impl Search {
     /// Shortest counterexamples to every promise, or, after some steps, the nearest violation.
     pub fn attach(&self, scenario: &Scenario, design: &Design, after: Option<&[Action]>) -> Found {
         let machine = view::machine(scenario, design).map_err(|e| e.to_string())?;
-        let written = |actions: &[Action]| view::write_path(&view::path(&machine, actions));
+        let written = |actions: &[Action]| view::write_path(&view::path::path(&machine, actions));
         let Some(before) = after else {
             let (bounds, settings) = (self.bounds(), settings());
             let run = check(scenario, design, &settings, &bounds, &mut |p| self.tick(p));
@@ -144,7 +144,7 @@ impl Search {
     ) -> Found {
         let machine = lookup::machine(scenario, design);
         let written =
-            |actions: &[model::Action]| view::write_path(&lookup::path(&machine, actions));
+            |actions: &[model::Action]| view::write_path(&view::path::path(&machine, actions));
         let Some(before) = after else {
             let (bounds, settings) = (self.bounds(), settings());
             let run = reach::check(scenario, design, &settings, &bounds, &mut |p| self.tick(p));

@@ -7,14 +7,14 @@ use struct_ops_model::reach::state::{GARBAGE, Life, MapLife, POISON, ProgLife, S
 use struct_ops_model::reach::{Action, Reach, Report, World};
 use struct_ops_model::{Design, Invariant, Linux};
 
+use super::board::Columns;
 use super::draw::{GAP, HEAD, LINE, Line, MARGIN, Place, Shape, arrow, curve, filled, line, tag};
+use super::path::{self, Parted, Walk};
+use super::shown::{About, Actor, Board, Choice, Played, Size};
 use super::state::{Field, Id, Kind, Object};
-use super::timeline::{self, Picture};
-use super::{About, Actor, Choice, Drawing, NoSuchChoice, Parted, Size, View, frames, write_path};
-use crate::reach::{Step, Trace, replay};
+use crate::reach::{Trace, replay};
 use crate::report::json::steps::Step as Told;
-use crate::report::mail;
-use crate::report::screen::Screen;
+use crate::report::mail::{self, Words};
 use crate::report::trace::Row;
 use crate::scenario::{InputError, PlanText, ReachScenario};
 use crate::tracefile::{File, Promise, Subject};
@@ -35,63 +35,6 @@ pub struct Lookup<'a> {
 /// The machine of a scenario under a design.
 pub fn machine(scenario: &ReachScenario, design: &Design) -> Reach {
     Reach::new(scenario.world(design), design.clone())
-}
-
-/// What may happen in a state.
-fn enabled(reach: &Reach, s: &State) -> Vec<Action> {
-    let mut enabled = Vec::new();
-    reach.enabled(s, &mut enabled);
-    enabled
-}
-
-/// The actions that a path of choices stands for.
-///
-/// # Errors
-/// The first choice that there is not.
-pub fn actions(reach: &Reach, path: &[usize]) -> Result<Vec<Action>, NoSuchChoice> {
-    let mut s = reach.initial();
-    let mut actions = Vec::new();
-    for (i, choice) in path.iter().enumerate() {
-        let enabled = enabled(reach, &s);
-        let action = *enabled.get(*choice).ok_or(NoSuchChoice {
-            step: i + 1,
-            found: *choice,
-            choices: enabled.len(),
-        })?;
-        reach.apply(&mut s, action, &mut Report::default(), None);
-        actions.push(action);
-    }
-    Ok(actions)
-}
-
-/// The way back: the choices that actions are, up to the first one that cannot be taken.
-pub fn path(reach: &Reach, actions: &[Action]) -> Vec<usize> {
-    let mut s = reach.initial();
-    let mut path = Vec::new();
-    for action in actions {
-        let Some(choice) = enabled(reach, &s).iter().position(|a| a == action) else {
-            break;
-        };
-        reach.apply(&mut s, *action, &mut Report::default(), None);
-        path.push(choice);
-    }
-    path
-}
-
-/// The actions that another design can follow: the same ones, up to the first that it cannot take.
-pub fn follow(reach: &Reach, actions: &[Action]) -> (Vec<Action>, Option<Parted>) {
-    let mut s = reach.initial();
-    for (i, action) in actions.iter().enumerate() {
-        if !enabled(reach, &s).contains(action) {
-            let why = format!(
-                "`{}` cannot happen there",
-                crate::reach::action::write(*action)
-            );
-            return (actions[..i].to_vec(), Some(Parted { step: i + 1, why }));
-        }
-        reach.apply(&mut s, *action, &mut Report::default(), None);
-    }
-    (actions.to_vec(), None)
 }
 
 /// Who acts: loaders, the CPUs, the worker.
@@ -121,12 +64,7 @@ impl<'a> Lookup<'a> {
             let message = format!("step {step}: `{found}` cannot be taken");
             InputError::whole(&scenario.file, message)
         })?;
-        let mut s = reach.initial();
-        let mut states = vec![s];
-        for action in actions {
-            reach.apply(&mut s, *action, &mut Report::default(), None);
-            states.push(s);
-        }
+        let states = path::states(&reach, actions);
         Ok(Lookup {
             scenario,
             design,
@@ -141,110 +79,8 @@ impl<'a> Lookup<'a> {
         &self.states
     }
 
-    /// The states as objects.
-    pub fn objects(&self) -> Vec<Vec<Object>> {
-        let states = self.states.iter();
-        states.map(|s| objects(&self.reach.world, s)).collect()
-    }
-
-    fn rows(&self) -> Vec<Row<'_>> {
-        self.trace.iter().map(Row::from).collect()
-    }
-
-    fn broken(&self) -> Vec<Invariant> {
-        let mut broken: Vec<Invariant> = Vec::new();
-        for invariant in self.trace.iter().flat_map(|s| &s.broke) {
-            if !broken.contains(invariant) {
-                broken.push(*invariant);
-            }
-        }
-        broken
-    }
-
-    /// What it is called.
-    pub fn title(&self) -> String {
-        super::title(&self.scenario.name, self.design, &self.broken())
-    }
-
-    /// The choices that lead here.
-    pub fn path(&self) -> Vec<usize> {
-        let actions: Vec<Action> = self.trace.iter().map(|s| s.action).collect();
-        path(&self.reach, &actions)
-    }
-
-    /// The run as a picture of its own.
-    pub fn svg(&self) -> String {
-        let actors = actors(&self.reach.world);
-        timeline::file(&self.title(), &self.rows(), &self.objects(), &actors)
-    }
-
-    /// The run as a Mermaid sequence diagram.
-    pub fn mermaid(&self) -> String {
-        super::mermaid::sequence(&self.title(), &self.rows(), &actors(&self.reach.world))
-    }
-
-    /// The command that shows the run again.
-    pub fn command(&self, screen: &Screen) -> String {
-        super::command(self.scenario.argument(), self.design, &self.path(), screen)
-    }
-
-    /// The run as text for a mail, with what each step changes if that is asked for.
-    pub fn mail(&self, command: &str, changes: bool) -> String {
-        let about = format!("{}: {}", self.title(), self.scenario.question);
-        let mut words = mail::Words::new(about, command);
-        words.changes = changes;
-        mail::of_lookup(&self.trace, &self.broken(), words)
-    }
-
-    /// The run as a file for `replay`.
-    pub fn file(&self) -> File {
-        let actions: Vec<Action> = self.trace.iter().map(|s| s.action).collect();
-        let subject = Subject::scenario(&self.scenario.name, &self.scenario.text);
-        let breaks = Promise::broken_by_lookup(&self.trace);
-        File::of_lookup(subject, self.design, &actions, breaks)
-    }
-
-    /// The run as a page shows it; commands are typed as `screen` says.
-    pub fn view(&self, screen: &Screen) -> View {
-        let objects = self.objects();
-        let world = &self.reach.world;
-        let Picture { width, height, svg } =
-            timeline::timeline(timeline::BESIDE, &self.rows(), &objects, &actors(world));
-        let layout = Layout::new(world);
-        let drawn = objects.iter().map(|objects| layout.draw(objects));
-        let doing = self.states.iter().map(|s| self.actors(s)).collect();
-        let broken = self.broken();
-        View {
-            scenario: About {
-                name: self.scenario.name.clone(),
-                shipped: self.scenario.shipped,
-                title: self.scenario.title.clone(),
-                question: self.scenario.question.clone(),
-                toml: self.scenario.text.clone(),
-            },
-            design: self.design.name.clone(),
-            linux: Linux::V7_3.version().into(),
-            heading: self.title(),
-            path: write_path(&self.path()),
-            steps: self.trace.iter().map(|s: &Step| Told::from(s)).collect(),
-            violated: Promise::broken_by_lookup(&self.trace),
-            promises: super::sentences(&broken),
-            ended: self
-                .states
-                .last()
-                .is_none_or(|s| enabled(&self.reach, s).is_empty()),
-            timeline: Drawing { width, height, svg },
-            board: Size {
-                width: WIDTH,
-                height: layout.height,
-            },
-            frames: frames(&objects, drawn.collect(), doing),
-            trace: self.file().text(),
-            mermaid: self.mermaid(),
-            mail: self.mail(&self.command(screen), false),
-            command: self.command(screen),
-            picture: self.svg(),
-        }
+    fn actions(&self) -> Vec<Action> {
+        self.trace.iter().map(|s| s.action).collect()
     }
 
     /// What an action would do, in words.
@@ -258,7 +94,7 @@ impl<'a> Lookup<'a> {
 
     /// Who can do what in a state.
     fn actors(&self, s: &State) -> Vec<Actor> {
-        let enabled = enabled(&self.reach, s);
+        let enabled = Walk::enabled(&self.reach, s);
         let plans = self.scenario.plans();
         let of = |name: String| {
             let mine = enabled.iter().enumerate();
@@ -297,6 +133,104 @@ impl<'a> Lookup<'a> {
             }
         };
         actors(&self.reach.world).into_iter().map(of).collect()
+    }
+}
+
+impl Played for Lookup<'_> {
+    fn about(&self) -> About {
+        let scenario = self.scenario;
+        About {
+            name: scenario.name.clone(),
+            shipped: scenario.shipped,
+            title: scenario.title.clone(),
+            question: scenario.question.clone(),
+            toml: scenario.text.clone(),
+        }
+    }
+
+    fn argument(&self) -> &str {
+        self.scenario.argument()
+    }
+
+    fn design(&self) -> &Design {
+        self.design
+    }
+
+    fn linux(&self) -> Linux {
+        Linux::V7_3
+    }
+
+    fn rows(&self) -> Vec<Row<'_>> {
+        self.trace.iter().map(Row::from).collect()
+    }
+
+    fn steps(&self) -> Vec<Told> {
+        self.trace.iter().map(Told::from).collect()
+    }
+
+    fn broken(&self) -> Vec<Invariant> {
+        let mut broken: Vec<Invariant> = Vec::new();
+        for invariant in self.trace.iter().flat_map(|s| &s.broke) {
+            if !broken.contains(invariant) {
+                broken.push(*invariant);
+            }
+        }
+        broken
+    }
+
+    fn violated(&self) -> Vec<Promise> {
+        Promise::broken_by_lookup(&self.trace)
+    }
+
+    fn ended(&self) -> bool {
+        let last = self.states.last();
+        last.is_none_or(|s| Walk::enabled(&self.reach, s).is_empty())
+    }
+
+    fn objects(&self) -> Vec<Vec<Object>> {
+        let states = self.states.iter();
+        states.map(|s| objects(&self.reach.world, s)).collect()
+    }
+
+    fn lanes(&self) -> Vec<String> {
+        actors(&self.reach.world)
+    }
+
+    fn path(&self) -> Vec<usize> {
+        path::path(&self.reach, &self.actions())
+    }
+
+    fn file(&self) -> File {
+        let subject = Subject::scenario(&self.scenario.name, &self.scenario.text);
+        File::of_lookup(subject, self.design, &self.actions(), self.violated())
+    }
+
+    fn written(&self, words: Words<'_>) -> String {
+        mail::of_lookup(&self.trace, &self.broken(), words)
+    }
+
+    fn board(&self, states: &[Vec<Object>], _: Columns) -> Board {
+        let layout = Layout::new(&self.reach.world);
+        Board {
+            size: Size {
+                width: WIDTH,
+                height: layout.height,
+            },
+            drawn: states.iter().map(|objects| layout.draw(objects)).collect(),
+        }
+    }
+
+    fn doing(&self) -> Vec<Vec<Actor>> {
+        self.states.iter().map(|s| self.actors(s)).collect()
+    }
+
+    fn follow<'b>(
+        &'b self,
+        design: &'b Design,
+    ) -> Result<(Box<dyn Played + 'b>, Option<Parted>), InputError> {
+        let (followed, parted) = path::follow(&machine(self.scenario, design), &self.actions());
+        let run = Lookup::new(self.scenario, design, &followed)?;
+        Ok((Box::new(run), parted))
     }
 }
 
