@@ -261,6 +261,16 @@ pub const TESTS: &[Test] = &[
     // there every scheduler is an object of its own, and unreg finds its own
     .on(STOCK_7_3, Ok),
     Test::new(
+        "scx-tracer-next-root",
+        "a tracer that is tied to no map does not act on the next root scheduler",
+    )
+    // it is meant: no patch is for it
+    .not_on(&[STOCK, RFC, LINK_OWNED, FIXES, FIXES_7_3])
+    .on(
+        STOCK_7_3,
+        Wrong("scx_prog_sched() falls back to the root scheduler, as its comment says"),
+    ),
+    Test::new(
         "assoc-failed-update",
         "a map_update that fails leaves the programs of a running map alone",
     )
@@ -312,6 +322,7 @@ const WITHOUT_MODULES: &[&str] = &[
     "update-to-same-map",
     "socket-outlives-link",
     "race-tcp",
+    "scx-tracer-next-root",
 ];
 
 pub fn needs_modules(test: &Test) -> bool {

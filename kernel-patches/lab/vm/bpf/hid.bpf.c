@@ -2,6 +2,21 @@
 /* Programs of a HID device. The test says of which device before it loads them. */
 #include "lab.h"
 
+#ifdef LAB_NO_HID_BPF
+/* A ready-made kernel has no HID-BPF: the object builds, and the tests skip it. */
+enum hid_report_type { LAB_HID_REPORT };
+enum hid_class_request { LAB_HID_REQUEST };
+struct hid_bpf_ctx;
+struct hid_bpf_ops {
+	int hid_id;
+	int (*hid_rdesc_fixup)(struct hid_bpf_ctx *ctx);
+	int (*hid_device_event)(struct hid_bpf_ctx *ctx, enum hid_report_type type, __u64 source);
+	int (*hid_hw_request)(struct hid_bpf_ctx *ctx, unsigned char reportnum,
+			      enum hid_report_type rtype, enum hid_class_request reqtype,
+			      __u64 source);
+};
+#endif
+
 /* not on a ready-made kernel */
 extern int lab_ops_wait(void) __ksym __weak;
 

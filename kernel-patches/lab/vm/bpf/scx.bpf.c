@@ -14,6 +14,13 @@ extern void scx_bpf_dispatch(struct task_struct *p, __u64 dsq_id, __u64 slice,
 extern void scx_bpf_dsq_insert___new(struct task_struct *p, __u64 dsq_id, __u64 slice,
 				     __u64 enq_flags) __ksym __weak;
 
+/* the same names may be declared with an argument that the verifier fills in */
+extern int scx_bpf_create_dsq___lab(__u64 dsq_id, int node) __ksym __weak;
+extern int scx_bpf_dsq_nr_queued___lab(__u64 dsq_id) __ksym __weak;
+
+#define DSQ_OF_B 0xb
+
+int tracer_saw;
 __u64 init_cookie;
 __u64 enqueue_cookie;
 __u64 enqueued;
@@ -23,6 +30,22 @@ SEC("struct_ops.s/init")
 int lab_init(void *ctx)
 {
 	init_cookie = lab_cookie(ctx);
+	return 0;
+}
+
+SEC("struct_ops.s/init")
+int lab_init_with_dsq(void *ctx)
+{
+	return bpf_ksym_exists(scx_bpf_create_dsq___lab) ?
+	       scx_bpf_create_dsq___lab(DSQ_OF_B, -1) : 0;
+}
+
+/* No program of a scheduler, and tied to no map: asks for a queue that only B has. */
+SEC("fentry/bpf_fentry_test1")
+int BPF_PROG(tracer, int a)
+{
+	if (bpf_ksym_exists(scx_bpf_dsq_nr_queued___lab))
+		tracer_saw = scx_bpf_dsq_nr_queued___lab(DSQ_OF_B);
 	return 0;
 }
 
@@ -57,7 +80,7 @@ struct sched_ext_ops scx_a = {
 
 SEC(".struct_ops.link")
 struct sched_ext_ops scx_b = {
-	.init = (void *)lab_init,
+	.init = (void *)lab_init_with_dsq,
 	.select_cpu = (void *)lab_select_cpu,
 	.enqueue = (void *)lab_enqueue,
 	.name = "lab_b",

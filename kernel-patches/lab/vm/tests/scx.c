@@ -2,6 +2,7 @@
 /* sched_ext: the subsystem that the cookie is for. */
 #include "lab.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -89,8 +90,48 @@ static void scx_stale_link(void)
 	scx__destroy(b);
 }
 
+/* What a tracer that came with A finds when it asks sched_ext for a queue of B. */
+static int tracer_asks(struct scx *skel)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	skel->bss->tracer_saw = 1;
+	if (bpf_prog_test_run_opts(bpf_program__fd(skel->progs.tracer), &opts))
+		return 1;
+	return skel->bss->tracer_saw;
+}
+
+/* A goes, B is enabled: on whom does the tracer act that came with A and is tied to no map? */
+static void scx_tracer_next_root(void)
+{
+	struct scx *a = scx_load(), *b = scx_load();
+	struct bpf_link *tracer, *link_a, *link_b;
+	int saw;
+
+	need(a && b, "load failed");
+	tracer = bpf_program__attach(a->progs.tracer);
+	need(tracer, "the tracer's attach is %s", lab_number(-errno));
+	link_a = bpf_map__attach_struct_ops(a->maps.scx_a);
+	need(link_a, "attach is %s", lab_number(-errno));
+	saw = tracer_asks(a);
+	need(saw == -ENOENT, "under A, which has no such queue, the tracer gets %s", lab_number(saw));
+	bpf_link__destroy(link_a);
+	need(wait_for(!strcmp(scx_state(), "disabled")), "A stays");
+	saw = tracer_asks(a);
+	need(saw == -ENODEV, "without a scheduler the tracer gets %s", lab_number(saw));
+	link_b = bpf_map__attach_struct_ops(b->maps.scx_b);
+	need(link_b, "attach of B is %s", lab_number(-errno));
+	saw = tracer_asks(a);
+	check(saw == -ENODEV, "under B the tracer of A gets %s: it acts on B", lab_number(saw));
+	bpf_link__destroy(link_b);
+	bpf_link__destroy(tracer);
+	scx__destroy(a);
+	scx__destroy(b);
+}
+
 const struct lab_test scx_tests[] = {
 	{ "scx-minimal", scx_minimal },
 	{ "scx-stale-link", scx_stale_link },
+	{ "scx-tracer-next-root", scx_tracer_next_root },
 	{}
 };
