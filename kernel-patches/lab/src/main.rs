@@ -12,6 +12,7 @@ mod error;
 mod image;
 mod key;
 mod plan;
+mod replay;
 mod run;
 mod scenario;
 mod series;
@@ -23,6 +24,7 @@ use build::{Built, Flavour, Lab, Part, Patched};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use error::{Error, Result};
 use series::{Base, Series};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use vm::{Accel, Limits, Machine, probe_accel};
@@ -123,6 +125,28 @@ enum Verb {
         /// show the console
         #[arg(long, short)]
         verbose: bool,
+    },
+    /// force the interleaving of saved counterexamples on booted kernels
+    Replay {
+        /// the kernel [default: the one that the trace's design stands for]
+        #[arg(long, value_enum)]
+        series: Option<Series>,
+        #[command(flatten)]
+        kind: Kind,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        /// how often each is replayed
+        #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+        runs: u16,
+        /// only one line for each trace
+        #[arg(long)]
+        brief: bool,
+        /// show the console
+        #[arg(long, short)]
+        verbose: bool,
+        /// files that `struct-ops-sim check --save-traces` has written
+        #[arg(value_name = "TRACE", required = true)]
+        traces: Vec<String>,
     },
     /// every patch applies and builds alone, checkpatch, uapi in step
     Check {
@@ -354,6 +378,48 @@ fn run(cli: Cli) -> Result<bool> {
                 println!("{all:#}");
             }
             Ok(all.iter().all(|(_, outcome)| outcome.as_predicted()))
+        }
+        Verb::Replay {
+            series,
+            kind,
+            format,
+            runs,
+            brief,
+            verbose,
+            traces,
+        } => {
+            let mut by_series: BTreeMap<Series, Vec<replay::Trace>> = BTreeMap::new();
+            for file in &traces {
+                let trace = replay::Trace::read(file)?;
+                let of = series.map_or_else(|| trace.series(), Ok)?;
+                by_series.entry(of).or_default().push(trace);
+            }
+            let mut all = Vec::new();
+            for (series, traces) in by_series {
+                let asked = Asked::new(&lab, kind.flavour(series), None)?;
+                let machine = machine(&lab, &asked.built, asked.accel, kind.debug);
+                let mut outcomes = Vec::new();
+                for trace in &traces {
+                    let outcome =
+                        replay::replay(&machine, &asked.target, trace, runs.into(), verbose)?;
+                    eprintln!("{}: {}", trace.file, outcome.verdict.word());
+                    outcomes.push(outcome);
+                }
+                if format == Format::Text {
+                    print!("{}", replay::text(&asked.title, &outcomes, brief));
+                }
+                all.push((asked.title, outcomes));
+            }
+            if format == Format::Json {
+                let kernels: Vec<_> = all
+                    .iter()
+                    .map(|(title, outcomes)| replay::json(title, outcomes))
+                    .collect();
+                let all = serde_json::json!({ "schema": 1, "verb": "replay", "kernels": kernels });
+                println!("{all:#}");
+            }
+            let mut outcomes = all.iter().flat_map(|(_, outcomes)| outcomes);
+            Ok(outcomes.all(|outcome| outcome.verdict == replay::Verdict::Reproduced))
         }
         Verb::Check { series, base } => {
             let every = [

@@ -26,6 +26,8 @@ pub struct Job {
     pub next: usize,
     /// Boots that it took part in.
     pub boots: usize,
+    /// Moves of its last round that began, and the one that could not be made.
+    pub moves: (usize, Option<(usize, String)>),
     /// Symptoms.
     pub seen: Vec<Seen>,
     /// What the model says to the rounds.
@@ -122,6 +124,7 @@ fn boot(
             .map(|round| round.done.len())
             .sum::<usize>();
         for round in &record.rounds {
+            job.moves = (round.moves, round.unmade.clone());
             let Some(ran) = job.rounds.get(round.number) else {
                 continue;
             };

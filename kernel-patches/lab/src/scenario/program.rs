@@ -164,10 +164,34 @@ fn members(cast: &Cast, world: &World) -> Result<Vec<&'static str>, String> {
     of.members.iter().map(name).collect()
 }
 
+/// The operations of the runner.
+const PLAYED: [OpKind; 20] = [
+    OpKind::MapCreate,
+    OpKind::MapUpdate,
+    OpKind::MapDelete,
+    OpKind::MapLookup,
+    OpKind::MapClose,
+    OpKind::LinkCreate,
+    OpKind::LinkUpdate,
+    OpKind::LinkDetach,
+    OpKind::LinkClose,
+    OpKind::LinkPin,
+    OpKind::LinkUnpin,
+    OpKind::LinkInfo,
+    OpKind::SockOpen,
+    OpKind::SockCall,
+    OpKind::SockClose,
+    OpKind::Call,
+    OpKind::TestRun,
+    OpKind::SysBpfLinkCreate,
+    OpKind::ScxError,
+    OpKind::Exit,
+];
+
 /// An operation as the runner reads it: its name and its operands in their order, by their places in the world.
 fn operation(world: &World, operation: Operation) -> Result<String, String> {
     let mut text = operation.kind().name().to_owned();
-    if operation.kind() == OpKind::Rmmod {
+    if !PLAYED.contains(&operation.kind()) {
         return Err(format!("the runner has no {text} yet"));
     }
     for (operand, value) in operation.operands() {
@@ -194,6 +218,8 @@ pub struct Round {
     pub seed: u64,
     /// kallsyms is read after each operation.
     pub ksyms: bool,
+    /// The moves of a replay, as the runner reads them; empty if nobody is held.
+    pub moves: Vec<String>,
 }
 
 impl Round {
@@ -256,6 +282,7 @@ pub fn rounds(world: &World, target: &Target, count: usize, seed: u64) -> Vec<Ro
             fail,
             seed: rng.u64(1..),
             ksyms: number.is_multiple_of(2) && number < 2 * KSYMS,
+            moves: Vec::new(),
         }
     };
     (0..count).map(one).collect()
@@ -301,6 +328,8 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
     line(format!("cookie {}", u8::from(target.cookie)));
     let ksyms = rounds.iter().any(|(_, round)| round.ksyms);
     line(format!("ksyms {}", u8::from(ksyms)));
+    let named = rounds.iter().any(|(_, round)| !round.moves.is_empty());
+    line(format!("named {}", u8::from(named)));
     for _ in &world.types {
         line(format!("type {} {}", cast.ty, cast.module.unwrap_or("-")));
     }
@@ -350,6 +379,7 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
         if let Some((cpu, operation, nth)) = round.fail {
             line(format!("fail {cpu} {operation} {nth}"));
         }
+        round.moves.iter().for_each(|text| line(text.clone()));
         if !round.turns.is_empty() {
             let turns: Vec<String> = round.turns.iter().map(u8::to_string).collect();
             line(format!("turns {}", turns.join(" ")));
@@ -389,7 +419,7 @@ mod tests {
     fn a_scenario_becomes_a_program() {
         let text = told("two-links-tcp", &TARGET).unwrap();
         assert!(text.starts_with(
-            "caller tcp\ncookie 1\nksyms 1\ntype tcp_congestion_ops -\nmember ssthresh 0\n"
+            "caller tcp\ncookie 1\nksyms 1\nnamed 0\ntype tcp_congestion_ops -\nmember ssthresh 0\n"
         ));
         assert!(text.contains("\nsetup link_create 0 17 0\nsetup sock_open 0\nround 0 "));
         assert_eq!(text.matches("\nrun\n").count(), 4);

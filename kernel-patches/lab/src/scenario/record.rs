@@ -11,6 +11,8 @@ pub struct Read {
     pub cookie: u64,
     /// Where it ran.
     pub cpu: usize,
+    /// kallsyms did not name the trampoline from which it was called.
+    pub unnamed: bool,
 }
 
 /// An operation that returned.
@@ -47,6 +49,10 @@ pub struct Round {
     pub hang: Vec<(usize, usize)>,
     /// It came to its end, and was printed.
     pub over: bool,
+    /// Moves of a replay that began.
+    pub moves: usize,
+    /// The move that could not be made, and why.
+    pub unmade: Option<(usize, String)>,
 }
 
 /// What was left when everything was closed and all grace periods were over: more than before.
@@ -100,12 +106,13 @@ impl Record {
             }
             ("s", numbers) => self.round(|round| round.setup.extend(done(numbers))),
             ("o", numbers) => self.round(|round| round.done.extend(done(numbers))),
-            ("c", [_, _, prog, phase, cookie, cpu]) => {
+            ("c", [_, _, prog, phase, cookie, cpu, rest @ ..]) => {
                 let read = Read {
                     prog: *prog as u8,
                     phase: *phase as u8,
                     cookie: *cookie as u64,
                     cpu: *cpu as usize,
+                    unnamed: rest.first().is_some_and(|unnamed| *unnamed != 0),
                 };
                 self.round(|round| {
                     let done = round.done.last_mut().or(round.setup.last_mut());
@@ -116,6 +123,14 @@ impl Record {
             }
             ("hang", [cpu, operation]) => {
                 self.round(|round| round.hang.push((*cpu as usize, *operation as usize)));
+            }
+            ("m", [number]) => self.round(|round| round.moves = *number as usize + 1),
+            ("mno", [number, ..]) => {
+                let why = rest.split_once(' ').map_or("", |(_, why)| why).to_owned();
+                let number = usize::try_from(*number).unwrap_or(usize::MAX);
+                self.round(|round| {
+                    round.unmade.get_or_insert((number, why));
+                });
             }
             ("d", _) => self.round(|round| round.over = true),
             ("left", [maps, progs, links, ksyms, module]) => {
@@ -170,7 +185,7 @@ mod tests {
     #[test]
     fn lines_become_a_record() {
         let mut record = Record::default();
-        let text = "@r 3\n@s 0 0 0 1 0 0 0 2\n@o 1 0 2 3 -17 0 0 -1\n@c 1 0 4 1 ffffffffffffffff 1\n\
+        let text = "@r 3\n@s 0 0 0 1 0 0 0 2\n@o 1 0 2 3 -17 0 0 -1\n@c 1 0 4 1 ffffffffffffffff 1 1\n\
             @o 0 0 4 -1 0 0 0 -1\n@hang 0 1\n@d 1\n@left 0 1 0 -3 0\n@runner no memory\nnothing";
         text.lines().for_each(|line| record.line(line));
         let round = &record.rounds[0];
@@ -182,6 +197,7 @@ mod tests {
             phase: 1,
             cookie: u64::MAX,
             cpu: 1,
+            unnamed: true,
         };
         assert_eq!(round.done[0].reads, [read]);
         assert_eq!(round.done[1].returned, None);

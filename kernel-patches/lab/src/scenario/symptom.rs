@@ -120,6 +120,17 @@ const TABLE: [Row; 11] = [
 ];
 
 impl Symptom {
+    /// Every one.
+    pub const ALL: [Symptom; TABLE.len()] = {
+        let mut all = [Symptom::Lost; TABLE.len()];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = TABLE[at].symptom;
+            at += 1;
+        }
+        all
+    };
+
     fn row(self) -> &'static Row {
         let found = TABLE.iter().find(|row| row.symptom == self);
         found.expect("every symptom has a row")
@@ -177,6 +188,7 @@ fn complaint(text: &str) -> Symptom {
         "Oops",
         "BUG: KASAN",
         "BUG: unable",
+        "NULL pointer dereference",
         "general protection",
         "stack segment",
     ]) {
@@ -218,6 +230,14 @@ pub fn look(rounds: &[Round], cookie: bool, record: &Record, end: &End) -> Vec<S
             if done.result > 0 || done.result < -4095 {
                 let what = format!("{} returned {}", operation.kind().name(), done.result);
                 seen.push(at(Symptom::Result, what));
+            }
+            if let Some(read) = done.reads.iter().find(|read| read.unnamed) {
+                let name = &ran.world.progs[usize::from(read.prog)].name;
+                let what = format!(
+                    "{name} ran in a trampoline that kallsyms does not name, in {}",
+                    operation.kind().name()
+                );
+                seen.push(at(Symptom::Ksyms, what));
             }
             let calls = matches!(
                 operation,
@@ -340,7 +360,10 @@ fn wrong_cookies(world: &World, all: &[(Operation, &Done)]) -> Vec<String> {
     let tests = |operation: &Operation| matches!(operation, Operation::TestRun { .. });
     for (operation, done) in all.iter().filter(|(operation, _)| !tests(operation)) {
         for read in done.reads.iter().filter(|read| read.cpu == done.cpu) {
-            let mut right = created(read.prog, done);
+            let mut right = match certain(world, all, operation, done) {
+                Some(cookie) => vec![cookie],
+                None => created(read.prog, done),
+            };
             if other_ways {
                 right.extend(&world.cookies);
             }
@@ -364,6 +387,42 @@ fn wrong_cookies(world: &World, all: &[(Operation, &Done)]) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// The cookie of the attachment through which a call came that names it by its place: one that the set-up made, while
+/// nobody had begun to take any away.
+fn certain(
+    world: &World,
+    all: &[(Operation, &Done)],
+    operation: &Operation,
+    done: &Done,
+) -> Option<u64> {
+    let Operation::Call { entry, .. } = *operation else {
+        return None;
+    };
+    let creates = |operation: &Operation| match *operation {
+        Operation::LinkCreate { cookie, .. } => Some(world.cookies[usize::from(cookie)]),
+        _ => None,
+    };
+    let keeps = |operation: &Operation| {
+        matches!(
+            operation,
+            Operation::MapCreate { .. }
+                | Operation::MapUpdate { .. }
+                | Operation::LinkCreate { .. }
+                | Operation::Call { .. }
+        )
+    };
+    let until = done.returned.unwrap_or(u64::MAX);
+    if !all
+        .iter()
+        .all(|(other, at)| at.invoked > until || keeps(other))
+        || world.maps.iter().any(|map| !map.link)
+    {
+        return None;
+    }
+    let made: Vec<u64> = world.setup.iter().filter_map(creates).collect();
+    made.get(usize::from(entry)).copied()
 }
 
 /// By turns, nobody else did anything between the counts before and after an operation that failed.
@@ -453,6 +512,10 @@ mod tests {
             seen("@o 1 0 8 9 0 0 0 0\n@c 1 0 0 0 11 1"),
             [Symptom::Ksyms]
         );
+        assert_eq!(
+            seen("@o 1 0 8 9 0 0 0 2\n@c 1 0 0 0 11 1 1"),
+            [Symptom::Ksyms]
+        );
         assert_eq!(seen("@hang 1 0\n@d 1"), [Symptom::Hang]);
         assert_eq!(seen("@left 1 0 0 3 0"), [Symptom::Left, Symptom::Ksyms]);
         let end = |complaint: Option<&str>, lost: Option<&str>| {
@@ -464,6 +527,13 @@ mod tests {
         };
         assert_eq!(
             end(Some("Oops: int3: 0000 [#1]"), Some("kernel panic")),
+            [Symptom::Crash]
+        );
+        assert_eq!(
+            end(
+                Some("BUG: kernel NULL pointer dereference, address: 0000000000000020"),
+                None
+            ),
             [Symptom::Crash]
         );
         assert_eq!(

@@ -5,8 +5,8 @@
  * It accepts several registrations, also of one map, calls any member on
  * demand through the pointer that it was given for a registration, can fail
  * reg() and update() after having called in, and has a kfunc in which a
- * sleepable program sleeps until the lab wakes it, and a gate that holds a task
- * at the entry of any kernel function. The locking is what a
+ * sleepable program sleeps until the lab wakes it, and gates that hold a task
+ * at the entry or at the return of a kernel function. The locking is what a
  * careful subsystem does: RCU around plain members, RCU Tasks Trace around
  * sleepable ones, no call starts after unreg().
  *
@@ -16,6 +16,7 @@
 #include <linux/btf.h>
 #include <linux/btf_ids.h>
 #include <linux/fs.h>
+#include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
@@ -58,6 +59,21 @@ __bpf_kfunc int lab_ops_wait(void)
 	return 0;
 }
 
+/*
+ * Whether kallsyms names the trampoline from which the program was called that
+ * calls this. A program has a frame, and this function has none of its own yet:
+ * rbp is the program's, the return address above it is the trampoline's.
+ */
+__bpf_kfunc int lab_ops_named(void)
+{
+	unsigned long *frame;
+	char name[KSYM_SYMBOL_LEN];
+
+	asm volatile("movq %%rbp, %0" : "=r"(frame));
+	sprint_symbol(name, frame[1]);
+	return strncmp(name, "0x", 2) != 0;
+}
+
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
 #define LAB_HAS_ASSOC
 
@@ -72,6 +88,7 @@ __bpf_kfunc_end_defs();
 
 BTF_KFUNCS_START(lab_ops_kfunc_ids)
 BTF_ID_FLAGS(func, lab_ops_wait, KF_SLEEPABLE)
+BTF_ID_FLAGS(func, lab_ops_named)
 #ifdef LAB_HAS_ASSOC
 BTF_ID_FLAGS(func, lab_ops_assoc, KF_IMPLICIT_ARGS)
 #endif
@@ -211,33 +228,48 @@ static long lab_ops_call_member(struct lab_ops_call *call)
 	return fn ? 0 : -ENOENT;
 }
 
-static struct {
+static struct gate {
 	struct lab_gate gate;
 	struct kprobe probe;
 	bool armed;			/* protected by gate_mutex */
-	atomic_t skip;			/* calls that pass; negative: one was held */
+	bool leaving;			/* LAB_GATE_OPEN: whoever comes passes */
+	atomic_t skip;			/* calls that pass; negative: one was taken */
 	atomic_t state;
-} gate;
+	struct task_struct *task;	/* on its way through, or asleep in it */
+	unsigned long resume;		/* where it shall go on */
+} gates[LAB_GATES];
 static DEFINE_MUTEX(gate_mutex);
 static DECLARE_WAIT_QUEUE_HEAD(gate_queue);
 
-asmlinkage unsigned long lab_gate_wait(void);
-extern char lab_gate_stub[];
+asmlinkage unsigned long lab_gate_wait(unsigned long at_return);
+extern char lab_gate_stub[], lab_gate_return_stub[];
 
-/* In the task that is held, instead of the function; where it shall go on. */
-asmlinkage unsigned long lab_gate_wait(void)
+/* In the task that is held; where it shall go on. */
+asmlinkage unsigned long lab_gate_wait(unsigned long at_return)
 {
-	unsigned long resume = (unsigned long)gate.probe.addr + MCOUNT_INSN_SIZE;
+	unsigned long resume;
+	struct gate *g;
 
-	atomic_set(&gate.state, LAB_GATE_HOLDS);
-	if (!wait_event_timeout(gate_queue, atomic_read(&gate.state) != LAB_GATE_HOLDS,
-				LAB_GATE_LIMIT_S * HZ))
-		atomic_cmpxchg(&gate.state, LAB_GATE_HOLDS, LAB_GATE_GAVE_UP);
+	/* one of each kind at most: who arms two for a task waits for the first */
+	for (g = gates; g < gates + LAB_GATES; g++)
+		if (READ_ONCE(g->task) == current &&
+		    !!(g->gate.flags & LAB_GATE_RETURN) == at_return)
+			break;
+	BUG_ON(g == gates + LAB_GATES);
+	resume = g->resume;
+	atomic_set(&g->state, LAB_GATE_HOLDS);
+	if (!wait_event_timeout(gate_queue, READ_ONCE(g->leaving), LAB_GATE_LIMIT_S * HZ))
+		atomic_set(&g->state, LAB_GATE_GAVE_UP);
+	else
+		atomic_set(&g->state, LAB_GATE_PASSED);
+	smp_store_release(&g->task, NULL);
+	wake_up_all(&gate_queue);
 	return resume;
 }
 
-/* The return address of the function is on the stack, its arguments are in
- * registers: below them a place for the address to go on at.
+/* At the entry: the return address of the function is on the stack, its
+ * arguments are in registers: below them a place for the address to go on at.
+ * At the return: the result is in registers, the return address is off the stack.
  */
 asm(
 "	.pushsection .text\n"
@@ -253,6 +285,7 @@ asm(
 "	pushq %r9\n"
 "	pushq %r10\n"
 "	pushq %r11\n"
+"	xorl %edi, %edi\n"
 "	call lab_gate_wait\n"
 "	movq %rax, 72(%rsp)\n"
 "	popq %r11\n"
@@ -266,72 +299,123 @@ asm(
 "	popq %rax\n"
 "	ret\n"
 "	.size lab_gate_stub, .-lab_gate_stub\n"
+"	.type lab_gate_return_stub, @function\n"
+"lab_gate_return_stub:\n"
+"	subq $8, %rsp\n"
+"	pushq %rax\n"
+"	pushq %rdx\n"
+"	movl $1, %edi\n"
+"	call lab_gate_wait\n"
+"	movq %rax, 16(%rsp)\n"
+"	popq %rdx\n"
+"	popq %rax\n"
+"	ret\n"
+"	.size lab_gate_return_stub, .-lab_gate_return_stub\n"
 "	.popsection\n");
-/* it returns to another place than to its caller, which a stack trace need not follow */
+/* they return to another place than to their caller, which a stack trace need not follow */
 STACK_FRAME_NON_STANDARD(lab_gate_stub);
+STACK_FRAME_NON_STANDARD(lab_gate_return_stub);
+
+static bool lab_gate_is_for(const struct lab_gate *g)
+{
+	if (g->flags & LAB_GATE_WORKER)
+		return current->flags & PF_WQ_WORKER;
+	if (g->flags & LAB_GATE_KTHREAD)
+		return current->flags & PF_KTHREAD;
+	return current->pid == g->tid;
+}
 
 static int lab_gate_pre(struct kprobe *p, struct pt_regs *regs)
 {
-	if (current->pid != gate.gate.tid)
+	struct gate *g = container_of(p, struct gate, probe);
+
+	if (!lab_gate_is_for(&g->gate) || READ_ONCE(g->leaving))
 		return 0;
-	if (gate.gate.arg &&
-	    regs_get_kernel_argument(regs, gate.gate.arg - 1) != gate.gate.value)
+	if (g->gate.arg &&
+	    regs_get_kernel_argument(regs, g->gate.arg - 1) != g->gate.value)
 		return 0;
-	if (atomic_dec_return(&gate.skip) != -1)
+	if (atomic_dec_return(&g->skip) != -1)
 		return 0;
+	WRITE_ONCE(g->task, current);
+	if (g->gate.flags & LAB_GATE_RETURN) {
+		unsigned long *stack = (unsigned long *)kernel_stack_pointer(regs);
+
+		g->resume = stack[0];
+		stack[0] = (unsigned long)lab_gate_return_stub;
+		atomic_set(&g->state, LAB_GATE_ENTERED);
+		return 0;
+	}
+	g->resume = (unsigned long)p->addr + MCOUNT_INSN_SIZE;
 	instruction_pointer_set(regs, (unsigned long)lab_gate_stub);
 	return 1;
 }
 
-static long lab_gate_open_locked(void)
+static long lab_gate_open_locked(struct gate *g)
 {
-	long state = atomic_read(&gate.state);
+	long state = atomic_read(&g->state);
 
-	if (!gate.armed)
+	if (!g->armed)
 		return LAB_GATE_CLOSED;
-	atomic_cmpxchg(&gate.state, LAB_GATE_HOLDS, LAB_GATE_PASSED);
+	WRITE_ONCE(g->leaving, true);
 	wake_up_all(&gate_queue);
-	unregister_kprobe(&gate.probe);
-	gate.armed = false;
+	unregister_kprobe(&g->probe);
+	g->armed = false;
 	return state;
 }
 
-static long lab_gate_open(void)
+static long lab_gate_open(unsigned long slot)
 {
 	long state;
 
+	if (slot >= LAB_GATES)
+		return -EINVAL;
 	mutex_lock(&gate_mutex);
-	state = lab_gate_open_locked();
+	state = lab_gate_open_locked(&gates[slot]);
 	mutex_unlock(&gate_mutex);
 	return state;
 }
 
 static long lab_gate_arm(const void __user *uarg)
 {
+	struct lab_gate gate;
+	struct gate *g;
 	long err;
 
+	if (copy_from_user(&gate, uarg, sizeof(gate)))
+		return -EFAULT;
+	if (gate.slot >= LAB_GATES)
+		return -EINVAL;
+	gate.symbol[sizeof(gate.symbol) - 1] = 0;
+	g = &gates[gate.slot];
 	mutex_lock(&gate_mutex);
-	lab_gate_open_locked();
-	if (copy_from_user(&gate.gate, uarg, sizeof(gate.gate))) {
-		err = -EFAULT;
+	lab_gate_open_locked(g);
+	/* whoever is on its way through still needs what is there */
+	if (!wait_event_timeout(gate_queue, !smp_load_acquire(&g->task), HZ)) {
+		err = -EBUSY;
 		goto out;
 	}
-	gate.gate.symbol[sizeof(gate.gate.symbol) - 1] = 0;
-	memset(&gate.probe, 0, sizeof(gate.probe));
-	gate.probe.symbol_name = gate.gate.symbol;
-	gate.probe.pre_handler = lab_gate_pre;
-	atomic_set(&gate.skip, gate.gate.skip);
-	atomic_set(&gate.state, LAB_GATE_CLOSED);
-	err = register_kprobe(&gate.probe);
+	g->gate = gate;
+	g->leaving = false;
+	memset(&g->probe, 0, sizeof(g->probe));
+	g->probe.symbol_name = g->gate.symbol;
+	g->probe.pre_handler = lab_gate_pre;
+	atomic_set(&g->skip, gate.skip);
+	atomic_set(&g->state, LAB_GATE_CLOSED);
+	err = register_kprobe(&g->probe);
 	/* elsewhere than on ftrace's nop there is no address to go on at */
-	if (!err && !kprobe_ftrace(&gate.probe)) {
-		unregister_kprobe(&gate.probe);
+	if (!err && !kprobe_ftrace(&g->probe)) {
+		unregister_kprobe(&g->probe);
 		err = -EOPNOTSUPP;
 	}
-	gate.armed = !err;
+	g->armed = !err;
 out:
 	mutex_unlock(&gate_mutex);
 	return err;
+}
+
+static long lab_gate_state(unsigned long slot)
+{
+	return slot < LAB_GATES ? atomic_read(&gates[slot].state) : -EINVAL;
 }
 
 static long lab_ops_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -362,9 +446,9 @@ static long lab_ops_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 	case LAB_GATE_ARM:
 		return lab_gate_arm(uarg);
 	case LAB_GATE_STATE:
-		return atomic_read(&gate.state);
+		return lab_gate_state(arg);
 	case LAB_GATE_OPEN:
-		return lab_gate_open();
+		return lab_gate_open(arg);
 	default:
 		return -ENOTTY;
 	}
@@ -452,8 +536,11 @@ static int __init lab_ops_init(void)
 
 static void __exit lab_ops_exit(void)
 {
+	int i;
+
 	misc_deregister(&lab_ops_device);
-	lab_gate_open();
+	for (i = 0; i < LAB_GATES; i++)
+		lab_gate_open(i);
 }
 
 module_init(lab_ops_init);

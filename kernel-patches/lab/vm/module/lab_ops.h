@@ -18,18 +18,29 @@ struct lab_ops_call {
 };
 
 /*
- * The gate: the next task that enters a function is held there, asleep, until
- * the gate is opened. It runs on its own stack and takes part in no read side
- * section that it was not in before; where it must not sleep, it must not be
- * held. One that is not released for LAB_GATE_LIMIT_S goes on by itself.
+ * A gate: the next task that enters a function, or returns from it, is held
+ * there, asleep, until the gate is opened. It runs on its own stack and takes
+ * part in no read side section that it was not in before; where it must not
+ * sleep, it must not be held. One that is not released for LAB_GATE_LIMIT_S
+ * goes on by itself.
  */
 struct lab_gate {
 	char symbol[64];
 	__u32 tid;		/* only this thread, never another one */
 	__u32 skip;		/* that many of its calls pass before */
 	__u32 arg;		/* 1 to 6: only calls with this argument ... */
-	__u32 pad;
+	__u32 slot;		/* which of the gates */
 	__u64 value;		/* ... of this value; 0: any call */
+	__u32 flags;		/* enum lab_gate_flags */
+	__u32 pad;
+};
+
+#define LAB_GATES 10
+
+enum lab_gate_flags {
+	LAB_GATE_RETURN = 1,	/* where the function returns, not where it begins */
+	LAB_GATE_WORKER = 2,	/* any worker of a workqueue instead of tid */
+	LAB_GATE_KTHREAD = 4,	/* any kernel thread instead of tid */
 };
 
 #define LAB_GATE_LIMIT_S 30
@@ -39,6 +50,7 @@ enum lab_gate_state {
 	LAB_GATE_HOLDS,		/* somebody sleeps in it */
 	LAB_GATE_PASSED,	/* somebody was released */
 	LAB_GATE_GAVE_UP,	/* somebody went on after the limit */
+	LAB_GATE_ENTERED,	/* somebody is in the function, and is held when it returns */
 };
 
 #define LAB_OPS_CALL	  _IOWR('L', 1, struct lab_ops_call)
@@ -46,6 +58,7 @@ enum lab_gate_state {
 #define LAB_OPS_WAKE	  _IO('L', 3)	/* end of every lab_ops_wait() */
 #define LAB_OPS_WAITERS	  _IO('L', 4)	/* how many programs are in lab_ops_wait() */
 #define LAB_GATE_ARM	  _IOW('L', 5, struct lab_gate)
+/* their argument is the slot */
 #define LAB_GATE_STATE	  _IO('L', 6)	/* enum lab_gate_state */
 #define LAB_GATE_OPEN	  _IO('L', 7)	/* release, and take the gate away; the state before */
 

@@ -6,6 +6,7 @@
 #include "lab.h"
 #include "../module/lab_ops.h"
 
+#include <bpf/btf.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/hidraw.h>
@@ -104,6 +105,18 @@ static int device_hidraw(const struct device *d)
 	return fd;
 }
 
+/* A ready-made kernel may be without it. */
+static bool no_hid_bpf(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	bool has = btf && btf__find_by_name_kind(btf, "hid_bpf_ops", BTF_KIND_STRUCT) > 0;
+
+	btf__free(btf);
+	if (!has)
+		skip("the kernel has no HID-BPF");
+	return !has;
+}
+
 /* One of the things that a test does at the same time as others. */
 struct job {
 	pthread_t thread;
@@ -199,6 +212,8 @@ static void hid_refused_attach(void)
 	struct hid *skel;
 	int a, b;
 
+	if (no_hid_bpf())
+		return;
 	need(device_new(&d), "no device");
 	need(hid_load(&skel, &d), "load failed");
 	a = attach(skel->maps.fixup_a);
@@ -220,6 +235,8 @@ static void hid_failing_attach(void)
 	struct device d;
 	struct hid *skel;
 
+	if (no_hid_bpf())
+		return;
 	need(device_new(&d), "no device");
 	need(hid_load(&skel, &d), "load failed");
 	/* map_update, which is not what shall fail */
@@ -266,6 +283,8 @@ static void hid_sleeping_program(void)
 	struct device d;
 	struct hid *skel;
 
+	if (no_hid_bpf())
+		return;
 	need(dev >= 0, "no lab_ops");
 	need(device_new(&d), "no device");
 	need(hid_load(&skel, &d), "load failed");
@@ -308,6 +327,8 @@ static void hid_late_attach(void)
 	struct device d;
 	struct hid *skel;
 
+	if (no_hid_bpf())
+		return;
 	need(dev >= 0, "no lab_ops");
 	need(device_new(&d), "no device");
 	need(hid_load(&skel, &d), "load failed");
@@ -320,11 +341,11 @@ static void hid_late_attach(void)
 	gate.tid = destroy.tid;
 	need(!ioctl(dev, LAB_GATE_ARM, &gate), "gate: %s", strerror(errno));
 	destroy.go = true;
-	need(wait_for(ioctl(dev, LAB_GATE_STATE) == LAB_GATE_HOLDS), "nobody at the gate");
+	need(wait_for(ioctl(dev, LAB_GATE_STATE, 0) == LAB_GATE_HOLDS), "nobody at the gate");
 	puts("# the device is destroyed, and attached to");
 	link = raw_link_create(bpf_map__fd(skel->maps.only_request), 0);
 	check_eq("the attach", link, -ENODEV);
-	check_eq("the gate", ioctl(dev, LAB_GATE_OPEN), LAB_GATE_HOLDS);
+	check_eq("the gate", ioctl(dev, LAB_GATE_OPEN, 0), LAB_GATE_HOLDS);
 	pthread_join(destroy.thread, NULL);
 	close(link);
 	hid__destroy(skel);
@@ -345,6 +366,8 @@ static void hid_detach_in_probe(void)
 	struct device d;
 	struct hid *skel;
 
+	if (no_hid_bpf())
+		return;
 	need(dev >= 0, "no lab_ops");
 	need(device_new(&d), "no device");
 	need(hid_load(&skel, &d), "load failed");
@@ -361,12 +384,12 @@ static void hid_detach_in_probe(void)
 	gate.tid = bind.tid;
 	need(!ioctl(dev, LAB_GATE_ARM, &gate), "gate: %s", strerror(errno));
 	bind.go = true;
-	need(wait_for(ioctl(dev, LAB_GATE_STATE) == LAB_GATE_HOLDS), "nobody at the gate");
+	need(wait_for(ioctl(dev, LAB_GATE_STATE, 0) == LAB_GATE_HOLDS), "nobody at the gate");
 	closer.go = true;
 	/* it goes on to the device lock, which the probe has */
 	lab_sleep_ms(1000);
 	puts("# the probe goes on to the fixup that is gone");
-	check_eq("the gate", ioctl(dev, LAB_GATE_OPEN), LAB_GATE_HOLDS);
+	check_eq("the gate", ioctl(dev, LAB_GATE_OPEN, 0), LAB_GATE_HOLDS);
 	pthread_join(bind.thread, NULL);
 	pthread_join(closer.thread, NULL);
 	close(bind.fd);

@@ -29,6 +29,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -44,9 +45,13 @@
 #define MOST_TURNS	(MOST_CPUS * MOST_OPS)
 #define MOST_FDS	4	/* of one declaration, or one name */
 
+#define MOST_MOVES	128
+
 /* How long a round may take, and how long what was closed may stay. */
 #define ROUND_MS	20000
 #define SETTLE_MS	10000
+/* How long a move of a replay may take. */
+#define MOVE_MS		12000
 
 enum kind {
 	MAP_CREATE, MAP_UPDATE, MAP_DELETE, MAP_LOOKUP, MAP_CLOSE,
@@ -89,6 +94,7 @@ struct map {
 
 static struct {
 	bool cookie, ksyms;	/* reads cookies; looks at kallsyms */
+	bool named;		/* asks whether kallsyms names the trampoline that runs */
 	char type[4][64], module[4][64], caller[16];
 	int types, members, progs, maps, procs;
 	struct member member[MOST_MEMBERS];
@@ -96,6 +102,19 @@ static struct {
 	struct map map[MOST_MAPS];
 	struct plan setup;
 } world;
+
+/*
+ * A step of a replay: one actor goes on until it is held, or until its operation
+ * has returned, while all others stay where they are.
+ */
+struct move {
+	int cpu;			/* or WORKER */
+	enum { UNTIL_RETURN, UNTIL_GATE, UNTIL_BLOCKED } until;
+	struct lab_gate gate;
+	int fail_nth;			/* of the allocations after the gate, when it goes on */
+};
+
+#define WORKER	MOST_CPUS
 
 /* One round. */
 static struct {
@@ -106,6 +125,8 @@ static struct {
 	int fail_cpu, fail_op, fail_nth;
 	bool ksyms;
 	int ksyms_before;	/* what earlier rounds have left */
+	int moves;		/* a replay: the operations begin when the moves say so */
+	struct move move[MOST_MOVES];
 } round_;
 
 /* What all processes of a round share. */
@@ -119,6 +140,8 @@ struct result {
 
 static struct shared {
 	int ready, go, setup_done, turn, stamp;
+	int permits[MOST_CPUS];		/* operations that may begin, in a replay */
+	int pid[MOST_CPUS], tid[MOST_CPUS];
 	bool exiting[MOST_CPUS], gone[MOST_CPUS];
 	int inside[MOST_CPUS];
 	int sock_owner[MOST_SOCKS];	/* process + 1 */
@@ -254,6 +277,18 @@ static void emit(struct code *c, int code, int dst, int src, int off, int imm)
 #define HELPER(id)	emit(c, BPF_JMP | BPF_CALL, 0, 0, 0, id)
 #define EXIT_()		emit(c, BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 
+static void emit_kfunc(struct code *c, const char *module, const char *name)
+{
+	struct btf *btf = btf_of(module);
+	int id = btf ? btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) : -1;
+
+	if (id < 0)
+		broken("no kfunc %s", name);
+	if (strcmp(module, "-"))
+		c->fd_array[1] = btf_fd_of(module);
+	emit(c, BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, strcmp(module, "-") ? 1 : 0, id);
+}
+
 /* Writes down that the program runs, and which cookie it reads; ctx is in r6. */
 static void emit_log(struct code *c, int prog, int phase)
 {
@@ -263,8 +298,19 @@ static void emit_log(struct code *c, int prog, int phase)
 		HELPER(BPF_FUNC_get_attach_cookie);
 		MOV_REG(7, 0);
 	}
+	if (world.named) {
+		emit_kfunc(c, "lab_ops", "lab_ops_named");
+		ALU_IMM(BPF_AND, 0, 1);
+		ALU_IMM(BPF_XOR, 0, 1);
+		ALU_IMM(BPF_LSH, 0, 16);
+		STORE(10, -16, 0);
+	}
 	HELPER(BPF_FUNC_get_smp_processor_id);
 	MOV_REG(8, 0);
+	if (world.named) {
+		LOAD(1, 10, -16);
+		emit(c, BPF_ALU64 | BPF_OR | BPF_X, 8, 1, 0, 0);
+	}
 	emit(c, BPF_LD | BPF_IMM | BPF_DW, 9, BPF_PSEUDO_MAP_VALUE, 0, log_fd);
 	emit(c, 0, 0, 0, 0, 0);
 	MOV_IMM(1, 1);
@@ -276,18 +322,6 @@ static void emit_log(struct code *c, int prog, int phase)
 	STORE(9, 72, 7);
 	STORE(9, 80, 8);
 	STORE_IMM(9, 88, 1);
-}
-
-static void emit_kfunc(struct code *c, const char *module, const char *name)
-{
-	struct btf *btf = btf_of(module);
-	int id = btf ? btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) : -1;
-
-	if (id < 0)
-		broken("no kfunc %s", name);
-	if (strcmp(module, "-"))
-		c->fd_array[1] = btf_fd_of(module);
-	emit(c, BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, strcmp(module, "-") ? 1 : 0, id);
 }
 
 static bool has_kfunc(const char *name)
@@ -369,9 +403,15 @@ static int prog_load(int number, int type, const char *member, const char *body,
 	return fd;
 }
 
-/* What validate() of a type wants beside what the scenario speaks of. */
-static const char * const wanted[] = { "cong_avoid", "undo_cwnd" };
-static int filler[2] = { -1, -1 };
+/*
+ * Members beside those that the scenario speaks of: validate() of tcp wants them,
+ * reg() of HID-BPF allocates for an event, as the model has it.
+ */
+static const struct { const char *caller, *member; } wanted[] = {
+	{ "tcp", "cong_avoid" }, { "tcp", "undo_cwnd" }, { "hid", "hid_device_event" },
+};
+#define WANTED	((int)(sizeof(wanted) / sizeof(*wanted)))
+static int filler[WANTED] = { -1, -1, -1 };
 
 static bool is_member(const char *name)
 {
@@ -381,6 +421,11 @@ static bool is_member(const char *name)
 		if (!strcmp(world.member[i].name, name))
 			return true;
 	return false;
+}
+
+static bool is_wanted(int i)
+{
+	return !strcmp(world.caller, wanted[i].caller) && !is_member(wanted[i].member);
 }
 
 static void programs_load(void)
@@ -393,9 +438,9 @@ static void programs_load(void)
 
 		p->fd = prog_load(i, p->type, m->name, p->body, m->sleepable);
 	}
-	for (i = 0; i < 2 && !strcmp(world.caller, "tcp"); i++)
-		if (!is_member(wanted[i]))
-			filler[i] = prog_load(255, 0, wanted[i], "fill", false);
+	for (i = 0; i < WANTED; i++)
+		if (is_wanted(i))
+			filler[i] = prog_load(255, 0, wanted[i].member, "fill", false);
 }
 
 static void programs_close(void)
@@ -404,7 +449,7 @@ static void programs_close(void)
 
 	for (i = 0; i < world.progs; i++)
 		close(world.prog[i].fd);
-	for (i = 0; i < 2; i++)
+	for (i = 0; i < WANTED; i++)
 		close(filler[i]);
 }
 
@@ -415,12 +460,24 @@ static int fds_first(const struct fds *f)
 	return f->count ? f->fd[0] : -EBADF;
 }
 
+/*
+ * Under a number that nobody gets again: another thread may have read it and be
+ * about to use it when it is closed, and then it must be -EBADF that it meets.
+ */
 static void fds_add(struct fds *f, int fd)
 {
+	static int next = 512;
+	int own;
+
 	pthread_mutex_lock(&files);
 	if (f->count == MOST_FDS)
 		broken("too many descriptors of one name");
-	f->fd[f->count++] = fd;
+	own = fcntl(fd, F_DUPFD_CLOEXEC, next);
+	if (own < 0)
+		broken("no descriptor: %s", strerror(errno));
+	next = own + 1;
+	close(fd);
+	f->fd[f->count++] = own;
 	pthread_mutex_unlock(&files);
 }
 
@@ -500,10 +557,10 @@ static int map_update(int number)
 		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) =
 			world.prog[m->prog[i]].fd;
 	}
-	for (i = 0; i < 2 && !strcmp(world.caller, "tcp"); i++) {
-		if (is_member(wanted[i]))
+	for (i = 0; i < WANTED; i++) {
+		if (!is_wanted(i))
 			continue;
-		at = member_index(m->type, wanted[i]);
+		at = member_index(m->type, wanted[i].member);
 		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) = filler[i];
 	}
 	at = member_index(m->type, "owner");
@@ -663,7 +720,7 @@ static bool has_program(int member)
  * calls ssthresh(). What is lost is what the receiver's filter drops; the
  * retransmission timer of the sender finds out.
  */
-static int sock_call(int proc, int sock, int member)
+static int sock_call_locked(int proc, int sock, int member)
 {
 	static struct sock_filter drop[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
 	struct sock_fprog filter = { .len = 1, .filter = drop };
@@ -709,13 +766,38 @@ static int sock_call(int proc, int sock, int member)
 	return 0;
 }
 
-static int sock_close(int proc, int sock)
+/* Of each socket, in each process: nobody closes it under a thread that uses it. */
+static pthread_mutex_t sock_lock[MOST_SOCKS] = {
+	[0 ... MOST_SOCKS - 1] = PTHREAD_MUTEX_INITIALIZER
+};
+
+static int sock_call(int proc, int sock, int member)
+{
+	int err;
+
+	pthread_mutex_lock(&sock_lock[sock]);
+	err = sock_call_locked(proc, sock, member);
+	pthread_mutex_unlock(&sock_lock[sock]);
+	return err;
+}
+
+static int sock_close_locked(int proc, int sock)
 {
 	if (__atomic_load_n(&shared->sock_owner[sock], __ATOMIC_SEQ_CST) != proc + 1)
 		return -EBADF;
 	pair_close(&pairs[sock]);
 	__atomic_store_n(&shared->sock_owner[sock], 0, __ATOMIC_SEQ_CST);
 	return 0;
+}
+
+static int sock_close(int proc, int sock)
+{
+	int err;
+
+	pthread_mutex_lock(&sock_lock[sock]);
+	err = sock_close_locked(proc, sock);
+	pthread_mutex_unlock(&sock_lock[sock]);
+	return err;
 }
 
 /* A program of bpf(2) or of a kfunc, as a light skeleton has it. */
@@ -1053,8 +1135,9 @@ static void print_op(const char *what, int cpu, int number, struct result *r)
 		const struct entry *e = &log_->entry[i % LOG_ENTRIES];
 
 		if (e->written)
-			len += sprintf(text + len, "@c %d %d %llu %llu %llx %llu\n", cpu, number,
-				       e->prog & 0xff, e->prog >> 8, e->cookie, e->cpu);
+			len += sprintf(text + len, "@c %d %d %llu %llu %llx %llu %llu\n", cpu,
+				       number, e->prog & 0xff, e->prog >> 8, e->cookie,
+				       e->cpu & 0xffff, e->cpu >> 16);
 	}
 	fflush(stdout);
 	if (write(1, text, len) != len)
@@ -1153,6 +1236,8 @@ static void *cpu_main(void *arg)
 	unsigned long long random = round_.seed * 0x9e3779b97f4a7c15ULL + cpu + 1;
 
 	pin(cpu);
+	shared->pid[cpu] = getpid();
+	shared->tid[cpu] = gettid();
 	__atomic_fetch_add(&shared->ready, 1, __ATOMIC_SEQ_CST);
 	while (!__atomic_load_n(&shared->go, __ATOMIC_SEQ_CST))
 		sched_yield();
@@ -1160,7 +1245,10 @@ static void *cpu_main(void *arg)
 		struct result *r = &shared->result[cpu][i];
 		const struct op *op = &plan->op[i];
 
-		if (round_.turns)
+		if (round_.moves)
+			while (__atomic_load_n(&shared->permits[cpu], __ATOMIC_SEQ_CST) <= i)
+				usleep(100);
+		else if (round_.turns)
 			while (!my_turn(cpu))
 				usleep(30);
 		else
@@ -1187,7 +1275,7 @@ static void *cpu_main(void *arg)
 		if (round_.fail_nth && round_.fail_cpu == cpu && round_.fail_op == i)
 			set_fail_nth(0);
 		/* nobody else moves, and the next operation may be the last */
-		if (round_.turns)
+		if (round_.turns || round_.moves)
 			print_op("@o", cpu, i, r);
 		__atomic_fetch_sub(&shared->inside[plan->proc], 1, __ATOMIC_SEQ_CST);
 		if (round_.turns)
@@ -1195,6 +1283,170 @@ static void *cpu_main(void *arg)
 	}
 	__atomic_store_n(&shared->gone[cpu], true, __ATOMIC_SEQ_CST);
 	return NULL;
+}
+
+/* --- a replay ---------------------------------------------------------------- */
+
+/* Each actor has two gates: one in which it is held, and the one to which it goes. */
+static struct {
+	int slot;		/* the gate in which it is held, or is going to be */
+	bool held;		/* in it, as far as is known */
+	int fail_nth;		/* when it goes on */
+	int ops;		/* operations that have begun */
+} actors[MOST_CPUS + 1];
+
+static bool has_returned(int cpu)
+{
+	return __atomic_load_n(&shared->gone[cpu], __ATOMIC_SEQ_CST) ||
+	       (actors[cpu].ops && shared->result[cpu][actors[cpu].ops - 1].printed);
+}
+
+/* In the kernel and waiting for others, for a while; not asleep as the runner itself may be. */
+static bool is_blocked(int cpu)
+{
+	char path[64], text[256] = "";
+	int fd, len, i;
+	char *state;
+
+	for (i = 0; i < 5; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", shared->pid[cpu],
+			 shared->tid[cpu]);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+		close(fd);
+		state = len > 0 ? strrchr(text, ')') : NULL;
+		if (!state || state[2] != 'D')
+			return false;
+		lab_sleep_ms(40);
+	}
+	return true;
+}
+
+static void set_fail_nth_of(int cpu, int nth)
+{
+	char path[64], text[16];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/fail-nth", shared->pid[cpu],
+		 shared->tid[cpu]);
+	snprintf(text, sizeof(text), "%d", nth);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if ((fd < 0 || write(fd, text, strlen(text)) < 0) && nth)
+		broken("%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+/* Whether an actor is in its gate, waiting for it. */
+static bool comes_to_gate(int actor, int slot, const char **why)
+{
+	long long end = lab_now_ms() + MOVE_MS;
+
+	for (;;) {
+		long state = ioctl(dev, LAB_GATE_STATE, slot);
+
+		if (state == LAB_GATE_HOLDS)
+			return true;
+		*why = "did not come";
+		if (state == LAB_GATE_GAVE_UP)
+			*why = "was held for too long";
+		else if (actor != WORKER && state == LAB_GATE_CLOSED && has_returned(actor))
+			*why = "returned before";
+		else if (lab_now_ms() < end) {
+			usleep(300);
+			continue;
+		}
+		return false;
+	}
+}
+
+/* Lets the actor go on from where it is. */
+static void let_go(int actor)
+{
+	long state;
+
+	if (!actors[actor].held) {
+		/* it may be under way already: what it waited for has come */
+		if (actor != WORKER && (!actors[actor].ops || has_returned(actor))) {
+			actors[actor].ops++;
+			__atomic_fetch_add(&shared->permits[actor], 1, __ATOMIC_SEQ_CST);
+		}
+		return;
+	}
+	if (actors[actor].fail_nth)
+		set_fail_nth_of(actor, actors[actor].fail_nth);
+	actors[actor].fail_nth = 0;
+	actors[actor].held = false;
+	state = ioctl(dev, LAB_GATE_OPEN, actors[actor].slot);
+	if (state != LAB_GATE_HOLDS)
+		printf("@mno -1 somebody was held for too long\n");
+}
+
+/* Whether the move was made; why not, else. */
+static bool make_move(const struct move *m, const char **why)
+{
+	int actor = m->cpu, next = 2 * actor + (actors[actor].slot == 2 * actor);
+	struct lab_gate gate = m->gate;
+	long long end;
+
+	/* deferred work comes by itself to where it is held first */
+	if (actor == WORKER && actors[actor].held &&
+	    !comes_to_gate(actor, actors[actor].slot, why))
+		return false;
+	if (m->until == UNTIL_GATE) {
+		gate.slot = next;
+		gate.tid = actor == WORKER ? 0 : shared->tid[actor];
+		if (ioctl(dev, LAB_GATE_ARM, &gate)) {
+			*why = strerror(errno);
+			return false;
+		}
+		let_go(actor);
+		actors[actor].slot = next;
+		actors[actor].fail_nth = m->fail_nth;
+		actors[actor].held = true;
+		return actor == WORKER || comes_to_gate(actor, next, why);
+	}
+	let_go(actor);
+	for (end = lab_now_ms() + MOVE_MS; lab_now_ms() < end; usleep(300)) {
+		if (actor == WORKER || has_returned(actor))
+			return true;
+		if (m->until == UNTIL_BLOCKED && is_blocked(actor))
+			return true;
+	}
+	*why = "does not return";
+	/* neither done nor asleep: whatever it does, that is how far it goes */
+	return m->until == UNTIL_BLOCKED;
+}
+
+/* The moves one after the other; then nobody is held any more. */
+static void replay(void)
+{
+	long long end = lab_now_ms() + MOVE_MS;
+	const char *why = "";
+	int i;
+
+	memset(actors, 0, sizeof(actors));
+	for (i = 0; i <= WORKER; i++)
+		actors[i].slot = 2 * i;
+	while (__atomic_load_n(&shared->ready, __ATOMIC_SEQ_CST) < round_.cpus) {
+		if (lab_now_ms() > end || shared->setup_done == 2)
+			return;
+		usleep(100);
+	}
+	if (dev < 0)
+		broken("no gates: the module is not there");
+	__atomic_store_n(&shared->go, 1, __ATOMIC_SEQ_CST);
+	for (i = 0; i < round_.moves; i++) {
+		printf("@m %d\n", i);
+		if (!make_move(&round_.move[i], &why)) {
+			printf("@mno %d %s\n", i, why);
+			break;
+		}
+		printf("@mok %d\n", i);
+	}
+	for (i = 0; i < round_.cpus; i++)
+		__atomic_store_n(&shared->permits[i], MOST_OPS, __ATOMIC_SEQ_CST);
+	for (i = 0; i < LAB_GATES; i++)
+		ioctl(dev, LAB_GATE_OPEN, i);
 }
 
 static void process_main(int proc)
@@ -1319,6 +1571,8 @@ static void run_round(void)
 			broken("fork: %s", strerror(errno));
 	}
 	programs_close();
+	if (round_.moves)
+		replay();
 	end = lab_now_ms() + ROUND_MS;
 	for (left = world.procs; left; ) {
 		if (shared->ready == round_.cpus)
@@ -1372,6 +1626,29 @@ static int read_op(char *text, struct op *op)
 	return -1;
 }
 
+/* CPU|work return|blocked, or CPU|work gate SYMBOL FLAGS SKIP ARG VALUE FAIL-NTH */
+static void read_move(const char *text)
+{
+	struct move *m = &round_.move[round_.moves++];
+	char actor[16] = "", until[16] = "";
+	int n;
+
+	if (round_.moves > MOST_MOVES)
+		broken("too many moves");
+	n = sscanf(text, "%15s %15s %63s %u %u %u %llu %d", actor, until, m->gate.symbol,
+		   &m->gate.flags, &m->gate.skip, &m->gate.arg,
+		   (unsigned long long *)&m->gate.value, &m->fail_nth);
+	m->cpu = strcmp(actor, "work") ? atoi(actor) : WORKER;
+	if (n == 8 && !strcmp(until, "gate"))
+		m->until = UNTIL_GATE;
+	else if (n == 2 && !strcmp(until, "blocked"))
+		m->until = UNTIL_BLOCKED;
+	else if (n == 2 && !strcmp(until, "return"))
+		m->until = UNTIL_RETURN;
+	else
+		broken("move: %s", text);
+}
+
 static void read_line(char *line)
 {
 	struct plan *plan = round_.cpus ? &round_.cpu[round_.cpus - 1] : NULL;
@@ -1383,6 +1660,8 @@ static void read_line(char *line)
 		sscanf(rest, "%15s", world.caller);
 	} else if (!strncmp(line, "cookie ", 7)) {
 		world.cookie = atoi(rest);
+	} else if (!strncmp(line, "named ", 6)) {
+		world.named = atoi(rest);
 	} else if (!strncmp(line, "ksyms ", 6)) {
 		world.ksyms = atoi(rest);
 	} else if (!strncmp(line, "type ", 5)) {
@@ -1418,6 +1697,8 @@ static void read_line(char *line)
 	} else if (!strncmp(line, "turns ", 6)) {
 		for (word = strtok(rest, " "); word; word = strtok(NULL, " "))
 			round_.turn[round_.turns++] = atoi(word);
+	} else if (!strncmp(line, "move ", 5)) {
+		read_move(rest);
 	} else if (!strncmp(line, "fail ", 5)) {
 		sscanf(rest, "%d %d %d", &round_.fail_cpu, &round_.fail_op, &round_.fail_nth);
 	} else if (!strncmp(line, "cpu ", 4)) {
@@ -1439,8 +1720,12 @@ static void set_up_machine(void)
 		{ "/proc/sys/net/ipv4/tcp_early_retrans", "0" },
 	};
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	struct rlimit most = { 4096, 4096 };
 	struct btf *own_btf;
 	size_t i;
+
+	if (setrlimit(RLIMIT_NOFILE, &most))
+		broken("descriptors: %s", strerror(errno));
 
 	for (i = 0; i < sizeof(settings) / sizeof(*settings); i++) {
 		int fd = open(settings[i].path, O_WRONLY | O_CLOEXEC);

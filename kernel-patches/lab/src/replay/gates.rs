@@ -1,0 +1,247 @@
+//! Where a thread of a booted kernel can be held before a step of the model: the one table from steps to gates.
+//!
+//! A row is of a step, not of a scenario. Most rows name the step's own kernel function; where one function carries
+//! out several steps, what it calls between two of them stands for the border. What has no row cannot be held: inside
+//! of a read side section, under a spinlock, or where nothing is called between two steps. Not here: which border a
+//! trace needs (`derive`), and how a task is held (`vm/module/lab_ops.c`).
+
+use struct_ops_model::Pc;
+use struct_ops_model::world::Subsystem;
+
+use crate::series::Base;
+
+/// At which end of a function somebody is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Before its first instruction.
+    Entry,
+    /// When it has returned to its caller.
+    Return,
+}
+
+/// Who comes to the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// The thread whose operation it is.
+    Thread,
+    /// A worker of a workqueue.
+    Worker,
+    /// A kernel thread that works for the operation, which waits for it.
+    Kthread,
+}
+
+/// A place where somebody can be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// The kernel's function.
+    pub symbol: &'static str,
+    /// Its entry or its return.
+    pub at: At,
+    /// Who is held.
+    pub who: Who,
+    /// Only calls with this argument, from 1, of this value.
+    pub arg: Option<(u32, u64)>,
+    /// Calls that pass beside those that the steps stand for.
+    pub skip: u32,
+    /// Where it is held before, so that calls from elsewhere do not count.
+    pub via: Option<&'static str>,
+    /// In what it differs from the border between the two steps.
+    pub note: Option<&'static str>,
+}
+
+const fn at(symbol: &'static str, at: At) -> Gate {
+    Gate {
+        symbol,
+        at,
+        who: Who::Thread,
+        arg: None,
+        skip: 0,
+        via: None,
+        note: None,
+    }
+}
+
+/// Before the first instruction of a function, by the thread itself.
+pub const fn entry(symbol: &'static str) -> Gate {
+    at(symbol, At::Entry)
+}
+
+const fn after(symbol: &'static str) -> Gate {
+    at(symbol, At::Return)
+}
+
+const fn of(who: Who, gate: Gate) -> Gate {
+    Gate { who, ..gate }
+}
+
+/// `reg()`, `unreg()` and `update()` of the type that plays a subsystem.
+struct Members {
+    reg: &'static str,
+    unreg: &'static str,
+    update: Option<&'static str>,
+}
+
+fn members(subsystem: Subsystem) -> Option<Members> {
+    let (reg, unreg, update) = match subsystem {
+        Subsystem::TcpCong => (
+            "bpf_tcp_ca_reg",
+            "bpf_tcp_ca_unreg",
+            Some("bpf_tcp_ca_update"),
+        ),
+        Subsystem::Always => ("lab_ops_reg", "lab_ops_unreg", Some("lab_ops_update")),
+        Subsystem::Singleton => ("st_ops_reg", "st_ops_unreg", None),
+        Subsystem::HidBpf => ("hid_bpf_reg", "hid_bpf_unreg", None),
+        Subsystem::SchedExt => ("bpf_scx_reg", "bpf_scx_unreg", None),
+        _ => return None,
+    };
+    Some(Members { reg, unreg, update })
+}
+
+/// What the lab knows of an operation that somebody is held in.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// The kernel.
+    pub base: Base,
+    /// Who has the members.
+    pub subsystem: Subsystem,
+    /// The operation's map is made for links.
+    pub link: bool,
+}
+
+/// Where somebody who has taken `last` and is about to take `next` can be held.
+pub fn before(last: Pc, next: Pc, context: Context) -> Option<Gate> {
+    use At::{Entry, Return};
+    let Members { reg, unreg, update } = members(context.subsystem)?;
+    let prepares = |pc| matches!(pc, Pc::PrepMember | Pc::PrepSeal);
+    let old = context.base == Base::V6_12;
+    let of_update = |end| update.map(|update| at(update, end));
+    Some(match (last, next) {
+        // link_create
+        (_, Pc::LcValid) => after("bpf_map_get"),
+        (_, Pc::LcAlloc) => entry("bpf_link_init"),
+        (_, Pc::LcLock) => after("bpf_link_prime"),
+        (_, Pc::LcReg) => entry(reg),
+        (last, Pc::LcRegDone | Pc::LuUpdDone) if prepares(last) => {
+            after("bpf_struct_ops_prepare_attach")
+        }
+        (_, Pc::LcRegDone | Pc::UpdRegDone) => after(reg),
+        (_, Pc::LcSettle) => entry("bpf_link_settle"),
+        (_, Pc::LcCleanup) => entry("bpf_link_cleanup"),
+        (Pc::LcCleanup | Pc::MapRelease, Pc::MapPut) => entry("bpf_map_put"),
+        // what the RFC builds with each link
+        (_, Pc::PrepMember) => entry("bpf_struct_ops_prepare_trampoline"),
+        (_, Pc::PrepSeal) if context.subsystem == Subsystem::TcpCong => {
+            entry("bpf_tcp_ca_validate")
+        }
+        (_, Pc::PrepSeal) => entry("arch_protect_bpf_trampoline"),
+        // map_update
+        (_, Pc::UpdPublish) if !context.link => entry(reg),
+        (_, Pc::UpdPublish) => after("arch_protect_bpf_trampoline"),
+        (_, Pc::UpdKsyms) => entry("bpf_image_ksym_add"),
+        (_, Pc::DelUnregDone | Pc::LdUnregDone | Pc::DeallocFree) => after(unreg),
+        // link_update, link_detach, the last reference
+        (_, Pc::LuValid) => entry("bpf_struct_ops_map_link_update"),
+        (_, Pc::LuUpdate) => return of_update(Entry),
+        (_, Pc::LuUpdDone) => return of_update(Return),
+        (_, Pc::LuPutRefs) => after("bpf_struct_ops_map_link_update"),
+        (_, Pc::LdLock) => entry("bpf_struct_ops_map_link_detach"),
+        (_, Pc::LdPutRefs) => after("bpf_struct_ops_map_link_detach"),
+        (Pc::LinkRelease, Pc::LinkPut) => entry("bpf_link_release"),
+        (_, Pc::DeallocUnreg) => entry("bpf_struct_ops_map_link_dealloc"),
+        // subsystems
+        (_, Pc::TcpReg) => entry("tcp_register_congestion_control"),
+        (_, Pc::TcpUnreg) => entry("tcp_unregister_congestion_control"),
+        (_, Pc::TcpUpdate) => entry("tcp_update_congestion_control"),
+        (_, Pc::SyncRcu) => Gate {
+            note: Some("its grace period begins when it goes on, not before"),
+            ..entry("synchronize_rcu")
+        },
+        (_, Pc::AlwaysReg | Pc::SingletonReg | Pc::HidReg) => entry(reg),
+        (_, Pc::AlwaysUnreg | Pc::SingletonUnreg | Pc::HidUnreg) => entry(unreg),
+        (_, Pc::AlwaysUpdate) => return of_update(Entry),
+        (_, Pc::ScxEnable) if old => of(Who::Kthread, entry("scx_ops_enable_workfn")),
+        (_, Pc::ScxEnable) => of(Who::Kthread, entry("scx_root_enable_workfn")),
+        (_, Pc::ScxDisable) if old => of(Who::Kthread, entry("scx_ops_disable_workfn")),
+        (_, Pc::ScxDisable) => of(Who::Kthread, entry("scx_disable_workfn")),
+        (_, Pc::HidRegData) => entry("hid_bpf_allocate_event_data"),
+        (_, Pc::HidReconnect) => entry("hid_bpf_reconnect"),
+        // its buffer is of the size that a descriptor may have
+        (Pc::HidProbe | Pc::HidReconnect, Pc::CallEnter) if old => Gate {
+            arg: Some((3, 4096)),
+            note: Some(
+                "a probe loads rdesc_ops twice; it is held between the two, the model takes them as one",
+            ),
+            ..entry("__kmalloc_cache_noprof")
+        },
+        // a call
+        (last, Pc::CallSleep) if last != Pc::CallSleep => entry("lab_ops_wait"),
+        (Pc::CallSleep, Pc::CallSleep | Pc::CallExit) => after("lab_ops_wait"),
+        // deferred work
+        (_, Pc::MapFree) => of(Who::Worker, entry("bpf_struct_ops_map_free")),
+        (_, Pc::MapFreeGp) => of(Who::Worker, entry("__wait_rcu_gp")),
+        _ => return None,
+    })
+}
+
+/// Where a worker that has freed a map can be held: the last but one of the four vectors that it frees, after the pages.
+pub const MAP_IS_FREED: Gate = Gate {
+    skip: 2,
+    ..of(Who::Worker, entry("bpf_map_area_free"))
+};
+
+/// Where a thread is held so that its next allocation but `nth - 1` is the one that fails in the step that it takes
+/// next: which allocation of the step, and whether one of its members has come before.
+pub fn before_failure(next: Pc, choice: u8, first: bool) -> Option<(Gate, u32)> {
+    match (next, choice) {
+        // once it knows the size: while a probe asks for the fixup the device has no reports, and nothing is allocated
+        (Pc::HidRegData, 1) => Some((
+            Gate {
+                arg: Some((1, 64)),
+                via: Some("hid_bpf_allocate_event_data"),
+                ..entry("__kmalloc_noprof")
+            },
+            1,
+        )),
+        // the table of links comes before the first ksym
+        (Pc::PrepMember, 1) if first => Some((entry("bpf_struct_ops_prepare_attach"), 2)),
+        (Pc::PrepMember, 1) => Some((after("bpf_struct_ops_prepare_trampoline"), 1)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_of_the_steps_own_kernel() {
+        let tcp = Context {
+            base: Base::V6_12,
+            subsystem: Subsystem::TcpCong,
+            link: true,
+        };
+        let gate = before(Pc::PrepSeal, Pc::TcpReg, tcp).unwrap();
+        assert_eq!(
+            (gate.symbol, gate.at),
+            ("tcp_register_congestion_control", At::Entry)
+        );
+        let undone = before(Pc::PrepMember, Pc::LcRegDone, tcp).unwrap();
+        assert_eq!(
+            (undone.symbol, undone.at),
+            ("bpf_struct_ops_prepare_attach", At::Return)
+        );
+        // a member is called under RCU
+        assert_eq!(before(Pc::CallRead, Pc::CallEnter, tcp), None);
+        let scx = |base| {
+            let context = Context {
+                base,
+                subsystem: Subsystem::SchedExt,
+                link: true,
+            };
+            before(Pc::LcReg, Pc::ScxEnable, context).unwrap()
+        };
+        assert_eq!(scx(Base::V6_12).symbol, "scx_ops_enable_workfn");
+        assert_eq!(scx(Base::V7_3).symbol, "scx_root_enable_workfn");
+        assert_eq!(scx(Base::V7_3).who, Who::Kthread);
+    }
+}
