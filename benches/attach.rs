@@ -90,6 +90,8 @@ fn update(map: u8) -> Operation {
 
 fn attach(map: u8) -> Operation {
     Operation::LinkCreate {
+        target: None,
+        place: None,
         map,
         cookie: 1,
         link: map,
@@ -177,6 +179,8 @@ fn one_more(links: usize, design: &Design, count: u64) -> Duration {
         do_it(
             &mut task,
             Operation::LinkCreate {
+                target: None,
+                place: None,
                 map: 0,
                 cookie: 1,
                 link: 1,

@@ -18,6 +18,8 @@ fn world() -> World {
         proc: 0,
         plan: Plan::Fixed(vec![
             Operation::LinkCreate {
+                target: None,
+                place: None,
                 map: 0,
                 cookie: 0,
                 link,

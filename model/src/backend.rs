@@ -12,7 +12,9 @@ use std::hash::Hash;
 use crate::design::Design;
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Code, Cpu, MapState, Node, OwnState, Reg, Scx, Stage};
+use crate::kernel::{
+    Cgroup, Code, Cpu, Item, ItemArray, MapState, Node, OwnState, Reg, Scx, Stage,
+};
 use crate::lock::Lock;
 use crate::pc::Pc;
 use crate::world::{Subsystem, World};
@@ -382,6 +384,13 @@ pub trait Backend<'w>: HasPointers + Sized {
     /// `link->id`: whether bpf_link_settle() has set it, and nobody has taken it out of `link_idr`.
     fn link_has_id(&mut self, link: LinkOf<Self>) -> Step<bool>;
 
+    /// The cgroup in whose list the link is.
+    fn link_cgroup(&mut self, link: LinkOf<Self>) -> Step<Option<u8>>;
+    /// In the list of this cgroup; or of none.
+    fn set_link_cgroup(&mut self, link: LinkOf<Self>, to: Option<u8>) -> Step;
+    /// The link of this name that the process has open.
+    fn open_link(&mut self, name: u8) -> Option<LinkOf<Self>>;
+
     // ---- trampolines -------------------------------------------------------------------------------
 
     /// What belongs together for somebody who looks at executable memory or kallsyms: under `text_mutex`.
@@ -490,6 +499,19 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn scx(&mut self) -> Scx<Self::P>;
     /// Another state.
     fn set_scx(&mut self, scx: Scx<Self::P>);
+
+    // ---- cgroups --------------------------------------------------------------------------------------
+
+    /// `cgrp->bpf` as whoever holds `cgroup_mutex` finds it.
+    fn cgroup(&mut self, cgroup: u8) -> Cgroup<Self::P>;
+    /// Another list, or another item in the same array: who walks the array meets it.
+    fn set_cgroup(&mut self, cgroup: u8, to: Cgroup<Self::P>);
+    /// `rcu_replace_pointer()` of the array: who walks the old one goes on along that.
+    fn activate(&mut self, cgroup: u8, array: ItemArray<Self::P>);
+    /// `rcu_dereference()` of the array: the task begins to walk it.
+    fn walk_begin(&mut self, cgroup: u8);
+    /// `READ_ONCE()` of the next item; `None` behind the last one, and the walk is over.
+    fn walk_next(&mut self) -> Option<Item<Self::P>>;
 
     // ---- a scenario's own subsystems -------------------------------------------------------------------
 

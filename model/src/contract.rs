@@ -5,9 +5,12 @@
 
 use crate::design::{Design, Links, SameMap};
 use crate::errno::{
-    E2BIG, EAGAIN, EBUSY, EINPROGRESS, EINVAL, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP, EPERM, NAMES,
+    E2BIG, EAGAIN, EBADF, EBUSY, EINPROGRESS, EINVAL, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP, EPERM,
+    NAMES,
 };
-use crate::kernel::{Cpu, Kernel, MapState, seen};
+use crate::kernel::{CgroupState, Cpu, Kernel, MapState, seen};
+use crate::operation::Position;
+use crate::place::Linux;
 use crate::world::{MapDecl, OpKind, Subsystem, World};
 
 const fn state(s: MapState) -> u16 {
@@ -50,6 +53,8 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
                 0 => decl.link && met(ready) && world.validates(decl),
                 EINVAL if !decl.link || met(!ready & STATES) => true,
                 EBUSY if design.links == Links::One && met(seen::HAS_LINK) => true,
+                err if world.attaches_to_cgroups(decl) => refused_by_cgroup(k, cpu, err),
+                EINVAL if world.linux >= Linux::V7_4 && cpu.cgroup != 0 => true,
                 err => refused_by_reg(world, subsystem, err, cpu.seen),
             }
         }
@@ -79,7 +84,18 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
                 err => refused_by_update(world, decl, err),
             }
         }
-        OpKind::MapCreate => cpu.err == 0 || (cpu.err == EINVAL && met(seen::NO_MODULE)),
+        OpKind::MapCreate => {
+            let decl = &world.maps[usize::from(cpu.arg)];
+            let plain = world.attaches_to_cgroups(decl) && !decl.link;
+            match cpu.err {
+                0 => !plain,
+                EOPNOTSUPP => plain,
+                EINVAL => met(seen::NO_MODULE),
+                _ => false,
+            }
+        }
+        OpKind::CgroupCall => matches!(cpu.err, 0 | ENOENT),
+        OpKind::CgroupRmdir => matches!(cpu.err, 0 | ENOENT | EBUSY),
         OpKind::SockOpen => matches!(cpu.err, 0 | ENOENT | EBUSY),
         OpKind::SockCall | OpKind::Call | OpKind::ScxError => matches!(cpu.err, 0 | ENOENT),
         OpKind::Rmmod | OpKind::Fork => matches!(cpu.err, 0 | EAGAIN),
@@ -99,6 +115,19 @@ pub fn allowed(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> String 
         .map(|(_, name)| name)
         .collect();
     allowed.join(", ")
+}
+
+/// What the cgroup layer answers instead of a reg(): to a target or an anchor that is not what it should be.
+fn refused_by_cgroup(k: &Kernel, cpu: &Cpu, err: i8) -> bool {
+    let position = Position::from_number(cpu.position_in_list);
+    let target = cpu.cgroup.checked_sub(1);
+    let state = target.map(|c| k.subsys.cgroups[usize::from(c)].state);
+    match err {
+        EBADF => state.is_none() || position.anchor.is_some(),
+        ENOENT => state != Some(CgroupState::Online) || position.anchor.is_some(),
+        EINVAL => position != Position::default(),
+        _ => false,
+    }
 }
 
 const STATES: u16 = 15;

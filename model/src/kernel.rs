@@ -10,8 +10,8 @@ use crate::pc::Pc;
 use crate::script::{MAX_DOMAINS, MAX_OBJECTS, MAX_OWN_LOCKS, MAX_REFS};
 use crate::table::{Key, Table};
 use crate::world::{
-    LINK_SLOTS, MAP_SLOTS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_MEMBERS, MAX_PROCS,
-    MAX_PROGS, MAX_REGS, MAX_SOCKS, MAX_TRAMP_IMAGE_PAGES, OpKind,
+    LINK_SLOTS, MAP_SLOTS, MAX_CGROUPS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS,
+    MAX_MEMBERS, MAX_PROCS, MAX_PROGS, MAX_REGS, MAX_SOCKS, MAX_TRAMP_IMAGE_PAGES, OpKind,
 };
 
 /// A `bpf_struct_ops_map`.
@@ -288,6 +288,8 @@ pub struct Link {
     /// `link->id` is set, and `link_idr` has it: from bpf_link_settle() until bpf_link_free(). Noted where some plan looks
     /// for links by their id.
     pub id: bool,
+    /// `bpf_cgroup_link.cgroup`, plus 1: the cgroup in whose list the link is. 0: none.
+    pub cgroup: u8,
 }
 
 /// A BPF program.
@@ -412,6 +414,99 @@ impl<P: Pointers> Default for OwnState<P> {
     }
 }
 
+/// Where a cgroup is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum CgroupState {
+    /// Its directory is there.
+    #[default]
+    Online,
+    /// rmdir() has taken the directory away. Its list and its arrays are there.
+    Offline,
+    /// `cgroup_bpf_release()` has been here: `percpu_ref_is_zero(&cgrp->bpf.refcnt)`.
+    Released,
+}
+
+impl CgroupState {
+    /// All states in the order of their values.
+    pub const ALL: [CgroupState; 3] = [
+        CgroupState::Online,
+        CgroupState::Offline,
+        CgroupState::Released,
+    ];
+
+    /// The state in a word.
+    pub fn name(self) -> &'static str {
+        ["online", "offline", "released"][self as usize]
+    }
+}
+
+/// `struct bpf_prog_list`: a link in the list of a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InList<P: Pointers = Slots> {
+    /// The link.
+    pub link: P::Link,
+    /// BPF_F_PREORDER.
+    pub preorder: bool,
+}
+
+/// `struct bpf_prog_array_item` of a struct_ops attachment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Item<P: Pointers = Slots> {
+    /// `item->kdata`. `None`: the type's stubs, `cfi_stubs`, which stand for a link that is gone.
+    pub kdata: Option<P::Kdata>,
+    /// Ghost: cookie of the link.
+    pub expect: u8,
+}
+
+/// `struct bpf_prog_array`: the items, from the front.
+pub type ItemArray<P = Slots> = [Option<Item<P>>; MAX_LINKS];
+
+/// `struct cgroup_bpf` of one cgroup, of the one attach type that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cgroup<P: Pointers = Slots> {
+    /// Whether it is still there.
+    pub state: CgroupState,
+    /// `progs[atype]`, from the front.
+    pub list: [Option<InList<P>>; MAX_LINKS],
+    /// `effective[atype]`: what its sockets walk.
+    pub effective: ItemArray<P>,
+}
+
+impl<P: Pointers> Default for Cgroup<P> {
+    fn default() -> Self {
+        Cgroup {
+            state: CgroupState::default(),
+            list: [None; MAX_LINKS],
+            effective: [None; MAX_LINKS],
+        }
+    }
+}
+
+/// A walk along an effective array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Walk<P: Pointers = Slots> {
+    /// Whose array, plus 1. 0: no walk is in progress.
+    pub cgroup: u8,
+    /// Items that are behind it.
+    pub next: u8,
+    /// The array has been replaced in the meantime.
+    pub replaced: bool,
+    /// The array, if it has been replaced: what is left of it.
+    pub array: ItemArray<P>,
+}
+
+impl<P: Pointers> Default for Walk<P> {
+    fn default() -> Self {
+        Walk {
+            cgroup: 0,
+            next: 0,
+            replaced: false,
+            array: [None; MAX_LINKS],
+        }
+    }
+}
+
 /// The subsystems' data structures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Subsys {
@@ -425,6 +520,8 @@ pub struct Subsys {
     pub regs: [Option<Reg>; MAX_REGS],
     /// A scenario's own.
     pub own: OwnState,
+    /// Cgroups, by their index in the world.
+    pub cgroups: [Cgroup; MAX_CGROUPS],
 }
 
 /// The module that owns the types marked `module`.
@@ -563,6 +660,12 @@ pub struct Cpu<P: Pointers = Slots> {
     pub position: u8,
     /// Next line of a function of the scenario's own subsystem.
     pub line: u8,
+    /// The cgroup that the request names, plus 1. 0: none.
+    pub cgroup: u8,
+    /// Where in the cgroup's list a new link is to go: [`crate::operation::Position`] as a number.
+    pub position_in_list: u8,
+    /// The walk in progress.
+    pub walk: Walk<P>,
 }
 
 impl<P: Pointers> Default for Cpu<P> {
@@ -595,6 +698,9 @@ impl<P: Pointers> Default for Cpu<P> {
             wait: Default::default(),
             position: Default::default(),
             line: Default::default(),
+            cgroup: Default::default(),
+            position_in_list: Default::default(),
+            walk: Default::default(),
         }
     }
 }

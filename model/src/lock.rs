@@ -65,6 +65,7 @@ classes! {
     Sock "lock_sock" "include/net/sock.h";
     TcpCongList "tcp_cong_list_lock" "net/ipv4/tcp_cong.c";
     MultiStOps "multi_st_ops_lock" "tools/testing/selftests/bpf/test_kmods/bpf_testmod.c";
+    Cgroup "cgroup_mutex" "kernel/cgroup/cgroup.c";
 }
 
 /// How many classes have a place in [`crate::kernel::Kernel::locks`].

@@ -16,6 +16,7 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
     let map = c.map.and_then(|m| k.maps.get(m));
     let link = c.link.and_then(|l| k.links.get(l));
     let both = |yes: bool| if yes { Mover::Both } else { listed };
+    let cgroups = machine.world.has_cgroup_types();
     let left = |yes: bool| if yes { Mover::Left } else { listed };
     match c.pc {
         // Its reader ends with it.
@@ -40,7 +41,7 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
                 }),
         ),
         // Under update_mutex, and a dealloc cannot run while this CPU holds the link.
-        Pc::LuCheck | Pc::LdCheck => both(design.links == Links::Many),
+        Pc::LuCheck | Pc::LdCheck => both(design.links == Links::Many && !cgroups),
         // The lock is held, and while the state is INIT nobody looks; no state ever returns to INIT. A state that is
         // another one stays, unless a link takes it from READY to INUSE and back.
         Pc::UpdMembers => {
@@ -57,6 +58,8 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         // What is over stays over.
         Pc::SyncRcu | Pc::ScriptWaited => Mover::Both,
         // The last reference is gone: nobody finds the link.
+        // The cgroup in whose list it is may detach it.
+        Pc::DeallocUnreg if cgroups => Mover::No,
         Pc::DeallocUnreg if design.twin == Twin::ByIdOfZero => Mover::No,
         Pc::DeallocUnreg => Mover::Both,
         // Whoever looks for its id is told to try again.

@@ -34,6 +34,52 @@ pub enum Operand {
     Program,
     /// A function of a subsystem that the scenario brings.
     Function,
+    /// A cgroup.
+    Cgroup,
+    /// The cgroup that a link is to be attached to: `cgroup=CGROUP`.
+    Target,
+    /// Where in the cgroup's list the link is to go: see [`Position`].
+    Place,
+}
+
+/// Where a new link goes in its cgroup's list: `flags` and `cgroup.relative_fd` of BPF_LINK_CREATE.
+///
+/// Without anything it goes to the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// BPF_F_BEFORE.
+    pub before: bool,
+    /// BPF_F_AFTER.
+    pub after: bool,
+    /// BPF_F_PREORDER.
+    pub preorder: bool,
+    /// BPF_F_LINK, and the link that it goes before or behind, by its name.
+    pub anchor: Option<u8>,
+}
+
+impl Position {
+    /// As a number.
+    pub fn number(self) -> u8 {
+        let flags = [
+            self.before,
+            self.after,
+            self.preorder,
+            self.anchor.is_some(),
+        ];
+        let flags = (0u8..).zip(flags).map(|(i, set)| u8::from(set) << i);
+        flags.sum::<u8>() | self.anchor.unwrap_or_default() << 4
+    }
+
+    /// The one with this number.
+    pub fn from_number(number: u8) -> Self {
+        let set = |bit: u8| number & 1 << bit != 0;
+        Position {
+            before: set(0),
+            after: set(1),
+            preorder: set(2),
+            anchor: set(3).then_some(number >> 4),
+        }
+    }
 }
 
 /// Which maps or links an operation can be carried out on.
@@ -84,6 +130,9 @@ impl Operand {
             Operand::Member => "MEMBER",
             Operand::Program => "PROGRAM",
             Operand::Function => "FUNCTION",
+            Operand::Cgroup => "CGROUP",
+            Operand::Target => "[cgroup=CGROUP]",
+            Operand::Place => "[PLACE]",
         }
     }
 }
@@ -107,6 +156,10 @@ pub enum Needs {
     Functions,
     /// A second process, which does not run before it is forked.
     Child,
+    /// Cgroups.
+    Cgroups,
+    /// A subsystem whose members are called on behalf of a cgroup.
+    CgroupCalls,
 }
 
 impl Needs {
@@ -123,8 +176,8 @@ impl Needs {
             ),
             Needs::Calls => (
                 called(|c| matches!(c, Called::From(_))),
-                "tcp is called through sockets (sock_call), bpf_dummy_ops by test_run, a subsystem of your own by what you \
-                 `run`",
+                "tcp is called through sockets (sock_call), bpf_tcp_ops for a cgroup (cgroup_call), bpf_dummy_ops by \
+                 test_run, a subsystem of your own by what you `run`",
             ),
             Needs::TestRuns => (
                 called(|c| c == Called::ByTestRun),
@@ -141,6 +194,14 @@ impl Needs {
             Needs::Child => (
                 world.procs == 2,
                 "there is no process to be forked (`processes = 2`)",
+            ),
+            Needs::Cgroups => (
+                !world.cgroups.is_empty(),
+                "there is no cgroup (`[[cgroup]]`)",
+            ),
+            Needs::CgroupCalls => (
+                called(|c| c == Called::ThroughCgroups) && !world.cgroups.is_empty(),
+                "only bpf_tcp_ops is called for a cgroup, and there must be one (`[[cgroup]]`)",
             ),
             Needs::Functions => (
                 world.script.runnable().next().is_some(),
@@ -216,11 +277,13 @@ const fn arg(operands: &[Operand]) -> Arg {
 }
 
 /// Most operands of an operation.
-const MAX_OPERANDS: usize = 3;
+const MAX_OPERANDS: usize = 5;
 
 /// The type of an operand's field.
 macro_rules! field {
     (Replace) => { Option<u8> };
+    (Target) => { Option<u8> };
+    (Place) => { Option<u8> };
     ($($other:tt)+) => { u8 };
 }
 
@@ -351,9 +414,9 @@ macro_rules! operations {
 }
 
 use Pc::{
-    DelCmpxchg, Dup, ExitNext, Fork, LcGet, LdGet, LinkById, LinkInfo, LinkRelease, LuGet, MapById,
-    MapCreate, MapLookup, MapRelease, ObjGet, ObjPin, ObjUnpin, ProgRelease, Rmmod, Script,
-    ScxError, SockCall, SockFind, SockRelease, TestRun, UpdTlinks,
+    CgOffline, CgWalk, DelCmpxchg, Dup, ExitNext, Fork, LcGet, LdGet, LinkById, LinkInfo,
+    LinkRelease, LuGet, MapById, MapCreate, MapLookup, MapRelease, ObjGet, ObjPin, ObjUnpin,
+    ProgRelease, Rmmod, Script, ScxError, SockCall, SockFind, SockRelease, TestRun, UpdTlinks,
 };
 
 operations! {
@@ -362,7 +425,7 @@ operations! {
     MapDelete { map: Map(Open) } "map_delete" "BPF_MAP_DELETE_ELEM" Nothing Fdget Some(DelCmpxchg), 1;
     MapLookup { map: Map(Open) } "map_lookup" "BPF_MAP_LOOKUP_ELEM" Nothing Fdget Some(MapLookup), 1;
     MapClose { map: Map(Open) } "map_close" "close(map_fd)" Nothing Plain Some(MapRelease), 1;
-    LinkCreate { map: Map(Open), cookie: Cookie, link: NewLink }
+    LinkCreate { map: Map(Open), target: Target, place: Place, cookie: Cookie, link: NewLink }
         "link_create" "BPF_LINK_CREATE" Nothing Plain Some(LcGet), 5;
     LinkUpdate { link: Link(Open), map: Map(Open), replace: Replace }
         "link_update" "BPF_LINK_UPDATE" Nothing Plain Some(LuGet), 2;
@@ -400,6 +463,10 @@ operations! {
     MapGetFdById { map: Map(ById) }
         "map_get_fd_by_id" "BPF_MAP_GET_FD_BY_ID" Nothing Plain Some(MapById), 0 ByName ManyFds;
     Fork {} "fork" "fork()" Child Plain Some(Fork), 0 ByName ManyFds;
+    CgroupCall { cgroup: Cgroup, member: Member }
+        "cgroup_call" "a socket of the cgroup calls a member of everything that is attached"
+        CgroupCalls Plain Some(CgWalk), 4;
+    CgroupRmdir { cgroup: Cgroup } "cgroup_rmdir" "rmdir(cgroup)" Cgroups Plain Some(CgOffline), 1;
 }
 
 impl OpKind {
@@ -486,5 +553,13 @@ mod tests {
             OpKind::LinkUpdate.syntax(),
             "link_update LINK MAP [replace=MAP]"
         );
+    }
+
+    #[test]
+    fn a_position_is_its_number() {
+        for number in 0..=u8::MAX {
+            let position = Position::from_number(number);
+            assert_eq!(Position::from_number(position.number()), position);
+        }
     }
 }

@@ -10,8 +10,8 @@ use crate::pc::Pc;
 use crate::table::{Key, Slots, Table, members};
 use crate::visit::{self, Visitor};
 use crate::world::{
-    LINK_SLOTS, MAP_SLOTS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_MEMBERS, MAX_PROGS,
-    Plan, World,
+    LINK_SLOTS, MAP_SLOTS, MAX_CGROUPS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_MEMBERS,
+    MAX_PROGS, Plan, World,
 };
 
 const NONE: u8 = u8::MAX;
@@ -107,6 +107,8 @@ pub struct Packing {
     prog_decl: [u8; MAX_PROGS],
     /// See [`World::many_fds`].
     many_fds: bool,
+    /// How many cgroups there are.
+    cgroups: usize,
 }
 
 impl Packing {
@@ -159,6 +161,7 @@ impl Packing {
             decl_progs,
             prog_decl,
             many_fds: world.many_fds(),
+            cgroups: world.cgroups.len(),
         }
     }
 
@@ -189,7 +192,7 @@ impl Packing {
     /// # Panics
     /// If `bytes` were not written by [`Packing::pack`] for the same world.
     pub fn unpack(&self, bytes: &[u8]) -> Kernel {
-        let mut reader = Reader::new(bytes, self.many_fds);
+        let mut reader = Reader::new(bytes, self.many_fds, self.cgroups);
         let r = &mut reader;
         let mut k = Kernel {
             maps: read_slots(r),
@@ -225,6 +228,7 @@ impl Packing {
             used: 0,
             lost: 0,
             many_fds: self.many_fds,
+            cgroups: self.cgroups,
         };
         write_slots(&mut w, &k.maps, Kind::Map);
         write_slots(&mut w, &k.kdatas, Kind::Kdata);
@@ -729,9 +733,16 @@ const COOKIE: u32 = key_bits(MAX_COOKIES - 1);
 const DECL: u32 = visit::ARG;
 const PROG: u32 = visit::ARG;
 
-/// More words than any state has: three for a CPU and for a kdata, one for every other object.
-const WORDS: usize =
-    3 * MAX_CPUS + MAP_SLOTS + 3 * MAX_KDATAS + LINK_SLOTS + MAX_IMAGES + MAX_KSYMS + MAX_PROGS + 8;
+/// More words than any state has: three for a CPU and two for its walk, three for a kdata, one for every other object.
+const WORDS: usize = 5 * MAX_CPUS
+    + MAX_CGROUPS
+    + MAP_SLOTS
+    + 3 * MAX_KDATAS
+    + LINK_SLOTS
+    + MAX_IMAGES
+    + MAX_KSYMS
+    + MAX_PROGS
+    + 8;
 
 /// Collects a state's fields in words. A field never crosses from one word into the next.
 ///
@@ -746,6 +757,7 @@ struct Writer<'a, N> {
     /// What did not fit into its field.
     lost: u16,
     many_fds: bool,
+    cgroups: usize,
 }
 
 impl<N: Naming> Writer<'_, N> {
@@ -808,6 +820,10 @@ impl<N: Naming> Visitor for Writer<'_, N> {
     #[inline(always)]
     fn many_fds(&self) -> bool {
         self.many_fds
+    }
+    #[inline(always)]
+    fn cgroups(&self) -> usize {
+        self.cgroups
     }
     #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {
@@ -906,15 +922,17 @@ struct Reader<'a> {
     word: u64,
     used: u32,
     many_fds: bool,
+    cgroups: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], many_fds: bool) -> Self {
+    fn new(bytes: &'a [u8], many_fds: bool, cgroups: usize) -> Self {
         let mut reader = Reader {
             bytes,
             word: 0,
             used: 0,
             many_fds,
+            cgroups,
         };
         reader.load();
         reader
@@ -960,6 +978,10 @@ impl Visitor for Reader<'_> {
     #[inline(always)]
     fn many_fds(&self) -> bool {
         self.many_fds
+    }
+    #[inline(always)]
+    fn cgroups(&self) -> usize {
+        self.cgroups
     }
     #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {

@@ -3,11 +3,12 @@
 //! One row, one atomic step. The code of a step is in `proc` or `subsys`, in the file of its function; this table
 //! is what `explain` prints and what the reductions know of a step.
 
-use crate::place::{Code, Place, always, moved, new_in_7_3, series};
+use crate::place::{Code, Place, always, moved, new_in_7_3, new_in_7_4, series};
 use crate::subsys::Subsystem;
 
 use Procedure::{
-    Call, Link, LinkCreate, LinkDetach, LinkUpdate, Map, MapUpdate, Of, Prepare, Syscall, Worker,
+    Call, Cgroup, Link, LinkCreate, LinkDetach, LinkUpdate, Map, MapUpdate, Of, Prepare, Syscall,
+    Worker,
 };
 use Subsystem::{Always, Dummy, HidBpf, SchedExt, TcpCong};
 
@@ -35,6 +36,8 @@ pub(crate) enum Procedure {
     LinkUpdate,
     LinkDetach,
     Prepare,
+    /// Of what attaches to cgroups.
+    Cgroup,
     Call,
     /// Of a deferred free.
     Worker,
@@ -98,6 +101,7 @@ const TESTMOD: &str = "tools/testing/selftests/bpf/bpf_testmod/bpf_testmod.c";
 const TESTMOD_7_3: &str = "tools/testing/selftests/bpf/test_kmods/bpf_testmod.c";
 const HID: &str = "drivers/hid/bpf/hid_bpf_struct_ops.c";
 const HID_DISPATCH: &str = "drivers/hid/bpf/hid_bpf_dispatch.c";
+const CGROUP: &str = "kernel/bpf/cgroup.c";
 const DUMMY: &str = "net/bpf/bpf_dummy_struct_ops.c";
 
 steps! {
@@ -387,6 +391,26 @@ steps! {
     }
     Syscall, always("dup_fd", "fs/file.c") => {
         Fork No "The child has every fd that its parent has.";
+    }
+    Cgroup, new_in_7_4("cgroup_bpf_struct_ops_attach", CGROUP) => {
+        CgTarget No "cgroup_get_from_fd(): a reference on the cgroup; -ENOENT if it is offline.";
+        CgAttach No "Under cgroup_mutex: the link goes into the cgroup's list at its anchor; new effective arrays of the cgroup and its descendants are allocated, then all activated. No reg() is called.";
+    }
+    Cgroup, new_in_7_4("cgroup_struct_ops_link_detach", CGROUP) => {
+        CgDetach No "Under cgroup_mutex: new effective arrays without the link, or, where one cannot be allocated, the stubs in the link's place of the old ones; the map is put. Waits for nobody.";
+    }
+    Cgroup, new_in_7_4("cgroup_struct_ops_link_update", CGROUP) => {
+        CgUpdate No "Under cgroup_mutex: link->map is swapped, and the new kdata written into the arrays in place, at the link's position in the lists. No update() is called.";
+    }
+    Cgroup, new_in_7_4("cgroup_bpf_offline", CGROUP) => {
+        CgOffline No "rmdir(): the cgroup is offline, and percpu_ref_kill() begins to wait for its sockets.";
+    }
+    Cgroup, new_in_7_4("cgroup_bpf_release", CGROUP) => {
+        CgRelease No "Work item, when the last socket of the cgroup is gone: under cgroup_mutex every link of its list is detached, and its arrays go.";
+    }
+    Cgroup, Place::Code(Code::Caller) => {
+        CgWalk No "A socket of the cgroup: rcu_read_lock_dont_migrate() and the load of the effective array.";
+        CgNext No "The next item of the array: its kdata, whose member is called if it is there. After the last one the reader ends.";
     }
 }
 

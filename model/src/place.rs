@@ -16,17 +16,20 @@ pub enum Linux {
     V6_12,
     /// Linux 7.3, with stable updates.
     V7_3,
+    /// bpf-next, for Linux 7.4: with struct_ops that attach to cgroups.
+    V7_4,
 }
 
 impl Linux {
     /// Every one, the oldest first.
-    pub const ALL: [Linux; 2] = [Linux::V6_12, Linux::V7_3];
+    pub const ALL: [Linux; 3] = [Linux::V6_12, Linux::V7_3, Linux::V7_4];
 
     /// As its release is called.
     pub fn version(self) -> &'static str {
         match self {
             Linux::V6_12 => "6.12",
             Linux::V7_3 => "7.3",
+            Linux::V7_4 => "7.4",
         }
     }
 
@@ -151,10 +154,10 @@ pub enum Site {
 /// A function of every kernel.
 pub(crate) const fn always(name: &'static str, file: &'static str) -> Place {
     let function = Some(Function { name, file });
-    Place::Linux([function, function])
+    Place::Linux([function; Linux::ALL.len()])
 }
 
-/// A function that has another name, or is in another file, in 7.3.
+/// A function that has another name, or is in another file, from 7.3 on.
 pub(crate) const fn moved(
     name: &'static str,
     file: &'static str,
@@ -165,12 +168,18 @@ pub(crate) const fn moved(
         name: name_7_3,
         file: file_7_3,
     };
-    Place::Linux([Some(Function { name, file }), Some(new)])
+    Place::Linux([Some(Function { name, file }), Some(new), Some(new)])
 }
 
 /// A function that 6.12 does not have.
 pub(crate) const fn new_in_7_3(name: &'static str, file: &'static str) -> Place {
-    Place::Linux([None, Some(Function { name, file })])
+    let function = Some(Function { name, file });
+    Place::Linux([None, function, function])
+}
+
+/// A function that 7.3 does not have, or that nothing here enters before 7.4.
+pub(crate) const fn new_in_7_4(name: &'static str, file: &'static str) -> Place {
+    Place::Linux([None, None, Some(Function { name, file })])
 }
 
 /// A function that the patches of a series add.

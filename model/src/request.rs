@@ -30,6 +30,10 @@ pub struct Request<P: Pointers = Slots> {
     pub arg: u8,
     /// Member to call.
     pub member: u8,
+    /// The cgroup, plus 1. 0: none.
+    pub cgroup: u8,
+    /// Where in the cgroup's list: [`crate::operation::Position`] as a number.
+    pub place: u8,
 }
 
 impl<P: Pointers> Default for Request<P> {
@@ -42,6 +46,8 @@ impl<P: Pointers> Default for Request<P> {
             cookie: 0,
             arg: 0,
             member: 0,
+            cgroup: 0,
+            place: 0,
         }
     }
 }
@@ -108,6 +114,8 @@ pub fn resolve<F: Files>(files: &F, operation: Operation) -> Option<Request<F::P
             }
             Operand::Link(Which::Pinned) => request.link = Some(files.pinned_link(value)?),
             Operand::Cookie => request.cookie = value,
+            Operand::Cgroup | Operand::Target => request.cgroup = value + 1,
+            Operand::Place => request.place = value,
             Operand::Member => request.member = value,
             Operand::Socket if files.sock_fd(value) => request.arg = value,
             Operand::Program if files.prog_fd(value) => request.arg = value,
@@ -264,7 +272,14 @@ impl Descriptors<'_> {
                     with(Request { cookie, ..request });
                 }
             }
-            Operand::NewLink => with(request),
+            // To the end of the list: a plan that says more is fixed.
+            Operand::NewLink | Operand::Place => with(request),
+            Operand::Target if world.cgroups.is_empty() => with(request),
+            Operand::Target | Operand::Cgroup => {
+                for cgroup in 1..=world.cgroups.len() as u8 {
+                    with(Request { cgroup, ..request });
+                }
+            }
             Operand::Map(which) => {
                 for (key, map) in self.k.maps.iter() {
                     if which.is(map.fds & self.bit != 0, map.pinned) {

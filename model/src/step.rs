@@ -9,12 +9,14 @@ use crate::design::{Design, SameMap, Twin};
 use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
-    Cpu, CpuId, Deferred, KdataKey, Kernel, Map, MapKey, MapState, Node, Proc, Stage, seen,
+    CgroupState, Cpu, CpuId, Deferred, KdataKey, Kernel, Map, MapKey, MapState, Node, Proc, Stage,
+    seen,
 };
 use crate::lock::{Lock, LockClass, LockOrder};
 use crate::mover;
 use crate::operation::{Arg, OpKind, Operand, Operation, Which};
 use crate::pc::{Mover, Pc};
+use crate::place::Linux;
 use crate::proc::{attachment, map_free, syscall};
 use crate::report::Report;
 use crate::request::{self, CHILD, Descriptors};
@@ -397,7 +399,7 @@ impl Machine {
     /// Requests that block before their first step: for its lock, and an exit for the other threads of its process.
     fn may_begin(&self, k: &Kernel, cpu: CpuId, request: &Request) -> bool {
         let first = syscall::first_step(&self.world, request.kind);
-        let lock = lock_of(&self.design, first, request.map, request.arg);
+        let lock = self.lock_of(first, request.map, request.arg);
         if lock.and_then(|l| holder(k, l)).is_some() {
             return false;
         }
@@ -484,11 +486,49 @@ impl Machine {
         if c.pc == Pc::Script {
             return self.line_waits(k, c.line);
         }
-        if let Some(lock) = lock_of(&self.design, c.pc, c.map, c.arg) {
+        if c.pc == Pc::CgRelease
+            && let Some(wait) = self.waits_for_children(k, c)
+        {
+            return Some(wait);
+        }
+        if let Some(lock) = self.lock_of(c.pc, c.map, c.arg) {
             return holder(k, lock).map(|h| Wait::Lock(lock, h));
         }
         let waits = crate::proc::waits(c.pc) && !c.wait.elapsed();
         waits.then_some(Wait::GracePeriod(c.wait))
+    }
+
+    /// A cgroup is released after all that are below it, which hold its `cgrp->bpf.refcnt`.
+    fn waits_for_children(&self, k: &Kernel, c: &Cpu) -> Option<Wait> {
+        let cgroup = c.cgroup.checked_sub(1)?;
+        let mut below = self.world.descendants(cgroup).skip(1);
+        let child =
+            below.find(|b| k.subsys.cgroups[usize::from(*b)].state != CgroupState::Released)?;
+        let mut others = k.cpus.iter();
+        let other = others.find(|o| o.pc == Pc::CgRelease && o.cgroup == child + 1);
+        Some(Wait::GracePeriod(other.map_or(c.wait, |o| o.wait)))
+    }
+
+    /// The lock that a step takes which begins when that lock is free: of the CPU's map, or of the socket `arg`.
+    #[inline]
+    fn lock_of(&self, pc: Pc, map: Option<MapKey>, arg: u8) -> Option<Lock> {
+        let the = |class| Some(Lock::The(class));
+        match pc {
+            Pc::UpdLock => map.map(Lock::Map),
+            Pc::LcLock | Pc::LuLock | Pc::LdLock => the(LockClass::UpdateMutex),
+            Pc::SingletonReg | Pc::SingletonUnreg | Pc::SingletonCall => the(LockClass::StOps),
+            Pc::HidReg | Pc::HidUnreg => the(LockClass::ProgList),
+            Pc::HidReconnect | Pc::HidProbe => the(LockClass::Device),
+            Pc::ScxEnable | Pc::ScxDisable | Pc::ScxError => the(LockClass::ScxEnable),
+            Pc::SockCall | Pc::SockRelease => Some(Lock::Sock(arg)),
+            Pc::SingletonCallDone if self.design.twin == Twin::LockOrder => {
+                the(LockClass::UpdateMutex)
+            }
+            Pc::LinkInfo if self.world.linux >= Linux::V7_4 && !self.world.has_cgroup_types() => {
+                the(LockClass::UpdateMutex)
+            }
+            _ => None,
+        }
     }
 
     /// What keeps a CPU from a line of the scenario's own.
@@ -808,7 +848,7 @@ impl Machine {
         let operation = *operations.get(usize::from(c.position))?;
         let request = self.resolve(k, cpu, operation)?;
         let first = syscall::first_step(&self.world, request.kind);
-        let lock = lock_of(&self.design, first, request.map, request.arg)?;
+        let lock = self.lock_of(first, request.map, request.arg)?;
         holder(k, lock).map(|holder| Wait::Lock(lock, holder))
     }
 
@@ -848,23 +888,6 @@ impl Machine {
     }
 }
 
-/// The lock that a step takes which begins when that lock is free: of the CPU's map, or of the socket `arg`.
-#[inline]
-fn lock_of(design: &Design, pc: Pc, map: Option<MapKey>, arg: u8) -> Option<Lock> {
-    let the = |class| Some(Lock::The(class));
-    match pc {
-        Pc::UpdLock => map.map(Lock::Map),
-        Pc::LcLock | Pc::LuLock | Pc::LdLock => the(LockClass::UpdateMutex),
-        Pc::SingletonReg | Pc::SingletonUnreg | Pc::SingletonCall => the(LockClass::StOps),
-        Pc::HidReg | Pc::HidUnreg => the(LockClass::ProgList),
-        Pc::HidReconnect | Pc::HidProbe => the(LockClass::Device),
-        Pc::ScxEnable | Pc::ScxDisable | Pc::ScxError => the(LockClass::ScxEnable),
-        Pc::SockCall | Pc::SockRelease => Some(Lock::Sock(arg)),
-        Pc::SingletonCallDone if design.twin == Twin::LockOrder => the(LockClass::UpdateMutex),
-        _ => None,
-    }
-}
-
 /// Who holds a lock.
 fn holder(k: &Kernel, lock: Lock) -> Option<CpuId> {
     match lock {
@@ -879,7 +902,14 @@ fn holder(k: &Kernel, lock: Lock) -> Option<CpuId> {
 fn note(x: &mut Tables<'_>) {
     let relevant = matches!(
         x.pc,
-        Pc::LcValid | Pc::LcGuard | Pc::LuValid | Pc::LuCheck | Pc::UpdMembers | Pc::DelCmpxchg
+        Pc::LcValid
+            | Pc::LcGuard
+            | Pc::LuValid
+            | Pc::LuCheck
+            | Pc::LuUpdate
+            | Pc::CgUpdate
+            | Pc::UpdMembers
+            | Pc::DelCmpxchg
     );
     if !relevant {
         return;
@@ -889,7 +919,9 @@ fn note(x: &mut Tables<'_>) {
     if let Some(map) = map {
         x.saw(1 << map.state as u16);
     }
-    if x.pc != Pc::LuCheck {
+    // A cgroup that goes detaches a link in between.
+    let cgroups = x.pc == Pc::LuUpdate && x.world.has_cgroup_types();
+    if !matches!(x.pc, Pc::LuCheck | Pc::CgUpdate) && !cgroups {
         return;
     }
     let Some(link) = cpu.link.and_then(|l| x.k.links.get(l)) else {

@@ -12,17 +12,17 @@ use crate::design::{Design, Twin};
 use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{
-    Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey,
-    Link, LinkKey, Map, MapKey, MapState, Mask, MoreFds, Node, OwnState, Proc, Readers, Reg, Scx,
-    Slots, Sock, Stage, dirty, seen,
+    Cgroup, Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Item, ItemArray, Kdata, KdataKey,
+    Kernel, Ksym, KsymKey, Link, LinkKey, Map, MapKey, MapState, Mask, MoreFds, Node, OwnState,
+    Proc, Readers, Reg, Scx, Slots, Sock, Stage, Walk, dirty, seen,
 };
 use crate::lock::{Lock, LockClass, Nested};
 use crate::pc::Pc;
 use crate::report::{Report, Returned};
-use crate::request::CHILD;
+use crate::request::{CHILD, Descriptors, Files};
 use crate::script::Statement;
 use crate::table::Full;
-use crate::world::{MAX_KDATAS, MAX_MEMBERS, OpKind, World};
+use crate::world::{MAX_KDATAS, MAX_MEMBERS, OpKind, Operand, World};
 
 /// One more fd of a process.
 fn one_more(fds: &mut Mask, more: &mut MoreFds, proc: u8) -> Result<(), Full> {
@@ -352,7 +352,9 @@ impl<'w> Backend<'w> for Tables<'w> {
         debug_assert_eq!(cpu.holds, 0, "{:?} ends holding references", cpu.op);
         // A call of an entry that is not in the subsystem's table has nobody to call.
         let nobody = cpu.op == OpKind::Call && cpu.err == errno::ENOENT;
-        self.returned(cpu.op, cpu.err != errno::EBADF && !nobody);
+        // A target that is no cgroup is -EBADF as well, and the map was there.
+        let no_cgroup = cpu.op.has(Operand::Target);
+        self.returned(cpu.op, (cpu.err != errno::EBADF || no_cgroup) && !nobody);
         event!(self, "returns {}", errno::name(cpu.err));
         if cpu.err != 0 {
             self.report.witness(Invariant::ErrnoContract);
@@ -817,6 +819,20 @@ impl<'w> Backend<'w> for Tables<'w> {
         Ok(())
     }
 
+    fn link_cgroup(&mut self, link: LinkKey) -> Step<Option<u8>> {
+        Ok(self.link(link)?.cgroup.checked_sub(1))
+    }
+
+    fn set_link_cgroup(&mut self, link: LinkKey, to: Option<u8>) -> Step {
+        self.link(link)?.cgroup = to.map_or(0, |c| c + 1);
+        Ok(())
+    }
+
+    fn open_link(&mut self, name: u8) -> Option<LinkKey> {
+        let bit = self.proc_bit();
+        Descriptors { k: self.k, bit }.link_fd(name)
+    }
+
     // ---- trampolines -------------------------------------------------------------------------------
 
     fn under_text_mutex<T>(&mut self, act: impl FnOnce(&mut Self) -> Step<T>) -> Step<T> {
@@ -1186,6 +1202,55 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn set_scx(&mut self, scx: Scx) {
         self.k.subsys.scx = scx;
+    }
+
+    // ---- cgroups --------------------------------------------------------------------------------------
+
+    fn cgroup(&mut self, cgroup: u8) -> Cgroup {
+        self.k.subsys.cgroups[usize::from(cgroup)]
+    }
+
+    fn set_cgroup(&mut self, cgroup: u8, to: Cgroup) {
+        self.k.subsys.cgroups[usize::from(cgroup)] = to;
+    }
+
+    fn activate(&mut self, cgroup: u8, array: ItemArray) {
+        let effective = &mut self.k.subsys.cgroups[usize::from(cgroup)].effective;
+        let old = std::mem::replace(effective, array);
+        for cpu in &mut self.k.cpus {
+            let walk = &mut cpu.walk;
+            if walk.cgroup == cgroup + 1 && !walk.replaced {
+                walk.replaced = true;
+                walk.array = old;
+                // What is behind the walk is nobody's business any more.
+                walk.array[..usize::from(walk.next)].fill(None);
+            }
+        }
+    }
+
+    fn walk_begin(&mut self, cgroup: u8) {
+        self.cpu().walk = Walk {
+            cgroup: cgroup + 1,
+            ..Walk::default()
+        };
+    }
+
+    fn walk_next(&mut self) -> Option<Item> {
+        let walk = self.cpu().walk;
+        let cgroup = usize::from(walk.cgroup.checked_sub(1).expect("a walk is in progress"));
+        let array = match walk.replaced {
+            true => walk.array,
+            false => self.k.subsys.cgroups[cgroup].effective,
+        };
+        let item = array.get(usize::from(walk.next)).copied().flatten();
+        let walk = &mut self.cpu().walk;
+        if item.is_some() {
+            walk.array[usize::from(walk.next)] = None;
+            walk.next += 1;
+        } else {
+            *walk = Walk::default();
+        }
+        item
     }
 
     // ---- a scenario's own subsystems -------------------------------------------------------------------

@@ -6,15 +6,15 @@
 //! last in its words, so that the compiler knows where each field lies.
 
 use crate::kernel::{
-    Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey,
-    Link, LinkKey, Map, MapKey, MapState, Module, MoreFds, Node, OwnState, Proc, Prog, Readers,
-    Reg, ScxState, Sock, Stage, Subsys,
+    Cgroup, CgroupState, Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, InList, Item,
+    ItemArray, Kdata, KdataKey, Kernel, Ksym, KsymKey, Link, LinkKey, Map, MapKey, MapState,
+    Module, MoreFds, Node, OwnState, Proc, Prog, Readers, Reg, ScxState, Sock, Stage, Subsys, Walk,
 };
 use crate::operation::{Arg, OpKind};
 use crate::pc::Pc;
 use crate::script::{MAX_FLAGS, MAX_SUBSYSTEMS};
 use crate::table::{Key, Table};
-use crate::world::{MAX_MEMBERS, MAX_PROCS};
+use crate::world::{MAX_CGROUPS, MAX_MEMBERS, MAX_PROCS};
 
 /// What is done with each field. Every method may also change the field (unpacking, renaming).
 pub(crate) trait Visitor {
@@ -25,6 +25,10 @@ pub(crate) trait Visitor {
     /// The world has operations that duplicate fds, or find objects without one.
     fn many_fds(&self) -> bool {
         false
+    }
+    /// How many cgroups the world has. Who looks for pointers need not know.
+    fn cgroups(&self) -> usize {
+        MAX_CGROUPS
     }
     /// A pointer to a map.
     fn map(&mut self, key: &mut Option<MapKey>);
@@ -212,7 +216,61 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
         byte(v, 8, &mut c.line);
     }
     further_op(v, &mut c.op);
+    if v.cgroups() > 0 {
+        byte(v, 2, &mut c.cgroup);
+        byte(v, 8, &mut c.position_in_list);
+        walk(v, &mut c.walk);
+    }
     v.end();
+}
+
+/// A walk along an effective array.
+#[inline(always)]
+fn walk<V: Visitor>(v: &mut V, w: &mut Walk) {
+    byte(v, 2, &mut w.cgroup);
+    if w.cgroup == 0 {
+        return;
+    }
+    byte(v, 3, &mut w.next);
+    flag(v, &mut w.replaced);
+    if w.replaced {
+        items(v, &mut w.array);
+    }
+}
+
+#[inline(always)]
+fn items<V: Visitor>(v: &mut V, array: &mut ItemArray) {
+    for place in array {
+        let mut there = place.is_some();
+        flag(v, &mut there);
+        if !there {
+            // Those of a walk that has come further are gone from the front.
+            continue;
+        }
+        let mut item = place.unwrap_or(Item {
+            kdata: None,
+            expect: 0,
+        });
+        v.kdata(&mut item.kdata);
+        v.cookie(&mut item.expect);
+        *place = Some(item);
+    }
+}
+
+#[inline(always)]
+fn cgroup<V: Visitor>(v: &mut V, c: &mut Cgroup) {
+    let mut state = c.state as u8;
+    byte(v, 2, &mut state);
+    c.state = CgroupState::ALL[usize::from(state)];
+    for place in &mut c.list {
+        let mut link = place.map(|in_list| in_list.link);
+        v.link(&mut link);
+        let Some(link) = link else { break };
+        let mut preorder = place.is_some_and(|in_list| in_list.preorder);
+        flag(v, &mut preorder);
+        *place = Some(InList { link, preorder });
+    }
+    items(v, &mut c.effective);
 }
 
 #[inline(always)]
@@ -275,6 +333,9 @@ pub(crate) fn link<V: Visitor>(v: &mut V, l: &mut Link) {
     if v.many_fds() {
         more(v, &mut l.more);
         flag(v, &mut l.id);
+    }
+    if v.cgroups() > 0 {
+        byte(v, 2, &mut l.cgroup);
     }
     v.end();
 }
@@ -355,6 +416,11 @@ pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
     v.end();
     if any {
         own(v, &mut s.own);
+        v.end();
+    }
+    let cgroups = v.cgroups();
+    for c in s.cgroups.iter_mut().take(cgroups) {
+        cgroup(v, c);
         v.end();
     }
 }

@@ -5,7 +5,7 @@
 use crate::place::Linux;
 use crate::script::Script;
 
-pub use crate::operation::{OpKind, Operand, Operation, OperationInfo, Which};
+pub use crate::operation::{OpKind, Operand, Operation, OperationInfo, Position, Which};
 pub use crate::subsys::{Called, Subsystem};
 
 /// Most members with a program that a modelled struct_ops type may have.
@@ -38,6 +38,8 @@ pub const MAX_CPUS: usize = 4;
 pub const MAX_PROCS: usize = 2;
 /// Most entries in a subsystem's table.
 pub const MAX_REGS: usize = 4;
+/// Most cgroups.
+pub const MAX_CGROUPS: usize = 3;
 
 /// A function pointer member of a struct_ops type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +134,15 @@ pub struct MapDecl {
     pub owner_set: bool,
 }
 
+/// A cgroup that is there when the run starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupDecl {
+    /// Its name.
+    pub name: String,
+    /// The cgroup above it, whose index is lower. `None`: nothing is attached above it.
+    pub parent: Option<u8>,
+}
+
 /// What one CPU does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
@@ -184,6 +195,8 @@ pub struct World {
     pub max_links: u8,
     /// What the scenario's own subsystems consist of.
     pub script: Script,
+    /// Cgroups.
+    pub cgroups: Vec<CgroupDecl>,
 }
 
 impl World {
@@ -225,6 +238,30 @@ impl World {
     /// Whether an object may have several fds of one process, or be found without one.
     pub fn many_fds(&self) -> bool {
         self.kinds().any(|kind| kind.info().many_fds)
+    }
+
+    /// Whether the map's type attaches to cgroups: `bpf_struct_ops.cgroup_atype` is set.
+    pub fn attaches_to_cgroups(&self, decl: &MapDecl) -> bool {
+        self.types[decl.ty].subsystem.facts().called == Called::ThroughCgroups
+    }
+
+    /// Whether the types attach to cgroups: those of a scenario are of one subsystem.
+    pub fn has_cgroup_types(&self) -> bool {
+        let called = |t: &StructOpsType| t.subsystem.facts().called;
+        self.types
+            .iter()
+            .any(|t| called(t) == Called::ThroughCgroups)
+    }
+
+    /// The cgroup and those above it, itself first.
+    pub fn ancestry(&self, cgroup: u8) -> impl Iterator<Item = u8> {
+        std::iter::successors(Some(cgroup), |c| self.cgroups[usize::from(*c)].parent)
+    }
+
+    /// The cgroup and those below it, each behind the one above it.
+    pub fn descendants(&self, cgroup: u8) -> impl Iterator<Item = u8> {
+        let all = 0..self.cgroups.len() as u8;
+        all.filter(move |c| self.ancestry(*c).any(|a| a == cgroup))
     }
 
     /// Whether programs of this map's struct satisfy validate().

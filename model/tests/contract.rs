@@ -465,6 +465,8 @@ impl Op {
             3 => Operation::MapLookup { map },
             4 => Operation::MapClose { map },
             5 => Operation::LinkCreate {
+                target: None,
+                place: None,
                 map,
                 cookie: c % 3,
                 link: b % PLACES as u8,

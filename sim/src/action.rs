@@ -28,13 +28,21 @@ fn write_request(request: &Request) -> String {
         cookie,
         arg,
         member,
+        cgroup,
+        place,
     } = *request;
     let slots = [
         ("map", map.map(Key::slot)),
         ("old", old.map(Key::slot)),
         ("link", link.map(Key::slot)),
     ];
-    let numbers = [("cookie", cookie), ("arg", arg), ("member", member)];
+    let numbers = [
+        ("cookie", cookie),
+        ("arg", arg),
+        ("member", member),
+        ("cgroup", cgroup),
+        ("place", place),
+    ];
     let mut text = kind.name().to_string();
     for (key, slot) in slots {
         text.extend(slot.map(|slot| format!(" {key}={slot}")));
@@ -104,11 +112,15 @@ fn read_request(kind: &str, fields: &[&str]) -> Result<Request, String> {
             "cookie" => request.cookie = number()?,
             "arg" => request.arg = number()?,
             "member" => request.member = number()?,
+            "cgroup" => request.cgroup = number()?,
+            "place" => request.place = number()?,
             _ => {
                 return Err(crate::scenario::unknown(
                     "field",
                     name,
-                    ["map", "old", "link", "cookie", "arg", "member"],
+                    [
+                        "map", "old", "link", "cookie", "arg", "member", "cgroup", "place",
+                    ],
                 ));
             }
         }
@@ -138,6 +150,8 @@ mod tests {
                     cookie: 1,
                     arg: 2,
                     member: 3,
+                    cgroup: 4,
+                    place: 5,
                     ..request
                 },
             ),

@@ -3,7 +3,7 @@
 //! Where the randomness comes from is the caller's. Not here: which operations are worth drawing together.
 
 use struct_ops_model::World;
-use struct_ops_model::world::{MAX_SOCKS, OpKind, Operand, Operation};
+use struct_ops_model::world::{MAX_SOCKS, OpKind, Operand, Operation, Position};
 
 /// A number below the given one, which is not 0.
 pub type Below<'a> = &'a mut dyn FnMut(usize) -> usize;
@@ -52,6 +52,19 @@ fn operand_of(world: &mut World, operand: Operand, below: Below<'_>) -> Result<O
         // A third registration would need a third map.
         Operand::Entry => ty.subsystem.facts().entries.min(2),
         Operand::Member => ty.members.len(),
+        Operand::Cgroup => world.cgroups.len(),
+        Operand::Target if world.cgroups.is_empty() => return Ok(None),
+        Operand::Target => world.cgroups.len(),
+        Operand::Place if world.cgroups.is_empty() => return Ok(None),
+        // An anchor would be a link that may not be there.
+        Operand::Place => {
+            let position = Position {
+                before: below(3) == 0,
+                preorder: below(3) == 0,
+                ..Position::default()
+            };
+            return Ok((position != Position::default()).then(|| position.number()));
+        }
         Operand::Program => world.progs.len(),
         Operand::Function => {
             let functions: Vec<u8> = world.script.runnable().collect();

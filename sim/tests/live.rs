@@ -240,6 +240,8 @@ fn busy(task: &mut Task<'_>, thread: u8) {
                 Operation::MapCreate { map },
                 Operation::MapUpdate { map },
                 Operation::LinkCreate {
+                    target: None,
+                    place: None,
                     map,
                     cookie: 1,
                     link,

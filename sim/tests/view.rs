@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::Value;
 use struct_ops_model::kernel::{
-    Code, Cpu, CpuId, Deferred, Func, Image, Kdata, Kernel, Ksym, Link, Map, MapState, MoreFds,
-    Node, Reg, ScxState, Stage,
+    CgroupState, Code, Cpu, CpuId, Deferred, Func, Image, InList, Item, ItemArray, Kdata, Kernel,
+    Ksym, Link, Map, MapState, MoreFds, Node, Reg, ScxState, Stage,
 };
 use struct_ops_model::lock::{Lock, LockClass};
 use struct_ops_model::table::{Key, Table};
@@ -19,7 +19,7 @@ use struct_ops_sim::random;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
-use struct_ops_sim::view::state::{DIRTY, HOLDS, OWN, SCX, SEEN};
+use struct_ops_sim::view::state::{CGROUPS, DIRTY, HOLDS, OWN, SCX, SEEN, STUBS};
 use struct_ops_sim::view::{self, Played, Run, board};
 
 /// An object of the page, and what has been read of it.
@@ -171,6 +171,30 @@ impl<'a> Shown<'a> {
         more
     }
 
+    fn cgroup(&mut self, name: &str) -> u8 {
+        let name = self.text(name);
+        name.map_or(0, |name| {
+            let mut cgroups = self.world.cgroups.iter();
+            1 + cgroups.position(|c| c.name == name).unwrap() as u8
+        })
+    }
+
+    fn items(&mut self, name: &str) -> ItemArray {
+        std::array::from_fn(|i| {
+            let name = format!("{name} {i}");
+            let field = self.fields.get(&name)?;
+            let kdata = match field["value"] == STUBS {
+                true => {
+                    self.take(&name);
+                    None
+                }
+                false => self.key(&name, "kdata"),
+            };
+            let expect = self.cookie(&format!("{name}: cookie"));
+            Some(Item { kdata, expect })
+        })
+    }
+
     fn link(&mut self) -> Link {
         Link {
             name: self.number("name"),
@@ -182,6 +206,7 @@ impl<'a> Shown<'a> {
             more: self.more_fds(),
             pinned: self.flag("pinned"),
             id: self.flag("link_idr has it"),
+            cgroup: self.cgroup("cgroup"),
         }
     }
 
@@ -293,6 +318,12 @@ impl<'a> Shown<'a> {
                 .find(|e| errno::name(*e) == name)
                 .unwrap();
         }
+        c.cgroup = self.cgroup("cgroup");
+        c.position_in_list = self.number("position in the list");
+        c.walk.cgroup = self.cgroup("walks the array of");
+        c.walk.next = self.number("items behind it");
+        c.walk.replaced = self.flag("the array has been replaced");
+        c.walk.array = self.items("old item");
         c.readers.rcu = self.number("rcu_read_lock");
         c.readers.trace = self.number("rcu_read_lock_trace");
         c.readers.tasks = self.flag("Tasks RCU reader");
@@ -402,6 +433,22 @@ fn read(world: &World, objects: &BTreeMap<String, Value>) -> Kernel {
                     *kdata = o.key(&format!("reference {i}"), "kdata");
                 }
                 own.torn_down = o.mask("torn down", "subsystem");
+            }
+            "subsys" if slot == CGROUPS => {
+                for (decl, cgroup) in world.cgroups.iter().zip(&mut k.subsys.cgroups) {
+                    let name = &decl.name;
+                    let state = o.text(name).unwrap();
+                    let states = CgroupState::ALL;
+                    cgroup.state = states.into_iter().find(|s| s.name() == state).unwrap();
+                    for (i, place) in cgroup.list.iter_mut().enumerate() {
+                        let Some(link) = o.key(&format!("{name}: link {i}"), "link") else {
+                            continue;
+                        };
+                        let preorder = o.flag(&format!("{name}: link {i}: preorder"));
+                        *place = Some(InList { link, preorder });
+                    }
+                    cgroup.effective = o.items(&format!("{name}: effective"));
+                }
             }
             "subsys" => {
                 let scx = &mut k.subsys.scx;

@@ -2,8 +2,44 @@
 //!
 //! Who waits for them is in [`super::map_free`] and [`super::attachment`].
 
-use crate::design::{Design, Grace};
+use crate::design::{Design, Grace, Owner};
 use crate::kernel::Stage;
+use crate::place::Linux;
+use crate::world::{MapDecl, World};
+
+/// What bpf_map_put() of 7.4 starts, call_rcu(), and what bpf_struct_ops_map_free() adds for a type that asks for it
+/// (`free_after_tasks_rcu_gp`). A design that says nothing else of a map's grace periods has these there.
+const SINCE_7_4: [Stage; 2] = [Stage::Rcu, Stage::Tasks];
+
+/// Those of a map: the first one, if there is any.
+pub(crate) fn first_of_map(design: &Design, world: &World, decl: &MapDecl) -> Option<Stage> {
+    match design.owner {
+        _ if of_7_4(design, world) => Some(SINCE_7_4[0]),
+        Owner::Map => first(design, world.sleepable(decl)),
+        // Its pages have had their own grace periods by then.
+        Owner::Link if world.linux >= Linux::V7_4 => Some(Stage::Rcu),
+        Owner::Link => Some(Stage::RcuAndTasks),
+    }
+}
+
+/// Those of a map: the one that follows.
+pub(crate) fn next_of_map(
+    design: &Design,
+    world: &World,
+    decl: &MapDecl,
+    over: Stage,
+) -> Option<Stage> {
+    if of_7_4(design, world) {
+        let tasks = world.types[decl.ty].subsystem.facts().tasks_rcu && over == SINCE_7_4[0];
+        return tasks.then_some(SINCE_7_4[1]);
+    }
+    next(design, over).filter(|_| design.owner == Owner::Map)
+}
+
+/// The map's grace periods are those of the kernel, which is 7.4.
+fn of_7_4(design: &Design, world: &World) -> bool {
+    world.linux >= Linux::V7_4 && design.owner == Owner::Map && design.grace == Grace::RcuTasks
+}
 
 /// What a design waits for, in this order.
 fn stages(grace: Grace) -> &'static [Stage] {

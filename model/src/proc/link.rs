@@ -5,12 +5,14 @@
 //! kernel/bpf/syscall.c, bpf_obj_pin_user() and bpf_any_get() of kernel/bpf/inode.c, and
 //! bpf_struct_ops_map_link_fill_link_info() of kernel/bpf/bpf_struct_ops.c.
 
-use crate::backend::{Backend, Counted, Step, event};
+use crate::backend::{Backend, Counted, LinkOf, Step, event};
 use crate::design::Twin;
 use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::holds;
+use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
+use crate::place::Linux;
 use crate::proc::refs::{attachment_put, map_inc, map_put, put_my_map};
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
@@ -107,6 +109,9 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::LinkInfo => {
             let link = x.my_link();
+            if x.world().linux >= Linux::V7_4 {
+                return locked_info(x, link);
+            }
             x.rcu_read_lock();
             x.get(Counted::Link(link))?;
             x.cpu().holds |= holds::LINK;
@@ -144,6 +149,25 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         _ => unreachable!("not a step of a link system call"),
     }
+}
+
+/// 7.4: `link->map` is read under the mutex that guards it, update_mutex or cgroup_mutex.
+fn locked_info<'w, X: Backend<'w>>(x: &mut X, link: LinkOf<X>) -> Step {
+    let class = match x.world().has_cgroup_types() {
+        true => LockClass::Cgroup,
+        false => LockClass::UpdateMutex,
+    };
+    x.lock(Lock::The(class))?;
+    x.get(Counted::Link(link))?;
+    x.cpu().holds |= holds::LINK;
+    if let Some(map) = x.link_map(link)? {
+        let decl = x.map_decl(map)?;
+        event!(x, "map_id of {}", x.world().maps[usize::from(decl)].name);
+    } else {
+        event!(x, "map_id 0");
+    }
+    x.unlock(Lock::The(class))?;
+    x.goto(Pc::LinkPut)
 }
 
 /// Puts the attachment that the link has let go of, if the task still holds it.

@@ -9,7 +9,7 @@ use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::proc::prepare::add_ksyms;
 use crate::proc::refs::{attachment_put, decl_of, map_inc};
-use crate::proc::{attachment, prepare};
+use crate::proc::{attachment, cgroup, prepare};
 use crate::subsys;
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
@@ -29,6 +29,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             if !valid_to_reg(x, map)? {
                 return x.fail(errno::EINVAL, Pc::MapPut);
             }
+            if !cgroup::attaches(x, map)? && cgroup::refuses_target(x) {
+                event!(x, "the type attaches to no cgroup");
+                return x.fail(errno::EINVAL, Pc::MapPut);
+            }
             event!(x, "a link map, ready");
             x.goto(Pc::LcAlloc)
         }
@@ -42,11 +46,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             x.cpu().link = Some(link);
             x.cpu().holds |= holds::LINK;
             event!(x, "link allocated and primed");
-            x.goto(if x.design().owner == Owner::Link {
-                Pc::LcBuild
-            } else {
-                Pc::LcLock
-            })
+            if x.design().owner == Owner::Link {
+                return x.goto(Pc::LcBuild);
+            }
+            built(x)
         }
         Pc::LcBuild => {
             let (map, cookie) = (x.my_map(), x.cpu().cookie);
@@ -54,7 +57,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             if err != 0 {
                 return x.fail(err, Pc::LcCleanup);
             }
-            x.goto(Pc::LcLock)
+            built(x)
         }
         Pc::LcLock => {
             x.lock(Lock::The(LockClass::UpdateMutex))?;
@@ -94,26 +97,28 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let (map, attachment) = (x.my_map(), x.cpu().attachment);
             if x.cpu().err != 0 {
                 take_back(x, map)?;
-                return x.goto(Pc::LcUnlock);
+                return registered(x);
             }
-            let link = x.my_link();
-            x.set_link(link, Some(map), attachment)?;
-            x.hand_over(if attachment.is_some() {
-                holds::ATTACHMENT
-            } else {
-                holds::MAP
-            });
+            // The cgroup layer has done it under its own mutex, and may have undone it since.
+            if !cgroup::attaches(x, map)? {
+                let link = x.my_link();
+                x.set_link(link, Some(map), attachment)?;
+                x.hand_over(if attachment.is_some() {
+                    holds::ATTACHMENT
+                } else {
+                    holds::MAP
+                });
+                event!(x, "link->map set");
+            }
             if x.design().build == Build::LinkCreate && !x.ksyms_early() {
                 let ksyms = attachment::ksyms(x, map, attachment)?;
                 add_ksyms(x, ksyms)?;
             }
-            event!(x, "link->map set");
-            x.goto(Pc::LcUnlock)
+            registered(x)
         }
         Pc::LcUnlock => {
             x.unlock(Lock::The(LockClass::UpdateMutex))?;
-            let failed = x.cpu().err != 0;
-            x.goto(if failed { Pc::LcCleanup } else { Pc::LcSettle })
+            leave(x)
         }
         Pc::LcSettle => {
             let link = x.my_link();
@@ -138,6 +143,26 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::PrepMember | Pc::PrepSeal => prepare::step(x, Pc::LcReg),
         _ => unreachable!("not a step of link_create"),
     }
+}
+
+/// What the attachment needs is there: on to the attach.
+fn built<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let map = x.my_map();
+    let to_cgroup = cgroup::attaches(x, map)?;
+    x.goto(if to_cgroup { Pc::CgTarget } else { Pc::LcLock })
+}
+
+/// reg() has returned: update_mutex is released, if it is held.
+fn registered<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    if x.holds_lock(Lock::The(LockClass::UpdateMutex)) {
+        return x.goto(Pc::LcUnlock);
+    }
+    leave(x)
+}
+
+fn leave<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let failed = x.cpu().err != 0;
+    x.goto(if failed { Pc::LcCleanup } else { Pc::LcSettle })
 }
 
 /// `bpf_struct_ops_valid_to_reg()`.

@@ -16,6 +16,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let link = x.my_link();
             x.get(Counted::Link(link))?;
             x.cpu().holds |= holds::LINK;
+            if x.world().has_cgroup_types() {
+                x.cpu().ret = Pc::LdPutRefs;
+                return x.goto(Pc::CgDetach);
+            }
             x.goto(Pc::LdLock)
         }
         Pc::LdLock => {
@@ -59,6 +63,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let link = x.my_link();
             // bpf_link_free_id()
             x.set_link_id(link, false)?;
+            if x.world().has_cgroup_types() {
+                x.cpu().ret = Pc::DeallocFree;
+                return x.goto(Pc::CgDetach);
+            }
             let Some(map) = x.link_map(link)? else {
                 return x.goto(Pc::DeallocFree);
             };
@@ -82,7 +90,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
 }
 
 /// The link is not attached any more: the map is put, or its attachment now hangs on this task.
-fn let_go<'w, X: Backend<'w>>(x: &mut X) -> Step<Option<KdataOf<X>>> {
+pub(crate) fn let_go<'w, X: Backend<'w>>(x: &mut X) -> Step<Option<KdataOf<X>>> {
     let link = x.my_link();
     let map = x.link_map(link)?.expect("attached");
     let attachment = x.link_attachment(link)?;

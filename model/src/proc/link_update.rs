@@ -8,7 +8,7 @@ use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::proc::prepare::{add_ksyms, del_ksyms};
 use crate::proc::refs::{decl_of, map_inc, map_put};
-use crate::proc::{attachment, link_create, link_detach, prepare};
+use crate::proc::{attachment, cgroup, link_create, link_detach, prepare};
 use crate::subsys;
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
@@ -34,11 +34,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             if !st_ops.has_update(&x.world().script) {
                 return x.fail(errno::EOPNOTSUPP, Pc::LuPutRefs);
             }
-            x.goto(if x.design().owner == Owner::Link {
-                Pc::LuBuild
-            } else {
-                Pc::LuLock
-            })
+            if x.design().owner == Owner::Link {
+                return x.goto(Pc::LuBuild);
+            }
+            built(x)
         }
         Pc::LuBuild => {
             let (link, map) = (x.my_link(), x.my_map());
@@ -47,7 +46,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             if err != 0 {
                 return x.fail(err, Pc::LuPutRefs);
             }
-            x.goto(Pc::LuLock)
+            built(x)
         }
         Pc::LuLock => {
             x.lock(Lock::The(LockClass::UpdateMutex))?;
@@ -58,7 +57,12 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let (map, built) = (x.my_map(), x.cpu().attachment);
             let ksyms = attachment::ksyms(x, map, built)?;
             add_ksyms(x, ksyms)?;
-            x.goto(Pc::LuUpdate)
+            let holds_mutex = x.holds_lock(Lock::The(LockClass::UpdateMutex));
+            x.goto(if holds_mutex {
+                Pc::LuUpdate
+            } else {
+                Pc::CgUpdate
+            })
         }
         Pc::LuUpdate => {
             if x.cpu().err != 0 {
@@ -66,7 +70,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 return x.goto(Pc::LuUpdDone);
             }
             let (link, map, built) = (x.my_link(), x.my_map(), x.cpu().attachment);
-            let old_map = x.link_map(link)?.expect("checked under the mutex");
+            let Some(old_map) = x.link_map(link)? else {
+                // The mutex does not keep its cgroup from going.
+                return x.fail(errno::ENOLINK, Pc::LuUpdDone);
+            };
             let replaced = x.link_attachment(link)?;
             let new = attachment::published(x, map, built)?;
             let old = attachment::published(x, old_map, replaced)?;
@@ -137,7 +144,6 @@ fn check<'w, X: Backend<'w>>(x: &mut X) -> Step {
 /// After update(): the swap, or the way back.
 fn done<'w, X: Backend<'w>>(x: &mut X) -> Step {
     let (link, map) = (x.my_link(), x.my_map());
-    let old = x.link_map(link)?.expect("checked under the mutex");
     let early = x.design().build == Build::MapUpdate;
     if x.cpu().err != 0 {
         if !early && x.design().owner == Owner::Map {
@@ -149,6 +155,10 @@ fn done<'w, X: Backend<'w>>(x: &mut X) -> Step {
         set_ready(x, map)?;
         return x.goto(Pc::LuUnlock);
     }
+    if cgroup::attaches(x, map)? {
+        return done_by_cgroup(x, map);
+    }
+    let old = x.link_map(link)?.expect("checked under the mutex");
     if x.design().owner == Owner::Link {
         let built = x.cpu().attachment;
         let replaced = x.link_attachment(link)?;
@@ -184,6 +194,38 @@ fn done<'w, X: Backend<'w>>(x: &mut X) -> Step {
     }
     map_put(x, old)?;
     x.goto(Pc::LuUnlock)
+}
+
+/// The cgroup layer has swapped the map, and the task holds the old one: what the design does after update().
+fn done_by_cgroup<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
+    let early = x.design().build == Build::MapUpdate;
+    let old_kdata = x.cpu().old_kdata.expect("LuUpdate set it");
+    let old = x.kdata_map(old_kdata)?;
+    if x.design().owner == Owner::Link {
+        if !x.ksyms_early() {
+            let built = x.cpu().attachment;
+            let ksyms = attachment::ksyms(x, map, built)?;
+            add_ksyms(x, ksyms)?;
+        }
+    } else if !early {
+        let new_kdata = x.map_kdata(map)?.expect("embedded");
+        add_ksyms(x, new_kdata)?;
+        del_ksyms(x, old_kdata)?;
+        prepare::free_at_once(x, old)?;
+    }
+    if old != map {
+        set_ready(x, old)?;
+    }
+    x.goto(Pc::LuUnlock)
+}
+
+/// What the new attachment needs is there: on to the update.
+fn built<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let map = x.my_map();
+    if cgroup::attaches(x, map)? {
+        return cgroup::enter_update(x);
+    }
+    x.goto(Pc::LuLock)
 }
 
 /// links=one: the map has no link any more.

@@ -17,6 +17,9 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::MapCreate => {
             let world = x.world();
             let decl = &world.maps[usize::from(x.cpu().arg)];
+            if world.attaches_to_cgroups(decl) && !decl.link {
+                return x.fail(errno::EOPNOTSUPP, Pc::Finish);
+            }
             if world.types[decl.ty].module {
                 if !x.try_module_get() {
                     x.saw(seen::NO_MODULE);

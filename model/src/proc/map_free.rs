@@ -1,12 +1,13 @@
 //! bpf_struct_ops_map_free(), in the work item that the last bpf_map_put() queued.
 
 use crate::backend::{Backend, Counted, Freed, MapOf, Step, event};
-use crate::design::Owner;
 use crate::invariant::Invariant;
 use crate::kernel::Stage;
 use crate::pc::Pc;
+use crate::place::Linux;
 use crate::proc::refs::decl_of;
 use crate::proc::{grace, map_update, prepare};
+use crate::world::MapDecl;
 
 /// The step of the deferred free that comes when this is over.
 pub(crate) fn work_pc(over: Stage) -> Pc {
@@ -21,20 +22,18 @@ pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
     let decl = decl_of(x, map)?;
     match x.pc() {
         Pc::MapFree => {
-            if x.world().types[decl.ty].module {
-                x.put(Counted::Module)?;
+            if x.world().linux < Linux::V7_4 {
+                put_module(x, decl)?;
             }
             if let Some(kdata) = x.map_kdata(map)? {
                 prepare::del_ksyms(x, kdata)?;
             }
-            // Linux: synchronize_rcu_mult(call_rcu, call_rcu_tasks).
-            let first = match x.design().owner {
-                Owner::Map => grace::first(x.design(), x.world().sleepable(decl)),
-                // Its pages have had their own grace periods by then.
-                Owner::Link => Some(Stage::RcuAndTasks),
-            };
-            let Some(first) = first else {
+            // Linux: synchronize_rcu_mult(call_rcu, call_rcu_tasks); from 7.4 on call_rcu(), at the last bpf_map_put().
+            let Some(first) = grace::first_of_map(x.design(), x.world(), decl) else {
                 event!(x, "ksyms out of kallsyms");
+                if x.world().linux >= Linux::V7_4 {
+                    put_module(x, decl)?;
+                }
                 return free(x, map);
             };
             x.defer(Freed::Map(map), first)?;
@@ -43,8 +42,12 @@ pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
         }
         Pc::MapFreeGp => {
             let over = x.deferred(Freed::Map(map))?;
-            let own = x.design().owner == Owner::Map;
-            match grace::next(x.design(), over).filter(|_| own) {
+            let (design, world) = (x.design(), x.world());
+            if world.linux >= Linux::V7_4 && grace::first_of_map(design, world, decl) == Some(over)
+            {
+                put_module(x, decl)?;
+            }
+            match grace::next_of_map(design, world, decl, over) {
                 Some(next) => {
                     x.defer(Freed::Map(map), next)?;
                     event!(x, "{}", begins(next));
@@ -55,6 +58,14 @@ pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
         }
         _ => unreachable!("not a step of map_free"),
     }
+}
+
+/// `module_put()`: 7.4 comes to it after the first grace period only.
+fn put_module<'w, X: Backend<'w>>(x: &mut X, decl: &MapDecl) -> Step {
+    if x.world().types[decl.ty].module {
+        x.put(Counted::Module)?;
+    }
+    Ok(())
 }
 
 fn begins(stage: Stage) -> &'static str {

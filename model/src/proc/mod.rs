@@ -7,6 +7,7 @@
 
 pub(crate) mod attachment;
 pub(crate) mod call;
+pub(crate) mod cgroup;
 pub(crate) mod grace;
 pub(crate) mod link;
 pub(crate) mod link_create;
@@ -48,6 +49,7 @@ pub fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Procedure::Prepare if x.cpu().op == OpKind::LinkUpdate => link_update::step(x),
         Procedure::Prepare => link_create::step(x),
         Procedure::Call => call::step(x),
+        Procedure::Cgroup => cgroup::step(x),
         Procedure::Of(subsystem) => subsys::step(x, subsystem),
         Procedure::Worker => unreachable!("steps of the worker"),
     }
@@ -57,7 +59,7 @@ pub fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
 pub fn waits(pc: Pc) -> bool {
     matches!(
         pc,
-        Pc::SyncRcu | Pc::ScriptWaited | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait
+        Pc::SyncRcu | Pc::ScriptWaited | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait | Pc::CgRelease
     )
 }
 
@@ -77,6 +79,8 @@ pub fn allocates(pc: Pc) -> bool {
             | Pc::LinkNewFd
             | Pc::MapNewFd
             | Pc::Script
+            | Pc::CgAttach
+            | Pc::CgDetach
     )
 }
 

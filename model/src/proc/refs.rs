@@ -7,6 +7,7 @@ use crate::backend::{Backend, Counted, Freed, KdataOf, MapOf, Step, event};
 use crate::design::{Count, Free, ProgOwner};
 use crate::invariant::Invariant;
 use crate::kernel::{Stage, holds};
+use crate::place::Linux;
 use crate::proc::prepare;
 use crate::world::MapDecl;
 
@@ -21,9 +22,16 @@ pub(crate) fn map_inc<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
     x.get(Counted::Map(map))
 }
 
-/// `bpf_map_put()`: the last reference queues `bpf_map_free_deferred()`.
+/// `bpf_map_put()`: the last reference queues `bpf_map_free_deferred()`. On 7.4 it takes the ksyms away first.
 pub(crate) fn map_put<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
     if x.put(Counted::Map(map))? {
+        if x.world().linux >= Linux::V7_4
+            && let Some(kdata) = x.map_kdata(map)?
+        {
+            // bpf_struct_ops_map_free_pre_rcu()
+            prepare::del_ksyms(x, kdata)?;
+            event!(x, "ksyms out of kallsyms");
+        }
         x.defer(Freed::Map(map), Stage::Queued)?;
         x.witness(Invariant::RefcountsBalance);
         event!(x, "last map reference: free is queued");

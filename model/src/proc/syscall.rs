@@ -31,6 +31,8 @@ pub fn begin<'w, X: Backend<'w>>(x: &mut X, request: Request<X::P>) -> Step {
     cpu.cookie = request.cookie;
     cpu.arg = request.arg;
     cpu.member = request.member;
+    cpu.cgroup = request.cgroup;
+    cpu.position_in_list = request.place;
     x.count_operation();
     match request.kind.info().entry {
         Entry::Plain => {}

@@ -23,6 +23,7 @@ pub(crate) const FACTS: Facts = Facts {
     called: Called::ByTestRun,
     entries: 0,
     refusals: &[(errno::EOPNOTSUPP, 0)],
+    tasks_rcu: false,
     since: Linux::V6_12,
     known_bug: None,
 };

@@ -29,6 +29,7 @@ pub(crate) const FACTS: Facts = Facts {
     called: Called::From(Pc::HidProbe),
     entries: 1,
     refusals: &[(errno::EINVAL, seen::TAKEN)],
+    tasks_rcu: false,
     since: Linux::V6_12,
     known_bug: None,
 };

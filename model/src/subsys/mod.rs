@@ -4,6 +4,7 @@
 //! is here. The attach path enters through [`reg`], [`unreg`] and [`update`], which stand for the calls through
 //! `st_ops->reg` and its siblings.
 
+pub(crate) mod bpf_tcp;
 pub(crate) mod dummy;
 pub(crate) mod hid_bpf;
 pub(crate) mod sched_ext;
@@ -32,6 +33,8 @@ pub enum Called {
     ByTestRun,
     /// By functions that the scenario brings.
     ByFunctions,
+    /// For a cgroup, along its effective array: what the type is attached to.
+    ThroughCgroups,
 }
 
 /// What is known of a subsystem without looking at its steps.
@@ -57,6 +60,8 @@ pub struct Facts {
     pub entries: usize,
     /// What reg() may answer, each with what the operation must have met ([`crate::kernel::seen`]; 0: anything).
     pub(crate) refusals: &'static [(i8, u16)],
+    /// `st_ops->free_after_tasks_rcu_gp`: from 7.4 on its maps wait for Tasks RCU as well, before they are freed.
+    pub tasks_rcu: bool,
     /// The first kernel that has it.
     pub since: Linux,
     /// What it breaks by itself, under every design: up to which kernel, and how.
@@ -112,6 +117,8 @@ subsystems! {
     HidBpf hid_bpf::FACTS;
     /// bpf_dummy_ops: reg() is -EOPNOTSUPP; BPF_PROG_TEST_RUN builds a trampoline of its own.
     Dummy dummy::FACTS;
+    /// bpf_tcp_ops: attached to cgroups, which call no reg(); sockets walk the effective array of theirs under RCU.
+    BpfTcp bpf_tcp::FACTS;
 }
 
 impl Subsystem {

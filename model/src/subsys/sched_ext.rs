@@ -28,6 +28,7 @@ pub(crate) const FACTS: Facts = Facts {
     called: Called::From(Pc::ScxCall),
     entries: 1,
     refusals: &[(errno::EBUSY, seen::TAKEN), (errno::EIO, seen::PROG_ERROR)],
+    tasks_rcu: false,
     since: Linux::V6_12,
     known_bug: Some((
         Linux::V6_12,

@@ -25,6 +25,7 @@ pub(crate) const FACTS: Facts = Facts {
     called: Called::ByFunctions,
     entries: MAX_REGS,
     refusals: &[],
+    tasks_rcu: false,
     since: crate::place::Linux::V6_12,
     known_bug: None,
 };

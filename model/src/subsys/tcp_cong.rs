@@ -26,6 +26,7 @@ pub(crate) const FACTS: Facts = Facts {
     called: Called::ThroughSockets,
     entries: MAX_MAPS,
     refusals: &[(errno::EEXIST, seen::TAKEN)],
+    tasks_rcu: true,
     since: Linux::V6_12,
     known_bug: None,
 };

@@ -31,6 +31,7 @@ pub(crate) const ALWAYS: Facts = Facts {
     called: Called::From(Pc::AlwaysCall),
     entries: MAX_REGS,
     refusals: &[],
+    tasks_rcu: false,
     since: Linux::V6_12,
     known_bug: None,
 };
@@ -47,6 +48,7 @@ pub(crate) const SINGLETON: Facts = Facts {
     called: Called::From(Pc::SingletonCall),
     entries: 1,
     refusals: &[(errno::EEXIST, seen::TAKEN)],
+    tasks_rcu: false,
     since: Linux::V6_12,
     known_bug: None,
 };
@@ -63,6 +65,7 @@ pub(crate) const KEYED: Facts = Facts {
     called: Called::From(Pc::KeyedCall),
     entries: MAX_REGS,
     refusals: &[(errno::EEXIST, seen::TAKEN)],
+    tasks_rcu: false,
     since: Linux::V7_3,
     known_bug: None,
 };

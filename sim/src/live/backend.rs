@@ -9,7 +9,9 @@ use std::fmt::Arguments;
 use std::sync::Arc;
 
 use struct_ops_model::backend::{Backend, Counted, Freed, Gone, HasPointers, OpenFile, Step, Stop};
-use struct_ops_model::kernel::{Code, Cpu, MapState, Node, OwnState, Reg, Scx, Stage};
+use struct_ops_model::kernel::{
+    Cgroup, Code, Cpu, Item, ItemArray, MapState, Node, OwnState, Reg, Scx, Stage,
+};
 use struct_ops_model::lock::Lock;
 use struct_ops_model::world::OpKind;
 use struct_ops_model::{Design, Invariant, Pc, World};
@@ -23,6 +25,9 @@ use super::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering::SeqCst};
 use super::sync::relax;
 use super::task::Task;
 use super::text::{Found, PAGE_SIZE};
+
+/// Why nobody asks for a cgroup.
+const NO_CGROUPS: &str = "no world with cgroups is run";
 
 /// A node of the tcp list as a number: `LIST_POISON`, the head, or the `list` member of a kdata.
 fn number(node: Node<Places>) -> usize {
@@ -548,6 +553,18 @@ impl<'w> Backend<'w> for Task<'w> {
         Ok(())
     }
 
+    fn link_cgroup(&mut self, _: Place<Link>) -> Step<Option<u8>> {
+        Ok(None)
+    }
+
+    fn set_link_cgroup(&mut self, _: Place<Link>, _: Option<u8>) -> Step {
+        Ok(())
+    }
+
+    fn open_link(&mut self, _: u8) -> Option<Place<Link>> {
+        None
+    }
+
     // ---- trampolines -------------------------------------------------------------------------------
 
     fn under_text_mutex<T>(&mut self, act: impl FnOnce(&mut Self) -> Step<T>) -> Step<T> {
@@ -859,6 +876,22 @@ impl<'w> Backend<'w> for Task<'w> {
 
     fn set_scx(&mut self, scx: Scx<Places>) {
         *self.rt.scx.lock() = scx;
+    }
+
+    // ---- cgroups: a world that has some is refused before it is run -----------------------------------
+
+    fn cgroup(&mut self, _: u8) -> Cgroup<Places> {
+        unreachable!("{NO_CGROUPS}")
+    }
+
+    fn set_cgroup(&mut self, _: u8, _: Cgroup<Places>) {}
+
+    fn activate(&mut self, _: u8, _: ItemArray<Places>) {}
+
+    fn walk_begin(&mut self, _: u8) {}
+
+    fn walk_next(&mut self) -> Option<Item<Places>> {
+        unreachable!("{NO_CGROUPS}")
     }
 
     // ---- a scenario's own subsystems, which are refused before a world of theirs is run --------------

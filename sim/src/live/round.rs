@@ -34,6 +34,9 @@ pub enum RoundError {
         /// What went wrong.
         why: String,
     },
+    /// The runtime has no cgroups.
+    #[error("the scenario has cgroups, which only the explorer has")]
+    Cgroups,
     /// The runtime does not ask for a choice of the design.
     #[error(transparent)]
     NotAsked(#[from] NotAsked),
@@ -75,6 +78,9 @@ pub fn run_watched(
     NotAsked::check(design)?;
     if let Some(own) = world.script.subsystems.first() {
         return Err(RoundError::OwnSubsystem(own.name.clone()));
+    }
+    if !world.cgroups.is_empty() {
+        return Err(RoundError::Cgroups);
     }
     let mut only = EXPLORER_ONLY.into_iter();
     if let Some(kind) = only.find(|kind| world.plays(*kind)) {

@@ -294,6 +294,8 @@ pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
     if rng.bool() {
         world.links.push("l1".into());
         world.setup.push(Operation::LinkCreate {
+            target: None,
+            place: None,
             map: 0,
             cookie: 1,
             link: 0,

@@ -466,6 +466,7 @@ fn request(bound: &BTreeMap<Object, usize>, ask: &Ask) -> Option<Request> {
         cookie: ask.cookie,
         arg: ask.arg,
         member: ask.member,
+        ..Request::default()
     })
 }
 

@@ -5,7 +5,8 @@
 
 use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::world::{
-    Body, Called, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType, Subsystem,
+    Body, Called, CgroupDecl, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType,
+    Subsystem,
 };
 use struct_ops_model::{Linux, World};
 
@@ -37,6 +38,9 @@ pub(super) fn world(g: &mut Gen) -> World {
         ..World::default()
     };
     world.types.push(struct_ops_type(g, subsystem));
+    if subsystem.facts().called == Called::ThroughCgroups {
+        cgroups(g, &mut world);
+    }
     for number in 0..1 + below(g, 2) {
         map(g, &mut world, number);
     }
@@ -74,7 +78,8 @@ fn struct_ops_type(g: &mut Gen, subsystem: Subsystem) -> StructOpsType {
         let size = [171, 171, 1400, 4096][below(g, 4)];
         Member {
             name: name.to_string(),
-            sleepable: one_in(g, 3),
+            // What the cgroup layer calls is called under RCU: no program that may sleep is loaded.
+            sleepable: subsystem.facts().called != Called::ThroughCgroups && one_in(g, 3),
             required: one_in(g, 4),
             size,
         }
@@ -85,6 +90,16 @@ fn struct_ops_type(g: &mut Gen, subsystem: Subsystem) -> StructOpsType {
         subsystem,
         members,
         module: one_in(g, 4),
+    }
+}
+
+/// One or two cgroups, beside each other or one below the other.
+fn cgroups(g: &mut Gen, world: &mut World) {
+    for number in 0..1 + below(g, 2) {
+        world.cgroups.push(CgroupDecl {
+            name: format!("c{}", number + 1),
+            parent: (number > 0 && one_in(g, 2)).then_some(0),
+        });
     }
 }
 

@@ -182,7 +182,14 @@ fn links(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
                 .with("cookie", names.cookie(link.cookie))
                 .with("refs", link.refs)
                 .with("fds", fds(link.fds, link.more))
-                .with("pinned", if link.pinned { "yes" } else { "-" }),
+                .with("pinned", if link.pinned { "yes" } else { "-" })
+                .with(
+                    "cgroup",
+                    match link.cgroup {
+                        0 => "-".to_string(),
+                        cgroup => names.cgroup(cgroup),
+                    },
+                ),
         );
     }
 }
@@ -265,6 +272,26 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
         all = all.with(what, entry);
     }
     all = own(names, k, all);
+    for (i, cgroup) in names.world().cgroups.iter().enumerate() {
+        let bpf = &k.subsys.cgroups[i];
+        let linked = list(bpf.list.iter().flatten(), |l| {
+            let link = names.link(k, l.link);
+            if l.preorder {
+                format!("{link} preorder")
+            } else {
+                link
+            }
+        });
+        let array = list(bpf.effective.iter().flatten(), |item| {
+            item.kdata.map_or("stubs".into(), |d| names.kdata(k, d))
+        });
+        objects.push(
+            Object::new(cgroup.name.clone())
+                .with("state", bpf.state.name())
+                .with("links", linked)
+                .with("effective", array),
+        );
+    }
     let scx = &k.subsys.scx;
     all = all
         .with("scx_ops.state", format!("{:?}", scx.state).to_uppercase())
@@ -338,7 +365,15 @@ fn processors(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
             Object::new(format!("cpu{i}"))
                 .with("rcu_read_lock", c.readers.rcu)
                 .with("rcu_read_lock_trace", c.readers.trace)
-                .with("waits", deferred(&c.wait)),
+                .with("waits", deferred(&c.wait))
+                .with(
+                    "walks",
+                    match (c.walk.cgroup, c.walk.replaced) {
+                        (0, _) => "-".to_string(),
+                        (cgroup, false) => format!("the array of {}", names.cgroup(cgroup)),
+                        (cgroup, true) => format!("an old array of {}", names.cgroup(cgroup)),
+                    },
+                ),
         );
     }
     for (i, process) in k

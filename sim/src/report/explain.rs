@@ -8,7 +8,7 @@ use struct_ops_model::place::{Function, Place};
 use struct_ops_model::reach::context::{NO_HELPER, RunCtx, Slot, Way};
 use struct_ops_model::reach::{Kind, Label};
 use struct_ops_model::script::SlotKey;
-use struct_ops_model::world::{Body, OpKind, Plan, Subsystem};
+use struct_ops_model::world::{Body, OpKind, Operand, Plan, Subsystem};
 use struct_ops_model::{Design, Invariant, Linux};
 
 use super::list;
@@ -17,6 +17,10 @@ use super::text::plural;
 use crate::scenario::{
     Case, Expect, Expectation, ReachScenario, STATEMENTS, Scenario, shipped_subsystems,
 };
+
+/// What stands for [`Operand::Place`].
+const PLACE: &str = "before, after, before=LINK or after=LINK, and preorder: where the link goes in the cgroup's list; \
+    without any of them to its end";
 
 /// What is known under a name, each meaning a paragraph; `None` if nothing is.
 pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String> {
@@ -37,10 +41,14 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
     found.extend(scenario.map(|s| case(screen, s)));
     found.extend(Kind::parse(name).map(|kind| program(screen, kind)));
     found.extend(OpKind::from_name(name).map(|kind| {
+        let place = kind
+            .has(Operand::Place)
+            .then(|| screen.entry("PLACE", 6, PLACE));
         format!(
-            "operation {name}\n\n{}{}",
+            "operation {name}\n\n{}{}{}",
             screen.entry("is", 6, kind.info().stands_for),
-            screen.entry("write", 6, &kind.syntax())
+            screen.entry("write", 6, &kind.syntax()),
+            place.unwrap_or_default()
         )
     }));
     let choices = Design::choices();

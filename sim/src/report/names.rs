@@ -2,7 +2,9 @@
 
 use struct_ops_model::Request;
 use struct_ops_model::kernel::{Func, ImageKey, KdataKey, Kernel, KsymKey, LinkKey, MapKey};
-use struct_ops_model::world::{OpKind, Operand, Operation, Plan, World};
+use struct_ops_model::world::{OpKind, Operand, Operation, Plan, Position, World};
+
+use crate::scenario::position;
 
 /// How the objects of a world are called.
 #[derive(Debug)]
@@ -129,6 +131,13 @@ impl<'a> Names<'a> {
         member.map_or_else(|| index.to_string(), |m| m.name.clone())
     }
 
+    /// A cgroup, by its number plus 1.
+    pub fn cgroup(&self, number: u8) -> String {
+        let place = usize::from(number).checked_sub(1);
+        let decl = place.and_then(|i| self.world.cgroups.get(i));
+        decl.map_or_else(|| "?".to_string(), |c| c.name.clone())
+    }
+
     /// What a request asks for, as a scenario file would write it.
     pub fn request(&self, k: &Kernel, request: &Request) -> String {
         if request.kind == OpKind::None {
@@ -154,6 +163,11 @@ impl<'a> Names<'a> {
                 Operand::Member => self.member(usize::from(request.member)),
                 Operand::Program => self.prog(arg),
                 Operand::Function => self.world.script.functions[arg].name.clone(),
+                Operand::Cgroup => self.cgroup(request.cgroup),
+                Operand::Target if request.cgroup == 0 => continue,
+                Operand::Target => format!("cgroup={}", self.cgroup(request.cgroup)),
+                Operand::Place if request.place == 0 => continue,
+                Operand::Place => position(self.world, Position::from_number(request.place)),
             };
             text += &format!(" {word}");
         }

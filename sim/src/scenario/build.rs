@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use struct_ops_model::world::{
-    Body, Called, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, MapDecl, Member, PAGE_SIZE, ProgDecl,
-    StructOpsType, Subsystem, World,
+    Body, Called, CgroupDecl, MAX_CGROUPS, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, MapDecl, Member,
+    PAGE_SIZE, ProgDecl, StructOpsType, Subsystem, World,
 };
 use struct_ops_model::{Design, Invariant, Linux};
 use toml::Spanned;
 
 use super::error::{InputError, close, in_words, printable, unknown, unprintable};
-use super::file::{Expects, File, MapTable, Number, ProgramTable, Text, TypeTable, WordOrList};
+use super::file::{
+    CgroupTable, Expects, File, MapTable, Number, ProgramTable, Text, TypeTable, WordOrList,
+};
 use super::{Expect, Expectation, Kind, Scenario, plan, script};
 
 /// Bytes of a trampoline where the file does not say.
@@ -207,6 +209,7 @@ pub(super) fn scenario(
     types(&source, &mut world, &tables.types)?;
     programs(&source, &mut world, &tables.programs)?;
     maps(&source, &mut world, &tables.maps)?;
+    cgroups(&source, &mut world, &tables.cgroups)?;
     plan::run(&source, &mut world, &tables)?;
     let only = match (&tables.designs, &tables.designs_why) {
         (None, None) => None,
@@ -406,6 +409,14 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
                 usize::from(TRAMPOLINE),
                 1..usize::from(PAGE_SIZE) + 1,
             )? as u16;
+            if member.sleepable && subsystem.facts().called == Called::ThroughCgroups {
+                return s.error(
+                    member.name.span(),
+                    format!(
+                        "member `{name}` is sleepable, and {found} loads no program that may sleep: its walk is under RCU"
+                    ),
+                );
+            }
             members.push(Member {
                 name,
                 sleepable: member.sleepable,
@@ -596,6 +607,32 @@ fn maps(s: &Source<'_>, world: &mut World, tables: &[MapTable]) -> Result<(), In
             progs,
             owner_set: table.owner,
         });
+    }
+    Ok(())
+}
+
+fn cgroups(s: &Source<'_>, world: &mut World, tables: &[CgroupTable]) -> Result<(), InputError> {
+    s.at_most(MAX_CGROUPS, "cgroups", tables, |t| t.name.span())?;
+    for table in tables {
+        let names = || world.cgroups.iter().map(|c| c.name.as_str());
+        let name = s.name("cgroup", &table.name, names())?;
+        let parent = match &table.parent {
+            None => None,
+            Some(parent) => match names().position(|n| n == parent.get_ref()) {
+                Some(place) => Some(place as u8),
+                None => {
+                    let mut message = unknown("cgroup", parent.get_ref(), names());
+                    if tables.iter().any(|t| t.name.get_ref() == parent.get_ref()) {
+                        message = format!(
+                            "cgroup `{}` comes later: a parent stands before its children",
+                            parent.get_ref()
+                        );
+                    }
+                    return s.error(parent.span(), message);
+                }
+            },
+        };
+        world.cgroups.push(CgroupDecl { name, parent });
     }
     Ok(())
 }

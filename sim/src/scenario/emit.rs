@@ -5,7 +5,7 @@
 use std::fmt::{self, Write};
 
 use struct_ops_model::script::{Script, Slot, SlotKey};
-use struct_ops_model::world::{Body, CpuDecl, OpKind, Operand, Operation, Plan};
+use struct_ops_model::world::{Body, CpuDecl, OpKind, Operand, Operation, Plan, Position};
 use struct_ops_model::{Linux, World};
 
 use super::PlanText;
@@ -156,6 +156,13 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
             writeln!(out, "owner = true")?;
         }
     }
+    for cgroup in &world.cgroups {
+        writeln!(out, "\n[[cgroup]]\nname = {}", string(&cgroup.name))?;
+        if let Some(parent) = cgroup.parent {
+            let parent = &world.cgroups[usize::from(parent)].name;
+            writeln!(out, "parent = {}", string(parent))?;
+        }
+    }
     writeln!(out, "\n[run]\nprocesses = {}", world.procs)?;
     writeln!(out, "alloc-failures = {}", world.alloc_failures)?;
     writeln!(out, "max-links = {}", world.max_links)?;
@@ -211,6 +218,25 @@ pub(super) fn plans(world: &World) -> Vec<PlanText> {
     world.cpus.iter().enumerate().map(of).collect()
 }
 
+/// Where a link goes in its cgroup's list, as the parser reads it.
+pub fn position(world: &World, position: Position) -> String {
+    let anchor = position.anchor.map(|a| world.links.get(usize::from(a)));
+    let anchor = anchor.map_or(String::new(), |name| {
+        format!("={}", name.map_or("?", String::as_str))
+    });
+    let mut words = Vec::new();
+    if position.before {
+        words.push(format!("before{anchor}"));
+    }
+    if position.after {
+        words.push(format!("after{anchor}"));
+    }
+    if position.preorder {
+        words.push("preorder".to_string());
+    }
+    words.join(" ")
+}
+
 /// An operation as the parser reads it.
 pub fn operation(world: &World, operation: Operation) -> String {
     let mut text = operation.kind().name().to_string();
@@ -232,6 +258,9 @@ pub fn operation(world: &World, operation: Operation) -> String {
             Operand::Member => text += &world.types[0].members[i].name,
             Operand::Program => text += &world.progs[i].name,
             Operand::Function => text += &world.script.functions[i].name,
+            Operand::Cgroup => text += &world.cgroups[i].name,
+            Operand::Target => text += &format!("cgroup={}", world.cgroups[i].name),
+            Operand::Place => text += &position(world, Position::from_number(value)),
         }
     }
     text

@@ -36,6 +36,8 @@ pub(super) struct File {
     pub programs: Vec<ProgramTable>,
     #[serde(rename = "map", default)]
     pub maps: Vec<MapTable>,
+    #[serde(rename = "cgroup", default)]
+    pub cgroups: Vec<CgroupTable>,
     #[serde(default)]
     pub run: RunTable,
     #[serde(rename = "cpu", default)]
@@ -115,6 +117,14 @@ pub(super) struct MapTable {
     pub programs: Vec<Text>,
     #[serde(default)]
     pub owner: bool,
+}
+
+/// `[[cgroup]]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct CgroupTable {
+    pub name: Text,
+    pub parent: Option<Text>,
 }
 
 /// `[run]`

@@ -17,7 +17,7 @@ mod tests;
 
 use struct_ops_model::{Design, Invariant, Linux, World};
 
-pub use emit::{Words, emit, operation};
+pub use emit::{Words, emit, operation, position};
 pub use error::{
     InputError, Place, close, in_words, printable, printable_lines, unknown, unprintable,
 };

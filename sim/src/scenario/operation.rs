@@ -1,8 +1,8 @@
 //! Operations as scenario files write them: `link_create m1 cookie=0x11 as l1`.
 
-use struct_ops_model::world::{MAX_REGS, MAX_SOCKS, OpKind, Operand, Operation, World};
+use struct_ops_model::world::{MAX_REGS, MAX_SOCKS, OpKind, Operand, Operation, Position, World};
 
-use super::error::unknown;
+use super::error::{printable, unknown};
 use crate::number::whole;
 
 /// Most names of links in a scenario.
@@ -50,12 +50,25 @@ impl<'a> Words<'a> {
         })
     }
 
-    /// `prefix=VALUE`, if that comes next.
+    /// `prefix=VALUE`, if that comes next, in whichever order options are written.
     fn option(&mut self, prefix: &str) -> Option<(usize, &'a str)> {
-        let (at, word) = *self.rest.get(self.next)?;
-        let value = word.strip_prefix(prefix)?.strip_prefix('=')?;
-        self.next += 1;
-        Some((at + prefix.len() + 1, value))
+        let options = self.rest[self.next.min(self.rest.len())..].iter();
+        let mut options = options.take_while(|(_, word)| is_option(word));
+        let has = |word: &str| word.strip_prefix(prefix)?.strip_prefix('=').map(str::len);
+        let place = self.next + options.position(|(_, word)| has(word).is_some())?;
+        let (at, word) = self.rest.remove(place);
+        Some((at + prefix.len() + 1, &word[prefix.len() + 1..]))
+    }
+
+    /// This word alone, if it stands among the options.
+    fn flag(&mut self, flag: &str) -> bool {
+        let options = self.rest[self.next.min(self.rest.len())..].iter();
+        let mut options = options.take_while(|(_, word)| is_option(word));
+        let place = options.position(|(_, word)| *word == flag);
+        if let Some(place) = place {
+            self.rest.remove(self.next + place);
+        }
+        place.is_some()
     }
 
     fn end(&self) -> Result<(), Mistake> {
@@ -71,6 +84,14 @@ impl<'a> Words<'a> {
         }
     }
 }
+
+/// Whether a word is one of those that may be there, in any order.
+fn is_option(word: &str) -> bool {
+    word.contains('=') || POSITIONS.contains(&word)
+}
+
+/// The words for a place in a cgroup's list.
+const POSITIONS: [&str; 3] = ["before", "after", "preorder"];
 
 fn split(text: &str) -> Vec<(usize, &str)> {
     text.split_ascii_whitespace()
@@ -155,6 +176,15 @@ fn value(
         Operand::Member => member(world, w)?,
         Operand::Program => program(world, w)?,
         Operand::Function => function(world, w)?,
+        Operand::Cgroup => {
+            let word = w.word("a cgroup")?;
+            find_cgroup(world, word)?
+        }
+        Operand::Target => {
+            let word = w.option("cgroup");
+            return word.map(|word| find_cgroup(world, word)).transpose();
+        }
+        Operand::Place => return position(world, known, w),
     }))
 }
 
@@ -191,6 +221,10 @@ fn find_map(world: &World, word: (usize, &str)) -> Result<u8, Mistake> {
 
 fn link(world: &World, known: &Known, w: &mut Words<'_>) -> Result<u8, Mistake> {
     let word = w.word("a link")?;
+    named_link(world, known, word)
+}
+
+fn named_link(world: &World, known: &Known, word: (usize, &str)) -> Result<u8, Mistake> {
     if !known.links.iter().any(|l| l == word.1) {
         let message = if world.links.iter().any(|l| l == word.1) {
             format!("link `{}` is created only after this operation", word.1)
@@ -204,6 +238,44 @@ fn link(world: &World, known: &Known, w: &mut Words<'_>) -> Result<u8, Mistake> 
     place
         .map(|i| i as u8)
         .ok_or_else(|| (span(word), unknown("link", word.1, known())))
+}
+
+fn find_cgroup(world: &World, word: (usize, &str)) -> Result<u8, Mistake> {
+    let place = world.cgroups.iter().position(|c| c.name == word.1);
+    place.map(|i| i as u8).ok_or_else(|| {
+        let known = world.cgroups.iter().map(|c| c.name.as_str());
+        let message = if world.cgroups.is_empty() {
+            format!(
+                "there is no cgroup `{}`: a `[[cgroup]]` makes one",
+                printable(word.1, 40)
+            )
+        } else {
+            unknown("cgroup", word.1, known)
+        };
+        (span(word), message)
+    })
+}
+
+/// `before`, `after`, either with `=LINK`, and `preorder`; nothing if none of them is there.
+fn position(world: &World, known: &Known, w: &mut Words<'_>) -> Result<Option<u8>, Mistake> {
+    let mut position = Position {
+        before: w.flag("before"),
+        after: w.flag("after"),
+        preorder: w.flag("preorder"),
+        anchor: None,
+    };
+    for (word, before) in [("before", true), ("after", false)] {
+        if let Some(name) = w.option(word) {
+            if position.anchor.is_some() {
+                let message = format!("a second anchor, `{word}={}`: there is one", name.1);
+                return Err((span(name), message));
+            }
+            position.anchor = Some(named_link(world, known, name)?);
+            position.before |= before;
+            position.after |= !before;
+        }
+    }
+    Ok((position != Position::default()).then(|| position.number()))
 }
 
 /// `cookie=N`, if that comes next; cookie 0 otherwise.

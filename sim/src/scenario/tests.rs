@@ -65,6 +65,8 @@ fn a_good_file_is_understood() {
     assert_eq!(
         world.setup[2],
         Operation::LinkCreate {
+            target: None,
+            place: None,
             map: 0,
             cookie: 1,
             link: 0
@@ -76,6 +78,8 @@ fn a_good_file_is_understood() {
     assert_eq!(
         operations[0],
         Operation::LinkCreate {
+            target: None,
+            place: None,
             map: 0,
             cookie: 2,
             link: 1

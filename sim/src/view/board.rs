@@ -13,7 +13,7 @@ use super::draw::{
     GAP, HEAD, LINE, Line, MARGIN, Place, Shape, arrow, beside, curve, down, filled, fitting,
     frame, line, tag,
 };
-use super::state::{Field, Id, Kind, OWN, Object};
+use super::state::{CGROUPS, Field, Id, Kind, OWN, Object};
 use super::svg::{cut, escape};
 
 /// Where each kind of object is from left to right: where it begins, and how wide it is.
@@ -860,6 +860,7 @@ fn structures(subsystem: Subsystem) -> &'static [usize] {
         Subsystem::TcpCong => &[0],
         Subsystem::SchedExt => &[2],
         Subsystem::Own(_) => &[1, OWN],
+        Subsystem::BpfTcp => &[CGROUPS],
         _ => &[1],
     }
 }

@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 use struct_ops_model::kernel::{
-    Cpu, Deferred, Func, ImageKey, Kdata, KdataKey, Kernel, KsymKey, LinkKey, MapKey, Mask,
-    MoreFds, Node, OwnState, ScxState, Stage, dirty, holds, seen,
+    Cgroup, Cpu, Deferred, Func, ImageKey, ItemArray, Kdata, KdataKey, Kernel, KsymKey, LinkKey,
+    MapKey, Mask, MoreFds, Node, OwnState, ScxState, Stage, dirty, holds, seen,
 };
 use struct_ops_model::lock::{Lock, LockClass};
 use struct_ops_model::script::Script;
@@ -232,6 +232,12 @@ pub const SCX: [&str; 4] = ["DISABLED", "ENABLING", "ENABLED", "DISABLING"];
 /// The slot of the structure that the scenario's own subsystems keep.
 pub const OWN: usize = 3;
 
+/// The slot of the cgroups.
+pub const CGROUPS: usize = 4;
+
+/// An item of an effective array that has the type's stubs.
+pub const STUBS: &str = "stubs";
+
 /// The state that is being told, and how its objects are called.
 struct Teller<'a> {
     names: &'a Names<'a>,
@@ -276,6 +282,24 @@ impl Fields<'_, '_> {
     fn flag(&mut self, name: &str, value: bool) {
         if value {
             self.text(name, "yes");
+        }
+    }
+
+    fn cgroup(&mut self, name: &str, number: u8) {
+        if number != 0 {
+            self.text(name, self.teller.names.cgroup(number));
+        }
+    }
+
+    fn items(&mut self, name: &str, array: &ItemArray) {
+        for (i, item) in array.iter().enumerate() {
+            let Some(item) = item else { continue };
+            let name = format!("{name} {i}");
+            match item.kdata {
+                Some(kdata) => self.kdata(&name, Some(kdata)),
+                None => self.text(&name, STUBS),
+            }
+            self.cookie(&format!("{name}: cookie"), item.expect);
         }
     }
 
@@ -490,6 +514,13 @@ impl<'a> Teller<'a> {
                 own(f, script, &s.own)
             });
         }
+        if !world.cgroups.is_empty() {
+            self.add(Kind::Subsys, CGROUPS, "cgroups".into(), |f| {
+                for (decl, cgroup) in world.cgroups.iter().zip(&s.cgroups) {
+                    cgroup_fields(f, &decl.name, cgroup);
+                }
+            });
+        }
         for (i, prog) in k.progs.iter().enumerate().take(world.progs.len()) {
             self.add(Kind::Prog, i, self.names.prog(i), |f| {
                 f.number("refs", prog.refs);
@@ -527,6 +558,7 @@ impl<'a> Teller<'a> {
                 f.more_fds(link.more);
                 f.flag("pinned", link.pinned);
                 f.flag("link_idr has it", link.id);
+                f.cgroup("cgroup", link.cgroup);
             });
         }
         for (key, map) in k.maps.iter() {
@@ -650,6 +682,22 @@ fn cpu(f: &mut Fields<'_, '_>, c: &Cpu) {
     f.number("rcu_read_lock_trace", c.readers.trace);
     f.flag("Tasks RCU reader", c.readers.tasks);
     f.deferred("waits", &c.wait);
+    f.cgroup("cgroup", c.cgroup);
+    f.number("position in the list", c.position_in_list);
+    f.cgroup("walks the array of", c.walk.cgroup);
+    f.number("items behind it", c.walk.next);
+    f.flag("the array has been replaced", c.walk.replaced);
+    f.items("old item", &c.walk.array);
+}
+
+fn cgroup_fields(f: &mut Fields<'_, '_>, name: &str, cgroup: &Cgroup) {
+    f.text(name, cgroup.state.name());
+    for (i, in_list) in cgroup.list.iter().enumerate() {
+        let Some(in_list) = in_list else { continue };
+        f.link(&format!("{name}: link {i}"), Some(in_list.link));
+        f.flag(&format!("{name}: link {i}: preorder"), in_list.preorder);
+    }
+    f.items(&format!("{name}: effective"), &cgroup.effective);
 }
 
 fn kdata_fields(f: &mut Fields<'_, '_>, kdata: &Kdata) {
