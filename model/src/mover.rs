@@ -59,7 +59,7 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         Pc::SyncRcu | Pc::ScriptWaited => Mover::Both,
         // The last reference is gone: nobody finds the link.
         // The cgroup in whose list it is may detach it.
-        Pc::DeallocUnreg if cgroups => Mover::No,
+        Pc::DeallocUnreg | Pc::LuUpdate if cgroups => Mover::No,
         Pc::DeallocUnreg if design.twin == Twin::ByIdOfZero => Mover::No,
         Pc::DeallocUnreg => Mover::Both,
         // Whoever looks for its id is told to try again.

@@ -692,7 +692,10 @@ impl Machine {
     fn leaves_stale_keys(&self, k: &Kernel, action: Action) -> bool {
         let frees = match action {
             Action::MapWork(_) | Action::AttachmentWork(_) => {
-                matches!(self.label(k, action), Pc::MapFreeGp | Pc::AttachmentFreeEnd)
+                matches!(
+                    self.label(k, action),
+                    Pc::MapFree | Pc::MapFreeGp | Pc::AttachmentFreeEnd
+                )
             }
             _ => false,
         };

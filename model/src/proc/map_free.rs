@@ -37,7 +37,10 @@ pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
                 return free(x, map);
             };
             x.defer(Freed::Map(map), first)?;
-            event!(x, "ksyms out of kallsyms; {}", begins(first));
+            if x.world().linux < Linux::V7_4 {
+                event!(x, "ksyms out of kallsyms");
+            }
+            event!(x, "{}", begins(first));
             Ok(())
         }
         Pc::MapFreeGp => {

@@ -15,7 +15,8 @@ use super::list;
 use super::screen::Screen;
 use super::text::plural;
 use crate::scenario::{
-    Case, Expect, Expectation, ReachScenario, STATEMENTS, Scenario, shipped_subsystems,
+    Case, Expect, Expectation, ReachScenario, STATEMENTS, Scenario, built_in_subsystem,
+    shipped_subsystems,
 };
 
 /// What stands for [`Operand::Place`].
@@ -67,17 +68,23 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
     }));
     let short = |kind: &str, text: &str| format!("{kind} {name}\n\n{}", screen.paragraph(text, 2));
     let subsystem = Subsystem::from_name(name);
-    found.extend(subsystem.map(|s| short("subsystem", s.facts().about)));
+    found.extend(subsystem.map(|s| {
+        let mut about = short("subsystem", s.facts().about);
+        if let Some(text) = built_in_subsystem(name) {
+            about += &format!(
+                "\n{}\n{}",
+                screen.paragraph(
+                    "The same in the language of a scenario's own subsystems, to be copied:",
+                    2
+                ),
+                code(screen, text)
+            );
+        }
+        about
+    }));
     let shipped = shipped_subsystems();
     let shipped = shipped.iter().find(|s| s.0 == name);
-    found.extend(shipped.map(|(name, text)| {
-        let at = text.find("\n[[").map_or(0, |at| at + 1);
-        let (comment, code) = text.split_at(at);
-        let comment = comment.lines().map(|l| l.trim_start_matches('#').trim());
-        let comment = comment.collect::<Vec<_>>().join(" ");
-        let about = screen.paragraph(comment.trim(), 2);
-        format!("subsystem {name}\n\n{about}\n{code}")
-    }));
+    found.extend(shipped.map(|(name, text)| format!("subsystem {name}\n\n{}", code(screen, text))));
     let statement = |s: &&(&str, &str)| s.0.split(' ').next() == Some(name);
     let statement = STATEMENTS.iter().find(statement);
     found.extend(statement.map(|(syntax, does)| {
@@ -92,6 +99,16 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
     let body = Body::NAMES.iter().find(|n| n.0 == name);
     found.extend(body.map(|n| short("body", &format!("A program with this body {}.", n.2))));
     (!found.is_empty()).then(|| found.join("\n"))
+}
+
+/// A subsystem in the language: what its file says of it, and the file.
+fn code(screen: &Screen, text: &str) -> String {
+    let at = text.find("\n[[").map_or(0, |at| at + 1);
+    let (comment, code) = text.split_at(at);
+    let comment = comment.lines().map(|l| l.trim_start_matches('#').trim());
+    let comment = comment.collect::<Vec<_>>().join(" ");
+    let about = screen.paragraph(comment.trim(), 2);
+    format!("{about}\n{code}")
 }
 
 /// Names that [`explain`] knows, for hints: what `list` shows, and every kind of program.

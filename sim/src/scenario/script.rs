@@ -139,6 +139,13 @@ pub fn shipped() -> Vec<(&'static str, &'static str)> {
     files
 }
 
+static BUILT_IN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/built-in");
+
+/// The built-in subsystem of that name, said in this language: an example to copy. A test compares the verdicts of both.
+pub fn built_in(name: &str) -> Option<&'static str> {
+    BUILT_IN.get_file(format!("{name}.toml"))?.contents_utf8()
+}
+
 /// What a file of a shipped subsystem has.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]

@@ -109,7 +109,7 @@ fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> 
             },
         },
         Subsystem::Own(_) => return Err("no kernel has a subsystem that a scenario brings".into()),
-        Subsystem::KeyedByMap | Subsystem::Dummy => {
+        Subsystem::KeyedByMap | Subsystem::Dummy | Subsystem::BpfTcp => {
             let name = subsystem.facts().name;
             return Err(format!("the runner does not play {name} yet"));
         }
