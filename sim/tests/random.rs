@@ -99,7 +99,8 @@ fn link_owned_breaks_nothing() {
     let mut excused = 0;
     for seed in 0..1000 {
         if let Some(f) = random::run(seed, &Design::link_owned()).finding {
-            // 6.12's bpf_scx_unreg() disables whatever is enabled, which nothing outside sched_ext can prevent.
+            // 6.12's bpf_scx_unreg() disables whatever is enabled, and an attach to a cgroup of 7.4 does not look whether it is
+            // there: nothing outside of them can prevent that.
             if matches!(f.judge(None), Judgement::Subsystem(_)) {
                 excused += 1;
                 continue;
@@ -117,8 +118,10 @@ fn link_owned_breaks_nothing() {
 
 #[test]
 fn only_the_subsystems_own_bug_is_excused() {
-    let mut finding = (0..1000)
-        .find_map(|seed| random::run(seed, &Design::link_owned()).finding)
+    // One that a later kernel does not have any more.
+    let mut finding = (5700..6000)
+        .filter_map(|seed| random::run(seed, &Design::link_owned()).finding)
+        .find(|finding| finding.world.linux < Linux::V7_3)
         .expect("the seeds meet it");
     assert!(matches!(finding.judge(None), Judgement::Subsystem(_)));
     let elsewhere = Finding {

@@ -6,11 +6,16 @@
 //! the next one; that is not here.
 
 use crate::backend::{Backend, Step};
+use crate::invariant::Invariant;
 use crate::pc::Pc;
 use crate::place::Linux;
 use crate::proc::cgroup;
+use crate::report::Violation;
 use crate::subsys::{Called, Facts};
 use crate::world::MAX_LINKS;
+
+const STALE_ITEM: &str =
+    "replace_effective_prog() of bpf-next takes another item of an array that has stubs before it";
 
 /// What is known of it.
 pub(crate) const FACTS: Facts = Facts {
@@ -27,7 +32,32 @@ pub(crate) const FACTS: Facts = Facts {
     refusals: &[],
     tasks_rcu: false,
     since: Linux::V7_4,
-    known_bug: None,
+    known_bugs: &[
+        (
+            Linux::V7_4,
+            Violation {
+                invariant: Invariant::ErrnoContract,
+                step: Pc::CgAttach,
+            },
+            "LINK_CREATE of bpf-next attaches to a cgroup that has been released while it waited",
+        ),
+        (
+            Linux::V7_4,
+            Violation {
+                invariant: Invariant::NoUseAfterFree,
+                step: Pc::CallRead,
+            },
+            STALE_ITEM,
+        ),
+        (
+            Linux::V7_4,
+            Violation {
+                invariant: Invariant::NoUseAfterFree,
+                step: Pc::CallEnter,
+            },
+            STALE_ITEM,
+        ),
+    ],
 };
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {

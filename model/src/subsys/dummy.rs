@@ -25,7 +25,7 @@ pub(crate) const FACTS: Facts = Facts {
     refusals: &[(errno::EOPNOTSUPP, 0)],
     tasks_rcu: false,
     since: Linux::V6_12,
-    known_bug: None,
+    known_bugs: &[],
 };
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {

@@ -65,7 +65,7 @@ pub struct Facts {
     /// The first kernel that has it.
     pub since: Linux,
     /// What it breaks by itself, under every design: up to which kernel, and how.
-    pub known_bug: Option<(Linux, Violation, &'static str)>,
+    pub known_bugs: &'static [(Linux, Violation, &'static str)],
 }
 
 macro_rules! subsystems {

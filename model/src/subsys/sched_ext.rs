@@ -30,14 +30,14 @@ pub(crate) const FACTS: Facts = Facts {
     refusals: &[(errno::EBUSY, seen::TAKEN), (errno::EIO, seen::PROG_ERROR)],
     tasks_rcu: false,
     since: Linux::V6_12,
-    known_bug: Some((
+    known_bugs: &[(
         Linux::V6_12,
         Violation {
             invariant: Invariant::NoForeignUnreg,
             step: Pc::ScxDisable,
         },
         "bpf_scx_unreg() of Linux 6.12 disables whatever scheduler is enabled",
-    )),
+    )],
 };
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {

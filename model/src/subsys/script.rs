@@ -27,7 +27,7 @@ pub(crate) const FACTS: Facts = Facts {
     refusals: &[],
     tasks_rcu: false,
     since: crate::place::Linux::V6_12,
-    known_bug: None,
+    known_bugs: &[],
 };
 
 /// Enters the function.

@@ -28,7 +28,7 @@ pub(crate) const FACTS: Facts = Facts {
     refusals: &[(errno::EEXIST, seen::TAKEN)],
     tasks_rcu: true,
     since: Linux::V6_12,
-    known_bug: None,
+    known_bugs: &[],
 };
 
 /// `list_add_tail_rcu(&ca->list, &tcp_cong_list)`.

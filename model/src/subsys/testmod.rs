@@ -33,7 +33,7 @@ pub(crate) const ALWAYS: Facts = Facts {
     refusals: &[],
     tasks_rcu: false,
     since: Linux::V6_12,
-    known_bug: None,
+    known_bugs: &[],
 };
 
 /// What is known of `st_ops`.
@@ -50,7 +50,7 @@ pub(crate) const SINGLETON: Facts = Facts {
     refusals: &[(errno::EEXIST, seen::TAKEN)],
     tasks_rcu: false,
     since: Linux::V6_12,
-    known_bug: None,
+    known_bugs: &[],
 };
 
 /// What is known of `bpf_testmod_multi_st_ops`.
@@ -67,7 +67,7 @@ pub(crate) const KEYED: Facts = Facts {
     refusals: &[(errno::EEXIST, seen::TAKEN)],
     tasks_rcu: false,
     since: Linux::V7_3,
-    known_bug: None,
+    known_bugs: &[],
 };
 
 fn push<'w, X: Backend<'w>>(x: &mut X) -> Step {

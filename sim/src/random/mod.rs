@@ -11,7 +11,7 @@ mod universe;
 
 use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::world::StructOpsType;
-use struct_ops_model::{Action, Design, Invariant, Machine, Violation, World};
+use struct_ops_model::{Action, Design, Invariant, Linux, Machine, Violation, World};
 
 use crate::scenario::{Words, emit};
 use crate::trace::exercised;
@@ -53,8 +53,11 @@ impl Finding {
     pub fn judge(&self, expected: Option<&[Invariant]>) -> Judgement {
         let mut types = self.world.types.iter();
         let known = |t: &StructOpsType| {
-            let (until, bug, how) = t.subsystem.facts().known_bug?;
-            (bug == self.violation && self.world.linux <= until).then_some(how)
+            let mut bugs = t.subsystem.facts().known_bugs.iter();
+            let found = |(until, bug, _): &&(Linux, Violation, &str)| {
+                *bug == self.violation && self.world.linux <= *until
+            };
+            bugs.find(found).map(|bug| bug.2)
         };
         if let Some(expected) = expected {
             return match expected.contains(&self.violation.invariant) {

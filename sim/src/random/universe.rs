@@ -140,7 +140,8 @@ fn map(g: &mut Gen, world: &mut World, number: usize) {
     world.maps.push(MapDecl {
         name: format!("m{}", number + 1),
         ty: 0,
-        link: !one_in(g, 6),
+        // A type that attaches to cgroups has no plain maps.
+        link: !one_in(g, 6) || !world.cgroups.is_empty(),
         key,
         progs,
         owner_set: one_in(g, 8),

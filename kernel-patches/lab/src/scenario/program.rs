@@ -53,7 +53,7 @@ enum Members {
 fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> {
     // What a kernel has of a subsystem differs between them: the scenario says which one it means.
     let since = subsystem.facts().since;
-    let exact = subsystem.facts().known_bug.is_some() || since > Linux::V6_12;
+    let exact = !subsystem.facts().known_bugs.is_empty() || since > Linux::V6_12;
     if exact && linux.version() != base.name() {
         return Err(format!(
             "{} is modelled as Linux {} has it",
