@@ -1549,6 +1549,22 @@ static void unregister_maps(void)
 	}
 }
 
+/* What earlier rounds have left in kallsyms, once what goes has gone: it would go in the middle of this one, else. */
+static int settled_ksyms(void)
+{
+	long long end = lab_now_ms() + SETTLE_MS;
+	int before, now = ksyms();
+
+	do {
+		before = now;
+		if (!now)
+			break;
+		lab_sleep_ms(500);
+		now = ksyms();
+	} while (now != before && lab_now_ms() < end);
+	return now;
+}
+
 static void run_round(void)
 {
 	pid_t child[MOST_CPUS];
@@ -1562,7 +1578,7 @@ static void run_round(void)
 	memset(link_fds, 0, sizeof(link_fds));
 	programs_load();
 	if (round_.ksyms)
-		round_.ksyms_before = ksyms();
+		round_.ksyms_before = settled_ksyms();
 	for (i = 0; i < world.procs; i++) {
 		child[i] = fork();
 		if (!child[i])
