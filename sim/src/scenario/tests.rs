@@ -141,7 +141,7 @@ fn a_mistake_has_its_place() {
     assert_eq!(
         broken("[expect]", "[expekt]"),
         "two.toml:33:2: unknown key `expekt`, expected one of `kind`, `title`, `question`, `source`, `find`, `linux`, \
-         `fault`, `extended`, `designs`, `designs-why`, `subsystem`, `type`, `program`, `map`, `run`, `cpu`, `expect`; did you mean `expect`?\n  33 | [expekt]\n     |  ^^^^^^"
+         `fault`, `extended`, `designs`, `designs-why`, `subsystem`, `type`, `program`, `map`, `cgroup`, `run`, `cpu`, `expect`; did you mean `expect`?\n  33 | [expekt]\n     |  ^^^^^^"
     );
 }
 
