@@ -50,6 +50,8 @@
 /* How long a round may take, and how long what was closed may stay. */
 #define ROUND_MS	20000
 #define SETTLE_MS	10000
+/* How long what a failed operation has built may stay. */
+#define LINGER_MS	3000
 /* How long a move of a replay may take. */
 #define MOVE_MS		12000
 
@@ -140,6 +142,7 @@ struct result {
 
 static struct shared {
 	int ready, go, setup_done, turn, stamp;
+	int ksyms;			/* the last count of the round */
 	int permits[MOST_CPUS];		/* operations that may begin, in a replay */
 	int pid[MOST_CPUS], tid[MOST_CPUS];
 	bool exiting[MOST_CPUS], gone[MOST_CPUS];
@@ -1122,6 +1125,22 @@ static int ksyms(void)
 	return count;
 }
 
+/* What there is after an operation. What one that failed had built may go later,
+ * once the grace periods of its memory are over: that is waited for.
+ */
+static int ksyms_after(long result)
+{
+	long long end = lab_now_ms() + LINGER_MS;
+	int now = ksyms();
+
+	while (result < 0 && now > shared->ksyms && lab_now_ms() < end) {
+		lab_sleep_ms(100);
+		now = ksyms();
+	}
+	shared->ksyms = now;
+	return now;
+}
+
 /* In one write, so that nothing of the kernel's comes in between. */
 static void print_op(const char *what, int cpu, int number, struct result *r)
 {
@@ -1154,7 +1173,7 @@ static void carry_out_recorded(int proc, const struct op *op, struct result *r)
 	r->returned = __atomic_fetch_add(&shared->stamp, 1, __ATOMIC_SEQ_CST);
 	r->log_to = log_count();
 	if (round_.ksyms)
-		r->ksyms = ksyms() - round_.ksyms_before;
+		r->ksyms = ksyms_after(r->result) - round_.ksyms_before;
 	r->done = true;
 }
 
@@ -1578,7 +1597,7 @@ static void run_round(void)
 	memset(link_fds, 0, sizeof(link_fds));
 	programs_load();
 	if (round_.ksyms)
-		round_.ksyms_before = settled_ksyms();
+		shared->ksyms = round_.ksyms_before = settled_ksyms();
 	for (i = 0; i < world.procs; i++) {
 		child[i] = fork();
 		if (!child[i])
