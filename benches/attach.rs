@@ -91,7 +91,7 @@ fn update(map: u8) -> Operation {
 fn attach(map: u8) -> Operation {
     Operation::LinkCreate {
         target: None,
-        place: None,
+        position: None,
         map,
         cookie: 1,
         link: map,
@@ -180,7 +180,7 @@ fn one_more(links: usize, design: &Design, count: u64) -> Duration {
             &mut task,
             Operation::LinkCreate {
                 target: None,
-                place: None,
+                position: None,
                 map: 0,
                 cookie: 1,
                 link: 1,

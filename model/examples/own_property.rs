@@ -19,7 +19,7 @@ fn world() -> World {
         plan: Plan::Fixed(vec![
             Operation::LinkCreate {
                 target: None,
-                place: None,
+                position: None,
                 map: 0,
                 cookie: 0,
                 link,

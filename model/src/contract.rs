@@ -119,7 +119,7 @@ pub fn allowed(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> String 
 
 /// What the cgroup layer answers instead of a reg(): to a target or an anchor that is not what it should be.
 fn refused_by_cgroup(k: &Kernel, cpu: &Cpu, err: i8) -> bool {
-    let position = Position::from_number(cpu.position_in_list);
+    let position = Position::from_number(cpu.list_position);
     let target = cpu.cgroup.checked_sub(1);
     let state = target.map(|c| k.subsys.cgroups[usize::from(c)].state);
     match err {

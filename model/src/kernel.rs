@@ -663,7 +663,7 @@ pub struct Cpu<P: Pointers = Slots> {
     /// The cgroup that the request names, plus 1. 0: none.
     pub cgroup: u8,
     /// Where in the cgroup's list a new link is to go: [`crate::operation::Position`] as a number.
-    pub position_in_list: u8,
+    pub list_position: u8,
     /// The walk in progress.
     pub walk: Walk<P>,
 }
@@ -699,7 +699,7 @@ impl<P: Pointers> Default for Cpu<P> {
             position: Default::default(),
             line: Default::default(),
             cgroup: Default::default(),
-            position_in_list: Default::default(),
+            list_position: Default::default(),
             walk: Default::default(),
         }
     }

@@ -39,7 +39,7 @@ pub enum Operand {
     /// The cgroup that a link is to be attached to: `cgroup=CGROUP`.
     Target,
     /// Where in the cgroup's list the link is to go: see [`Position`].
-    Place,
+    Position,
 }
 
 /// Where a new link goes in its cgroup's list: `flags` and `cgroup.relative_fd` of BPF_LINK_CREATE.
@@ -132,7 +132,7 @@ impl Operand {
             Operand::Function => "FUNCTION",
             Operand::Cgroup => "CGROUP",
             Operand::Target => "[cgroup=CGROUP]",
-            Operand::Place => "[PLACE]",
+            Operand::Position => "[POSITION]",
         }
     }
 }
@@ -283,7 +283,7 @@ const MAX_OPERANDS: usize = 5;
 macro_rules! field {
     (Replace) => { Option<u8> };
     (Target) => { Option<u8> };
-    (Place) => { Option<u8> };
+    (Position) => { Option<u8> };
     ($($other:tt)+) => { u8 };
 }
 
@@ -425,7 +425,7 @@ operations! {
     MapDelete { map: Map(Open) } "map_delete" "BPF_MAP_DELETE_ELEM" Nothing Fdget Some(DelCmpxchg), 1;
     MapLookup { map: Map(Open) } "map_lookup" "BPF_MAP_LOOKUP_ELEM" Nothing Fdget Some(MapLookup), 1;
     MapClose { map: Map(Open) } "map_close" "close(map_fd)" Nothing Plain Some(MapRelease), 1;
-    LinkCreate { map: Map(Open), target: Target, place: Place, cookie: Cookie, link: NewLink }
+    LinkCreate { map: Map(Open), target: Target, position: Position, cookie: Cookie, link: NewLink }
         "link_create" "BPF_LINK_CREATE" Nothing Plain Some(LcGet), 5;
     LinkUpdate { link: Link(Open), map: Map(Open), replace: Replace }
         "link_update" "BPF_LINK_UPDATE" Nothing Plain Some(LuGet), 2;

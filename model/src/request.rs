@@ -33,7 +33,7 @@ pub struct Request<P: Pointers = Slots> {
     /// The cgroup, plus 1. 0: none.
     pub cgroup: u8,
     /// Where in the cgroup's list: [`crate::operation::Position`] as a number.
-    pub place: u8,
+    pub list_position: u8,
 }
 
 impl<P: Pointers> Default for Request<P> {
@@ -47,7 +47,7 @@ impl<P: Pointers> Default for Request<P> {
             arg: 0,
             member: 0,
             cgroup: 0,
-            place: 0,
+            list_position: 0,
         }
     }
 }
@@ -115,7 +115,7 @@ pub fn resolve<F: Files>(files: &F, operation: Operation) -> Option<Request<F::P
             Operand::Link(Which::Pinned) => request.link = Some(files.pinned_link(value)?),
             Operand::Cookie => request.cookie = value,
             Operand::Cgroup | Operand::Target => request.cgroup = value + 1,
-            Operand::Place => request.place = value,
+            Operand::Position => request.list_position = value,
             Operand::Member => request.member = value,
             Operand::Socket if files.sock_fd(value) => request.arg = value,
             Operand::Program if files.prog_fd(value) => request.arg = value,
@@ -273,7 +273,7 @@ impl Descriptors<'_> {
                 }
             }
             // To the end of the list: a plan that says more is fixed.
-            Operand::NewLink | Operand::Place => with(request),
+            Operand::NewLink | Operand::Position => with(request),
             Operand::Target if world.cgroups.is_empty() => with(request),
             Operand::Target | Operand::Cgroup => {
                 for cgroup in 1..=world.cgroups.len() as u8 {

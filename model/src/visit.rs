@@ -218,7 +218,7 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     further_op(v, &mut c.op);
     if v.cgroups() > 0 {
         byte(v, 2, &mut c.cgroup);
-        byte(v, 8, &mut c.position_in_list);
+        byte(v, 8, &mut c.list_position);
         walk(v, &mut c.walk);
     }
     v.end();

@@ -466,7 +466,7 @@ impl Op {
             4 => Operation::MapClose { map },
             5 => Operation::LinkCreate {
                 target: None,
-                place: None,
+                position: None,
                 map,
                 cookie: c % 3,
                 link: b % PLACES as u8,

@@ -29,7 +29,7 @@ fn write_request(request: &Request) -> String {
         arg,
         member,
         cgroup,
-        place,
+        list_position,
     } = *request;
     let slots = [
         ("map", map.map(Key::slot)),
@@ -41,7 +41,7 @@ fn write_request(request: &Request) -> String {
         ("arg", arg),
         ("member", member),
         ("cgroup", cgroup),
-        ("place", place),
+        ("list_position", list_position),
     ];
     let mut text = kind.name().to_string();
     for (key, slot) in slots {
@@ -113,13 +113,20 @@ fn read_request(kind: &str, fields: &[&str]) -> Result<Request, String> {
             "arg" => request.arg = number()?,
             "member" => request.member = number()?,
             "cgroup" => request.cgroup = number()?,
-            "place" => request.place = number()?,
+            "list_position" => request.list_position = number()?,
             _ => {
                 return Err(crate::scenario::unknown(
                     "field",
                     name,
                     [
-                        "map", "old", "link", "cookie", "arg", "member", "cgroup", "place",
+                        "map",
+                        "old",
+                        "link",
+                        "cookie",
+                        "arg",
+                        "member",
+                        "cgroup",
+                        "list_position",
                     ],
                 ));
             }
@@ -151,7 +158,7 @@ mod tests {
                     arg: 2,
                     member: 3,
                     cgroup: 4,
-                    place: 5,
+                    list_position: 5,
                     ..request
                 },
             ),

@@ -55,9 +55,9 @@ fn operand_of(world: &mut World, operand: Operand, below: Below<'_>) -> Result<O
         Operand::Cgroup => world.cgroups.len(),
         Operand::Target if world.cgroups.is_empty() => return Ok(None),
         Operand::Target => world.cgroups.len(),
-        Operand::Place if world.cgroups.is_empty() => return Ok(None),
+        Operand::Position if world.cgroups.is_empty() => return Ok(None),
         // An anchor would be a link that may not be there.
-        Operand::Place => {
+        Operand::Position => {
             let position = Position {
                 before: below(3) == 0,
                 preorder: below(3) == 0,

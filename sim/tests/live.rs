@@ -245,7 +245,7 @@ fn busy(task: &mut Task<'_>, thread: u8) {
                 Operation::MapUpdate { map },
                 Operation::LinkCreate {
                     target: None,
-                    place: None,
+                    position: None,
                     map,
                     cookie: 1,
                     link,

@@ -319,7 +319,7 @@ impl<'a> Shown<'a> {
                 .unwrap();
         }
         c.cgroup = self.cgroup("cgroup");
-        c.position_in_list = self.number("position in the list");
+        c.list_position = self.number("position in the list");
         c.walk.cgroup = self.cgroup("walks the array of");
         c.walk.next = self.number("items behind it");
         c.walk.replaced = self.flag("the array has been replaced");

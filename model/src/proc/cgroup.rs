@@ -134,7 +134,7 @@ pub(crate) fn attaches<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step<boo
 
 /// Whether link_create refuses a target, flags or an anchor that its type has no use for. Older kernels do not look.
 pub(crate) fn refuses_target<'w, X: Backend<'w>>(x: &mut X) -> bool {
-    let anchor = Position::from_number(x.cpu().position_in_list).anchor;
+    let anchor = Position::from_number(x.cpu().list_position).anchor;
     x.world().linux >= Linux::V7_4 && (x.cpu().cgroup != 0 || anchor.is_some())
 }
 
@@ -242,7 +242,7 @@ fn update_effective<'w, X: Backend<'w>>(x: &mut X, cgroup: u8) -> Step<i8> {
 
 /// `insert_pl_to_hlist()`: where in the list, or a negative errno.
 fn place_in_list<'w, X: Backend<'w>>(x: &mut X, bpf: &Cgroup<X::P>) -> Result<usize, i8> {
-    let position = Position::from_number(x.cpu().position_in_list);
+    let position = Position::from_number(x.cpu().list_position);
     let count = bpf.list.iter().flatten().count();
     let Some(anchor) = position.anchor else {
         if position.before && position.after && count > 0 {
@@ -275,7 +275,7 @@ fn attach<'w, X: Backend<'w>>(x: &mut X) -> Step<i8> {
         Ok(place) => place,
         Err(err) => return Ok(err),
     };
-    let preorder = Position::from_number(x.cpu().position_in_list).preorder;
+    let preorder = Position::from_number(x.cpu().list_position).preorder;
     let mut bpf = before;
     put_in(&mut bpf.list, place, InList { link, preorder });
     x.set_link(link, Some(map), built)?;

@@ -32,7 +32,7 @@ pub fn begin<'w, X: Backend<'w>>(x: &mut X, request: Request<X::P>) -> Step {
     cpu.arg = request.arg;
     cpu.member = request.member;
     cpu.cgroup = request.cgroup;
-    cpu.position_in_list = request.place;
+    cpu.list_position = request.list_position;
     x.count_operation();
     match request.kind.info().entry {
         Entry::Plain => {}

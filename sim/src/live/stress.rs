@@ -295,7 +295,7 @@ pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
         world.links.push("l1".into());
         world.setup.push(Operation::LinkCreate {
             target: None,
-            place: None,
+            position: None,
             map: 0,
             cookie: 1,
             link: 0,

@@ -19,8 +19,8 @@ use crate::scenario::{
     shipped_subsystems,
 };
 
-/// What stands for [`Operand::Place`].
-const PLACE: &str = "before, after, before=LINK or after=LINK, and preorder: where the link goes in the cgroup's list; \
+/// What stands for [`Operand::Position`].
+const POSITION: &str = "before, after, before=LINK or after=LINK, and preorder: where the link goes in the cgroup's list; \
     without any of them to its end";
 
 /// What is known under a name, each meaning a paragraph; `None` if nothing is.
@@ -42,15 +42,14 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
     found.extend(scenario.map(|s| case(screen, s)));
     found.extend(Kind::parse(name).map(|kind| program(screen, kind)));
     found.extend(OpKind::from_name(name).map(|kind| {
-        let place = kind
-            .has(Operand::Place)
-            .then(|| screen.entry("PLACE", 6, PLACE));
-        format!(
-            "operation {name}\n\n{}{}{}",
-            screen.entry("is", 6, kind.info().stands_for),
-            screen.entry("write", 6, &kind.syntax()),
-            place.unwrap_or_default()
-        )
+        let syntax = kind.syntax();
+        let mut rows = vec![("is", kind.info().stands_for), ("write", &syntax)];
+        if kind.has(Operand::Position) {
+            rows.push(("POSITION", POSITION));
+        }
+        let width = rows.iter().map(|row| row.0.len()).max().unwrap_or(0).max(6);
+        let rows = rows.iter().map(|row| screen.entry(row.0, width, row.1));
+        format!("operation {name}\n\n{}", rows.collect::<String>())
     }));
     let choices = Design::choices();
     let named = choices.iter().find(|c| c.0 == name);

@@ -166,8 +166,10 @@ impl<'a> Names<'a> {
                 Operand::Cgroup => self.cgroup(request.cgroup),
                 Operand::Target if request.cgroup == 0 => continue,
                 Operand::Target => format!("cgroup={}", self.cgroup(request.cgroup)),
-                Operand::Place if request.place == 0 => continue,
-                Operand::Place => position(self.world, Position::from_number(request.place)),
+                Operand::Position if request.list_position == 0 => continue,
+                Operand::Position => {
+                    position(self.world, Position::from_number(request.list_position))
+                }
             };
             text += &format!(" {word}");
         }

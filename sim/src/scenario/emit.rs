@@ -260,7 +260,7 @@ pub fn operation(world: &World, operation: Operation) -> String {
             Operand::Function => text += &world.script.functions[i].name,
             Operand::Cgroup => text += &world.cgroups[i].name,
             Operand::Target => text += &format!("cgroup={}", world.cgroups[i].name),
-            Operand::Place => text += &position(world, Position::from_number(value)),
+            Operand::Position => text += &position(world, Position::from_number(value)),
         }
     }
     text

@@ -184,7 +184,7 @@ fn value(
             let word = w.option("cgroup");
             return word.map(|word| find_cgroup(world, word)).transpose();
         }
-        Operand::Place => return position(world, known, w),
+        Operand::Position => return position(world, known, w),
     }))
 }
 

@@ -66,7 +66,7 @@ fn a_good_file_is_understood() {
         world.setup[2],
         Operation::LinkCreate {
             target: None,
-            place: None,
+            position: None,
             map: 0,
             cookie: 1,
             link: 0
@@ -79,7 +79,7 @@ fn a_good_file_is_understood() {
         operations[0],
         Operation::LinkCreate {
             target: None,
-            place: None,
+            position: None,
             map: 0,
             cookie: 2,
             link: 1

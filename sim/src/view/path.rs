@@ -28,6 +28,15 @@ pub trait Walk {
     fn alike(one: Self::Action, other: Self::Action) -> bool;
     /// Why there is nothing like a step in a state.
     fn hindered(&self, state: &Self::State, action: Self::Action) -> String;
+
+    /// The step itself if it may happen in a state, or else one that is the same move of a schedule: what an action means
+    /// may have another name there (objects that are there and were not take slots).
+    fn like(&self, state: &Self::State, action: Self::Action) -> Option<Self::Action> {
+        let enabled = self.enabled(state);
+        let same = enabled.iter().find(|a| **a == action);
+        let like = same.or_else(|| enabled.iter().find(|a| Self::alike(**a, action)));
+        like.copied()
+    }
 }
 
 impl Walk for Machine {
@@ -221,16 +230,11 @@ pub struct Parted {
 }
 
 /// The actions that follow a schedule under a machine of another design: the same one acts at each step.
-///
-/// What an action means may have another name there (objects that one design has and another one has not take slots).
 pub fn follow<W: Walk>(machine: &W, actions: &[W::Action]) -> (Vec<W::Action>, Option<Parted>) {
     let mut state = machine.start();
     let mut followed = Vec::new();
     for (i, action) in actions.iter().enumerate() {
-        let enabled = machine.enabled(&state);
-        let same = enabled.iter().find(|a| *a == action);
-        let like = same.or_else(|| enabled.iter().find(|a| W::alike(**a, *action)));
-        let Some(like) = like.copied() else {
+        let Some(like) = machine.like(&state, *action) else {
             let why = machine.hindered(&state, *action);
             return (followed, Some(Parted { step: i + 1, why }));
         };

@@ -683,7 +683,7 @@ fn cpu(f: &mut Fields<'_, '_>, c: &Cpu) {
     f.flag("Tasks RCU reader", c.readers.tasks);
     f.deferred("waits", &c.wait);
     f.cgroup("cgroup", c.cgroup);
-    f.number("position in the list", c.position_in_list);
+    f.number("position in the list", c.list_position);
     f.cgroup("walks the array of", c.walk.cgroup);
     f.number("items behind it", c.walk.next);
     f.flag("the array has been replaced", c.walk.replaced);

@@ -7,8 +7,9 @@
 
 use std::fmt;
 
-use struct_ops_model::world::{Plan, World};
+use struct_ops_model::world::{MAX_CPUS, Plan, World};
 use struct_ops_model::{Action, Invariant, Kernel, Machine, Pc, Report};
+use struct_ops_sim::view::path::Walk;
 
 use super::gates::{self, At as End, Context, Gate, Who};
 use crate::series::Base;
@@ -141,9 +142,9 @@ struct Turn {
 struct State {
     k: Kernel,
     /// The last step of each CPU.
-    last: [Pc; 8],
+    last: [Pc; MAX_CPUS],
     /// The function at whose entry each CPU was held last: it is inside, and its return can no longer be caught.
-    inside: [Option<&'static str>; 8],
+    inside: [Option<&'static str>; MAX_CPUS],
 }
 
 /// What became of a run that was tried.
@@ -367,21 +368,7 @@ impl Deriver<'_> {
 
     /// Takes a step, or the one of this actor that is possible in its place.
     fn take(&self, at: &mut State, action: Action, report: &mut Report) -> Option<Pc> {
-        let mut enabled = Vec::new();
-        self.machine.enabled(&at.k, &mut enabled);
-        let same = |other: &&Action| match (action, other) {
-            (Action::Begin(cpu, request), Action::Begin(other, theirs)) => {
-                cpu == *other && request.kind == theirs.kind
-            }
-            (Action::Step(cpu, choice), Action::Step(other, theirs)) => {
-                cpu == *other && choice == *theirs
-            }
-            (Action::MapWork(_), Action::MapWork(_))
-            | (Action::AttachmentWork(_), Action::AttachmentWork(_)) => true,
-            _ => false,
-        };
-        let exactly = enabled.iter().find(|other| **other == action);
-        let action = *exactly.or_else(|| enabled.iter().find(same))?;
+        let action = self.machine.like(&at.k, action)?;
         let pc = self.machine.label(&at.k, action);
         self.machine.apply(&mut at.k, action, report, None);
         if let Some(cpu) = action.cpu() {
@@ -394,8 +381,8 @@ impl Deriver<'_> {
     fn carry_out(&self, turns: &[Turn]) -> Result<Tried, Failed> {
         let mut at = State {
             k: self.machine.initial(),
-            last: [Pc::Idle; 8],
-            inside: [None; 8],
+            last: [Pc::Idle; MAX_CPUS],
+            inside: [None; MAX_CPUS],
         };
         let mut moves: Vec<Move> = Vec::new();
         let work: Vec<Action> = turns

@@ -58,16 +58,9 @@ impl Trace {
         let Steps::Attach(steps) = &replayed.steps else {
             return Err(Error::Bug(format!("{path}: two kinds of steps")));
         };
-        let kept = replayed.again().into_iter().find_map(|again| again.found);
-        let kept = kept.and_then(|promise| serde_json::to_value(promise).ok());
-        let broken: Vec<Invariant> = steps.broken().map(|(_, v)| v.invariant).collect();
-        let invariant = match &kept {
-            Some(promise) => broken
-                .iter()
-                .copied()
-                .find(|invariant| promise["invariant"] == invariant.id()),
-            None => broken.first().copied(),
-        };
+        let again = replayed.again().into_iter().find_map(|again| again.found);
+        let recorded = again.and_then(|promise| Invariant::from_id(&promise.invariant));
+        let invariant = recorded.or_else(|| steps.broken().next().map(|(_, v)| v.invariant));
         let invariant = invariant
             .ok_or_else(|| Error::Input(format!("{path}: expected a run that breaks a promise")))?;
         Ok(Trace {
