@@ -1,8 +1,12 @@
 //! The exhaustive engine: breadth-first over every state, so the first trace to a violation is a
 //! shortest one. Not a judge: what is a violation, the system says.
 //!
+//! Among runs of equal length the first is taken, where each state gives its actions in order: a
+//! level is walked in the order of the runs that first reached its states. So a trace says nothing
+//! of hashes, and does not change with what a state is packed into.
+//!
 //! A level of the search is walked in rounds of a few thousand states. In the first phase of a
-//! round the threads take blocks of the frontier, expand them and drop the successors that are
+//! round the threads take blocks of them, expand them and drop the successors that are
 //! known already; the visited states are only read. In the second phase the threads take shards
 //! of the visited states and insert what is left, block by block. What a round does depends on
 //! its blocks and their order, never on who took them: counts and traces are the same at any
@@ -35,6 +39,8 @@ use crate::bounds::{Bound, Bounds, Memory, Scarce, UNBOUNDED};
 /// States and blocks of a round. More hide the barriers, fewer keep the candidates in the cache.
 const ROUND: usize = 8 * 1024;
 const ROUND_BLOCKS: usize = 64;
+/// Fewer states are not worth a block of their own.
+const SMALL_BLOCK: usize = 16;
 /// A round of fewer states is done sooner by one thread than by waking the others.
 const ALONE: usize = 256;
 /// Candidates looked up in one batch, so that their cache misses overlap.
@@ -162,6 +168,29 @@ fn is_fatal(bytes: &[u8]) -> bool {
 struct Candidate {
     fingerprint: u64,
     parent: u64,
+    order: u64,
+}
+
+/// A state of the next level, in front of its bytes.
+#[derive(Clone, Copy)]
+struct Waiting {
+    id: u64,
+    order: u64,
+}
+
+/// Where a run stands among those of its length: first by the run without its last action, which
+/// `place` numbers, then by that action.
+fn order(place: u64, action: usize) -> u64 {
+    place << 16 | action.min(0xffff) as u64
+}
+
+/// The state that is expanded.
+#[derive(Clone, Copy)]
+struct At {
+    id: u64,
+    /// Its number in the level.
+    place: u64,
+    depth: u32,
 }
 
 /// A violation where it was seen first.
@@ -193,8 +222,8 @@ impl Default for Expansion {
 #[derive(Default)]
 struct Shard<V> {
     visited: V,
-    /// Its part of the next level.
-    next: Vec<Packed<u64>>,
+    /// Its part of the next level, in order.
+    next: VecDeque<Packed<Waiting>>,
 }
 
 /// Sums over all steps: the order in which threads add to them does not matter.
@@ -280,16 +309,86 @@ struct Search<'a, S: System, V> {
     /// States found for the next level.
     waiting: AtomicU64,
     /// Blocks to use again.
-    spare: Mutex<Vec<Packed<u64>>>,
+    spare: Mutex<Vec<Packed<Waiting>>>,
     /// The first panic of the system under search.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
+/// One shard's part of the level that is walked.
+#[derive(Default)]
+struct Queue {
+    blocks: VecDeque<Packed<Waiting>>,
+    /// The block and the entry that are next.
+    head: (usize, usize),
+}
+
+impl Queue {
+    /// The order of the state that is next; after the last one that of none.
+    fn order(&self) -> u64 {
+        let (block, entry) = self.head;
+        let header = self.blocks.get(block).and_then(|b| b.header(entry));
+        header.map_or(u64::MAX, |waiting| waiting.order)
+    }
+
+    fn advance(&mut self) {
+        let (block, entry) = &mut self.head;
+        *entry += 1;
+        if *entry == self.blocks[*block].len() {
+            (*block, *entry) = (*block + 1, 0);
+        }
+    }
+}
+
+/// A state of the round: its queue, its block there and its entry.
+#[derive(Clone, Copy)]
+struct Pick(usize, usize, usize);
+
 #[derive(Default)]
 struct Round {
-    blocks: Vec<Packed<u64>>,
-    /// Distance of the states in the blocks.
+    /// The level, by shard.
+    level: Vec<Queue>,
+    /// The states of the round, in order.
+    picked: Vec<Pick>,
+    /// How many states of the level came before them.
+    walked: u64,
+    /// Distance of the states in the level.
     depth: u32,
+}
+
+impl Round {
+    /// States of a block.
+    fn block(&self) -> usize {
+        self.picked.len().div_ceil(ROUND_BLOCKS).max(SMALL_BLOCK)
+    }
+
+    fn blocks(&self) -> usize {
+        self.picked.len().div_ceil(self.block())
+    }
+
+    /// Picks the states that are next, and at most `limit` of them.
+    fn fill(&mut self, limit: usize) {
+        let mut heads: Vec<u64> = self.level.iter().map(Queue::order).collect();
+        while self.picked.len() < limit {
+            let first = (0..heads.len()).min_by_key(|&queue| heads[queue]);
+            let Some(queue) = first.filter(|&queue| heads[queue] != u64::MAX) else {
+                break;
+            };
+            let (block, entry) = self.level[queue].head;
+            self.picked.push(Pick(queue, block, entry));
+            self.level[queue].advance();
+            heads[queue] = self.level[queue].order();
+        }
+    }
+
+    /// The blocks that nobody reads any more.
+    fn close(&mut self) -> impl Iterator<Item = Packed<Waiting>> {
+        self.walked += self.picked.len() as u64;
+        self.picked.clear();
+        self.level.iter_mut().flat_map(|queue| {
+            let spent = mem::take(&mut queue.head.0);
+            queue.blocks.drain(..spent)
+        })
+    }
 }
 
 /// What the coordinating thread knows.
@@ -407,8 +506,9 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
             .visited
             .insert(fingerprint, &bytes, NO_PARENT, &endless);
         let id = id.expect("nothing is stored before the initial state");
-        shard.next.push(Packed::default());
-        shard.next[0].push(id, &bytes);
+        let waiting = Waiting { id, order: 0 };
+        shard.next.push_back(Packed::default());
+        shard.next[0].push(waiting, &bytes);
         self.states.store(1, Relaxed);
         self.waiting.store(1, Relaxed);
     }
@@ -431,12 +531,8 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
                 return;
             }
             debug!(depth, states, frontier = waiting, "level");
-            let mut level: VecDeque<_> = self
-                .shards
-                .iter()
-                .flat_map(|shard| mem::take(&mut write(shard).next))
-                .collect();
-            while !level.is_empty() {
+            self.begin_level(depth);
+            while waiting > 0 {
                 let room = options
                     .max_states
                     .map_or(u64::MAX, |max| max.saturating_sub(states));
@@ -448,11 +544,10 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
                     };
                 }
                 if course.incomplete.is_some() {
-                    lock(&self.spare).extend(level);
                     return;
                 }
                 let limit = usize::try_from(room).unwrap_or(ROUND).min(ROUND);
-                let in_round = self.fill_round(&mut level, depth, limit);
+                let in_round = self.fill_round(limit);
                 run_round(in_round);
                 if lock(&self.panic).is_some() {
                     return;
@@ -489,52 +584,62 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
         memory.scarce()
     }
 
-    /// Moves the next blocks of the level into the round; the number of their states.
-    fn fill_round(&self, level: &mut VecDeque<Packed<u64>>, depth: u32, limit: usize) -> usize {
-        let mut round = write(&self.round);
-        let mut states = 0;
-        while states < limit && round.blocks.len() < ROUND_BLOCKS {
-            let Some(block) = level.pop_front() else {
-                break;
-            };
-            states += block.len();
-            round.blocks.push(block);
-        }
-        round.depth = depth;
-        self.next_block.store(0, Relaxed);
-        self.next_shard.store(0, Relaxed);
-        states
+    /// What was found for the next level is the level.
+    fn begin_level(&self, depth: u32) {
+        let queue = |shard: &RwLock<Shard<V>>| Queue {
+            blocks: mem::take(&mut write(shard).next),
+            head: (0, 0),
+        };
+        let round = &mut *write(&self.round);
+        round.level = self.shards.iter().map(queue).collect();
+        (round.walked, round.depth) = (0, depth);
     }
 
-    /// Takes what was seen first in this round, in the order of its blocks, and frees the blocks.
+    /// Picks the next states of the level; their number.
+    fn fill_round(&self, limit: usize) -> usize {
+        let mut round = write(&self.round);
+        round.fill(limit);
+        self.next_block.store(0, Relaxed);
+        self.next_shard.store(0, Relaxed);
+        round.picked.len()
+    }
+
+    /// Takes what was seen first in this round, in the order of its blocks, and frees what it walked.
     fn close_round(&self, sightings: &mut Vec<Sighting>) {
         let mut round = write(&self.round);
-        for expansion in &self.expansions[..round.blocks.len()] {
+        for expansion in &self.expansions[..round.blocks()] {
             read(expansion)
                 .sightings
                 .iter()
                 .for_each(|&sighting| note(sightings, sighting));
         }
-        lock(&self.spare).append(&mut round.blocks);
+        lock(&self.spare).extend(round.close());
     }
 
     /// First phase: expand blocks; nobody writes the visited states.
     fn expand<F: Fingerprint>(&self, worker: &mut Worker<S>) {
         let round = read(&self.round);
         let shards: Vec<_> = self.shards.iter().map(read).collect();
-        while let Some((block, expansion)) = take(&self.next_block, &round.blocks, &self.expansions)
-        {
-            let expansion = &mut *write(expansion);
+        loop {
+            let block = self.next_block.fetch_add(1, Relaxed);
+            let first = block * round.block();
+            let Some(picked) = round.picked.get(first..).filter(|p| !p.is_empty()) else {
+                break;
+            };
+            let expansion = &mut *write(&self.expansions[block]);
             expansion.candidates.iter_mut().for_each(Packed::clear);
             expansion.sightings.clear();
-            for (id, bytes) in block.iter() {
-                worker.expand::<F, V>(
-                    self.system,
-                    id,
-                    bytes,
-                    round.depth,
-                    &mut expansion.sightings,
-                );
+            let place = round.walked + first as u64;
+            for (place, &Pick(queue, block, entry)) in
+                (place..).zip(&picked[..picked.len().min(round.block())])
+            {
+                let (waiting, bytes) = round.level[queue].blocks[block].get(entry);
+                let at = At {
+                    id: waiting.id,
+                    place,
+                    depth: round.depth,
+                };
+                worker.expand::<F, V>(self.system, at, bytes, &mut expansion.sightings);
                 if worker.batch.len() >= BATCH {
                     worker.sift(&shards, expansion);
                 }
@@ -545,7 +650,7 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
 
     /// Second phase: insert the candidates, shard by shard, in the order of the blocks.
     fn insert(&self, memory: &Memory) {
-        let blocks = read(&self.round).blocks.len();
+        let blocks = read(&self.round).blocks();
         let expansions: Vec<_> = self.expansions[..blocks].iter().map(read).collect();
         loop {
             let index = self.next_shard.fetch_add(1, Relaxed);
@@ -562,6 +667,7 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
                     let Candidate {
                         fingerprint,
                         parent,
+                        order,
                     } = candidate;
                     let Some(id) = visited.insert(fingerprint, bytes, parent, memory) else {
                         continue;
@@ -569,14 +675,14 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
                     if is_fatal(bytes) {
                         continue;
                     }
-                    if next.last().is_none_or(|block| block.len() == BLOCK) {
+                    if next.back().is_none_or(|block| block.len() == BLOCK) {
                         let mut block = lock(&self.spare).pop().unwrap_or_default();
                         block.clear();
-                        next.push(block);
+                        next.push_back(block);
                     }
-                    next.last_mut()
+                    next.back_mut()
                         .expect("a block was just pushed")
-                        .push(id, bytes);
+                        .push(Waiting { id, order }, bytes);
                     waiting += 1;
                 }
             }
@@ -611,7 +717,10 @@ impl<'a, S: System, V: Visited> Search<'a, S, V> {
                 .sum()
         };
         let candidates: usize = self.expansions.iter().map(candidates).sum();
-        let mut next = 0;
+        // Of a level that was not walked to its end.
+        let level = &read(&self.round).level;
+        let level = level.iter().flat_map(|queue| &queue.blocks);
+        let mut next = level.map(Packed::allocated).sum::<usize>();
         let store = Store(
             self.shards
                 .into_iter()
@@ -664,9 +773,8 @@ impl<S: System> Worker<S> {
     fn expand<F: Fingerprint, V: Visited>(
         &mut self,
         system: &S,
-        id: u64,
+        At { id, place, depth }: At,
         bytes: &[u8],
-        depth: u32,
         sightings: &mut Vec<Sighting>,
     ) {
         let state = system.decode(&bytes[..bytes.len() - 1]);
@@ -688,7 +796,7 @@ impl<S: System> Worker<S> {
                 );
             }
         }
-        for &action in &self.actions {
+        for (index, &action) in self.actions.iter().enumerate() {
             let mut next = state;
             let report = system.apply(&mut next, action);
             self.tally.step(&report);
@@ -716,6 +824,7 @@ impl<S: System> Worker<S> {
                     Some(Candidate {
                         fingerprint,
                         parent: id,
+                        order: order(place, index),
                     })
                 };
                 self.batch
@@ -761,12 +870,6 @@ fn note(sightings: &mut Vec<Sighting>, sighting: Sighting) {
     {
         sightings.push(sighting);
     }
-}
-
-/// The next pair nobody has taken yet.
-fn take<'a, A, B>(ticket: &AtomicUsize, a: &'a [A], b: &'a [B]) -> Option<(&'a A, &'a B)> {
-    let index = ticket.fetch_add(1, Relaxed);
-    Some((a.get(index)?, &b[index]))
 }
 
 // A lock is poisoned only by a panic that `guarded` keeps and `run` passes on.

@@ -49,6 +49,19 @@ impl<H: Copy> Packed<H> {
         }
     }
 
+    pub fn header(&self, entry: usize) -> Option<&H> {
+        self.entries.get(entry).map(|(header, _)| header)
+    }
+
+    /// An entry that is there.
+    pub fn get(&self, entry: usize) -> (H, &[u8]) {
+        let start = entry
+            .checked_sub(1)
+            .map_or(0, |before| self.entries[before].1);
+        let (header, end) = self.entries[entry];
+        (header, &self.bytes[start as usize..end as usize])
+    }
+
     pub fn headers(&self) -> impl Iterator<Item = &H> {
         self.entries.iter().map(|(header, _)| header)
     }

@@ -372,6 +372,53 @@ fn a_weak_hash_loses_states_and_exact_mode_tells() {
     assert_eq!(facts(&run(&graph, exact)), facts(&good));
 }
 
+/// A good hash that puts every state elsewhere.
+struct Reversed;
+
+impl Fingerprint for Reversed {
+    fn hash(bytes: &[u8]) -> u64 {
+        Xxh3::hash(bytes).reverse_bits()
+    }
+}
+
+#[test]
+fn among_equally_short_runs_the_first_in_the_order_of_actions() {
+    let graph = Graph { states: 50_000 };
+    let outcome = run(&graph, Options::default());
+    assert!(outcome.violations.len() > 1);
+    let reversed = explore_with::<_, Reversed>(&graph, &Options::default(), &mut |_| {});
+    assert_eq!(facts(&reversed), facts(&outcome));
+
+    // A search of a few lines that keeps the order: the first run to each state.
+    let mut runs: HashMap<u32, Vec<u32>> = HashMap::from([(graph.initial(), Vec::new())]);
+    let mut queue = VecDeque::from([graph.initial()]);
+    let mut first: HashMap<Violation, Vec<u32>> = HashMap::new();
+    while let Some(state) = queue.pop_front() {
+        let mut actions = Vec::new();
+        graph.actions(&state, &mut actions);
+        for action in actions {
+            let mut next = state;
+            let report = graph.apply(&mut next, action);
+            let mut run = runs[&state].clone();
+            run.push(action);
+            for &violation in report.violations.iter() {
+                first.entry(violation).or_insert_with(|| run.clone());
+            }
+            if !report.overflow && !report.fatal && !runs.contains_key(&next) {
+                runs.insert(next, run);
+                queue.push_back(next);
+            }
+        }
+    }
+    for found in outcome
+        .violations
+        .iter()
+        .filter(|found| found.end == End::Action)
+    {
+        assert_eq!(found.trace.as_ref(), Ok(&first[&found.violation]));
+    }
+}
+
 #[test]
 fn bounds_stop_the_search_and_say_so() {
     let counters = Counters {
