@@ -47,6 +47,46 @@ macro_rules! invariants {
     };
 }
 
+/// A set of invariants, in one word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InvariantSet(u64);
+
+const _: () = assert!(
+    Invariant::ALL.len() <= u64::BITS as usize,
+    "InvariantSet needs another word"
+);
+
+impl InvariantSet {
+    /// Adds an invariant.
+    #[inline]
+    pub fn insert(&mut self, invariant: Invariant) {
+        self.0 |= 1 << invariant as u32;
+    }
+
+    /// Whether an invariant is in it.
+    pub fn contains(self, invariant: Invariant) -> bool {
+        self.0 & 1 << invariant as u32 != 0
+    }
+
+    /// Adds the invariants of another set.
+    pub fn extend(&mut self, other: InvariantSet) {
+        self.0 |= other.0;
+    }
+
+    /// The invariants in the order of the matrix.
+    pub fn iter(self) -> impl Iterator<Item = Invariant> {
+        Invariant::ALL
+            .iter()
+            .copied()
+            .filter(move |i| self.contains(*i))
+    }
+
+    /// Bit `invariant as u32` of each.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+}
+
 invariants! {
     SingleLinkPerMap "single-link-per-map" "1link"
         "One kdata is registered through at most one link at a time."

@@ -39,9 +39,9 @@ mod visit;
 pub mod world;
 
 pub use design::Design;
-pub use invariant::Invariant;
+pub use invariant::{Invariant, InvariantSet};
 pub use kernel::Kernel;
-pub use pc::Pc;
+pub use pc::{Pc, StepSet};
 pub use place::Linux;
 pub use report::{Report, Returned, Violation};
 pub use step::{Action, Machine, Request, SetUpError, Wait};

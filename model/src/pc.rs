@@ -414,6 +414,59 @@ steps! {
     }
 }
 
+/// A set of steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepSet([u64; StepSet::WORDS]);
+
+impl StepSet {
+    /// Words of 64 bits that hold a bit for every step.
+    pub const WORDS: usize = Pc::ALL.len().div_ceil(u64::BITS as usize);
+
+    /// Adds a step.
+    #[inline]
+    pub fn insert(&mut self, step: Pc) {
+        self.0[step as usize / 64] |= 1 << (step as u32 % 64);
+    }
+
+    /// Whether a step is in it.
+    pub fn contains(&self, step: Pc) -> bool {
+        self.0[step as usize / 64] & 1 << (step as u32 % 64) != 0
+    }
+
+    /// Adds the steps of another set.
+    pub fn extend(&mut self, other: &StepSet) {
+        for (word, more) in self.0.iter_mut().zip(other.0) {
+            *word |= more;
+        }
+    }
+
+    /// The steps in the order of [`STEPS`]; `Idle` is none.
+    pub fn iter(&self) -> impl Iterator<Item = Pc> {
+        STEPS
+            .iter()
+            .map(|info| info.pc)
+            .filter(|step| self.contains(*step))
+    }
+
+    /// As words, for whoever shares a set between threads.
+    pub fn words(&self) -> &[u64; StepSet::WORDS] {
+        &self.0
+    }
+
+    /// From [`StepSet::words`].
+    pub fn from_words(words: [u64; StepSet::WORDS]) -> Self {
+        StepSet(words)
+    }
+}
+
+impl FromIterator<Pc> for StepSet {
+    fn from_iter<I: IntoIterator<Item = Pc>>(steps: I) -> Self {
+        let mut set = StepSet::default();
+        steps.into_iter().for_each(|step| set.insert(step));
+        set
+    }
+}
+
 impl Pc {
     /// What is known of this step; `None` for `Idle`.
     #[inline]

@@ -2,10 +2,10 @@
 //!
 //! Filled by the steps and by [`crate::Machine`]; read by engines and reports. Not here: how it is shown.
 
-use crate::invariant::Invariant;
+use crate::invariant::{Invariant, InvariantSet};
 use crate::kernel::CpuId;
 use crate::lock::{LockClass, LockOrder, Nested};
-use crate::pc::Pc;
+use crate::pc::{Pc, StepSet};
 
 /// A broken invariant and the step that broke it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,12 +32,12 @@ pub struct Returned {
 pub struct Report {
     /// Broken invariants, in the order of discovery.
     pub violations: Vec<Violation>,
-    /// Invariants whose `sometimes` event happened, one bit each.
-    pub witnessed: u32,
+    /// Invariants whose `sometimes` event happened.
+    pub witnessed: InvariantSet,
     /// Steps carried out (more than one where steps were merged).
     pub steps: u32,
-    /// Which steps they were: bit `pc as u32`.
-    pub taken: u128,
+    /// Which steps they were.
+    pub taken: StepSet,
     /// The operation of a CPU's plan that returned, if one did.
     pub returned: Option<Returned>,
     /// A lock was taken while another one was held.
@@ -56,9 +56,9 @@ impl Report {
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
         self.violations.clear();
-        self.witnessed = 0;
+        self.witnessed = InvariantSet::default();
         self.steps = 0;
-        self.taken = 0;
+        self.taken = StepSet::default();
         self.returned = None;
         self.nests = false;
         self.nested = LockOrder::default();
@@ -96,6 +96,6 @@ impl Report {
     }
 
     pub(crate) fn witness(&mut self, invariant: Invariant) {
-        self.witnessed |= 1 << invariant as u32;
+        self.witnessed.insert(invariant);
     }
 }

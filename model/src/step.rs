@@ -15,7 +15,7 @@ use crate::kernel::{
 use crate::lock::{Lock, LockClass, LockOrder};
 use crate::mover;
 use crate::operation::{Arg, OpKind, Operand, Operation, Which};
-use crate::pc::{Mover, Pc};
+use crate::pc::{Mover, Pc, StepSet};
 use crate::place::Linux;
 use crate::proc::{attachment, map_free, syscall};
 use crate::report::Report;
@@ -97,14 +97,14 @@ pub struct Machine {
 /// What the set-up has shown.
 #[derive(Clone, Copy, Debug, Default)]
 struct SetUp {
-    /// The steps that it took, one bit each as in [`Report::taken`].
-    taken: u128,
+    /// The steps that it took.
+    taken: StepSet,
     order: LockOrder,
 }
 
 impl SetUp {
     fn note(&mut self, report: &Report) {
-        self.taken |= report.taken;
+        self.taken.extend(&report.taken);
         report.nested().for_each(|n| self.order.add(n));
     }
 }
@@ -160,8 +160,8 @@ impl Machine {
         self.by_id
     }
 
-    /// The steps that the set-up took, one bit each as in [`Report::taken`].
-    pub fn set_up(&self) -> u128 {
+    /// The steps that the set-up took.
+    pub fn set_up(&self) -> StepSet {
         self.set_up.taken
     }
 
@@ -769,7 +769,7 @@ impl Machine {
     /// The invariants that a state shows, each where the step has touched what it is about.
     fn judge(&self, x: &mut Tables<'_>, stopped: bool) {
         x.report.steps += 1;
-        x.report.taken |= 1 << x.pc as u32;
+        x.report.taken.insert(x.pc);
         collect_freed(x.k);
         if stopped {
             x.report.fatal = true;

@@ -95,10 +95,13 @@ fn some_cpu<V: Visitor>(v: &mut V, value: &mut Option<CpuId>) {
     *value = byte.checked_sub(1);
 }
 
+/// Bits of a step.
+const PC: u32 = usize::BITS - (Pc::ALL.len() - 1).leading_zeros();
+
 #[inline(always)]
 fn pc<V: Visitor>(v: &mut V, value: &mut Pc) {
     let mut number = *value as u8;
-    byte(v, 7, &mut number);
+    byte(v, PC, &mut number);
     *value = Pc::ALL[usize::from(number)];
 }
 

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use struct_ops_model::lock::{LockClass, LockOrder};
 use struct_ops_model::pack::Packing;
 use struct_ops_model::world::Plan;
-use struct_ops_model::{Action, Design, Invariant, Kernel, Machine, Report, SetUpError, World};
+use struct_ops_model::{
+    Action, Design, Invariant, Kernel, Machine, Report, SetUpError, StepSet, World,
+};
 
 use crate::engine::{StepReport, System, Violation, Violations};
 
@@ -89,8 +91,8 @@ pub struct Explored {
     /// The model.
     pub machine: Machine,
     packing: Packing,
-    /// Steps taken so far, one bit each as in [`Report::taken`].
-    taken: [AtomicU64; 2],
+    /// Steps taken so far, as [`StepSet::words`].
+    taken: [AtomicU64; StepSet::WORDS],
     /// Locks taken so far while others were held, one row for each class that was held, bit `class as u16`.
     nested: [AtomicU16; LockClass::ALL.len()],
     /// Per CPU: one per operation of a fixed plan, one per kind of operation of a free one.
@@ -122,13 +124,12 @@ impl Explored {
         })
     }
 
-    /// The steps that were taken so far, those of the set-up included: bit `pc as u32`.
-    pub fn taken(&self) -> u128 {
-        let [low, high] = self
-            .taken
-            .each_ref()
-            .map(|half| u128::from(half.load(Relaxed)));
-        low | high << 64 | self.machine.set_up()
+    /// The steps that were taken so far, those of the set-up included.
+    pub fn taken(&self) -> StepSet {
+        let words = self.taken.each_ref().map(|word| word.load(Relaxed));
+        let mut taken = StepSet::from_words(words);
+        taken.extend(&self.machine.set_up());
+        taken
     }
 
     /// The order of locks that the set-up and all that was explored so far has shown.
@@ -208,7 +209,7 @@ fn step_report(report: &Report) -> StepReport {
     }
     StepReport {
         violations,
-        witnessed: report.witnessed,
+        witnessed: report.witnessed.bits(),
         steps: report.steps,
         fatal: report.fatal,
         overflow: report.overflow,
@@ -233,14 +234,10 @@ impl System for Explored {
         self.begins(state, action);
         self.machine.apply(state, action, &mut report, None);
         self.returns(&report);
-        for (half, bits) in self
-            .taken
-            .iter()
-            .zip([report.taken as u64, (report.taken >> 64) as u64])
-        {
+        for (word, bits) in self.taken.iter().zip(report.taken.words()) {
             // Almost always known already: a load is cheaper than a write that all threads contend for.
-            if bits & !half.load(Relaxed) != 0 {
-                half.fetch_or(bits, Relaxed);
+            if bits & !word.load(Relaxed) != 0 {
+                word.fetch_or(*bits, Relaxed);
             }
         }
         if report.nests() {

@@ -91,12 +91,6 @@ pub struct NotEnabled {
     pub enabled: Vec<Action>,
 }
 
-/// The invariants of a mask: bit `invariant as u32`.
-pub fn exercised(mask: u32) -> Vec<Invariant> {
-    let all = Invariant::ALL.iter().copied();
-    all.filter(|i| mask & (1 << *i as u32) != 0).collect()
-}
-
 /// The machine that takes one step at a time.
 pub fn unmerged(machine: &Machine) -> Machine {
     let mut machine = machine.clone();
@@ -148,7 +142,7 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
         let mut report = Report::default();
         machine.terminal(&k, &mut report);
         trace.end = report.violations;
-        trace.end_exercised = exercised(report.witnessed);
+        trace.end_exercised = report.witnessed.iter().collect();
         trace.stuck = (0..machine.world.cpus.len() as CpuId)
             .filter_map(|cpu| {
                 if let Some((pc, wait)) = machine.waits_to_begin(&k, cpu) {
@@ -268,6 +262,6 @@ fn step(
         event,
         changes,
         broke: report.violations,
-        exercised: exercised(report.witnessed),
+        exercised: report.witnessed.iter().collect(),
     }
 }

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use struct_ops_model::place::Site;
-use struct_ops_model::{Action, Design, Invariant, Violation};
+use struct_ops_model::{Action, Design, Invariant, StepSet, Violation};
 
 pub use crate::bounds::Bound;
 use crate::engine::Outcome;
@@ -159,8 +159,8 @@ pub struct Run {
     pub bytes_per_state: f64,
     /// How often each invariant's `sometimes` event happened, in the order of [`Invariant::ALL`].
     pub witnesses: Vec<u64>,
-    /// Steps taken, bit `pc as u32`.
-    pub taken: u128,
+    /// Steps taken.
+    pub taken: StepSet,
     /// What became of the operations of each CPU or loader, in the order of [`Case::plans`].
     pub fates: Vec<Vec<Fate>>,
     /// Distinct violations, those with the fewest transitions first.
@@ -188,7 +188,7 @@ impl Run {
             seconds: explored.seconds,
             bytes_per_state: explored.bytes_per_state,
             witnesses: explored.witnesses[..Invariant::ALL.len()].to_vec(),
-            taken: 0,
+            taken: StepSet::default(),
             fates: Vec::new(),
             found: Vec::new(),
             bound: explored.incomplete,

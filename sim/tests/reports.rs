@@ -4,7 +4,7 @@ use struct_ops_sim::bounds::UNBOUNDED;
 
 use struct_ops_model::place::{Code, Site};
 use struct_ops_model::reach::Kind;
-use struct_ops_model::{Action, Design, Invariant, Machine, Pc, Violation};
+use struct_ops_model::{Action, Design, Invariant, Machine, Pc, StepSet, Violation};
 use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::reach;
@@ -44,7 +44,7 @@ fn run(design: &Design, broken: &[(Invariant, usize)], expected: Option<&[Invari
         seconds: 1.5,
         bytes_per_state: 17.25,
         witnesses: vec![3; Invariant::ALL.len()],
-        taken: 1 << Pc::CallBody as u32,
+        taken: StepSet::from_iter([Pc::CallBody]),
         fates: Vec::new(),
         found: found.collect(),
         bound: None,

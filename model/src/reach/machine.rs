@@ -13,7 +13,7 @@ use crate::design::{
     AssocAgain, AssocClear, AssocFree, AssocGet, AssocRef, AssocShare, AssocTie, AssocUndo, Design,
     Identity, SameKey, ThisClear, Twin,
 };
-use crate::invariant::Invariant;
+use crate::invariant::{Invariant, InvariantSet};
 
 /// A loader that has met an error that it must not ignore: it goes no further.
 const STOPPED: u8 = u8::MAX;
@@ -34,8 +34,8 @@ pub enum Found {
 pub struct Report {
     /// What it broke.
     pub violations: Vec<Invariant>,
-    /// Bit `Invariant as u32`: put to the test.
-    pub witnessed: u32,
+    /// Put to the test.
+    pub witnessed: InvariantSet,
     /// What was learned.
     pub found: Option<Found>,
     /// Memory that is gone was used: nothing that follows means anything.
@@ -50,7 +50,7 @@ impl Report {
     }
 
     fn witness(&mut self, invariant: Invariant) {
-        self.witnessed |= 1 << invariant as u32;
+        self.witnessed.insert(invariant);
     }
 }
 

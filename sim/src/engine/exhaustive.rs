@@ -109,7 +109,7 @@ pub struct Outcome<A> {
     /// Memory of the frontier, the next one included, at its peak.
     pub peak_frontier_bytes: usize,
     /// How often each bit of [`StepReport::witnessed`] was set.
-    pub witnesses: [u64; 32],
+    pub witnesses: [u64; 64],
     /// How often each label fired, as long as the highest one needs.
     pub coverage: Vec<u64>,
     /// In the order of their first appearance.
@@ -227,13 +227,24 @@ struct Shard<V> {
 }
 
 /// Sums over all steps: the order in which threads add to them does not matter.
-#[derive(Default)]
 struct Tally {
     transitions: u64,
     terminals: u64,
-    witnesses: [u64; 32],
+    witnesses: [u64; 64],
     coverage: Vec<u64>,
     overflow: bool,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Tally {
+            transitions: 0,
+            terminals: 0,
+            witnesses: [0; 64],
+            coverage: Vec::new(),
+            overflow: false,
+        }
+    }
 }
 
 impl Tally {

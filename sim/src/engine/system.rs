@@ -33,7 +33,7 @@ pub struct StepReport {
     /// Broken invariants.
     pub violations: Violations,
     /// One bit per `sometimes` property that this step witnessed.
-    pub witnessed: u32,
+    pub witnessed: u64,
     /// Steps of the system merged into this action.
     pub steps: u32,
     /// The successor is counted and stored, but not explored. A state reached once by a fatal

@@ -48,7 +48,7 @@ impl System for Counters {
         let full = state[i] == self.limit;
         let mut report = StepReport {
             steps: 1,
-            witnessed: u32::from(full) << 3,
+            witnessed: u64::from(full) << 3,
             fired: Some(state[i].into()),
             ..StepReport::default()
         };
@@ -115,7 +115,7 @@ impl System for Graph {
         let mut report = StepReport {
             fatal: dice.is_multiple_of(17),
             overflow: dice.is_multiple_of(23),
-            witnessed: dice & 0x8001,
+            witnessed: u64::from(dice & 0x8001),
             fired: Some((dice % 40) as u16),
             ..StepReport::default()
         };

@@ -12,7 +12,7 @@ use struct_ops_model::pack::Packing;
 use struct_ops_model::table::Key;
 use struct_ops_model::world::OpKind;
 use struct_ops_model::{
-    Action, Design, Invariant, Machine, Pc, Report, Request, Violation, World, errno,
+    Action, Design, Invariant, InvariantSet, Machine, Pc, Report, Request, Violation, World, errno,
 };
 
 use super::event::{Actor, Ask, Event, Object, Recorded};
@@ -115,14 +115,14 @@ impl Validator {
     pub fn exercised(&self, order: &[Explained]) -> Vec<Invariant> {
         let mut k = self.machine.initial();
         let mut report = Report::default();
-        let mut witnessed = 0;
+        let mut witnessed = InvariantSet::default();
         for explained in order {
             report.clear();
             self.machine
                 .apply(&mut k, explained.action, &mut report, None);
-            witnessed |= report.witnessed;
+            witnessed.extend(report.witnessed);
         }
-        crate::trace::exercised(witnessed)
+        witnessed.iter().collect()
     }
 
     /// Looks for an order that explains the record.

@@ -14,7 +14,6 @@ use struct_ops_model::world::StructOpsType;
 use struct_ops_model::{Action, Design, Invariant, Linux, Machine, Violation, World};
 
 use crate::scenario::{Words, emit};
-use crate::trace::exercised;
 use schedule::{Guide, Outcome, Taken};
 
 /// The size that [`Gen`] is given; the bounds of worlds and schedules are their own.
@@ -165,7 +164,7 @@ fn search(seed: u64, world: World, choices: Vec<u8>, design: &Design, worlds: bo
     };
     let outcome = schedule::run(&machine, Guide::Choices(&choices));
     Ran {
-        exercised: exercised(outcome.witnessed),
+        exercised: outcome.witnessed.iter().collect(),
         finding: broken(&machine, &outcome).map(|violation| {
             let case = Case { machine, outcome };
             small(seed, case, violation.invariant, worlds)

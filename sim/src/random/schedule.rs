@@ -6,7 +6,7 @@
 
 use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::kernel::CpuId;
-use struct_ops_model::{Action, Invariant, Machine, Report, Violation};
+use struct_ops_model::{Action, Invariant, InvariantSet, Machine, Report, Violation};
 
 /// No run of the model is nearly as long: every CPU's plan is finite.
 const LONGEST: usize = 10_000;
@@ -51,8 +51,8 @@ pub(super) struct Outcome {
     pub choices: Choices,
     pub taken: Vec<Taken>,
     pub violations: Vec<Violation>,
-    /// What was put to the test: bit `invariant as u32`.
-    pub witnessed: u32,
+    /// What was put to the test.
+    pub witnessed: InvariantSet,
 }
 
 impl Outcome {
@@ -75,7 +75,7 @@ pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
         choices: Vec::new(),
         taken: Vec::new(),
         violations: Vec::new(),
-        witnessed: 0,
+        witnessed: InvariantSet::default(),
     };
     let mut k = machine.initial();
     let mut locks = machine.lock_order();
@@ -92,7 +92,7 @@ pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
         report.clear();
         if enabled.is_empty() {
             machine.terminal(&k, &mut report);
-            out.witnessed |= report.witnessed;
+            out.witnessed.extend(report.witnessed);
             out.violations = report.violations;
             break;
         }
@@ -131,7 +131,7 @@ pub(super) fn run(machine: &Machine, guide: Guide<'_>) -> Outcome {
         out.actions.push(action);
         out.choices.push(u8::try_from(choice).unwrap_or(u8::MAX));
         machine.apply(&mut k, action, &mut report, None);
-        out.witnessed |= report.witnessed;
+        out.witnessed.extend(report.witnessed);
         if report.overflow {
             break;
         }

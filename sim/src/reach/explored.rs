@@ -133,7 +133,7 @@ impl System for Explored {
         }
         StepReport {
             violations,
-            witnessed: report.witnessed,
+            witnessed: report.witnessed.bits(),
             steps: 1,
             fatal: report.fatal,
             overflow: false,
@@ -261,7 +261,7 @@ pub fn replay(reach: &Reach, actions: &[Action]) -> Result<Trace, (usize, Vec<Ac
             event: said,
             changes: changes(&before, &describe(&reach.world, &state)),
             broke: report.violations,
-            exercised: crate::trace::exercised(report.witnessed),
+            exercised: report.witnessed.iter().collect(),
             found: report.found,
         });
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use struct_ops_model::pc::STEPS;
-use struct_ops_model::{Design, Invariant};
+use struct_ops_model::{Design, Invariant, StepSet};
 
 use super::matrix;
 use super::screen::{Mark, Screen};
@@ -159,10 +159,10 @@ pub fn line(run: &Run, invariants: &[Invariant]) -> String {
 
 /// Steps that nothing has taken: what no verdict speaks of.
 fn coverage(screen: &Screen, results: &Results) -> String {
-    let taken = results.runs.iter().fold(0u128, |all, r| all | r.taken);
+    let taken: StepSet = results.runs.iter().flat_map(|r| r.taken.iter()).collect();
     let never: Vec<&str> = STEPS
         .iter()
-        .filter(|s| taken & (1 << s.pc as u32) == 0)
+        .filter(|s| !taken.contains(s.pc))
         .map(|s| s.name)
         .collect();
     if never.is_empty() {

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use struct_ops_model::pc::STEPS;
 use struct_ops_model::reach::Label;
-use struct_ops_model::{Design, Invariant, Linux, Pc, Violation};
+use struct_ops_model::{Design, Invariant, Linux, Pc, StepSet, Violation};
 
 use super::steps::Step;
 use super::{Head, Incomplete};
@@ -362,7 +362,7 @@ impl Run {
                 counterexamples: found.map(counterexample).collect::<Result<_, E>>()?,
             })
         };
-        let taken = STEPS.iter().filter(|s| run.taken & (1 << s.pc as u32) != 0);
+        let taken = run.taken.iter();
         Ok(Run {
             scenario: run.scenario.clone(),
             design: run.design.name.clone(),
@@ -373,7 +373,7 @@ impl Run {
             bytes_per_state: run.bytes_per_state,
             incomplete: run.bound.map(Incomplete::from),
             expected: run.expected.as_deref().map(ids),
-            taken: taken.map(|s| s.name.into()).collect(),
+            taken: taken.map(|step| step.name().into()).collect(),
             operations: run.fates.clone(),
             verdicts: invariants.iter().map(judged).collect::<Result<_, E>>()?,
         })
@@ -406,13 +406,13 @@ impl Run {
             seconds: self.seconds,
             bytes_per_state: self.bytes_per_state,
             witnesses: vec![0; Invariant::ALL.len()],
-            taken: 0,
+            taken: StepSet::default(),
             fates: self.operations.clone(),
             found: Vec::new(),
             bound: self.incomplete.as_ref().map(Incomplete::read).transpose()?,
         };
         for name in &self.taken {
-            run.taken |= 1 << step(name)? as u32;
+            run.taken.insert(step(name)?);
         }
         for judged in &self.verdicts {
             let invariant = invariant(&judged.invariant)?;
