@@ -351,6 +351,9 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn set_func(&mut self, kdata: KdataOf<Self>, member: usize, to: FuncOf<Self>) -> Step;
     /// `memset(kvalue->data, 0)`.
     fn clear_funcs(&mut self, kdata: KdataOf<Self>) -> Step;
+    /// Ghost: a registration in `slot`, or in any, is of the map of `kdata`. On mainline, where a map has one kdata, it
+    /// would be of this struct.
+    fn has_one_of_its_map(&mut self, kdata: KdataOf<Self>, slot: Option<u8>) -> bool;
     /// Ghost: one more registration points here, with this cookie.
     fn note_registered(&mut self, kdata: KdataOf<Self>, cookie: u8) -> Step;
     /// Ghost: one registration less.

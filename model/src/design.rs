@@ -263,6 +263,7 @@ choice!(
         LostCallback = "lost-callback": "the grace period before bpf_struct_ops_map_free() never ends",
         LockOrder = "lock-order": "who has called a singleton's member takes update_mutex before it lets go of st_ops_mutex",
         ForeignUnreg = "foreign-unreg": "unreg() of a list takes the oldest entry, whosever it is",
+        ForgottenStruct = "forgotten-struct": "a subsystem that knows its structs by their address does not look whether it has this one",
         NoDeadCheck = "no-dead-check": "lookups do not ask whether the scheduler is dead",
         StaleEntry = "stale-entry": "a scheduler is freed without leaving the table of identities",
     }

@@ -144,6 +144,10 @@ invariants! {
         "Detaching one attachment never takes down another one's registration."
         / "Only the subsystem can keep it: sched_ext of 6.12 breaks it under every design (scenario stale-scheduler-link), later ones do not."
         / "an unreg() takes down its own registration";
+    RefusalsKept "refusals-kept" "kept"
+        "An attach that the subsystem refuses on mainline, because it has a struct of the map already, is refused under every design."
+        / "Subsystems that take one struct several times. Refusals for another reason: errno-contract judges what is returned."
+        / "a subsystem that has a struct of a map is given one more";
     CookieReachability "cookie-reachability" "reach"
         "A program that runs on behalf of an enabled scheduler finds that scheduler."
         / "The attach path, which has no schedulers. What is found while the own scheduler is not enabled."

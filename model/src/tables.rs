@@ -738,6 +738,13 @@ impl<'w> Backend<'w> for Tables<'w> {
         Ok(())
     }
 
+    fn has_one_of_its_map(&mut self, kdata: KdataKey, slot: Option<u8>) -> bool {
+        let map = |kdata: KdataKey| self.k.kdatas.get(kdata).and_then(|d| d.map);
+        let regs = self.k.subsys.regs.iter().flatten();
+        let mut regs = regs.filter(|r| slot.is_none_or(|slot| r.slot == slot));
+        map(kdata).is_some_and(|of| regs.any(|r| map(r.kdata) == Some(of)))
+    }
+
     fn note_registered(&mut self, key: KdataKey, cookie: u8) -> Step {
         let kdata = self.kdata(key)?;
         kdata.registered += 1;

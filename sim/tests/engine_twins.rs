@@ -81,6 +81,12 @@ const TWINS: [(Invariant, &str, &str, &str); 15] = [
         "AlwaysUnreg",
     ),
     (
+        Invariant::RefusalsKept,
+        "mainline,twin=forgotten-struct",
+        "hid-map-twice",
+        "Script",
+    ),
+    (
         Invariant::LockOrder,
         "mainline,twin=lock-order",
         "two-links-singleton",

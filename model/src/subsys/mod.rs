@@ -15,12 +15,12 @@ pub(crate) mod testmod;
 use crate::backend::{Backend, KdataOf, Step, event};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::dirty;
+use crate::kernel::{dirty, seen};
 use crate::pc::Pc;
 use crate::place::Linux;
 use crate::report::Violation;
 use crate::script::Script;
-use crate::world::World;
+use crate::world::{OpKind, World};
 
 /// How members of a subsystem's structs come to be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,13 +213,37 @@ pub(crate) fn back<'w, X: Backend<'w>>(x: &mut X) -> Step {
 pub(crate) fn leave<'w, X: Backend<'w>>(x: &mut X, err: i8) -> Step {
     if err != 0 {
         event!(x, "{}", errno::name(err));
+        let kdata = x.cpu().kdata.filter(|_| x.cpu().seen & seen::TAKEN != 0);
+        if kdata.is_some_and(|kdata| attaches(x) && x.has_one_of_its_map(kdata, None)) {
+            x.witness(Invariant::RefusalsKept);
+        }
     }
     x.cpu().err = err;
     back(x)
 }
 
+/// The task is in `reg()`, not in `update()`.
+fn attaches<'w, X: Backend<'w>>(x: &mut X) -> bool {
+    matches!(x.cpu().op, OpKind::MapUpdate | OpKind::LinkCreate)
+}
+
+/// A subsystem that knows a struct by its address is given one in reg(): where it has one of the same map, in `slot` or
+/// anywhere, it refuses on mainline.
+pub(crate) fn takes<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>, slot: Option<u8>) {
+    if attaches(x) && x.has_one_of_its_map(kdata, slot) {
+        x.witness(Invariant::RefusalsKept);
+        let what = format_args!("NOT REFUSED: it has a struct of this map, which mainline refuses");
+        x.violate(Invariant::RefusalsKept, what);
+    }
+}
+
 /// Book-keeping of every successful registration: what the subsystem was given must be whole.
 pub(crate) fn registered<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
+    let decl = x.kdata_decl(kdata)?;
+    let refusals = x.st_ops(decl)?.facts().refusals;
+    if refusals.iter().any(|(_, met)| *met == seen::TAKEN) {
+        takes(x, kdata, None);
+    }
     x.witness(Invariant::NoTornPublish);
     x.check_whole(kdata)?;
     let cookie = match x.cpu().link {

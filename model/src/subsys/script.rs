@@ -3,6 +3,7 @@
 //! What the lines are is in [`crate::script`]; they stand for the source that the scenario names.
 
 use crate::backend::{Backend, Gone, KdataOf, LinkOf, Step, event};
+use crate::design::Twin;
 use crate::invariant::Invariant;
 use crate::kernel::{Reg, Stage, dirty, seen};
 use crate::operation::Entry;
@@ -10,7 +11,7 @@ use crate::pc::Pc;
 use crate::proc::call;
 use crate::proc::refs::{bpf_struct_ops_get, bpf_struct_ops_put};
 use crate::script::{MAX_COUNT, MAX_NESTING, Mode, Own, ReadSide, SlotKey, Statement, Test};
-use crate::subsys::{Called, Facts, leave, registered, unregistered};
+use crate::subsys::{Called, Facts, leave, registered, takes, unregistered};
 use crate::world::{MAX_REGS, OpKind};
 
 /// What is known of any of them; the rest is in the world's [`crate::script::Script`].
@@ -328,6 +329,9 @@ fn name<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step<u8> {
 fn publish<'w, X: Backend<'w>>(x: &mut X, slot: u8) -> Step {
     let kdata = kdata(x)?;
     let link = x.cpu().link;
+    if x.world().script.slots[usize::from(slot)].key == SlotKey::Kdata {
+        takes(x, kdata, Some(slot));
+    }
     if let Some(place) = entry(x, slot)? {
         let old = x.registration(place).expect("just found");
         x.remove_registration(place);
@@ -420,7 +424,9 @@ fn find<'w, X: Backend<'w>>(x: &mut X, slot: u8, from: usize, target: u8) -> Ste
 fn holds<'w, X: Backend<'w>>(x: &mut X, test: Test) -> Step<bool> {
     Ok(match test {
         Test::Taken(slot) => {
-            let taken = entry(x, slot)?.is_some();
+            let by_address = x.world().script.slots[usize::from(slot)].key == SlotKey::Kdata;
+            let forgets = by_address && x.design().twin == Twin::ForgottenStruct;
+            let taken = entry(x, slot)?.is_some() && !forgets;
             if taken {
                 x.saw(seen::TAKEN);
             }

@@ -484,6 +484,11 @@ impl<'w> Backend<'w> for Task<'w> {
         Ok(())
     }
 
+    /// Judged by the model alone.
+    fn has_one_of_its_map(&mut self, _: Place<Kdata>, _: Option<u8>) -> bool {
+        false
+    }
+
     fn note_registered(&mut self, kdata: Place<Kdata>, cookie: u8) -> Step {
         self.kdata(kdata)?.expect.store(cookie, SeqCst);
         Ok(())
