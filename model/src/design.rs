@@ -89,6 +89,8 @@ choice!(
         MapId = "map-id": "the struct_ops map's id is the scheduler's",
         MapExtra = "map-extra": "bpf_get_attach_cookie() reads the cookie given at map creation",
         ThisPointer = "this-pointer": "map_update stores a pointer to kdata in every struct_ops program",
+        Argument = "argument": "the caller of a member hands it its attachment, and the member hands that to the kfunc",
+        RunCtx = "run-ctx": "the caller of a member puts the link's cookie into its run context, where a helper finds it behind the trampoline's",
         Task = "task": "it need not: every kfunc takes a task and finds the scheduler of that task",
         Association = "association": "map_update ties struct_ops programs to their map, BPF_PROG_ASSOC_STRUCT_OPS others",
     }
@@ -349,10 +351,11 @@ impl Lookup {
             return true;
         }
         match identity {
-            Identity::None | Identity::Task => false,
+            Identity::None | Identity::Task | Identity::Argument => false,
             Identity::Cookie | Identity::MapExtra => {
                 [CookieRead::KEY, SameKey::KEY, Fallback::KEY].contains(&key)
             }
+            Identity::RunCtx => [SameKey::KEY, Fallback::KEY].contains(&key),
             Identity::MapId => [MapIdIn::KEY, CookieRead::KEY, Fallback::KEY].contains(&key),
             Identity::ThisPointer => [
                 AssocShare::KEY,
@@ -608,6 +611,19 @@ pub const PRESETS: &[(&str, &str)] = &[
          is poisoned. Attaches as mainline does.",
     ),
     (
+        "argument",
+        "What bpf-oom does and sched_ext could: every member has one more argument, the attachment for which it is \
+         called, and hands it to the kfunc. The caller holds it for as long as the member runs. Programs of other \
+         types and callbacks are handed none. Attaches as mainline does.",
+    ),
+    (
+        "run-ctx",
+        "What the cgroup layer of 7.4 could do with the slot that its arrays have: the caller builds a run context \
+         with the link's cookie, the trampoline saves it as saved_run_ctx, and a helper reads it there, as \
+         bpf_get_retval() does. Only for types whose caller is changed. Programs of other types get their cookie where \
+         they are attached. Attaches as mainline does.",
+    ),
+    (
         "task",
         "The yardstick: a kfunc that takes a task, as most of sched_ext's do, and finds the scheduler through it \
          (p->scx.sched). That is its caller's scheduler wherever the task is, and says nothing about the caller \
@@ -704,6 +720,8 @@ impl Design {
             Self::mainline_with("map-extra", Identity::MapExtra),
             Self::mainline_with("this-pointer", Identity::ThisPointer),
             Self::mainline_with("association", Identity::Association),
+            Self::mainline_with("argument", Identity::Argument),
+            Self::mainline_with("run-ctx", Identity::RunCtx),
             Self::mainline_with("task", Identity::Task),
         ]);
         presets
@@ -954,7 +972,10 @@ impl Design {
             _ => false,
         };
         let pointer = matches!(identity, Identity::ThisPointer | Identity::Association);
-        let keyed = matches!(identity, Identity::Cookie | Identity::MapExtra);
+        let keyed = matches!(
+            identity,
+            Identity::Cookie | Identity::MapExtra | Identity::RunCtx
+        );
         if lookup.map_id_in == MapIdIn::Slot && identity != Identity::MapId {
             return Some(
                 "map-id-in=slot puts a map's id where cookies are, and only identity=map-id has the id",
@@ -1000,7 +1021,11 @@ impl Design {
                 "this-clear is about the this-pointer, which only identity=this-pointer has",
             );
         }
-        if lookup.fallback == Fallback::Root && matches!(identity, Identity::None | Identity::Task)
+        if lookup.fallback == Fallback::Root
+            && matches!(
+                identity,
+                Identity::None | Identity::Task | Identity::Argument
+            )
         {
             return Some(
                 "fallback=root is for programs that name no scheduler, and under this identity nobody names one",

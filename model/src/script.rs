@@ -65,6 +65,8 @@ pub struct Slot {
     pub key: SlotKey,
     /// Its entries are registrations, which reg() makes: not users that have found one.
     pub registers: bool,
+    /// reg() asks whether it has this struct already: where it is, reg() refuses it or does something else.
+    pub asked: bool,
 }
 
 /// How a lock is held.

@@ -22,6 +22,9 @@ pub(super) enum Answer {
     Gone(&'static str, u8),
 }
 
+/// What the verifier says of an argument that the program's context does not have.
+const NO_ARGUMENT: &str = "invalid bpf_context access: it is handed no attachment";
+
 /// What the verifier says of a kfunc that wants its caller where that does not exist.
 const NO_AUX: &str = "the kfunc's bpf_prog_aux argument is unknown to this kernel";
 
@@ -35,16 +38,17 @@ impl Reach {
     pub(super) fn key(&self, sched: u8) -> u8 {
         let decl = &self.world.scheds[usize::from(sched)];
         match self.design.identity {
-            Identity::Cookie | Identity::MapExtra => decl.key,
+            Identity::Cookie | Identity::MapExtra | Identity::RunCtx => decl.key,
             Identity::MapId => decl.map_id,
             _ => 0,
         }
     }
 
-    /// The immediate in the trampolines of a scheduler's members.
+    /// What a scheduler's members read as their cookie: the immediate in their trampolines, or what is in the run
+    /// context of their caller.
     pub(super) fn slot(&self, sched: u8) -> u8 {
         let slot = match self.design.identity {
-            Identity::Cookie => !self.world.old_kernel(),
+            Identity::Cookie | Identity::RunCtx => !self.world.old_kernel(),
             Identity::MapExtra => true,
             Identity::MapId => self.design.lookup.map_id_in == MapIdIn::Slot,
             _ => false,
@@ -83,18 +87,29 @@ impl Reach {
                     Ok(())
                 }
             }
+            Source::Argument if !self.hands_attachments() || facts.hook != Hook::Member => {
+                Err(NO_ARGUMENT)
+            }
+            Source::Argument if way.is_callback() => Err(NO_CTX),
             Source::Kernel if self.world.old_kernel() && self.has_pointer() => Err(NO_AUX),
-            Source::Kernel | Source::Global | Source::Task | Source::Root => Ok(()),
+            Source::Kernel | Source::Global | Source::Argument | Source::Task | Source::Root => {
+                Ok(())
+            }
         }
     }
 
     /// struct_ops programs may read their cookie.
     pub(super) fn has_slot(&self) -> bool {
         match self.design.identity {
-            Identity::Cookie | Identity::MapExtra => true,
+            Identity::Cookie | Identity::MapExtra | Identity::RunCtx => true,
             Identity::MapId => self.design.lookup.map_id_in == MapIdIn::Slot,
             _ => false,
         }
+    }
+
+    /// The caller of a member hands it its attachment.
+    fn hands_attachments(&self) -> bool {
+        self.design.identity == Identity::Argument && !self.world.old_kernel()
     }
 
     /// A program points to its map.
@@ -132,7 +147,8 @@ impl Reach {
         }
         match self.design.identity {
             Identity::None | Identity::Task => self.root(s),
-            Identity::Cookie | Identity::MapId | Identity::MapExtra => {
+            Identity::Argument => self.by_map(s, frame.sched),
+            Identity::Cookie | Identity::MapId | Identity::MapExtra | Identity::RunCtx => {
                 let value = self.value(s, cpu, frame);
                 self.by_key(s, frame, value)
             }
@@ -161,7 +177,7 @@ impl Reach {
             Source::Kernel if self.design.lookup.cookie_read == CookieRead::Current => {
                 self.current_cookie(s, cpu)
             }
-            Source::Kernel | Source::Task | Source::Root => 0,
+            Source::Kernel | Source::Argument | Source::Task | Source::Root => 0,
             Source::Helper => frame.cookie,
             Source::Global => s.globals[usize::from(prog.object)],
             Source::Stash => s.asyncs[usize::from(frame.sched)].stash,

@@ -892,7 +892,7 @@ impl Step<'_> {
         let name = reach.sched_name(i);
         let mut key = reach.key(i);
         match reach.design.identity {
-            Identity::Cookie if reach.world.old_kernel() => {
+            Identity::Cookie | Identity::RunCtx if reach.world.old_kernel() => {
                 say!(self, "link_create ignores the cookie {key:#x} and succeeds");
                 key = 0;
             }

@@ -23,6 +23,8 @@ pub enum Source {
     Global,
     /// A callback: from its map value, where the program that armed it left what it had read.
     Stash,
+    /// From an argument: the attachment that the member was handed.
+    Argument,
     /// It need not: it calls a kfunc with a task, which finds the scheduler of that task.
     Task,
     /// From nowhere, and it is not asked: the kfunc takes scx_root, whoever calls it.
@@ -31,7 +33,7 @@ pub enum Source {
 
 impl Source {
     /// Words in files, and what they mean.
-    pub const ALL: [(&'static str, Source, &'static str); 6] = [
+    pub const ALL: [(&'static str, Source, &'static str); 7] = [
         (
             "kernel",
             Source::Kernel,
@@ -47,6 +49,11 @@ impl Source {
             "stash",
             Source::Stash,
             "a callback's map value, filled by the program that armed it",
+        ),
+        (
+            "argument",
+            Source::Argument,
+            "the attachment that the caller of a member hands it",
         ),
         (
             "task",

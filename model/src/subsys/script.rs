@@ -329,7 +329,8 @@ fn name<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step<u8> {
 fn publish<'w, X: Backend<'w>>(x: &mut X, slot: u8) -> Step {
     let kdata = kdata(x)?;
     let link = x.cpu().link;
-    if x.world().script.slots[usize::from(slot)].key == SlotKey::Kdata {
+    let known_by_address = &x.world().script.slots[usize::from(slot)];
+    if known_by_address.key == SlotKey::Kdata && known_by_address.asked {
         takes(x, kdata, Some(slot));
     }
     if let Some(place) = entry(x, slot)? {

@@ -225,9 +225,12 @@ impl Layout {
         // the worst immediate, if there is a cookie at all
         let here = match design.identity {
             Identity::Cookie | Identity::MapExtra | Identity::MapId => self.pages_with_cookie,
-            Identity::None | Identity::ThisPointer | Identity::Association | Identity::Task => {
-                self.pages
-            }
+            Identity::None
+            | Identity::ThisPointer
+            | Identity::Association
+            | Identity::Argument
+            | Identity::RunCtx
+            | Identity::Task => self.pages,
         };
         let here = here.map(|pages| pages as u64);
         let pages = |used, charged| Pages { used, charged };
@@ -258,7 +261,8 @@ impl Layout {
     /// apart: one map will do.
     fn maps(design: Choices, links: u64) -> u64 {
         match (design.identity, design.owner) {
-            (Identity::None | Identity::Task, _) | (Identity::Cookie, Owner::Link) => 1,
+            (Identity::None | Identity::Argument | Identity::RunCtx | Identity::Task, _)
+            | (Identity::Cookie, Owner::Link) => 1,
             _ => links,
         }
     }

@@ -62,13 +62,13 @@ impl Help {
     /// Every help that a design has for a kind of program, the least first.
     pub fn of(design: &Design, kind: Kind) -> Vec<Help> {
         let cookies = match design.identity {
-            Identity::Cookie | Identity::MapExtra => true,
+            Identity::Cookie | Identity::MapExtra | Identity::RunCtx => true,
             Identity::MapId => design.lookup.map_id_in == MapIdIn::Slot,
             _ => false,
         };
         let ids = matches!(
             design.identity,
-            Identity::Cookie | Identity::MapExtra | Identity::MapId
+            Identity::Cookie | Identity::MapExtra | Identity::RunCtx | Identity::MapId
         );
         let has = |help: &Help| match help {
             Help::None => true,
@@ -85,6 +85,7 @@ impl Help {
         let slot = design.lookup.map_id_in == MapIdIn::Slot && kind.facts().hook == Hook::Member;
         match self {
             _ if design.identity == Identity::Task => Source::Task,
+            _ if design.identity == Identity::Argument => Source::Argument,
             _ if design.lookup.cookie_read == CookieRead::Current
                 && !matches!(self, Help::Global | Help::Stash) =>
             {

@@ -232,6 +232,7 @@ fn usual(design: &Design, kind: Kind) -> From {
     let (lookup, member) = (design.lookup, kind.facts().hook == Hook::Member);
     match design.identity {
         Identity::None | Identity::ThisPointer | Identity::Association => From::Kernel,
+        Identity::Argument => From::Argument,
         Identity::Task => From::Task,
         _ if lookup.cookie_read == CookieRead::Current => From::Kernel,
         Identity::MapId if lookup.map_id_in == MapIdIn::Global || !member => From::Global,

@@ -273,6 +273,7 @@ fn declare(s: &Source<'_>, script: &mut Script, table: &SubsystemTable) -> Resul
             name,
             key,
             registers: false,
+            asked: false,
         });
     }
     for (flag, set) in &table.flags {
@@ -676,7 +677,7 @@ impl<'a> Reader<'a> {
         Ok(place.min(usize::from(u8::MAX)) as u8)
     }
 
-    fn test(&self, w: &mut Words<'_, 'a>) -> Result<Test, Mistake> {
+    fn test(&mut self, w: &mut Words<'_, 'a>) -> Result<Test, Mistake> {
         if w.take("failed").is_some() {
             return Ok(Test::Failed);
         }
@@ -687,6 +688,10 @@ impl<'a> Reader<'a> {
         let script = &*self.script;
         let at = |names: &[String]| names.iter().position(|n| n == word.1).map(|i| i as u8);
         let slot = script.slots.iter().position(|s| s.name == word.1);
+        if let Some(i) = slot.filter(|_| self.role == Role::Reg) {
+            self.script.slots[i].asked = true;
+        }
+        let script = &*self.script;
         let slot = slot.map(|i| Test::Taken(i as u8));
         let flag = || at(&script.flags).map(Test::Flag);
         let object = || at(&script.objects).map(Test::Object);
