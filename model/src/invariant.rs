@@ -147,7 +147,7 @@ invariants! {
     RefusalsKept "refusals-kept" "kept"
         "An attach that the subsystem refuses on mainline, because it has a struct of the map already, is refused under every design."
         / "Subsystems that take one struct several times. Refusals for another reason: errno-contract judges what is returned."
-        / "a subsystem that has a struct of a map is given one more";
+        / "a subsystem that has a struct of a map is given one more, or would be if the design did not refuse it first";
     CookieReachability "cookie-reachability" "reach"
         "A program that runs on behalf of an enabled scheduler finds that scheduler."
         / "The attach path, which has no schedulers. What is found while the own scheduler is not enabled."

@@ -10,7 +10,7 @@ use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::explore::Reductions;
 
 /// Invariant, broken design, scenario, the step at which the shortest run is caught.
-const TWINS: [(Invariant, &str, &str, &str); 15] = [
+const TWINS: [(Invariant, &str, &str, &str); 16] = [
     (
         Invariant::SingleLinkPerMap,
         "mainline",

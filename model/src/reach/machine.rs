@@ -988,6 +988,11 @@ impl Step<'_> {
             );
         }
         match facts.run_ctx {
+            RunCtx::Cookie
+                if reach.design.identity == Identity::RunCtx && facts.hook == Hook::Member =>
+            {
+                say!(self, "run_ctx.saved_run_ctx->bpf_cookie = {cookie:#x}")
+            }
             RunCtx::Cookie => say!(self, "run_ctx.bpf_cookie = {cookie:#x}"),
             RunCtx::Other => say!(self, "its run context has no cookie"),
             RunCtx::Inherited => say!(self, "current->bpf_ctx stays as it was"),
