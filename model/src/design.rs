@@ -620,7 +620,7 @@ pub const PRESETS: &[(&str, &str)] = &[
         "run-ctx",
         "What the cgroup layer of 7.4 could do with the slot that its arrays have: the caller builds a run context \
          with the link's cookie, the trampoline saves it as saved_run_ctx, and a helper reads it there, as \
-         bpf_get_retval() does. Only for types whose caller is changed. Programs of other types get their cookie where \
+         the one for return values does. Only for types whose caller is changed. Programs of other types get their cookie where \
          they are attached. Attaches as mainline does.",
     ),
     (
