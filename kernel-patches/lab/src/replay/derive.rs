@@ -669,7 +669,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_gated_names_the_step() {
-        let all = all("two-links-always", Design::rfc());
+        let all = all("two-links-tcp", Design::rfc());
         let why: Vec<&String> = all.iter().filter_map(|one| one.1.as_ref().err()).collect();
         assert!(
             why.iter().any(|why| why.contains("cannot be held before")),
