@@ -1,9 +1,9 @@
 //! The errno contract: what each operation may return, given what it met.
 //!
 //! Written from the behaviour of Linux (op x state table of 6.12, 6.18 and 7.3), not from the procedures: it
-//! knows neither their order nor their locks. What an operation met is noted in [`crate::kernel::seen`].
+//! knows neither their order nor their locks. What an operation met is noted in [`crate::kernel::seen`], by `met`.
 
-use crate::design::{Design, Links, SameMap};
+use crate::design::{Design, Links};
 use crate::errno::{
     E2BIG, EAGAIN, EBADF, EBUSY, EINPROGRESS, EINVAL, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP, EPERM,
     NAMES,
@@ -11,7 +11,7 @@ use crate::errno::{
 use crate::kernel::{CgroupState, Cpu, Kernel, MapState, seen};
 use crate::operation::Position;
 use crate::place::Linux;
-use crate::world::{MapDecl, OpKind, Subsystem, World};
+use crate::world::{MAX_TRAMP_IMAGE_PAGES, MapDecl, OpKind, Subsystem, World};
 
 const fn state(s: MapState) -> u16 {
     1 << s as u16
@@ -26,78 +26,50 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
         return met(seen::NOMEM);
     }
     match cpu.op {
-        OpKind::MapUpdate => {
-            let Some(decl) = decl else { return true };
-            map_update(world, decl, cpu.err, cpu.seen)
-        }
-        OpKind::MapDelete => {
-            let Some(decl) = decl else { return true };
-            match cpu.err {
-                EOPNOTSUPP => decl.link,
-                0 => !decl.link && met(state(MapState::InUse)),
-                ENOENT => !decl.link && met(state(MapState::Init)),
-                EINPROGRESS => !decl.link && met(state(MapState::ToBeFree)),
-                _ => false,
-            }
-        }
+        OpKind::MapUpdate => decl.is_none_or(|decl| map_update(world, k, decl, cpu)),
+        OpKind::MapDelete => decl.is_none_or(|decl| match cpu.err {
+            EOPNOTSUPP => decl.link,
+            0 => !decl.link && met(state(MapState::InUse)),
+            ENOENT => !decl.link && met(state(MapState::Init)),
+            EINPROGRESS => !decl.link && met(state(MapState::ToBeFree)),
+            _ => false,
+        }),
         OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
-            let Some(decl) = decl else { return true };
-            let subsystem = world.types[decl.ty].subsystem;
-            let ready = state(MapState::Ready)
-                | if design.links == Links::One {
-                    state(MapState::InUse)
-                } else {
-                    0
-                };
-            match cpu.err {
-                0 => decl.link && met(ready) && world.validates(decl),
-                EINVAL if !decl.link || met(!ready & STATES) => true,
-                EBUSY if design.links == Links::One && met(seen::HAS_LINK) => true,
-                err if world.attaches_to_cgroups(decl) => refused_by_cgroup(k, cpu, err),
-                EINVAL if world.linux >= Linux::V7_4 && cpu.cgroup != 0 => true,
-                err => refused_by_reg(world, subsystem, err, cpu.seen),
-            }
+            decl.is_none_or(|decl| link_create(world, design, k, decl, cpu))
         }
-        OpKind::LinkUpdate => {
-            let Some(decl) = decl else { return true };
-            let ready = state(MapState::Ready)
-                | if design.links == Links::One {
-                    state(MapState::InUse)
-                } else {
-                    0
-                };
-            match cpu.err {
-                0 => {
-                    let refused = seen::DETACHED | seen::OTHER_MAP | seen::MISMATCH;
-                    decl.link && met(ready) && !met(refused)
-                }
-                EINVAL => {
-                    !decl.link
-                        || met(!ready & STATES)
-                        || met(seen::MISMATCH)
-                        || design.same_map == SameMap::Refuse
-                }
-                EOPNOTSUPP => !world.types[decl.ty].subsystem.has_update(&world.script),
-                ENOLINK => met(seen::DETACHED),
-                EPERM => met(seen::OTHER_MAP),
-                EBUSY if design.links == Links::One && met(seen::HAS_LINK) => true,
-                err => refused_by_update(world, decl, err),
-            }
-        }
+        OpKind::LinkUpdate => decl.is_none_or(|decl| link_update(world, design, decl, cpu)),
         OpKind::MapCreate => {
             let decl = &world.maps[usize::from(cpu.arg)];
             let plain = world.attaches_to_cgroups(decl) && !decl.link;
             match cpu.err {
-                0 => !plain,
+                0 => !plain && !met(seen::NO_MODULE),
                 EOPNOTSUPP => plain,
                 EINVAL => met(seen::NO_MODULE),
                 _ => false,
             }
         }
-        OpKind::CgroupCall => matches!(cpu.err, 0 | ENOENT),
-        OpKind::CgroupRmdir => matches!(cpu.err, 0 | ENOENT | EBUSY),
-        OpKind::SockOpen => matches!(cpu.err, 0 | ENOENT | EBUSY),
-        OpKind::SockCall | OpKind::Call | OpKind::ScxError => matches!(cpu.err, 0 | ENOENT),
+        OpKind::CgroupCall => match cpu.err {
+            0 => true,
+            ENOENT => target(k, cpu) != Some(CgroupState::Online),
+            _ => false,
+        },
+        OpKind::CgroupRmdir => match cpu.err {
+            0 => target(k, cpu) == Some(CgroupState::Released),
+            ENOENT => target(k, cpu) != Some(CgroupState::Online),
+            EBUSY => cpu.cgroup > 0 && world.descendants(cpu.cgroup - 1).count() > 1,
+            _ => false,
+        },
+        OpKind::SockOpen => match cpu.err {
+            0 | EBUSY => met(seen::TAKEN),
+            ENOENT => !met(seen::TAKEN),
+            _ => false,
+        },
+        OpKind::ScxError => match cpu.err {
+            0 => met(seen::TAKEN),
+            ENOENT => !met(seen::TAKEN),
+            _ => false,
+        },
+        OpKind::SockCall | OpKind::Call => matches!(cpu.err, 0 | ENOENT),
         OpKind::Rmmod | OpKind::Fork => matches!(cpu.err, 0 | EAGAIN),
         OpKind::LinkGetFdById => matches!(cpu.err, 0 | ENOENT | EAGAIN),
         OpKind::MapGetFdById => matches!(cpu.err, 0 | ENOENT),
@@ -117,32 +89,93 @@ pub fn allowed(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> String 
     allowed.join(", ")
 }
 
+const STATES: u16 = 15;
+
+/// States in which a link map may be attached.
+fn ready(design: &Design) -> u16 {
+    let one = design.links == Links::One;
+    state(MapState::Ready) | if one { state(MapState::InUse) } else { 0 }
+}
+
+/// What the cgroup is that the operation names.
+fn target(k: &Kernel, cpu: &Cpu) -> Option<CgroupState> {
+    let target = cpu.cgroup.checked_sub(1)?;
+    Some(k.subsys.cgroups[usize::from(target)].state)
+}
+
+fn map_update(world: &World, k: &Kernel, decl: &MapDecl, cpu: &Cpu) -> bool {
+    let met = |what: u16| cpu.seen & what != 0;
+    let subsystem = world.types[decl.ty].subsystem;
+    let valid = world.validates(decl) && !decl.owner_set;
+    let mut progs = decl.progs.iter().flatten();
+    match cpu.err {
+        0 => met(seen::INIT) && valid && (decl.link || !must_refuse(subsystem, cpu.seen)),
+        EBUSY if met(STATES & !seen::INIT) => true,
+        EINVAL if !valid => true,
+        // An image page takes one member at least.
+        E2BIG => progs.count() > MAX_TRAMP_IMAGE_PAGES,
+        // An fd that is closed stays closed.
+        EBADF => progs.any(|p| k.progs[usize::from(*p)].fds.count_ones() < u32::from(world.procs)),
+        err => {
+            let asked = !decl.link && met(seen::INIT) && valid;
+            asked && refused_by_reg(world, subsystem, err, cpu.seen)
+        }
+    }
+}
+
+fn link_create(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: &Cpu) -> bool {
+    let met = |what: u16| cpu.seen & what != 0;
+    let subsystem = world.types[decl.ty].subsystem;
+    let to_cgroup = world.attaches_to_cgroups(decl);
+    let no_target = !to_cgroup && world.linux >= Linux::V7_4 && cpu.cgroup != 0;
+    let has_link = design.links == Links::One && met(seen::HAS_LINK);
+    match cpu.err {
+        0 => {
+            decl.link
+                && met(ready(design))
+                && world.validates(decl)
+                && !no_target
+                && (!to_cgroup || cpu.cgroup != 0)
+                && !has_link
+                && !must_refuse(subsystem, cpu.seen)
+        }
+        EINVAL if !decl.link || met(!ready(design) & STATES) || no_target => true,
+        EBUSY if has_link => true,
+        // Neither is asked then.
+        _ if !decl.link || !met(ready(design)) || no_target => false,
+        err if to_cgroup => refused_by_cgroup(k, cpu, err),
+        err => refused_by_reg(world, subsystem, err, cpu.seen),
+    }
+}
+
+fn link_update(world: &World, design: &Design, decl: &MapDecl, cpu: &Cpu) -> bool {
+    let met = |what: u16| cpu.seen & what != 0;
+    let has_update = world.types[decl.ty].subsystem.has_update(&world.script);
+    let has_link = design.links == Links::One && met(seen::HAS_LINK);
+    match cpu.err {
+        0 => {
+            let refused = seen::DETACHED | seen::OTHER_MAP | seen::MISMATCH;
+            let attaches = decl.link && met(ready(design)) && world.validates(decl);
+            attaches && has_update && !met(refused) && !has_link
+        }
+        EINVAL => !decl.link || met(!ready(design) & STATES) || met(seen::MISMATCH),
+        EOPNOTSUPP => !has_update,
+        ENOLINK => met(seen::DETACHED),
+        EPERM => met(seen::OTHER_MAP),
+        EBUSY if has_link => true,
+        err => refused_by_update(world, decl, err),
+    }
+}
+
 /// What the cgroup layer answers instead of a reg(): to a target or an anchor that is not what it should be.
 fn refused_by_cgroup(k: &Kernel, cpu: &Cpu, err: i8) -> bool {
     let position = Position::from_number(cpu.list_position);
-    let target = cpu.cgroup.checked_sub(1);
-    let state = target.map(|c| k.subsys.cgroups[usize::from(c)].state);
+    let state = target(k, cpu);
     match err {
         EBADF => state.is_none() || position.anchor.is_some(),
         ENOENT => state != Some(CgroupState::Online) || position.anchor.is_some(),
         EINVAL => position != Position::default(),
         _ => false,
-    }
-}
-
-const STATES: u16 = 15;
-
-fn map_update(world: &World, decl: &MapDecl, err: i8, met: u16) -> bool {
-    let subsystem = world.types[decl.ty].subsystem;
-    let valid = world.validates(decl) && !decl.owner_set;
-    match err {
-        0 => met & seen::INIT != 0 && valid,
-        EBUSY if met & (STATES & !seen::INIT) != 0 => true,
-        EINVAL if !valid => true,
-        // A ninth image page: all members of one struct did not fit.
-        E2BIG => true,
-        crate::errno::EBADF => true,
-        err => !decl.link && refused_by_reg(world, subsystem, err, met),
     }
 }
 
@@ -153,6 +186,12 @@ fn refused_by_update(world: &World, decl: &MapDecl, err: i8) -> bool {
     };
     let update = world.script.subsystems[usize::from(own)].update;
     update.is_some_and(|f| world.script.errnos(f).any(|e| e == err))
+}
+
+/// Whether what the operation has met leaves a reg() of the kernel no other way than to refuse.
+fn must_refuse(subsystem: Subsystem, met: u16) -> bool {
+    let mut refusals = subsystem.facts().refusals.iter();
+    refusals.any(|(_, why)| *why == 0 || met & why != 0)
 }
 
 /// What the subsystem's reg() may answer.

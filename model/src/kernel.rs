@@ -576,7 +576,7 @@ pub mod seen {
     pub const READY: u16 = 8;
     /// An allocation failed.
     pub const NOMEM: u16 = 16;
-    /// The subsystem had something else registered in this place.
+    /// The subsystem had something registered in the place that the operation is about.
     pub const TAKEN: u16 = 32;
     /// The link was not attached.
     pub const DETACHED: u16 = 64;

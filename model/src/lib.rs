@@ -21,6 +21,7 @@ pub mod errno;
 pub mod invariant;
 pub mod kernel;
 pub mod lock;
+mod met;
 mod mover;
 pub mod operation;
 pub mod pack;

@@ -5,14 +5,14 @@
 //! (in `proc` and `subsys`) and how states are explored.
 
 use crate::backend::{Backend, event};
-use crate::design::{Design, SameMap, Twin};
+use crate::design::{Design, Twin};
 use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
     CgroupState, Cpu, CpuId, Deferred, KdataKey, Kernel, Map, MapKey, MapState, Node, Proc, Stage,
-    seen,
 };
 use crate::lock::{Lock, LockClass, LockOrder};
+use crate::met;
 use crate::mover;
 use crate::operation::{Arg, OpKind, Operand, Operation, Which};
 use crate::pc::{Mover, Pc, StepSet};
@@ -738,7 +738,7 @@ impl Machine {
                 } else {
                     begun.and_then(|()| {
                         x.pc = x.cpu().pc;
-                        note(&mut x);
+                        met::note(&mut x);
                         crate::proc::step(&mut x)
                     })
                 }
@@ -750,7 +750,7 @@ impl Machine {
                     x.pc.info()
                         .map_or(Mover::No, |i| mover::of(self, x.k, cpu, i.mover));
                 early = matches!(mover, Mover::Right | Mover::Both);
-                note(&mut x);
+                met::note(&mut x);
                 crate::proc::step(&mut x)
             }
             Action::MapWork(map) => {
@@ -897,49 +897,5 @@ fn holder(k: &Kernel, lock: Lock) -> Option<CpuId> {
         Lock::Map(map) => k.maps.get(map).and_then(|m| m.lock),
         Lock::Sock(sock) => k.socks.get(usize::from(sock)).and_then(|s| s.busy),
         Lock::The(class) => k.holder(class),
-    }
-}
-
-/// Notes, before the steps that decide, what the operation meets. The steps themselves have no part in it: a step that
-/// forgets to look is judged by what was there.
-fn note(x: &mut Tables<'_>) {
-    let relevant = matches!(
-        x.pc,
-        Pc::LcValid
-            | Pc::LcGuard
-            | Pc::LuValid
-            | Pc::LuCheck
-            | Pc::LuUpdate
-            | Pc::CgUpdate
-            | Pc::UpdMembers
-            | Pc::DelCmpxchg
-    );
-    if !relevant {
-        return;
-    }
-    let cpu = *x.cpu();
-    let map = cpu.map.and_then(|m| x.k.maps.get(m)).copied();
-    if let Some(map) = map {
-        x.saw(1 << map.state as u16);
-    }
-    // A cgroup that goes detaches a link in between.
-    let cgroups = x.pc == Pc::LuUpdate && x.world.has_cgroup_types();
-    if !matches!(x.pc, Pc::LuCheck | Pc::CgUpdate) && !cgroups {
-        return;
-    }
-    let Some(link) = cpu.link.and_then(|l| x.k.links.get(l)) else {
-        return;
-    };
-    let Some(attached) = link.map else {
-        return x.saw(seen::DETACHED);
-    };
-    if cpu.old.is_some_and(|expected| expected != attached) {
-        x.saw(seen::OTHER_MAP);
-    }
-    let old = x.k.maps.get(attached).copied();
-    let ty = |map: Option<crate::kernel::Map>| map.map(|m| x.world.maps[usize::from(m.decl)].ty);
-    let refused = cpu.map == Some(attached) && x.design.same_map == SameMap::Refuse;
-    if ty(old) != ty(map) || refused {
-        x.saw(seen::MISMATCH);
     }
 }

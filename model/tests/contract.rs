@@ -1,21 +1,29 @@
-//! Random sequences of operations, run one by one, against what Linux returns and keeps.
+//! Random sequences of operations, run one by one, against what Linux returns and keeps: every subsystem, every design
+//! that attaches in a way of its own.
 //!
-//! The reference below is the op x state table of struct_ops maps (Linux 6.12, 6.18 and 7.3, tcp congestion
-//! control), written from the table and not from the model's procedures: maps, links and sockets are entries
-//! of lists, an operation is one function, and nothing is shared with the model but the numbers of errnos.
-//! Not here: what happens between two steps of an operation, which the engines explore.
+//! The reference below is the op x state table of struct_ops maps (Linux 6.12, 6.18, 7.3 and bpf-next for 7.4), written
+//! from the table and not from the model's procedures: maps, links and sockets are entries of lists, an operation is one
+//! function, and nothing is shared with the model but the numbers of errnos. It judges the model's declared contract,
+//! too: beside the result that Linux gives, the contract may allow those of [`loose`] alone. Not here: what happens
+//! between two steps of an operation, which the engines explore.
 
 mod common;
 
 use std::collections::BTreeSet;
 
-use quickcheck::{Arbitrary, Gen, QuickCheck};
-use struct_ops_model::kernel::{Kernel, MapState, Node};
-use struct_ops_model::world::{Operation, Plan, Subsystem};
-use struct_ops_model::{Design, Machine};
+use quickcheck::{Arbitrary, Gen};
+use struct_ops_model::kernel::{Cpu, Kernel, MapState, Node};
+use struct_ops_model::place::Linux;
+use struct_ops_model::step::{Action, Request};
+use struct_ops_model::world::{Body, CgroupDecl, Operation, Plan, Subsystem, World};
+use struct_ops_model::{Design, Machine, Pc, Report, contract, errno};
 
 const EPERM: i8 = -1;
 const ENOENT: i8 = -2;
+const EIO: i8 = -5;
+const E2BIG: i8 = -7;
+const EBADF: i8 = -9;
+const EAGAIN: i8 = -11;
 const EBUSY: i8 = -16;
 const EEXIST: i8 = -17;
 const EINVAL: i8 = -22;
@@ -24,17 +32,27 @@ const EOPNOTSUPP: i8 = -95;
 const EINPROGRESS: i8 = -115;
 
 /// `(BPF_F_LINK, name, has the required member)` of every declaration.
-const MAPS: [(bool, u8, bool); 6] = [
+const MAPS: [(bool, u8, bool); 8] = [
     (true, 0, true),
     (true, 0, true),
     (true, 1, true),
     (false, 0, true),
     (false, 0, true),
     (true, 0, false),
+    (true, 0, true),
+    (false, 0, false),
 ];
+/// The map of another type, of the same subsystem.
+const OTHER_TYPE: usize = 6;
+/// The map whose program returns an error: sched_ext calls it to ask.
+const FAILING: usize = 2;
 /// Places in the model's tables.
 const PLACES: usize = 4;
 const SOCKETS: usize = 2;
+/// `MAX_TRAMP_IMAGE_PAGES`.
+const PAGES: u8 = 8;
+/// A cgroup, and one below it.
+const CGROUPS: usize = 2;
 
 // ---- the reference --------------------------------------------------------------------------------
 
@@ -46,11 +64,57 @@ enum State {
     Ready,
 }
 
-/// Who is counted when a socket takes a congestion control.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Counts {
-    Map,
-    Attachment,
+/// What the table depends on.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    subsystem: Subsystem,
+    linux: Linux,
+    /// An attachment of its own is counted by whoever uses it, not the map.
+    attachments: bool,
+    /// A map has one link at most.
+    one_link: bool,
+    /// link_create generates and validates, into the map's only kvalue.
+    late: bool,
+}
+
+impl Rules {
+    fn new(subsystem: Subsystem, design: &str) -> Self {
+        Rules {
+            subsystem,
+            linux: match subsystem {
+                Subsystem::BpfTcp => Linux::V7_4,
+                Subsystem::SchedExt | Subsystem::KeyedByMap => Linux::V7_3,
+                _ => Linux::V6_12,
+            },
+            attachments: design == "link-owned",
+            one_link: design == "rfc-one-link",
+            late: design.starts_with("rfc"),
+        }
+    }
+
+    fn on(self, linux: Linux) -> Self {
+        Rules { linux, ..self }
+    }
+
+    /// validate() has nothing against the struct; bpf_dummy_ops has no validate().
+    fn validates(self, decl: usize) -> bool {
+        self.subsystem == Subsystem::Dummy || MAPS[decl].2
+    }
+
+    fn to_cgroups(self) -> bool {
+        self.subsystem == Subsystem::BpfTcp
+    }
+
+    fn has_update(self) -> bool {
+        use Subsystem::{Always, BpfTcp, TcpCong};
+        matches!(self.subsystem, TcpCong | Always | BpfTcp)
+    }
+
+    /// The subsystem's types live in a module.
+    fn module(self) -> bool {
+        use Subsystem::{Always, KeyedByMap, Singleton};
+        matches!(self.subsystem, Always | KeyedByMap | Singleton)
+    }
 }
 
 #[derive(Debug)]
@@ -59,6 +123,8 @@ struct Map {
     decl: usize,
     state: State,
     fd: bool,
+    /// Image pages that link_create has filled.
+    pages: u8,
 }
 
 #[derive(Debug)]
@@ -66,11 +132,12 @@ struct Link {
     name: u8,
     fd: bool,
     pinned: bool,
-    attachment: Option<u32>,
+    attachment: Option<Attachment>,
+    cgroup: usize,
 }
 
-/// A registration: made by a link or by a plain map, and used by sockets after its end.
-#[derive(Clone, Copy, Debug)]
+/// What a link or a registered plain map stands for, and a socket uses after its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Attachment {
     id: u32,
     map: u32,
@@ -78,13 +145,15 @@ struct Attachment {
 
 #[derive(Debug)]
 struct Reference {
-    counts: Counts,
+    rules: Rules,
     next: u32,
     maps: Vec<Map>,
     links: Vec<Link>,
-    /// `tcp_cong_list`.
+    /// What the subsystem has registered, in its order; for cgroups, the lists of all of them.
     list: Vec<Attachment>,
     sockets: [Option<Attachment>; SOCKETS],
+    online: [bool; CGROUPS],
+    unloaded: bool,
 }
 
 /// What can be seen from outside, in an order of its own.
@@ -100,14 +169,16 @@ struct Seen {
 }
 
 impl Reference {
-    fn new(counts: Counts) -> Self {
+    fn new(rules: Rules) -> Self {
         Reference {
-            counts,
+            rules,
             next: 0,
             maps: vec![],
             links: vec![],
             list: vec![],
             sockets: [None; SOCKETS],
+            online: [true; CGROUPS],
+            unloaded: false,
         }
     }
 
@@ -126,54 +197,92 @@ impl Reference {
         self.links.iter().position(|l| l.name == name && l.fd)
     }
 
+    fn map(&mut self, map: u32) -> &mut Map {
+        let map = self.maps.iter_mut().find(|m| m.id == map);
+        map.expect("what is attached is alive")
+    }
+
     fn decl(&self, map: u32) -> usize {
-        self.maps
-            .iter()
-            .find(|m| m.id == map)
-            .expect("what is attached is alive")
-            .decl
+        let map = self.maps.iter().find(|m| m.id == map);
+        map.expect("what is attached is alive").decl
     }
 
     fn name(&self, map: u32) -> u8 {
         MAPS[self.decl(map)].1
     }
 
-    fn attached(&self, link: usize) -> Option<Attachment> {
-        let id = self.links[link].attachment?;
-        Some(
-            *self
-                .list
-                .iter()
-                .find(|a| a.id == id)
-                .expect("a link's attachment is registered"),
-        )
+    fn has_link(&self, map: u32) -> bool {
+        let mut attached = self.links.iter().filter_map(|l| l.attachment);
+        attached.any(|a| a.map == map)
     }
 
-    /// tcp_register_congestion_control().
-    fn register(&mut self, map: u32) -> Result<u32, i8> {
-        if self.list.iter().any(|a| self.name(a.map) == self.name(map)) {
-            return Err(EEXIST);
+    /// `st_ops->reg()`.
+    fn register(&mut self, map: u32) -> Result<Attachment, i8> {
+        let list = &self.list;
+        match self.rules.subsystem {
+            Subsystem::TcpCong => {
+                if list.iter().any(|a| self.name(a.map) == self.name(map)) {
+                    return Err(EEXIST);
+                }
+            }
+            Subsystem::SchedExt if !list.is_empty() => return Err(EBUSY),
+            Subsystem::SchedExt if self.decl(map) == FAILING => return Err(EIO),
+            Subsystem::Singleton if !list.is_empty() => return Err(EEXIST),
+            Subsystem::KeyedByMap if list.iter().any(|a| a.map == map) => return Err(EEXIST),
+            Subsystem::HidBpf if !list.is_empty() => return Err(EINVAL),
+            Subsystem::Dummy => return Err(EOPNOTSUPP),
+            _ => {}
         }
-        let id = self.id();
-        self.list.push(Attachment { id, map });
-        Ok(id)
+        let attachment = Attachment { id: self.id(), map };
+        self.list.push(attachment);
+        Ok(attachment)
+    }
+
+    /// Generated at link_create or link_update: what follows fails with this.
+    fn generate(&mut self, map: u32) -> Result<(), i8> {
+        if !self.rules.late {
+            return Ok(());
+        }
+        let complete = self.rules.validates(self.decl(map));
+        let map = self.map(map);
+        // The walk begins with a new page, and one page takes the whole struct.
+        map.pages += u8::from(complete);
+        if map.pages > PAGES {
+            map.pages = 0;
+            return Err(E2BIG);
+        }
+        if !complete {
+            map.pages = 0;
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn set_state(&mut self, map: u32, to: State) {
+        if self.rules.one_link {
+            self.map(map).state = to;
+        }
     }
 
     /// The refcnt of a lookup: references that are no fds.
     fn refcnt(&self, map: u32) -> usize {
-        let users = self.sockets.iter().flatten().filter(|a| a.map == map);
-        let registered = self.list.iter().filter(|a| a.map == map);
-        match self.counts {
-            Counts::Map => registered.count() + users.count(),
-            Counts::Attachment => users
-                .chain(registered)
-                .map(|a| a.id)
-                .collect::<BTreeSet<_>>()
-                .len(),
+        let plain = self.maps.iter().filter(|m| m.state == State::InUse);
+        let plain = plain.filter(|m| !MAPS[m.decl].0).map(|m| m.id);
+        let links = self.links.iter().filter_map(|l| l.attachment);
+        let holders = links.chain(self.sockets.into_iter().flatten());
+        let holders = holders.filter(|a| a.map == map);
+        if !self.rules.attachments {
+            return holders.count() + plain.filter(|id| *id == map).count();
         }
+        let mut attachments: BTreeSet<u32> = holders.map(|a| a.id).collect();
+        // A plain map has one registration in its life.
+        let registered = |id: u32| self.list.iter().find(|a| a.map == id).map(|a| a.id);
+        let plain = plain.filter(|id| *id == map).map(registered);
+        attachments.extend(plain.map(|id| id.unwrap_or_default()));
+        attachments.len()
     }
 
-    /// What the operation returns; `None` if its target is not there, or if the model has no place for it.
+    /// What the operation returns; `None` if its target is not there, or if it is no row of the table.
     fn run(&mut self, operation: Operation) -> Option<i8> {
         let err = self.operate(operation)?;
         let gone: Vec<u32> = self
@@ -188,53 +297,21 @@ impl Reference {
 
     fn operate(&mut self, operation: Operation) -> Option<i8> {
         Some(match operation {
-            Operation::MapCreate { map } => {
-                if self.maps.len() == PLACES || self.open_map(map).is_some() {
-                    return None;
-                }
-                let id = self.id();
-                self.maps.push(Map {
-                    id,
-                    decl: usize::from(map),
-                    state: State::Init,
-                    fd: true,
-                });
-                0
-            }
-            Operation::MapUpdate { map } => {
-                let at = self.open_map(map)?;
-                let (link, _, complete) = MAPS[usize::from(map)];
-                if self.maps[at].state != State::Init {
-                    EBUSY
-                } else if !complete {
-                    EINVAL
-                } else if link {
-                    self.maps[at].state = State::Ready;
-                    0
-                } else {
-                    match self.register(self.maps[at].id) {
-                        Ok(_) => {
-                            self.maps[at].state = State::InUse;
-                            0
-                        }
-                        Err(err) => err,
-                    }
-                }
-            }
+            Operation::MapCreate { map } => return self.map_create(map),
+            Operation::MapUpdate { map } => self.map_update(self.open_map(map)?),
             Operation::MapDelete { map } => {
                 let at = self.open_map(map)?;
-                if MAPS[usize::from(map)].0 {
-                    return Some(EOPNOTSUPP);
-                }
-                match self.maps[at].state {
+                let map = &mut self.maps[at];
+                match map.state {
+                    _ if MAPS[map.decl].0 => EOPNOTSUPP,
+                    State::Init | State::Ready => ENOENT,
+                    State::ToBeFree => EINPROGRESS,
                     State::InUse => {
-                        let id = self.maps[at].id;
-                        self.maps[at].state = State::ToBeFree;
+                        map.state = State::ToBeFree;
+                        let id = map.id;
                         self.list.retain(|a| a.map != id);
                         0
                     }
-                    State::ToBeFree => EINPROGRESS,
-                    State::Init | State::Ready => ENOENT,
                 }
             }
             Operation::MapLookup { map } => {
@@ -246,54 +323,11 @@ impl Reference {
                 self.maps[at].fd = false;
                 0
             }
-            Operation::LinkCreate { map, link, .. } => {
-                let at = self.open_map(map)?;
-                if self.links.len() == PLACES || self.links.iter().any(|l| l.name == link) {
-                    return None;
-                }
-                if !MAPS[usize::from(map)].0 || self.maps[at].state != State::Ready {
-                    return Some(EINVAL);
-                }
-                match self.register(self.maps[at].id) {
-                    Ok(id) => {
-                        self.links.push(Link {
-                            name: link,
-                            fd: true,
-                            pinned: false,
-                            attachment: Some(id),
-                        });
-                        0
-                    }
-                    Err(err) => err,
-                }
-            }
+            Operation::LinkCreate {
+                map, link, target, ..
+            } => return self.link_create(map, link, target),
             Operation::LinkUpdate { link, map, replace } => {
-                let expected = match replace {
-                    Some(decl) => Some(self.maps[self.open_map(decl)?].id),
-                    None => None,
-                };
-                let at = self.open_link(link)?;
-                let new = &self.maps[self.open_map(map)?];
-                let (id, state) = (new.id, new.state);
-                let old = self.attached(at);
-                if self.counts == Counts::Map && old.is_some_and(|old| old.map == id) {
-                    // update() with one kdata as old and new corrupts the list: not a row of the table.
-                    return None;
-                }
-                if !MAPS[usize::from(map)].0 || state != State::Ready {
-                    return Some(EINVAL);
-                }
-                let Some(old) = old else { return Some(ENOLINK) };
-                if expected.is_some_and(|e| e != old.map) {
-                    return Some(EPERM);
-                }
-                if self.name(old.map) != self.name(id) {
-                    return Some(EINVAL);
-                }
-                self.list.retain(|a| a.id != old.id);
-                self.links[at].attachment =
-                    Some(self.register(id).expect("the name has just become free"));
-                0
+                return self.link_update(link, map, replace);
             }
             Operation::LinkDetach { link } => {
                 let at = self.open_link(link)?;
@@ -333,20 +367,235 @@ impl Reference {
                 0
             }
             Operation::SockCall { sock, .. } => {
-                self.sockets[usize::from(sock)]?;
+                let map = self.sockets[usize::from(sock)]?.map;
+                if self.rules.late && MAPS[self.decl(map)].0 && !self.has_link(map) {
+                    // Its pages may be gone: what the RFC breaks is no row of the table.
+                    return None;
+                }
                 0
             }
             Operation::SockClose { sock } => {
                 self.sockets[usize::from(sock)].take()?;
                 0
             }
+            Operation::Call { entry, .. } => {
+                // sched_ext and a device have one; which one is not asked.
+                let any = matches!(
+                    self.rules.subsystem,
+                    Subsystem::SchedExt | Subsystem::HidBpf
+                );
+                let entry = if any { 0 } else { usize::from(entry) };
+                if entry < self.list.len() { 0 } else { ENOENT }
+            }
+            Operation::ScxError {} => {
+                if self.list.pop().is_some() {
+                    0
+                } else {
+                    ENOENT
+                }
+            }
+            Operation::Rmmod {} => {
+                if self.unloaded {
+                    return None;
+                }
+                self.unloaded = self.maps.is_empty();
+                if self.unloaded { 0 } else { EAGAIN }
+            }
+            Operation::CgroupCall { cgroup, .. } => {
+                if self.online[usize::from(cgroup)] {
+                    0
+                } else {
+                    ENOENT
+                }
+            }
+            Operation::CgroupRmdir { cgroup } => self.rmdir(usize::from(cgroup)),
+            Operation::TestRun { .. } => 0,
             _ => unreachable!("not generated"),
         })
     }
 
+    fn map_create(&mut self, map: u8) -> Option<i8> {
+        if self.maps.len() == PLACES || self.open_map(map).is_some() {
+            return None;
+        }
+        if self.rules.to_cgroups() && !MAPS[usize::from(map)].0 {
+            return Some(EOPNOTSUPP);
+        }
+        if self.unloaded {
+            return Some(EINVAL);
+        }
+        let id = self.id();
+        self.maps.push(Map {
+            id,
+            decl: usize::from(map),
+            state: State::Init,
+            fd: true,
+            pages: 0,
+        });
+        Some(0)
+    }
+
+    fn map_update(&mut self, at: usize) -> i8 {
+        let decl = self.maps[at].decl;
+        let (link, complete) = (MAPS[decl].0, self.rules.validates(decl));
+        let id = self.maps[at].id;
+        if self.maps[at].state != State::Init {
+            return EBUSY;
+        }
+        if !complete && !(self.rules.late && link) {
+            return EINVAL;
+        }
+        if link {
+            self.maps[at].state = State::Ready;
+            return 0;
+        }
+        match self.register(id) {
+            Ok(_) => {
+                self.maps[at].state = State::InUse;
+                0
+            }
+            Err(err) => err,
+        }
+    }
+
+    fn link_create(&mut self, map: u8, link: u8, target: Option<u8>) -> Option<i8> {
+        let at = self.open_map(map)?;
+        if self.links.len() == PLACES || self.links.iter().any(|l| l.name == link) {
+            return None;
+        }
+        let id = self.maps[at].id;
+        let has_link = self.has_link(id);
+        let attachable = self.maps[at].state == State::Ready || (self.rules.one_link && has_link);
+        if !MAPS[usize::from(map)].0 || !attachable {
+            return Some(EINVAL);
+        }
+        if self.rules.to_cgroups() {
+            let Some(target) = target else {
+                return Some(EBADF);
+            };
+            if !self.online[usize::from(target)] {
+                return Some(ENOENT);
+            }
+        } else if target.is_some() && self.rules.linux >= Linux::V7_4 {
+            return Some(EINVAL);
+        }
+        if has_link && self.rules.one_link {
+            return Some(EBUSY);
+        }
+        if has_link && self.rules.late {
+            // It writes the kvalue of the first one: what the RFC breaks is no row of the table.
+            return None;
+        }
+        let made = self.generate(id).and_then(|()| {
+            let made = self.register(id);
+            if made.is_err() {
+                self.map(id).pages = 0;
+            }
+            made
+        });
+        match made {
+            Ok(attachment) => {
+                self.set_state(id, State::InUse);
+                self.links.push(Link {
+                    name: link,
+                    fd: true,
+                    pinned: false,
+                    attachment: Some(attachment),
+                    cgroup: usize::from(target.unwrap_or_default()),
+                });
+                Some(0)
+            }
+            Err(err) => Some(err),
+        }
+    }
+
+    fn link_update(&mut self, link: u8, map: u8, replace: Option<u8>) -> Option<i8> {
+        let expected = match replace {
+            Some(decl) => Some(self.maps[self.open_map(decl)?].id),
+            None => None,
+        };
+        let at = self.open_link(link)?;
+        let new = &self.maps[self.open_map(map)?];
+        let (id, state) = (new.id, new.state);
+        let old = self.links[at].attachment;
+        let has_link = self.has_link(id);
+        let attachable = state == State::Ready || (self.rules.one_link && has_link);
+        if !MAPS[usize::from(map)].0 || !attachable {
+            return Some(EINVAL);
+        }
+        if !self.rules.has_update() {
+            return Some(EOPNOTSUPP);
+        }
+        let Some(old) = old else { return Some(ENOLINK) };
+        if expected.is_some_and(|e| e != old.map) {
+            return Some(EPERM);
+        }
+        if (usize::from(map) == OTHER_TYPE) != (self.decl(old.map) == OTHER_TYPE) {
+            return Some(EINVAL);
+        }
+        if has_link && self.rules.one_link {
+            return Some(EBUSY);
+        }
+        if old.map == id && !self.rules.attachments {
+            // update() with one kdata as old and new corrupts the list of tcp: not a row of the table.
+            return None;
+        }
+        if has_link && self.rules.late {
+            return None;
+        }
+        if let Err(err) = self.generate(id) {
+            return Some(err);
+        }
+        let by_name = self.rules.subsystem == Subsystem::TcpCong;
+        if by_name && self.name(old.map) != self.name(id) {
+            self.map(id).pages = 0;
+            return Some(EINVAL);
+        }
+        let attachment = Attachment {
+            id: self.id(),
+            map: id,
+        };
+        let place = self.list.iter().position(|a| a.id == old.id);
+        let place = place.expect("what is attached is registered");
+        if by_name {
+            self.list.remove(place);
+            self.list.push(attachment);
+        } else {
+            self.list[place] = attachment;
+        }
+        self.set_state(old.map, State::Ready);
+        self.set_state(id, State::InUse);
+        self.map(old.map).pages = 0;
+        self.links[at].attachment = Some(attachment);
+        Some(0)
+    }
+
+    /// rmdir() of a cgroup, and its release: nobody is in it.
+    fn rmdir(&mut self, cgroup: usize) -> i8 {
+        if !self.online[cgroup] {
+            return ENOENT;
+        }
+        if cgroup == 0 && self.online[1] {
+            return EBUSY;
+        }
+        self.online[cgroup] = false;
+        for at in 0..self.links.len() {
+            if self.links[at].cgroup == cgroup {
+                self.detach(at);
+            }
+        }
+        0
+    }
+
     fn detach(&mut self, link: usize) {
-        if let Some(id) = self.links[link].attachment.take() {
-            self.list.retain(|a| a.id != id);
+        if let Some(attachment) = self.links[link].attachment.take() {
+            // sched_ext finds its scheduler through kdata, which the links of one map share.
+            let by_map = self.rules.subsystem == Subsystem::SchedExt && !self.rules.attachments;
+            self.list.retain(|a| match by_map {
+                true => a.map != attachment.map,
+                false => a.id != attachment.id,
+            });
+            self.set_state(attachment.map, State::Ready);
         }
     }
 
@@ -363,23 +612,27 @@ impl Reference {
             .iter()
             .map(|m| (m.decl, m.state, m.fd, self.refcnt(m.id)))
             .collect();
-        let mut links: Vec<_> = (0..self.links.len())
-            .map(|at| {
-                let l = &self.links[at];
-                (
-                    l.name,
-                    l.fd,
-                    l.pinned,
-                    self.attached(at).map(|a| self.decl(a.map)),
-                )
-            })
+        let attached = |l: &Link| l.attachment.map(|a| self.decl(a.map));
+        let mut links: Vec<_> = self
+            .links
+            .iter()
+            .map(|l| (l.name, l.fd, l.pinned, attached(l)))
             .collect();
         maps.sort();
         links.sort();
+        // Each cgroup has a list of its own.
+        let cgroup = |a: &Attachment| {
+            let mut links = self.links.iter();
+            links
+                .find(|l| l.attachment == Some(*a))
+                .map_or(0, |l| l.cgroup)
+        };
+        let mut list: Vec<&Attachment> = self.list.iter().collect();
+        list.sort_by_key(|a| cgroup(a));
         Seen {
             maps,
             links,
-            list: self.list.iter().map(|a| self.decl(a.map)).collect(),
+            list: list.iter().map(|a| self.decl(a.map)).collect(),
             sockets: self
                 .sockets
                 .iter()
@@ -389,9 +642,53 @@ impl Reference {
     }
 }
 
+/// Results that the model's contract may allow of an operation beside the one that Linux gives: where two reasons to
+/// refuse are there at once, it does not say which is looked for first, and where it cannot know what was there at the
+/// time, it takes both for possible.
+fn loose(rules: Rules, operation: Operation) -> &'static [i8] {
+    match operation {
+        Operation::MapUpdate { map } if !rules.validates(usize::from(map)) => &[EINVAL],
+        Operation::LinkCreate { .. } if rules.to_cgroups() => &[0, EBADF, ENOENT, EBUSY],
+        Operation::LinkUpdate { .. } => &[EINVAL, EOPNOTSUPP],
+        Operation::SockCall { .. } | Operation::Call { .. } => &[0, ENOENT],
+        Operation::SockOpen { .. } => &[EBUSY],
+        Operation::Rmmod {} => &[0, EAGAIN],
+        Operation::CgroupCall { .. } => &[0],
+        Operation::CgroupRmdir { .. } => &[0, ENOENT, EBUSY],
+        _ => &[],
+    }
+}
+
 // ---- the model, seen from outside -----------------------------------------------------------------
 
-fn seen(k: &Kernel) -> Seen {
+/// A world of one subsystem with [`MAPS`], of which one is of another type.
+fn world(rules: Rules) -> World {
+    let mut world = common::world(rules.subsystem, &MAPS, vec![Plan::Fixed(vec![])]);
+    world.linux = rules.linux;
+    world.types.push(world.types[0].clone());
+    world.types[1].name = "st2".into();
+    world.maps[OTHER_TYPE].ty = 1;
+    world.progs[OTHER_TYPE].ty = 1;
+    for ty in &mut world.types {
+        ty.module = rules.module();
+        ty.members[0].required = rules.subsystem != Subsystem::Dummy;
+        let scx = rules.subsystem == Subsystem::SchedExt;
+        ty.members[0].name = if scx { "init" } else { "a_member" }.into();
+    }
+    if rules.subsystem == Subsystem::SchedExt {
+        world.progs[FAILING].body = Body::Fail;
+    }
+    let cgroup = |name: &str, parent| CgroupDecl {
+        name: name.into(),
+        parent,
+    };
+    if rules.linux >= Linux::V7_4 {
+        world.cgroups = vec![cgroup("c", None), cgroup("d", Some(0))];
+    }
+    world
+}
+
+fn seen(k: &Kernel, rules: Rules) -> Seen {
     let decl = |key| {
         k.kdatas
             .get(key)
@@ -416,22 +713,28 @@ fn seen(k: &Kernel) -> Seen {
             )
         })
         .collect();
+    let of_map = |map| k.maps.get(map).map(|m| usize::from(m.decl));
+    let of_link = |link| k.links.get(link).and_then(|l| of_map(l.map?));
     let mut links: Vec<_> = k
         .links
         .iter()
-        .map(|(_, l)| {
-            let map = l
-                .map
-                .and_then(|m| k.maps.get(m))
-                .map(|m| usize::from(m.decl));
-            (l.name, l.fds != 0, l.pinned, map)
-        })
+        .map(|(_, l)| (l.name, l.fds != 0, l.pinned, l.map.and_then(of_map)))
         .collect();
     let mut list = Vec::new();
-    let mut node = k.subsys.tcp_next;
-    while let Node::Of(key) = node {
-        list.push(decl(key));
-        node = k.kdatas.get(key).expect("what is listed is alive").next;
+    match rules.subsystem {
+        Subsystem::TcpCong => {
+            let mut node = k.subsys.tcp_next;
+            while let Node::Of(key) = node {
+                list.push(decl(key));
+                node = k.kdatas.get(key).expect("what is listed is alive").next;
+            }
+        }
+        Subsystem::SchedExt => list.extend(k.subsys.scx.kdata.map(decl)),
+        Subsystem::BpfTcp => {
+            let lists = k.subsys.cgroups.iter().flat_map(|c| c.list).flatten();
+            list.extend(lists.filter_map(|in_list| of_link(in_list.link)));
+        }
+        _ => list.extend(k.subsys.regs.iter().flatten().map(|r| decl(r.kdata))),
     }
     maps.sort();
     links.sort();
@@ -443,53 +746,167 @@ fn seen(k: &Kernel) -> Seen {
     }
 }
 
+/// Runs a request to its end, then all deferred work: what it returns, and what the contract allows instead.
+fn run(machine: &Machine, k: &mut Kernel, request: Request) -> Result<(i8, Vec<i8>), String> {
+    let mut next = Some(Action::Begin(0, request));
+    let mut result = None;
+    let (mut report, mut enabled) = (Report::default(), Vec::new());
+    while let Some(action) = next {
+        let cpu: Cpu = k.cpus[0];
+        if cpu.pc == Pc::Finish {
+            let known = errno::NAMES.iter().map(|n| n.0).chain([0]);
+            let allowed = known.filter(|err| {
+                let mut other = cpu;
+                other.err = *err;
+                contract::allows(&machine.world, &machine.design, k, &other)
+            });
+            result = Some((cpu.err, allowed.collect()));
+        }
+        report.clear();
+        machine.apply(k, action, &mut report, None);
+        if report.fatal || report.overflow {
+            return Err(format!("{action:?}: {:?}", report.violations));
+        }
+        enabled.clear();
+        machine.enabled(k, &mut enabled);
+        let idle = k.cpus[0].pc == Pc::Idle;
+        next = enabled.iter().copied().find(|action| match action {
+            Action::Begin(..) => false,
+            Action::Step(..) => !idle,
+            Action::MapWork(_) | Action::AttachmentWork(_) => true,
+        });
+    }
+    if k.cpus[0].pc != Pc::Idle {
+        return Err("it never returns".into());
+    }
+    result.ok_or_else(|| "it has not returned".into())
+}
+
 // ---- random operations ----------------------------------------------------------------------------
 
 /// An operation as a number and its operands: shrinking makes them smaller.
 #[derive(Clone, Copy, Debug)]
 struct Op(u8, u8, u8, u8);
 
-impl Op {
-    const KINDS: u8 = 16;
+const KINDS: [&str; 22] = [
+    "map_create",
+    "map_update",
+    "map_delete",
+    "map_lookup",
+    "map_close",
+    "link_create",
+    "link_update",
+    "link_update replace",
+    "link_detach",
+    "link_close",
+    "link_pin",
+    "link_unpin",
+    "link_info",
+    "sock_open",
+    "sock_call",
+    "sock_close",
+    "call",
+    "scx_error",
+    "rmmod",
+    "cgroup_call",
+    "cgroup_rmdir",
+    "test_run",
+];
 
-    fn operation(self) -> Operation {
+impl Op {
+    /// What it is for this subsystem, if that has such an operation: about things that are there.
+    fn operation(self, reference: &Reference) -> Option<Operation> {
         let Op(kind, a, b, c) = self;
-        let map = a % MAPS.len() as u8;
-        let new = b % MAPS.len() as u8;
-        let link = a % PLACES as u8;
-        let sock = a % SOCKETS as u8;
-        match kind % Self::KINDS {
-            0 => Operation::MapCreate { map },
-            1 => Operation::MapUpdate { map },
-            2 => Operation::MapDelete { map },
-            3 => Operation::MapLookup { map },
-            4 => Operation::MapClose { map },
-            5 => Operation::LinkCreate {
-                target: None,
-                position: None,
-                map,
-                cookie: c % 3,
-                link: b % PLACES as u8,
+        let rules = reference.rules;
+        let pick = |from: &[u8], n: u8| from.get(usize::from(n) % from.len().max(1)).copied();
+        let maps: Vec<u8> = (0..MAPS.len() as u8).collect();
+        let (open, absent): (Vec<u8>, Vec<u8>) =
+            maps.iter().partition(|m| reference.open_map(**m).is_some());
+        let names: Vec<u8> = (0..PLACES as u8).collect();
+        let (links, free): (Vec<u8>, Vec<u8>) = names
+            .iter()
+            .partition(|l| reference.open_link(**l).is_some());
+        let pinned = reference.links.iter().filter(|l| l.pinned);
+        let pinned: Vec<u8> = pinned.map(|l| l.name).collect();
+        let socks: Vec<u8> = (0..SOCKETS as u8).collect();
+        let (socks, _): (Vec<u8>, Vec<u8>) = socks
+            .iter()
+            .partition(|s| reference.sockets[usize::from(**s)].is_some());
+        let cgroup = a % CGROUPS as u8;
+        let target = (c % (CGROUPS as u8 + 1)).checked_sub(1);
+        let target = target.filter(|_| rules.linux >= Linux::V7_4);
+        let rare = b % 4 == 0;
+        use Subsystem::{Always, HidBpf, KeyedByMap, SchedExt, Singleton};
+        let called = [Always, HidBpf, KeyedByMap, SchedExt, Singleton];
+        let tcp = rules.subsystem == Subsystem::TcpCong;
+        Some(match KINDS[usize::from(kind)] {
+            "map_create" => Operation::MapCreate {
+                map: pick(&absent, a)?,
             },
-            6 => Operation::LinkUpdate {
-                link,
-                map: new,
+            "map_update" => Operation::MapUpdate {
+                map: pick(&open, a)?,
+            },
+            "map_delete" => Operation::MapDelete {
+                map: pick(&open, a)?,
+            },
+            "map_lookup" => Operation::MapLookup {
+                map: pick(&open, a)?,
+            },
+            "map_close" if rare => Operation::MapClose {
+                map: pick(&open, a)?,
+            },
+            "link_create" => Operation::LinkCreate {
+                target,
+                position: None,
+                map: pick(&open, a)?,
+                cookie: c % 3,
+                link: pick(&free, b)?,
+            },
+            "link_update" => Operation::LinkUpdate {
+                link: pick(&links, a)?,
+                map: pick(&open, b)?,
                 replace: None,
             },
-            7 => Operation::LinkUpdate {
-                link,
-                map: new,
-                replace: Some(c % MAPS.len() as u8),
+            "link_update replace" => Operation::LinkUpdate {
+                link: pick(&links, a)?,
+                map: pick(&open, b)?,
+                replace: Some(pick(&open, c)?),
             },
-            8 => Operation::LinkDetach { link },
-            9 => Operation::LinkClose { link },
-            10 => Operation::LinkPin { link },
-            11 => Operation::LinkUnpin { link },
-            12 => Operation::LinkInfo { link },
-            13 => Operation::SockOpen { key: a % 2 },
-            14 => Operation::SockCall { sock, member: 0 },
-            _ => Operation::SockClose { sock },
-        }
+            "link_detach" => Operation::LinkDetach {
+                link: pick(&links, a)?,
+            },
+            "link_close" => Operation::LinkClose {
+                link: pick(&links, a)?,
+            },
+            "link_pin" => Operation::LinkPin {
+                link: pick(&links, a)?,
+            },
+            "link_unpin" => Operation::LinkUnpin {
+                link: pick(&pinned, a)?,
+            },
+            "link_info" => Operation::LinkInfo {
+                link: pick(&links, a)?,
+            },
+            "sock_open" if tcp => Operation::SockOpen { key: a % 2 },
+            "sock_call" if tcp => Operation::SockCall {
+                sock: pick(&socks, a)?,
+                member: 0,
+            },
+            "sock_close" if tcp => Operation::SockClose {
+                sock: pick(&socks, a)?,
+            },
+            "call" if called.contains(&rules.subsystem) => Operation::Call {
+                entry: b % 2,
+                member: 0,
+            },
+            "scx_error" if rules.subsystem == SchedExt => Operation::ScxError {},
+            // Nothing works after it.
+            "rmmod" if rules.module() && rare => Operation::Rmmod {},
+            "cgroup_call" if rules.to_cgroups() => Operation::CgroupCall { cgroup, member: 0 },
+            "cgroup_rmdir" if rules.to_cgroups() && rare => Operation::CgroupRmdir { cgroup },
+            "test_run" if rules.subsystem == Subsystem::Dummy => Operation::TestRun { prog: a % 2 },
+            _ => return None,
+        })
     }
 }
 
@@ -498,12 +915,13 @@ impl Arbitrary for Op {
         // Maps must exist and be filled before anything else has a target: those operations come more often.
         let kind = g.choose(&[
             0, 0, 0, 1, 1, 1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 7, 7, 8, 8, 9, 10, 11, 12, 13, 13, 14, 15,
+            16, 17, 18, 19, 20, 21,
         ]);
         Op(
             *kind.expect("not empty"),
-            u8::arbitrary(g) % 12,
-            u8::arbitrary(g) % 12,
-            u8::arbitrary(g) % 12,
+            u8::arbitrary(g) % 84,
+            u8::arbitrary(g) % 84,
+            u8::arbitrary(g) % 84,
         )
     }
 
@@ -513,117 +931,211 @@ impl Arbitrary for Op {
     }
 }
 
-/// Runs the operations on both. Gives what was met: kind of operation and errno.
-fn agree(design: &Design, ops: &[Op]) -> Result<BTreeSet<(u8, i8)>, String> {
-    let counts = if design.name == "link-owned" {
-        Counts::Attachment
-    } else {
-        Counts::Map
-    };
-    let world = common::world(Subsystem::TcpCong, &MAPS, vec![Plan::Fixed(vec![])]);
-    let machine = Machine::new(world, design.clone())?;
+/// What was met: kind of operation and errno.
+type Met = BTreeSet<(&'static str, i8)>;
+
+/// Runs the operations on both.
+fn agree(machine: &Machine, rules: Rules, ops: &[Op]) -> Result<Met, String> {
     let mut k = machine.initial();
-    let mut reference = Reference::new(counts);
-    let mut met = BTreeSet::new();
+    let mut reference = Reference::new(rules);
+    let (mut met, mut before) = (BTreeSet::new(), Vec::new());
     for op in ops {
-        let operation = op.operation();
+        let Some(operation) = op.operation(&reference) else {
+            continue;
+        };
         let request = machine.resolve(&k, 0, operation);
         let Some(expected) = reference.run(operation) else {
             continue;
         };
-        let request = request.ok_or_else(|| format!("{operation:?}: no target in the model"))?;
-        let found = machine
-            .run_request(&mut k, request)
-            .map_err(|e| format!("{operation:?}: {e}"))?;
-        if found != expected {
-            return Err(format!(
-                "{operation:?} returns {found}, expected {expected}"
-            ));
-        }
-        if seen(&k) != reference.seen() {
-            return Err(format!(
-                "after {operation:?}: {:?}, expected {:?}",
-                seen(&k),
-                reference.seen()
-            ));
-        }
-        met.insert((op.0 % Op::KINDS, expected));
+        let same = match request {
+            Some(request) => run(machine, &mut k, request)
+                .and_then(|found| compare(rules, operation, expected, found)),
+            None => Err("no target in the model".into()),
+        };
+        same.and_then(|()| match (seen(&k, rules), reference.seen()) {
+            (found, expected) if found == expected => Ok(()),
+            (found, expected) => Err(format!("leaves {found:?}, expected {expected:?}")),
+        })
+        .map_err(|why| format!("{operation:?}: {why}; after {before:#?}"))?;
+        met.insert((KINDS[usize::from(op.0)], expected));
+        before.push(operation);
     }
     Ok(met)
 }
 
-fn check(design: Design) {
-    fn property(design: &Design, ops: &[Op]) -> Result<(), String> {
-        agree(design, ops).map(drop)
+/// What an operation has returned, and what the contract allows instead, against what Linux returns.
+fn compare(
+    rules: Rules,
+    operation: Operation,
+    expected: i8,
+    (found, allowed): (i8, Vec<i8>),
+) -> Result<(), String> {
+    if found != expected {
+        return Err(format!("returns {found}, expected {expected}"));
     }
-    // quickcheck takes functions only: one for each design.
-    fn mainline(ops: Vec<Op>) -> Result<(), String> {
-        property(&Design::mainline(), &ops)
+    let loose = loose(rules, operation);
+    let beyond = |err: &&i8| **err != expected && !loose.contains(err);
+    if let Some(err) = allowed.iter().find(beyond) {
+        return Err(format!("returns {expected}, and the contract allows {err}"));
     }
-    fn link_owned(ops: Vec<Op>) -> Result<(), String> {
-        property(&Design::link_owned(), &ops)
-    }
-    let run: fn(Vec<Op>) -> Result<(), String> = if design.name == "mainline" {
-        mainline
-    } else {
-        link_owned
+    // What the RFC moves to link_create it answers there, which is not what Linux says.
+    let map = match operation {
+        Operation::MapUpdate { map }
+        | Operation::LinkCreate { map, .. }
+        | Operation::LinkUpdate { map, .. } => Some(usize::from(map)),
+        _ => None,
     };
-    QuickCheck::new()
-        .tests(3000)
-        .rng(Gen::new(80))
-        .quickcheck(run);
+    let late = rules.late && (found == E2BIG || map.is_some_and(|map| !rules.validates(map)));
+    if !allowed.contains(&expected) && !late {
+        return Err(format!(
+            "returns {expected}, and the contract allows {allowed:?}"
+        ));
+    }
+    Ok(())
 }
 
-#[test]
-fn mainline_returns_what_linux_returns() {
-    check(Design::mainline());
+/// Every subsystem on its kernel; tcp on 7.4, too, where link_create refuses a target.
+fn every_case() -> impl Iterator<Item = (Rules, Design)> {
+    Design::attach_paths().into_iter().flat_map(|design| {
+        let rules = |subsystem| Rules::new(subsystem, &design.name);
+        let mut cases: Vec<Rules> = Subsystem::ALL.iter().map(|s| rules(*s)).collect();
+        cases.push(rules(Subsystem::TcpCong).on(Linux::V7_4));
+        cases.into_iter().map(move |rules| (rules, design.clone()))
+    })
 }
 
-#[test]
-fn link_owned_returns_what_linux_returns() {
-    check(Design::link_owned());
-}
-
-/// Nothing above passes for want of targets: the random sequences meet every cell of the table.
-#[test]
-fn every_result_of_the_table_is_met() {
-    let wanted: BTreeSet<(u8, i8)> = [
-        (0, 0),
-        (1, 0),
-        (1, EBUSY),
-        (1, EINVAL),
-        (1, EEXIST),
-        (2, 0),
-        (2, EOPNOTSUPP),
-        (2, ENOENT),
-        (2, EINPROGRESS),
-        (3, 0),
-        (4, 0),
-        (5, 0),
-        (5, EINVAL),
-        (5, EEXIST),
-        (6, 0),
-        (6, EINVAL),
-        (6, ENOLINK),
-        (7, 0),
-        (7, EINVAL),
-        (7, ENOLINK),
-        (7, EPERM),
-        (8, 0),
-        (9, 0),
-        (10, 0),
-        (11, 0),
-        (12, 0),
-        (13, 0),
-        (13, ENOENT),
-        (14, 0),
-        (15, 0),
+/// The results that Linux gives to these operations in some state.
+fn table(rules: Rules) -> Met {
+    let mut table: Met = [
+        ("map_create", 0),
+        ("map_update", 0),
+        ("map_update", EBUSY),
+        ("map_delete", EOPNOTSUPP),
+        ("map_lookup", 0),
+        ("map_close", 0),
+        ("link_create", EINVAL),
     ]
     .into();
-    let mut g = Gen::from_size_and_seed(80, 1);
-    let mut met = BTreeSet::new();
-    for _ in 0..10_000 {
-        met.extend(agree(&Design::mainline(), &Vec::<Op>::arbitrary(&mut g)).unwrap());
+    let rows: &[(&str, i8)] = match rules.subsystem {
+        Subsystem::TcpCong => &[
+            ("map_update", EEXIST),
+            ("link_create", EEXIST),
+            ("sock_open", 0),
+            ("sock_open", ENOENT),
+            ("sock_call", 0),
+            ("sock_close", 0),
+        ],
+        Subsystem::SchedExt => &[
+            ("map_update", EBUSY),
+            ("link_create", EBUSY),
+            ("link_create", EIO),
+            ("call", 0),
+            ("call", ENOENT),
+            ("scx_error", 0),
+            ("scx_error", ENOENT),
+        ],
+        Subsystem::Singleton => &[("map_update", EEXIST), ("link_create", EEXIST)],
+        Subsystem::KeyedByMap if !rules.late => &[("link_create", EEXIST)],
+        Subsystem::BpfTcp => &[
+            ("map_create", EOPNOTSUPP),
+            ("link_create", EBADF),
+            ("link_create", ENOENT),
+            ("cgroup_call", 0),
+            ("cgroup_call", ENOENT),
+            ("cgroup_rmdir", 0),
+            ("cgroup_rmdir", ENOENT),
+            ("cgroup_rmdir", EBUSY),
+        ],
+        Subsystem::HidBpf => &[("call", 0), ("call", ENOENT)],
+        Subsystem::Dummy => &[
+            ("map_update", EOPNOTSUPP),
+            ("link_create", EOPNOTSUPP),
+            ("test_run", 0),
+        ],
+        _ => &[],
+    };
+    table.extend(rows);
+    if rules.module() {
+        table.extend([("call", 0), ("call", ENOENT)]);
+        table.extend([("rmmod", 0), ("rmmod", EAGAIN), ("map_create", EINVAL)]);
     }
-    assert_eq!(met, wanted);
+    if !rules.to_cgroups() {
+        table.insert(("map_delete", ENOENT));
+    }
+    // Of a plain map at the latest, and no plain map is created for cgroups.
+    if rules.subsystem != Subsystem::Dummy && !(rules.to_cgroups() && rules.late) {
+        table.insert(("map_update", EINVAL));
+    }
+    if rules.subsystem == Subsystem::Dummy {
+        return table;
+    }
+    if !rules.to_cgroups() {
+        table.extend([("map_delete", 0), ("map_delete", EINPROGRESS)]);
+    }
+    let links = [
+        "link_detach",
+        "link_close",
+        "link_pin",
+        "link_unpin",
+        "link_info",
+    ];
+    table.insert(("link_create", 0));
+    table.extend(links.map(|op| (op, 0)));
+    if rules.one_link {
+        table.insert(("link_create", EBUSY));
+    }
+    for op in ["link_update", "link_update replace"] {
+        table.insert((op, EINVAL));
+        if rules.has_update() {
+            table.extend([(op, 0), (op, ENOLINK)]);
+        } else {
+            table.insert((op, EOPNOTSUPP));
+        }
+        if rules.has_update() && rules.one_link {
+            table.insert((op, EBUSY));
+        }
+    }
+    if rules.has_update() {
+        table.insert(("link_update replace", EPERM));
+    }
+    table
+}
+
+/// What is wrong with the shortest sequence that still fails.
+fn shortest(machine: &Machine, rules: Rules, ops: Vec<Op>) -> String {
+    let mut shrunk = ops.shrink();
+    match shrunk.find(|ops| agree(machine, rules, ops).is_err()) {
+        Some(shorter) => shortest(machine, rules, shorter),
+        None => agree(machine, rules, &ops).expect_err("it has failed"),
+    }
+}
+
+/// Linux's results and no others, and each of them in some sequence.
+#[test]
+fn each_subsystem_returns_what_linux_returns_under_every_design() {
+    /// Sequences that are tried at least, and at most if some result has not been met.
+    const SEQUENCES: std::ops::Range<usize> = 200..5000;
+    for (rules, design) in every_case() {
+        let machine = Machine::new(world(rules), design.clone()).unwrap();
+        let mut g = Gen::from_size_and_seed(80, 1);
+        let (mut met, wanted) = (BTreeSet::new(), table(rules));
+        for tried in 0..SEQUENCES.end {
+            if tried >= SEQUENCES.start && met.is_superset(&wanted) {
+                break;
+            }
+            let ops = Vec::<Op>::arbitrary(&mut g);
+            match agree(&machine, rules, &ops) {
+                Ok(some) => met.extend(some),
+                Err(_) => panic!("{rules:?}: {}", shortest(&machine, rules, ops)),
+            }
+        }
+        // Too rare to be asked for: nine attaches of one map.
+        met.retain(|(_, err)| *err != E2BIG);
+        let missing: Vec<_> = wanted.difference(&met).collect();
+        let beyond: Vec<_> = met.difference(&wanted).collect();
+        assert!(
+            missing.is_empty() && beyond.is_empty(),
+            "{rules:?}: never met {missing:?}, not in the table {beyond:?}"
+        );
+    }
 }

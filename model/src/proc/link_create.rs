@@ -4,7 +4,7 @@ use crate::backend::{Backend, MapOf, Step, event};
 use crate::design::{Build, Links, Owner};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{MapState, dirty, holds, seen};
+use crate::kernel::{MapState, dirty, holds};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::proc::prepare::add_ksyms;
@@ -70,7 +70,6 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::LcGuard => {
             let map = x.my_map();
             if x.cmpxchg_map_state(map, MapState::Ready, MapState::InUse)? != MapState::Ready {
-                x.saw(seen::HAS_LINK);
                 if let Some(kdata) = x.map_kdata(map)?
                     && x.has_one_of_its_map(kdata, None)
                 {

@@ -3,7 +3,7 @@
 use crate::backend::{Backend, Counted, MapOf, Step, event};
 use crate::design::{Build, Links, Owner, SameMap, Wait};
 use crate::errno;
-use crate::kernel::{MapState, dirty, holds, seen};
+use crate::kernel::{MapState, dirty, holds};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::proc::prepare::{add_ksyms, del_ksyms};
@@ -123,7 +123,6 @@ fn check<'w, X: Backend<'w>>(x: &mut X) -> Step {
     event!(x, "attached, to a map of the same type");
     if x.design().links == Links::One {
         if x.cmpxchg_map_state(map, MapState::Ready, MapState::InUse)? != MapState::Ready {
-            x.saw(seen::HAS_LINK);
             return x.fail(errno::EBUSY, Pc::LuUnlock);
         }
         x.touch(dirty::STATE);

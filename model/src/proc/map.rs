@@ -6,7 +6,7 @@
 use crate::backend::{Backend, Counted, Step, event};
 use crate::design::{KdataOwner, KsymOwner, Owner, Twin};
 use crate::errno;
-use crate::kernel::{MapState, dirty, holds, seen};
+use crate::kernel::{MapState, dirty, holds};
 use crate::pc::Pc;
 use crate::proc::refs::{attachment_put, decl_of, map_put, put_my_map};
 use crate::subsys;
@@ -22,7 +22,6 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             }
             if world.types[decl.ty].module {
                 if !x.try_module_get() {
-                    x.saw(seen::NO_MODULE);
                     return x.fail(errno::EINVAL, Pc::Finish);
                 }
                 x.cpu().holds |= holds::MODULE;

@@ -41,7 +41,6 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::HidReg => {
             x.lock(prog_list_lock)?;
             if x.registration(0).is_some() {
-                x.saw(seen::TAKEN);
                 x.unlock(prog_list_lock)?;
                 return leave(x, errno::EINVAL);
             }

@@ -46,7 +46,6 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::ScxEnable => {
             x.lock(enable_mutex)?;
             if x.scx().state != ScxState::Disabled {
-                x.saw(seen::TAKEN);
                 x.unlock(enable_mutex)?;
                 return leave(x, errno::EBUSY);
             }

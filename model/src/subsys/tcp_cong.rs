@@ -188,7 +188,6 @@ fn tcp_register_congestion_control<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf
     }
     let name = name_of(x, kdata)?;
     if tcp_ca_find(x, name)?.is_some() {
-        x.saw(seen::TAKEN);
         return Ok(errno::EEXIST);
     }
     registered(x, kdata)?;
@@ -203,7 +202,6 @@ fn tcp_update_congestion_control<'w, X: Backend<'w>>(x: &mut X) -> Step<i8> {
     let old = x.cpu().old_kdata.expect("update() gets the old kdata");
     let (new_name, old_name) = (name_of(x, new)?, name_of(x, old)?);
     if tcp_ca_find(x, old_name)? != Some(old) || new_name != old_name {
-        x.saw(seen::MISMATCH);
         return Ok(errno::EINVAL);
     }
     registered(x, new)?;

@@ -143,7 +143,6 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let link = x.cpu().link;
             let place = x.find_registration(|r| r.kdata == old && r.link == link);
             let Some(place) = place else {
-                x.saw(seen::MISMATCH);
                 x.unlock(table_lock)?;
                 return leave(x, errno::EINVAL);
             };
@@ -158,9 +157,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::SingletonReg => {
             x.lock(st_ops_mutex)?;
             let taken = x.registration(0).is_some();
-            if taken {
-                x.saw(seen::TAKEN);
-            } else {
+            if !taken {
                 push(x)?;
             }
             x.unlock(st_ops_mutex)?;
@@ -195,9 +192,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                     break;
                 }
             }
-            if taken {
-                x.saw(seen::TAKEN);
-            } else {
+            if !taken {
                 push(x)?;
             }
             x.unlock(table_lock)?;

@@ -1,0 +1,152 @@
+//! What an operation meets, noted before each step that decides: the errno contract is judged by it.
+//!
+//! The steps have no part in it, and what is registered is read off kdata and links rather than where the subsystem
+//! looks: a step that forgets to look, or finds what is not there, is judged by what was.
+
+use crate::backend::Backend;
+use crate::design::{Links, SameMap};
+use crate::kernel::{Kdata, KdataKey, Kernel, MapKey, seen};
+use crate::pc::Pc;
+use crate::tables::Tables;
+use crate::world::{MapDecl, Subsystem, World};
+
+/// Before the step at the CPU's program counter.
+pub(crate) fn note(x: &mut Tables<'_>) {
+    match x.pc {
+        Pc::LcValid | Pc::LuValid | Pc::UpdMembers | Pc::DelCmpxchg => state(x),
+        Pc::LcGuard => {
+            state(x);
+            guarded(x);
+        }
+        Pc::LuCheck | Pc::CgUpdate => {
+            state(x);
+            attached(x);
+        }
+        Pc::LuUpdate => {
+            state(x);
+            // A cgroup that goes detaches a link in between.
+            if x.world.has_cgroup_types() {
+                attached(x);
+            }
+        }
+        Pc::MapCreate => {
+            let ty = x.world.maps[usize::from(x.cpu().arg)].ty;
+            let gone = x.world.types[ty].module && x.k.module.unloaded;
+            saw_if(x, gone, seen::NO_MODULE);
+        }
+        Pc::TcpReg | Pc::ScxEnable | Pc::SingletonReg | Pc::KeyedReg | Pc::HidReg => {
+            let taken = x
+                .cpu()
+                .kdata
+                .is_some_and(|kdata| taken(x.k, x.world, kdata));
+            saw_if(x, taken, seen::TAKEN);
+        }
+        Pc::SockFind => {
+            let name = x.cpu().arg;
+            let listed = registered(x.k, x.world, Subsystem::TcpCong, &|_, decl| {
+                decl.key == name
+            });
+            saw_if(x, listed, seen::TAKEN);
+        }
+        Pc::ScxError => {
+            let enabled = registered(x.k, x.world, Subsystem::SchedExt, &|_, _| true);
+            saw_if(x, enabled, seen::TAKEN);
+        }
+        Pc::TcpUpdate | Pc::AlwaysUpdate => {
+            let (new, old) = (x.cpu().kdata, x.cpu().old_kdata);
+            let replaceable = replaceable(x.k, x.world, new, old);
+            saw_if(x, !replaceable, seen::MISMATCH);
+        }
+        _ => {}
+    }
+}
+
+fn saw_if(x: &mut Tables<'_>, met: bool, what: u16) {
+    if met {
+        x.saw(what);
+    }
+}
+
+/// The state of the operation's map.
+fn state(x: &mut Tables<'_>) {
+    let map = x.cpu().map.and_then(|m| x.k.maps.get(m));
+    if let Some(state) = map.map(|m| m.state) {
+        x.saw(1 << state as u16);
+    }
+}
+
+/// One link per map: the map that is asked for has one.
+fn guarded(x: &mut Tables<'_>) {
+    let one = x.design.links == Links::One;
+    let has_link = x.cpu().map.is_some_and(|m| has_link(x.k, m));
+    saw_if(x, one && has_link, seen::HAS_LINK);
+}
+
+fn has_link(k: &Kernel, map: MapKey) -> bool {
+    k.links.iter().any(|(_, l)| l.map == Some(map))
+}
+
+/// To what the link of a link_update is attached.
+fn attached(x: &mut Tables<'_>) {
+    let cpu = *x.cpu();
+    let Some(link) = cpu.link.and_then(|l| x.k.links.get(l)) else {
+        return;
+    };
+    let Some(attached) = link.map else {
+        return x.saw(seen::DETACHED);
+    };
+    if cpu.old.is_some_and(|expected| expected != attached) {
+        return x.saw(seen::OTHER_MAP);
+    }
+    let ty = |map: Option<MapKey>| {
+        let map = map.and_then(|m| x.k.maps.get(m));
+        map.map(|m| x.world.maps[usize::from(m.decl)].ty)
+    };
+    let refused = cpu.map == Some(attached) && x.design.same_map == SameMap::Refuse;
+    if ty(Some(attached)) != ty(cpu.map) || refused {
+        return x.saw(seen::MISMATCH);
+    }
+    let nothing = cpu.map == Some(attached) && x.design.same_map == SameMap::Nothing;
+    if x.pc == Pc::LuCheck && !nothing {
+        guarded(x);
+    }
+}
+
+/// Whether something of this kind is registered with the subsystem.
+fn registered(
+    k: &Kernel,
+    world: &World,
+    subsystem: Subsystem,
+    kind: &dyn Fn(&Kdata, &MapDecl) -> bool,
+) -> bool {
+    k.kdatas.iter().any(|(_, kdata)| {
+        let decl = &world.maps[usize::from(kdata.decl)];
+        kdata.registered > 0 && world.types[decl.ty].subsystem == subsystem && kind(kdata, decl)
+    })
+}
+
+/// Something is registered where the subsystem has room for one thing.
+fn taken(k: &Kernel, world: &World, kdata: KdataKey) -> bool {
+    let Some(mine) = k.kdatas.get(kdata) else {
+        return false;
+    };
+    let my = &world.maps[usize::from(mine.decl)];
+    let subsystem = world.types[my.ty].subsystem;
+    registered(k, world, subsystem, &|other, decl| match subsystem {
+        Subsystem::TcpCong => decl.key == my.key,
+        Subsystem::KeyedByMap => other.map == mine.map,
+        Subsystem::SchedExt | Subsystem::Singleton | Subsystem::HidBpf => true,
+        _ => false,
+    })
+}
+
+/// update() finds the old kdata registered, under the name that the new one has.
+fn replaceable(k: &Kernel, world: &World, new: Option<KdataKey>, old: Option<KdataKey>) -> bool {
+    let kdata = |key: Option<KdataKey>| key.and_then(|key| k.kdatas.get(key));
+    let (Some(new), Some(old)) = (kdata(new), kdata(old)) else {
+        return false;
+    };
+    let decl = |kdata: &Kdata| -> &MapDecl { &world.maps[usize::from(kdata.decl)] };
+    let by_name = world.types[decl(new).ty].subsystem == Subsystem::TcpCong;
+    old.registered > 0 && (!by_name || decl(new).key == decl(old).key)
+}
