@@ -219,12 +219,9 @@ impl Reference {
     /// `st_ops->reg()`.
     fn register(&mut self, map: u32) -> Result<Attachment, i8> {
         let list = &self.list;
+        let same_name = |a: &Attachment| self.name(a.map) == self.name(map);
         match self.rules.subsystem {
-            Subsystem::TcpCong => {
-                if list.iter().any(|a| self.name(a.map) == self.name(map)) {
-                    return Err(EEXIST);
-                }
-            }
+            Subsystem::TcpCong if list.iter().any(same_name) => return Err(EEXIST),
             Subsystem::SchedExt if !list.is_empty() => return Err(EBUSY),
             Subsystem::SchedExt if self.decl(map) == FAILING => return Err(EIO),
             Subsystem::Singleton if !list.is_empty() => return Err(EEXIST),
@@ -442,7 +439,8 @@ impl Reference {
         if self.maps[at].state != State::Init {
             return EBUSY;
         }
-        if !complete && !(self.rules.late && link) {
+        let late = self.rules.late && link;
+        if !(complete || late) {
             return EINVAL;
         }
         if link {

@@ -8,55 +8,14 @@ mod common;
 use quickcheck::{QuickCheck, TestResult};
 use struct_ops_model::kernel::{CpuId, Deferred, Kernel, Mask};
 use struct_ops_model::pack::Packing;
-use struct_ops_model::world::{OpKind, Plan, Subsystem, World};
+use struct_ops_model::world::Subsystem;
 use struct_ops_model::{Action, Design, Machine, Report};
-
-/// Two link maps of one name, CPUs that are free to do anything.
-fn world(subsystem: u8, cpus: usize) -> World {
-    let subsystem = match subsystem % 4 {
-        0 => Subsystem::Always,
-        1 => Subsystem::SchedExt,
-        2 => Subsystem::KeyedByMap,
-        _ => Subsystem::TcpCong,
-    };
-    let maps = [(true, 0, true), (true, 0, true)];
-    let kinds = OpKind::drawn(&common::world(subsystem, &maps, Vec::new())).collect();
-    let plan = Plan::Free { kinds, budget: 8 };
-    let mut world = common::world(subsystem, &maps, vec![plan; cpus]);
-    world.alloc_failures = 1;
-    world
-}
 
 fn machine(design: u8, subsystem: u8, cpus: usize) -> Machine {
     let presets = Design::attach_paths();
     let design = presets[usize::from(design) % presets.len()].clone();
-    Machine::new(world(subsystem, cpus), design).expect("there is no set-up")
-}
-
-/// Every state on the way that `choices` take.
-fn walk(machine: &Machine, choices: &[u16]) -> Vec<Kernel> {
-    let mut k = machine.initial();
-    let mut states = vec![k];
-    let mut actions = Vec::new();
-    for choice in choices {
-        actions.clear();
-        machine.enabled(&k, &mut actions);
-        if actions.is_empty() {
-            break;
-        }
-        let mut report = Report::default();
-        machine.apply(
-            &mut k,
-            actions[usize::from(*choice) % actions.len()],
-            &mut report,
-            None,
-        );
-        if report.overflow {
-            break;
-        }
-        states.push(k);
-    }
-    states
+    let subsystem = Subsystem::ALL[usize::from(subsystem) % Subsystem::ALL.len()];
+    Machine::new(common::free(subsystem, cpus), design).expect("there is no set-up")
 }
 
 fn pack(packing: &Packing, k: &Kernel) -> Vec<u8> {
@@ -204,7 +163,7 @@ fn without_symmetry_a_state_comes_back_as_it_was() {
     check(|design, subsystem, choices| {
         let machine = machine(design, subsystem, 2);
         let packing = Packing::new(&machine.world, false);
-        all(&walk(&machine, &choices), |k| {
+        all(&common::walk(&machine, choices), |k| {
             packing.unpack(&pack(&packing, k)) == *k
         })
     });
@@ -215,7 +174,7 @@ fn the_representative_represents_itself() {
     check(|design, subsystem, choices| {
         let machine = machine(design, subsystem, 3);
         let packing = Packing::new(&machine.world, true);
-        all(&walk(&machine, &choices), |k| {
+        all(&common::walk(&machine, choices), |k| {
             let bytes = pack(&packing, k);
             pack(&packing, &packing.unpack(&bytes)) == bytes
         })
@@ -227,7 +186,7 @@ fn cpus_that_do_the_same_have_no_order() {
     check(|design, subsystem, choices| {
         let machine = machine(design, subsystem, 3);
         let packing = Packing::new(&machine.world, true);
-        all(&walk(&machine, &choices), |k| {
+        all(&common::walk(&machine, choices), |k| {
             let bytes = pack(&packing, k);
             [(0, 1), (1, 2), (0, 2)]
                 .iter()
@@ -242,7 +201,10 @@ fn the_representative_has_the_same_successors() {
         let machine = machine(design, subsystem, 3);
         let packing = Packing::new(&machine.world, true);
         // One state in sixteen: looks are slow to take.
-        let states: Vec<_> = walk(&machine, &choices).into_iter().step_by(16).collect();
+        let states: Vec<_> = common::walk(&machine, choices)
+            .into_iter()
+            .step_by(16)
+            .collect();
         all(&states, |k| {
             let representative = packing.unpack(&pack(&packing, k));
             successors(&machine, k) == successors(&machine, &representative)

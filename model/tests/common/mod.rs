@@ -1,8 +1,13 @@
 //! Worlds for the tests of this crate, written out in Rust: the crate reads no scenario file.
 
+// Not every test asks for all of it.
+#![allow(dead_code)]
+
 use struct_ops_model::world::{
-    Body, CpuDecl, MAX_MEMBERS, MapDecl, Member, Plan, ProgDecl, StructOpsType, Subsystem, World,
+    Body, Called, CgroupDecl, CpuDecl, MAX_MEMBERS, MapDecl, Member, OpKind, Plan, ProgDecl,
+    StructOpsType, Subsystem, World,
 };
+use struct_ops_model::{Action, Kernel, Machine, Report};
 
 /// A world of one subsystem whose type has one required member; each map is `(BPF_F_LINK, name, has the member)` and
 /// has a program of its own.
@@ -56,4 +61,51 @@ pub fn world(subsystem: Subsystem, maps: &[(bool, u8, bool)], cpus: Vec<Plan>) -
         max_links: 3,
         ..World::default()
     }
+}
+
+/// The same on the first kernel that has the subsystem, with cgroups where it is attached to them.
+pub fn on_its_kernel(mut world: World) -> World {
+    let facts = world.types[0].subsystem.facts();
+    world.linux = facts.since;
+    let cgroup = |name: &str, parent| CgroupDecl {
+        name: name.into(),
+        parent,
+    };
+    if facts.called == Called::ThroughCgroups {
+        world.cgroups = vec![cgroup("c", None), cgroup("d", Some(0))];
+    }
+    world
+}
+
+/// Two link maps and a plain one, CPUs that are free to do anything, and an allocation that may fail.
+pub fn free(subsystem: Subsystem, cpus: usize) -> World {
+    let maps = [(true, 0, true), (true, 0, true), (false, 1, true)];
+    let mut world = on_its_kernel(world(subsystem, &maps, Vec::new()));
+    let kinds: Vec<OpKind> = OpKind::drawn(&world).collect();
+    let plan = Plan::Free { kinds, budget: 8 };
+    world.cpus = vec![CpuDecl { proc: 0, plan }; cpus];
+    world.alloc_failures = 1;
+    world
+}
+
+/// Every state on the way that `choices` take, as long as it has a meaning.
+pub fn walk(machine: &Machine, choices: impl IntoIterator<Item = u16>) -> Vec<Kernel> {
+    let mut k = machine.initial();
+    let mut states = vec![k];
+    let mut actions: Vec<Action> = Vec::new();
+    for choice in choices {
+        actions.clear();
+        machine.enabled(&k, &mut actions);
+        if actions.is_empty() {
+            break;
+        }
+        let mut report = Report::default();
+        let action = actions[usize::from(choice) % actions.len()];
+        machine.apply(&mut k, action, &mut report, None);
+        if report.overflow {
+            break;
+        }
+        states.push(k);
+    }
+    states
 }
