@@ -128,6 +128,9 @@ fn a_count_that_differs_from_its_holders_is_seen() {
     }
 }
 
+/// What is left, and how it comes to be there.
+type Change<'a> = (&'static str, &'a dyn Fn(&mut Kernel));
+
 /// What may be left, each in a state in which nothing else is.
 fn left(end: &Kernel) -> Vec<(&'static str, Invariant, Kernel)> {
     let with = |change: &dyn Fn(&mut Kernel)| {
@@ -135,7 +138,7 @@ fn left(end: &Kernel) -> Vec<(&'static str, Invariant, Kernel)> {
         change(&mut k);
         k
     };
-    let leaks: [(&str, &dyn Fn(&mut Kernel)); 8] = [
+    let leaks: [Change; 8] = [
         ("a map", &|k| _ = k.maps.insert(Map::default())),
         ("a link", &|k| _ = k.links.insert(Link::default())),
         ("a kdata", &|k| _ = k.kdatas.insert(Kdata::default())),
@@ -146,7 +149,7 @@ fn left(end: &Kernel) -> Vec<(&'static str, Invariant, Kernel)> {
         ("an object", &|k| k.subsys.own.objects[1] = 1),
     ];
     let leaks = leaks.map(|(what, change)| (what, Invariant::NoLeak, with(change)));
-    let under_way: [(&str, &dyn Fn(&mut Kernel)); 3] = [
+    let under_way: [Change; 3] = [
         ("a map", &|k| {
             let mut map = Map::default();
             map.free.stage = Stage::Rcu;
