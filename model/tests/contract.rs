@@ -12,6 +12,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use quickcheck::{Arbitrary, Gen};
+use struct_ops_model::design::{Build, KsymOwner, Links, Owner, SameMap, Validate};
 use struct_ops_model::kernel::{Cpu, Kernel, MapState, Node};
 use struct_ops_model::place::Linux;
 use struct_ops_model::step::{Action, Request};
@@ -73,12 +74,17 @@ struct Rules {
     attachments: bool,
     /// A map has one link at most.
     one_link: bool,
-    /// link_create generates and validates, into the map's only kvalue.
+    /// link_create generates, into the map's only kvalue.
     late: bool,
+    /// It validates, too.
+    late_validate: bool,
+    /// link_update to the map that is attached already.
+    same_map: SameMap,
 }
 
 impl Rules {
-    fn new(subsystem: Subsystem, design: &str) -> Self {
+    fn new(subsystem: Subsystem, design: &Design) -> Self {
+        let late = design.build == Build::LinkCreate && design.owner == Owner::Map;
         Rules {
             subsystem,
             linux: match subsystem {
@@ -86,9 +92,11 @@ impl Rules {
                 Subsystem::SchedExt | Subsystem::KeyedByMap => Linux::V7_3,
                 _ => Linux::V6_12,
             },
-            attachments: design == "link-owned",
-            one_link: design == "rfc-one-link",
-            late: design.starts_with("rfc"),
+            attachments: design.owner == Owner::Link,
+            one_link: design.links == Links::One,
+            late,
+            late_validate: late && design.validate == Validate::LinkCreate,
+            same_map: design.same_map,
         }
     }
 
@@ -439,8 +447,8 @@ impl Reference {
         if self.maps[at].state != State::Init {
             return EBUSY;
         }
-        let late = self.rules.late && link;
-        if !(complete || late) {
+        let later = self.rules.late_validate && link;
+        if !(complete || later) {
             return EINVAL;
         }
         if link {
@@ -530,6 +538,13 @@ impl Reference {
         }
         if (usize::from(map) == OTHER_TYPE) != (self.decl(old.map) == OTHER_TYPE) {
             return Some(EINVAL);
+        }
+        if old.map == id {
+            match self.rules.same_map {
+                SameMap::Update => {}
+                SameMap::Refuse => return Some(EINVAL),
+                SameMap::Nothing => return Some(0),
+            }
         }
         if has_link && self.rules.one_link {
             return Some(EBUSY);
@@ -643,16 +658,20 @@ impl Reference {
 /// Results that the model's contract may allow of an operation beside the one that Linux gives: where two reasons to
 /// refuse are there at once, it does not say which is looked for first, and where it cannot know what was there at the
 /// time, it takes both for possible.
-fn loose(rules: Rules, operation: Operation) -> &'static [i8] {
-    match operation {
-        Operation::MapUpdate { map } if !rules.validates(usize::from(map)) => &[EINVAL],
-        Operation::LinkCreate { .. } if rules.to_cgroups() => &[0, EBADF, ENOENT, EBUSY],
-        Operation::LinkUpdate { .. } => &[EINVAL, EOPNOTSUPP],
-        Operation::SockCall { .. } | Operation::Call { .. } => &[0, ENOENT],
-        Operation::SockOpen { .. } => &[EBUSY],
-        Operation::Rmmod {} => &[0, EAGAIN],
-        Operation::CgroupCall { .. } => &[0],
-        Operation::CgroupRmdir { .. } => &[0, ENOENT, EBUSY],
+fn loose(rules: Rules, operation: Operation, expected: i8) -> &'static [i8] {
+    match (operation, expected) {
+        (Operation::MapUpdate { map }, 0 | EBUSY) if !rules.validates(usize::from(map)) => {
+            &[EINVAL]
+        }
+        // The cgroup may have gone since.
+        (Operation::LinkCreate { .. }, ENOENT) if rules.to_cgroups() => &[0],
+        (Operation::LinkCreate { .. }, EBADF) => &[ENOENT],
+        (Operation::LinkUpdate { .. }, EINVAL) if !rules.has_update() => &[EOPNOTSUPP],
+        (Operation::SockCall { .. } | Operation::Call { .. }, _) => &[0, ENOENT],
+        (Operation::SockOpen { .. }, 0) => &[EBUSY],
+        (Operation::Rmmod {}, _) => &[0, EAGAIN],
+        (Operation::CgroupCall { .. }, ENOENT) => &[0],
+        (Operation::CgroupRmdir { .. }, 0 | ENOENT) => &[0, ENOENT, EBUSY],
         _ => &[],
     }
 }
@@ -958,7 +977,30 @@ fn agree(machine: &Machine, rules: Rules, ops: &[Op]) -> Result<Met, String> {
         met.insert((KINDS[usize::from(op.0)], expected));
         before.push(operation);
     }
+    // A map that keeps the ksyms of its attachments loses them.
+    let (build, ksyms) = (machine.design.build, machine.design.ksyms);
+    if build != Build::LinkCreate || ksyms != KsymOwner::Map {
+        take_down(machine, k).map_err(|why| format!("{why}; after {before:#?}"))?;
+    }
     Ok(met)
+}
+
+/// The process exits, pins are removed, plain maps unregistered: nothing is left.
+fn take_down(machine: &Machine, mut k: Kernel) -> Result<(), String> {
+    let (mut report, mut enabled) = (Report::default(), Vec::new());
+    loop {
+        enabled.clear();
+        machine.enabled(&k, &mut enabled);
+        let Some(action) = enabled.first() else {
+            break;
+        };
+        machine.apply(&mut k, *action, &mut report, None);
+    }
+    machine.terminal(&k, &mut report);
+    match report.violations.first() {
+        None => Ok(()),
+        Some(broken) => Err(format!("the end breaks {broken:?}")),
+    }
 }
 
 /// What an operation has returned, and what the contract allows instead, against what Linux returns.
@@ -971,7 +1013,7 @@ fn compare(
     if found != expected {
         return Err(format!("returns {found}, expected {expected}"));
     }
-    let loose = loose(rules, operation);
+    let loose = loose(rules, operation, expected);
     let beyond = |err: &&i8| **err != expected && !loose.contains(err);
     if let Some(err) = allowed.iter().find(beyond) {
         return Err(format!("returns {expected}, and the contract allows {err}"));
@@ -983,7 +1025,8 @@ fn compare(
         | Operation::LinkUpdate { map, .. } => Some(usize::from(map)),
         _ => None,
     };
-    let late = rules.late && (found == E2BIG || map.is_some_and(|map| !rules.validates(map)));
+    let invalid = map.is_some_and(|map| !rules.validates(map));
+    let late = found == E2BIG || (rules.late_validate && invalid);
     if !allowed.contains(&expected) && !late {
         return Err(format!(
             "returns {expected}, and the contract allows {allowed:?}"
@@ -992,14 +1035,39 @@ fn compare(
     Ok(())
 }
 
-/// Every subsystem on its kernel; tcp on 7.4, too, where link_create refuses a target.
-fn every_case() -> impl Iterator<Item = (Rules, Design)> {
-    Design::attach_paths().into_iter().flat_map(|design| {
-        let rules = |subsystem| Rules::new(subsystem, &design.name);
-        let mut cases: Vec<Rules> = Subsystem::ALL.iter().map(|s| rules(*s)).collect();
-        cases.push(rules(Subsystem::TcpCong).on(Linux::V7_4));
-        cases.into_iter().map(move |rules| (rules, design.clone()))
-    })
+/// Every subsystem on its kernel under every design that attaches in a way of its own, tcp on 7.4 as well, where
+/// link_create refuses a target; and mixes that have something to say of a table's row.
+fn every_case() -> Vec<(Rules, Design)> {
+    const MIXES: [&str; 10] = [
+        "mainline,same-map=refuse",
+        "mainline,same-map=nothing",
+        "mainline,links=one",
+        "rfc,validate=map_update",
+        "rfc,kallsyms=before-reg",
+        "link-owned,links=one",
+        "link-owned,ksyms=map",
+        "link-owned,progs=map",
+        "link-owned,kallsyms=after-reg",
+        "link-owned,wait=update-mutex",
+    ];
+    let mut cases = Vec::new();
+    for design in Design::attach_paths() {
+        for subsystem in Subsystem::ALL {
+            cases.push((Rules::new(*subsystem, &design), design.clone()));
+        }
+        let tcp = Rules::new(Subsystem::TcpCong, &design);
+        cases.push((tcp.on(Linux::V7_4), design));
+    }
+    for mix in MIXES {
+        let design = Design::parse(mix).expect("it makes sense");
+        for subsystem in [Subsystem::TcpCong, Subsystem::Always, Subsystem::BpfTcp] {
+            // The cgroup layer does not ask which map is attached.
+            if subsystem != Subsystem::BpfTcp || design.same_map == SameMap::Update {
+                cases.push((Rules::new(subsystem, &design), design.clone()));
+            }
+        }
+    }
+    cases
 }
 
 /// The results that Linux gives to these operations in some state.
@@ -1061,7 +1129,7 @@ fn table(rules: Rules) -> Met {
         table.insert(("map_delete", ENOENT));
     }
     // Of a plain map at the latest, and no plain map is created for cgroups.
-    if rules.subsystem != Subsystem::Dummy && !(rules.to_cgroups() && rules.late) {
+    if rules.subsystem != Subsystem::Dummy && !(rules.to_cgroups() && rules.late_validate) {
         table.insert(("map_update", EINVAL));
     }
     if rules.subsystem == Subsystem::Dummy {

@@ -165,6 +165,9 @@ fn done<'w, X: Backend<'w>>(x: &mut X) -> Step {
         x.hand_over(holds::ATTACHMENT);
         x.cpu().old_attachment = replaced;
         x.cpu().holds |= holds::OLD_ATTACHMENT;
+        if old != map {
+            set_ready(x, old)?;
+        }
         if !x.ksyms_early() {
             let ksyms = attachment::ksyms(x, map, built)?;
             add_ksyms(x, ksyms)?;
