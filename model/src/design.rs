@@ -1074,6 +1074,25 @@ mod tests {
         assert!(text("rfc,links=one, links=one").contains("twice"));
     }
 
+    /// Whoever writes a choice that nothing asks for under his identity is told so.
+    #[test]
+    fn a_choice_that_does_not_matter_is_refused() {
+        let mut refused = 0;
+        for preset in Design::presets() {
+            let made = preset.values();
+            for (key, values) in Design::choices() {
+                let others = values.iter().filter(|v| !made.contains(&(key, v.0)));
+                for (value, _) in others.filter(|_| !Lookup::matters(key, preset.identity)) {
+                    let mix = format!("{preset},{key}={value}");
+                    let nonsense = matches!(Design::parse(&mix), Err(DesignError::Nonsense { .. }));
+                    assert!(nonsense, "{mix}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 50, "{refused}");
+    }
+
     /// What a mix says holds, in whichever order it says it.
     #[test]
     fn the_order_of_choices_means_nothing() {

@@ -11,9 +11,9 @@ use struct_ops_model::pack::Packing;
 use struct_ops_model::world::{
     Body, Called, CpuDecl, Member, Operation, PAGE_SIZE, Plan, Subsystem, World,
 };
-use struct_ops_model::{Action, Design, Machine, Pc, Report, errno};
+use struct_ops_model::{Action, Design, Invariant, Machine, Pc, Report, Violation, errno};
 
-/// Every state that is reached as long as nothing breaks, and each step between two of them.
+/// Every state that is reached as long as nothing breaks, and each step between two of them. What has begun ends.
 fn explore(machine: &Machine, mut step: impl FnMut(&Kernel, &Kernel)) {
     let mut seen = HashSet::from([machine.initial()]);
     let mut todo = vec![machine.initial()];
@@ -21,6 +21,15 @@ fn explore(machine: &Machine, mut step: impl FnMut(&Kernel, &Kernel)) {
     while let Some(state) = todo.pop() {
         actions.clear();
         machine.enabled(&state, &mut actions);
+        if actions.is_empty() {
+            report.clear();
+            machine.terminal(&state, &mut report);
+            let stays = |v: &&Violation| {
+                [Invariant::EventualRelease, Invariant::NoDeadlock].contains(&v.invariant)
+            };
+            let stays = report.violations.iter().find(stays);
+            assert_eq!(stays, None, "{}", machine.design);
+        }
         for action in &actions {
             let mut next = state;
             report.clear();
