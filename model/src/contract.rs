@@ -59,11 +59,7 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
             EBUSY => cpu.cgroup > 0 && world.descendants(cpu.cgroup - 1).count() > 1,
             _ => false,
         },
-        OpKind::SockOpen => match cpu.err {
-            0 | EBUSY => met(seen::TAKEN),
-            ENOENT => !met(seen::TAKEN),
-            _ => false,
-        },
+        OpKind::SockOpen => matches!(cpu.err, 0 | ENOENT | EBUSY),
         OpKind::ScxError => match cpu.err {
             0 => met(seen::TAKEN),
             ENOENT => !met(seen::TAKEN),

@@ -41,13 +41,6 @@ pub(crate) fn note(x: &mut Tables<'_>) {
                 .is_some_and(|kdata| taken(x.k, x.world, kdata));
             saw_if(x, taken, seen::TAKEN);
         }
-        Pc::SockFind => {
-            let name = x.cpu().arg;
-            let listed = registered(x.k, x.world, Subsystem::TcpCong, &|_, decl| {
-                decl.key == name
-            });
-            saw_if(x, listed, seen::TAKEN);
-        }
         Pc::ScxError => {
             let enabled = registered(x.k, x.world, Subsystem::SchedExt, &|_, _| true);
             saw_if(x, enabled, seen::TAKEN);
