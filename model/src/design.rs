@@ -1093,6 +1093,60 @@ mod tests {
         assert!(refused > 50, "{refused}");
     }
 
+    #[test]
+    fn what_follows_from_a_choice_is_chosen() {
+        let said = |mix: &str, key: &str| {
+            let values = Design::parse(mix).unwrap().values();
+            values.into_iter().find(|v| v.0 == key).unwrap().1
+        };
+        for (mix, key, value) in [
+            ("rfc,owner=link", "kdata", "link"),
+            ("rfc,owner=link", "ksyms", "link"),
+            ("rfc,owner=link", "count", "attachment"),
+            ("rfc,owner=link", "free", "deferred"),
+            ("link-owned,owner=map,progs=map", "kdata", "map"),
+            ("link-owned,owner=map,progs=map", "ksyms", "map"),
+            ("link-owned,owner=map,progs=map", "count", "map"),
+            ("link-owned,owner=map,progs=map", "free", "at-once"),
+            ("link-owned,kdata=map", "count", "map"),
+            ("link-owned,kdata=link", "count", "attachment"),
+            ("link-owned,ksyms=map", "count", "attachment"),
+            ("rfc,identity=association", "fallback", "root"),
+            ("rfc,identity=association,fallback=none", "fallback", "none"),
+        ] {
+            assert_eq!(said(mix, key), value, "{key} of {mix}");
+        }
+    }
+
+    #[test]
+    fn a_design_knows_what_was_written_and_what_mainline_shares_with_it() {
+        for preset in Design::presets() {
+            assert_eq!(preset.written(), []);
+            let named = PRESETS.iter().any(|p| p.0 == preset.name);
+            assert!(named, "{preset}");
+            let own_path = Design::attach_paths().contains(&preset);
+            assert_eq!(preset.attaches_as_mainline(), !own_path, "{preset}");
+        }
+        let mix = Design::parse("task, links=one").unwrap();
+        assert_eq!(mix.written(), [("links", "one")]);
+        assert!(!mix.attaches_as_mainline());
+    }
+
+    #[test]
+    fn each_execution_is_asked_about_its_own_choices() {
+        for (key, value, about) in [
+            ("links", "one", About::AttachPath),
+            ("twin", "extra-put", About::AttachPath),
+            ("twin", "no-dead-check", About::Lookups),
+            ("twin", "stale-entry", About::Lookups),
+            ("fallback", "root", About::Lookups),
+            ("twin", "none", About::Both),
+            ("identity", "task", About::Both),
+        ] {
+            assert_eq!(About::of(key, value), about, "{key}={value}");
+        }
+    }
+
     /// What a mix says holds, in whichever order it says it.
     #[test]
     fn the_order_of_choices_means_nothing() {

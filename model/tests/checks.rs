@@ -11,12 +11,15 @@ use struct_ops_model::kernel::{
 use struct_ops_model::world::Subsystem;
 use struct_ops_model::{Design, Invariant, Machine, Report};
 
-fn machines() -> impl Iterator<Item = Machine> {
-    Subsystem::ALL.iter().flat_map(|subsystem| {
-        Design::attach_paths()
-            .into_iter()
-            .map(|design| Machine::new(common::free(*subsystem, 2), design).expect("no set-up"))
-    })
+/// Every subsystem under every design that attaches in a way of its own, and under those that count otherwise.
+fn machines() -> Vec<Machine> {
+    let mixes = ["link-owned,count=map", "link-owned,progs=map"];
+    let mixes = mixes.map(|mix| Design::parse(mix).expect("it makes sense"));
+    let designs: Vec<Design> = Design::attach_paths().into_iter().chain(mixes).collect();
+    let all = Subsystem::ALL.iter();
+    let all = all.flat_map(|s| designs.iter().map(|d| (common::free(*s, 2), d.clone())));
+    all.map(|(world, design)| Machine::new(world, design).expect("there is no set-up"))
+        .collect()
 }
 
 fn choices(g: &mut Gen, n: usize) -> Vec<u16> {
