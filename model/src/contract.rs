@@ -56,7 +56,10 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
         OpKind::CgroupRmdir => match cpu.err {
             0 => target(k, cpu) == Some(CgroupState::Released),
             ENOENT => target(k, cpu) != Some(CgroupState::Online),
-            EBUSY => cpu.cgroup > 0 && world.descendants(cpu.cgroup - 1).count() > 1,
+            EBUSY => {
+                let cgroup = cpu.cgroup.checked_sub(1);
+                cgroup.is_some_and(|c| world.descendants(c).count() > 1)
+            }
             _ => false,
         },
         OpKind::SockOpen => matches!(cpu.err, 0 | ENOENT | EBUSY),
