@@ -1122,6 +1122,7 @@ mod tests {
     fn a_design_knows_what_was_written_and_what_mainline_shares_with_it() {
         for preset in Design::presets() {
             assert_eq!(preset.written(), []);
+            assert_eq!(preset.lookup, Lookup::of(preset.identity), "{preset}");
             let named = PRESETS.iter().any(|p| p.0 == preset.name);
             assert!(named, "{preset}");
             let own_path = Design::attach_paths().contains(&preset);
