@@ -212,3 +212,16 @@ impl fmt::Display for Site {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_found_by_its_version() {
+        for linux in Linux::ALL {
+            assert_eq!(Linux::from_version(linux.version()), Some(linux));
+        }
+        assert_eq!(Linux::from_version("6.1"), None);
+    }
+}

@@ -1,5 +1,6 @@
 //! Facts of the kernel that no invariant states, asked of the model from outside: for which grace period a program's
-//! memory waits, how trampolines fill image pages, and what an allocation that fails leaves behind.
+//! memory waits, how trampolines fill image pages, what an allocation that fails leaves behind, and which locks a reg()
+//! takes under which.
 
 mod common;
 
@@ -7,6 +8,7 @@ use std::collections::HashSet;
 
 use struct_ops_model::design::Owner;
 use struct_ops_model::kernel::Kernel;
+use struct_ops_model::lock::LockClass;
 use struct_ops_model::pack::Packing;
 use struct_ops_model::world::{
     Body, Called, CpuDecl, Member, Operation, PAGE_SIZE, Plan, Subsystem, World,
@@ -396,5 +398,65 @@ fn an_allocation_that_fails_is_enomem_and_leaves_nothing() {
             .map(|subsystem| each_allocation(&design, *subsystem))
             .collect();
         assert!(failed.iter().all(|n| *n >= 4), "{design}: {failed:?}");
+    }
+}
+
+// ---- locks ------------------------------------------------------------------------------------------
+
+/// The locks that reg() takes, one after the other.
+fn locks(subsystem: Subsystem) -> &'static [LockClass] {
+    match subsystem {
+        Subsystem::TcpCong => &[LockClass::TcpCongList],
+        Subsystem::SchedExt => &[LockClass::ScxEnable],
+        Subsystem::Singleton => &[LockClass::StOps],
+        Subsystem::Always | Subsystem::KeyedByMap => &[LockClass::MultiStOps],
+        // It reprobes its device at last.
+        Subsystem::HidBpf => &[LockClass::ProgList, LockClass::Device],
+        Subsystem::BpfTcp => &[LockClass::Cgroup],
+        Subsystem::Dummy | Subsystem::Own(_) => &[],
+    }
+}
+
+#[test]
+fn a_reg_takes_its_locks_under_that_of_the_map_or_of_links() {
+    for design in Design::attach_paths() {
+        for subsystem in Subsystem::ALL.iter().filter(|s| **s != Subsystem::Dummy) {
+            let maps = [(true, 0, true), (false, 0, true)];
+            let mut world = common::on_its_kernel(common::world(*subsystem, &maps, vec![]));
+            world.cpus = vec![CpuDecl {
+                proc: 0,
+                plan: Plan::Fixed(vec![]),
+            }];
+            let cgroups = !world.cgroups.is_empty();
+            let by_link = vec![
+                Operation::MapCreate { map: 0 },
+                Operation::MapUpdate { map: 0 },
+                Operation::LinkCreate {
+                    target: cgroups.then_some(0),
+                    position: None,
+                    map: 0,
+                    cookie: 1,
+                    link: 0,
+                },
+            ];
+            let by_map = vec![
+                Operation::MapCreate { map: 1 },
+                Operation::MapUpdate { map: 1 },
+            ];
+            // The cgroup layer asks for no mutex, and knows no plain map; the RFC generates under it.
+            let serialised = !cgroups || design.name.starts_with("rfc");
+            let ways = [
+                (by_link, serialised.then_some(LockClass::UpdateMutex)),
+                (by_map, Some(LockClass::StMap)),
+            ];
+            for (setup, held) in ways.into_iter().take(if cgroups { 1 } else { 2 }) {
+                world.setup = setup;
+                let machine = Machine::new(world.clone(), design.clone()).expect("it is attached");
+                let found: HashSet<_> = machine.lock_order().pairs().collect();
+                let taken = locks(*subsystem).iter();
+                let wanted = held.map(|held| taken.map(|taken| (held, *taken)).collect());
+                assert_eq!(found, wanted.unwrap_or_default(), "{subsystem:?}, {design}");
+            }
+        }
     }
 }
