@@ -140,6 +140,35 @@ fn a_program_outlives_those_who_run_it() {
     }
 }
 
+/// What a design waits for is enough for whoever is inside a member when everything is closed.
+#[test]
+fn a_page_outlives_those_who_run_it() {
+    // Mainline does not wait for those who sleep.
+    let cases = [
+        (Design::mainline(), Subsystem::Always, false),
+        (Design::mainline(), Subsystem::BpfTcp, false),
+        (Design::link_owned(), Subsystem::Always, false),
+        (Design::link_owned(), Subsystem::Always, true),
+        (Design::link_owned(), Subsystem::BpfTcp, false),
+    ];
+    for (design, subsystem, sleepable) in cases {
+        let world = taken_down(subsystem, sleepable);
+        let machine = Machine::new(world, design.clone()).expect("the set-up works");
+        let mut waited = false;
+        explore(&machine, |_, after| {
+            assert!(
+                !after.dead,
+                "{design}, {subsystem:?}, sleepable: {sleepable}"
+            );
+            let calls = after.cpus[1].readers.tasks;
+            let maps = after.maps.iter().map(|(_, m)| m.free);
+            let mut frees = maps.chain(after.kdatas.iter().map(|(_, d)| d.free));
+            waited |= calls && frees.any(|free| !free.elapsed());
+        });
+        assert!(waited, "{design}, {subsystem:?}, sleepable: {sleepable}");
+    }
+}
+
 // ---- pages ------------------------------------------------------------------------------------------
 
 /// What each page of a kdata holds, if trampolines of these sizes are put one behind the other and a new page begins
