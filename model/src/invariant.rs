@@ -6,7 +6,7 @@
 
 use crate::design::{Count, Design, Identity, ProgOwner};
 use crate::kernel::{KdataKey, Kernel, MapState, Stage, holds};
-use crate::world::{OpKind, World};
+use crate::world::{LINK_SLOTS, MAP_SLOTS, MAX_KDATAS, OpKind, World};
 
 macro_rules! invariants {
     ($($variant:ident $id:literal $short:literal $sentence:literal / $not:literal / $sometimes:literal;)+) => {
@@ -194,65 +194,109 @@ impl Invariant {
     }
 }
 
+/// How many hold what a counter counts, by slot.
+#[derive(Default)]
+struct Holders {
+    maps: [usize; MAP_SLOTS],
+    links: [usize; LINK_SLOTS],
+    attachments: [usize; MAX_KDATAS],
+}
+
+impl Holders {
+    /// Counts them, in one walk over each table: this is asked after every step that touches a count.
+    fn of(k: &Kernel, world: &World, design: &Design) -> Self {
+        let mut holders = Holders::default();
+        let plus = |counts: &mut [usize], slot: Option<usize>| {
+            if let Some(slot) = slot {
+                counts[slot] += 1;
+            }
+        };
+        for (key, map) in k.maps.iter() {
+            let slot = key.slot();
+            let kdata = map.kdata.and_then(|d| k.kdatas.get(d));
+            let embedded = kdata.is_some_and(|d| !d.attachment);
+            let plain = !world.maps[usize::from(map.decl)].link;
+            let registered = map.state == MapState::InUse && plain && embedded;
+            holders.maps[slot] += map.fds.count_ones() as usize
+                + map.more.count()
+                + usize::from(map.pinned)
+                + usize::from(registered);
+            if map.state != MapState::ToBeFree {
+                plus(&mut holders.attachments, map.kdata.map(|d| d.slot()));
+            }
+        }
+        for (key, link) in k.links.iter() {
+            holders.links[key.slot()] +=
+                link.fds.count_ones() as usize + link.more.count() + usize::from(link.pinned);
+            match link.attachment {
+                None => plus(&mut holders.maps, link.map.map(|m| m.slot())),
+                Some(attachment) => holders.attachments[attachment.slot()] += 1,
+            }
+        }
+        for (_, attachment) in k.kdatas.iter().filter(|(_, d)| d.attachment) {
+            plus(&mut holders.maps, attachment.map.map(|m| m.slot()));
+        }
+        let socks = k.socks.iter().filter_map(|s| s.kdata);
+        for key in socks.chain(k.subsys.own.refs.iter().copied().flatten()) {
+            let Some(kdata) = k.kdatas.get(key) else {
+                continue;
+            };
+            // What a socket's reference is a reference on.
+            if design.count == Count::Attachment && kdata.attachment {
+                holders.attachments[key.slot()] += 1;
+            } else {
+                plus(&mut holders.maps, kdata.map.map(|m| m.slot()));
+            }
+        }
+        for c in &k.cpus {
+            let held = |what: u8| c.holds & what != 0;
+            let (map, old) = (c.map.map(|m| m.slot()), c.old.map(|m| m.slot()));
+            plus(&mut holders.maps, map.filter(|_| held(holds::MAP)));
+            plus(&mut holders.maps, map.filter(|_| held(holds::REGISTERED)));
+            plus(&mut holders.maps, old.filter(|_| held(holds::OLD)));
+            let link = c.link.map(|l| l.slot());
+            plus(&mut holders.links, link.filter(|_| held(holds::LINK)));
+            let new = c.attachment.map(|a| a.slot());
+            let old = c.old_attachment.map(|a| a.slot());
+            plus(
+                &mut holders.attachments,
+                new.filter(|_| held(holds::ATTACHMENT)),
+            );
+            plus(
+                &mut holders.attachments,
+                old.filter(|_| held(holds::OLD_ATTACHMENT)),
+            );
+        }
+        holders
+    }
+}
+
 /// Whether every reference count equals its number of holders.
 pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
-    // What a socket's reference is a reference on.
-    let counts_attachment = |kdata: KdataKey| {
-        design.count == Count::Attachment && k.kdatas.get(kdata).is_some_and(|d| d.attachment)
-    };
     // Whose reference a socket holds whose kdata is gone cannot be told: following the pointer will tell.
-    if k.socks
-        .iter()
-        .filter_map(|s| s.kdata)
-        .any(|s| k.kdatas.get(s).is_none())
-    {
+    let mut socks = k.socks.iter().filter_map(|s| s.kdata);
+    if socks.any(|s| k.kdatas.get(s).is_none()) {
         return true;
     }
-    for (key, map) in k.maps.iter() {
-        let links = k
-            .links
-            .iter()
-            .filter(|(_, l)| l.attachment.is_none() && l.map == Some(key))
-            .count();
-        let attachments = k
-            .kdatas
-            .iter()
-            .filter(|(_, a)| a.attachment && a.map == Some(key))
-            .count();
-        let socks = k.socks.iter().filter_map(|s| s.kdata).filter(|s| {
-            !counts_attachment(*s) && k.kdatas.get(*s).is_some_and(|a| a.map == Some(key))
-        });
-        let own = k.subsys.own.refs.iter().flatten().filter(|s| {
-            !counts_attachment(**s) && k.kdatas.get(**s).is_some_and(|a| a.map == Some(key))
-        });
-        let cpus: u32 = k
-            .cpus
-            .iter()
-            .map(|c| {
-                u32::from(c.map == Some(key) && c.holds & holds::MAP != 0)
-                    + u32::from(c.map == Some(key) && c.holds & holds::REGISTERED != 0)
-                    + u32::from(c.old == Some(key) && c.holds & holds::OLD != 0)
-            })
-            .sum();
-        let embedded = map
-            .kdata
-            .is_some_and(|d| k.kdatas.get(d).is_some_and(|d| !d.attachment));
-        let plain = !world.maps[usize::from(map.decl)].link;
-        let registered = map.state == MapState::InUse && plain && embedded;
-        let expected = map.fds.count_ones() as usize
-            + map.more.count()
-            + usize::from(map.pinned)
-            + links
-            + attachments
-            + socks.count()
-            + own.count()
-            + cpus as usize
-            + usize::from(registered);
-        if usize::from(map.refs) != expected {
-            return false;
-        }
-    }
-    for (i, prog) in k.progs.iter().enumerate().take(world.progs.len()) {
+    let holders = Holders::of(k, world, design);
+    let maps = k
+        .maps
+        .iter()
+        .all(|(key, map)| usize::from(map.refs) == holders.maps[key.slot()]);
+    let links = k
+        .links
+        .iter()
+        .all(|(key, link)| usize::from(link.refs) == holders.links[key.slot()]);
+    let mut attachments = k.kdatas.iter().filter(|(_, d)| d.attachment);
+    maps && links
+        && attachments.all(|(key, d)| usize::from(d.refs) == holders.attachments[key.slot()])
+        && programs_balance(k, world, design)
+}
+
+/// The same of programs.
+fn programs_balance(k: &Kernel, world: &World, design: &Design) -> bool {
+    let mut progs = k.progs.iter().enumerate().take(world.progs.len());
+    progs.all(|(i, prog)| {
         let has = |decl: u8| {
             world.maps[usize::from(decl)]
                 .progs
@@ -272,55 +316,8 @@ pub fn refcounts_balance(k: &Kernel, world: &World, design: &Design) -> bool {
             .filter(|c| c.op == OpKind::TestRun && c.image.is_some() && usize::from(c.arg) == i);
         let holders =
             prog.fds.count_ones() as usize + maps.count() + attachments.count() + runs.count();
-        if usize::from(prog.refs) != holders {
-            return false;
-        }
-    }
-    for (key, link) in k.links.iter() {
-        let cpus = k
-            .cpus
-            .iter()
-            .filter(|c| c.link == Some(key) && c.holds & holds::LINK != 0)
-            .count();
-        if usize::from(link.refs)
-            != link.fds.count_ones() as usize + link.more.count() + usize::from(link.pinned) + cpus
-        {
-            return false;
-        }
-    }
-    for (key, kdata) in k.kdatas.iter().filter(|(_, d)| d.attachment) {
-        let links = k
-            .links
-            .iter()
-            .filter(|(_, l)| l.attachment == Some(key))
-            .count();
-        let maps = k
-            .maps
-            .iter()
-            .filter(|(_, m)| m.kdata == Some(key) && m.state != MapState::ToBeFree)
-            .count();
-        let socks = k
-            .socks
-            .iter()
-            .filter(|s| s.kdata == Some(key) && counts_attachment(key))
-            .count();
-        let cpus: usize = k
-            .cpus
-            .iter()
-            .map(|c| {
-                usize::from(c.attachment == Some(key) && c.holds & holds::ATTACHMENT != 0)
-                    + usize::from(
-                        c.old_attachment == Some(key) && c.holds & holds::OLD_ATTACHMENT != 0,
-                    )
-            })
-            .sum();
-        let own = k.subsys.own.refs.iter().flatten();
-        let own = own.filter(|s| **s == key && counts_attachment(key)).count();
-        if usize::from(kdata.refs) != links + maps + socks + own + cpus {
-            return false;
-        }
-    }
-    true
+        usize::from(prog.refs) == holders
+    })
 }
 
 /// Whether this kdata is registered through two links, and no other one is.
