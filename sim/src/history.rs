@@ -54,8 +54,14 @@ pub struct History {
     pub calls: Vec<Call>,
     /// In the order of the clock.
     pub events: Vec<Event>,
-    /// The kernel died after the last event.
+    /// The kernel died after the last event, perhaps while the processes ended.
     pub crashed: bool,
+    /// Nobody saw what the calls returned, nor whether they did: all that was seen is that they began.
+    pub unseen: bool,
+    /// From the start kallsyms lists ksyms that are freed.
+    pub stale_ksyms: bool,
+    /// The kernel may have died because it followed a list of kallsyms to what is freed.
+    pub died_of_ksyms: bool,
 }
 
 /// What the search says.
@@ -67,6 +73,8 @@ pub enum Explanation {
         actions: Vec<Action>,
         /// The promises that every run breaks that explains it.
         broke: BTreeSet<Invariant>,
+        /// Every run that explains it frees ksyms that kallsyms goes on to list.
+        stale_ksyms: bool,
     },
     /// No run explains it.
     Unexplained {
@@ -98,6 +106,16 @@ struct Place {
     finished: u8,
     /// The count of kallsyms after the last Return, still to be met.
     ksyms: Option<u32>,
+    /// kallsyms lists ksyms that are freed.
+    stale_ksyms: bool,
+}
+
+/// Beside the promises that a search forbids, one bit each: no ksym is freed that kallsyms lists.
+const NO_STALE_KSYMS: u32 = 1 << 31;
+
+/// A ksym was freed that kallsyms lists. Where nobody is called, the promise is not broken in another way.
+fn frees_listed(violation: &Violation) -> bool {
+    violation.invariant == Invariant::KsymsMatchImages && violation.step != Pc::CallEnter
 }
 
 /// What one search found.
@@ -129,12 +147,28 @@ impl Explainer {
     }
 
     /// Looks for a run that breaks nothing, then for any, and then for one without each of the promises that it breaks.
+    /// A fault is preferred to kallsyms as the cause of a death.
     pub fn explain(&self, history: &History) -> Explanation {
+        if history.died_of_ksyms {
+            let fault = History {
+                died_of_ksyms: false,
+                ..history.clone()
+            };
+            match self.explain_one(&fault) {
+                Explanation::Unexplained { .. } => {}
+                said => return said,
+            }
+        }
+        self.explain_one(history)
+    }
+
+    fn explain_one(&self, history: &History) -> Explanation {
         let (actions, broke) = match self.search(history, u32::MAX) {
             Found::Run(actions, _) => {
                 return Explanation::Explained {
                     actions,
                     broke: BTreeSet::new(),
+                    stale_ksyms: false,
                 };
             }
             Found::Beyond(why) => return Explanation::Beyond(why),
@@ -147,12 +181,13 @@ impl Explainer {
             },
         };
         let all: BTreeSet<Invariant> = broke.iter().map(|violation| violation.invariant).collect();
-        let needed = |invariant: &Invariant| {
-            matches!(self.search(history, bit(*invariant)), Found::None { .. })
-        };
+        let needed = |forbidden: u32| matches!(self.search(history, forbidden), Found::None { .. });
+        let stale_ksyms = broke.iter().any(frees_listed) && needed(NO_STALE_KSYMS);
+        let all = all.into_iter();
         Explanation::Explained {
             actions,
-            broke: all.into_iter().filter(needed).collect(),
+            broke: all.filter(|invariant| needed(bit(*invariant))).collect(),
+            stale_ksyms,
         }
     }
 
@@ -163,6 +198,7 @@ impl Explainer {
             next: 0,
             finished: 0,
             ksyms: None,
+            stale_ksyms: history.stale_ksyms,
         };
         let start = self.forward(history, start);
         let mut seen = HashSet::new();
@@ -183,7 +219,8 @@ impl Explainer {
                     }
                 };
             };
-            if place.next == history.events.len() && place.ksyms.is_none() && !history.crashed {
+            let over = place.next == history.events.len() && place.ksyms.is_none();
+            if over && (!history.crashed || history.died_of_ksyms && place.stale_ksyms) {
                 return Found::Run(path, broke.clone());
             }
             let Some(action) = actions.pop() else {
@@ -211,10 +248,14 @@ impl Explainer {
                     }
                     faults |= allowed && !history.crashed;
                 }
-                Taken::On(next, violations) => {
-                    if violations.iter().any(|v| bit(v.invariant) & forbidden != 0) {
+                Taken::On(mut next, violations) => {
+                    let stale = violations.iter().any(frees_listed);
+                    if violations.iter().any(|v| bit(v.invariant) & forbidden != 0)
+                        || stale && forbidden & NO_STALE_KSYMS != 0
+                    {
                         continue;
                     }
+                    next.stale_ksyms |= stale;
                     let next = self.forward(history, *next);
                     if !seen.insert(self.key(&next)) {
                         continue;
@@ -239,6 +280,7 @@ impl Explainer {
         self.packing.pack(&place.k, &mut key);
         key.extend((place.next as u32).to_le_bytes());
         key.push(place.finished);
+        key.push(u8::from(place.stale_ksyms));
         key.push(place.ksyms.map_or(u8::MAX, |n| n as u8));
         key
     }
@@ -269,6 +311,12 @@ impl Explainer {
         }
     }
 
+    /// The CPU's process ends: what it does is of no plan.
+    fn exits(&self, k: &Kernel, cpu: u8) -> bool {
+        let proc = self.machine.world.cpus[usize::from(cpu)].proc;
+        k.procs[usize::from(proc)].exiting
+    }
+
     /// The call that a CPU has begun, or that it may begin now.
     fn call<'a>(
         &self,
@@ -293,15 +341,18 @@ impl Explainer {
         let mut all = Vec::new();
         self.machine.enabled(&at.k, &mut all);
         all.retain(|action| match action {
+            Action::Begin(cpu, _) if self.exits(&at.k, *cpu) => history.crashed,
             Action::Begin(cpu, request) => {
                 let position = usize::from(at.k.cpus[usize::from(*cpu)].position);
                 let planned = match &self.machine.world.cpus[usize::from(*cpu)].plan {
                     Plan::Fixed(operations) => operations.get(position),
                     Plan::Free { .. } => None,
                 };
-                // The end of a process is of no plan: what follows it was not looked at.
-                let ends = request.kind == OpKind::Exit && planned != Some(&Operation::Exit {});
-                !ends && self.call(history, at, *cpu, position).is_some()
+                // The end of a process is of no plan: what follows it was not looked at, but the kernel may die in it.
+                if request.kind == OpKind::Exit && planned != Some(&Operation::Exit {}) {
+                    return history.crashed && at.next == history.events.len();
+                }
+                self.call(history, at, *cpu, position).is_some()
             }
             _ => true,
         });
@@ -330,6 +381,9 @@ impl Explainer {
         let Some(cpu) = action.cpu() else {
             return Taken::On(Box::new(place), violations);
         };
+        if self.exits(&at.k, cpu) {
+            return Taken::On(Box::new(place), violations);
+        }
         let (before, after) = (&at.k.cpus[usize::from(cpu)], &k.cpus[usize::from(cpu)]);
         let position = match action {
             Action::Begin(..) => usize::from(before.position),
@@ -371,6 +425,7 @@ impl Explainer {
                         errno::name(err)
                     ));
                 }
+                None if history.unseen => {}
                 None if history.crashed || after.pc == Pc::Idle => {
                     return Taken::Refused(format!("{} returns", self.name(call)));
                 }
@@ -501,7 +556,7 @@ mod tests {
                 Event::Invoke(1),
                 Event::Return(1),
             ],
-            crashed: false,
+            ..History::default()
         };
         Explainer::new(world, design).unwrap().explain(&history)
     }
@@ -552,7 +607,7 @@ mod tests {
                     ksyms: Some(ksyms),
                 }],
                 events: vec![Event::Invoke(0), Event::Return(0)],
-                crashed: false,
+                ..History::default()
             };
             let explainer = Explainer::new(&world, &Design::link_owned()).unwrap();
             matches!(explainer.explain(&history), Explanation::Explained { .. })

@@ -12,6 +12,21 @@ use struct_ops_sim::history::{Call, Event, Explainer, Explanation, History, Read
 use super::program::Round;
 use super::record;
 
+/// Freed memory of trampolines is filled with this instruction: no list leads there.
+const TRAMPOLINE: &str = "int3";
+
+/// Why nothing is said of a round whose record is not whole.
+pub const LOST: &str = "a line of the record was lost on the console";
+
+/// What the rounds of one boot have left behind, as far as later ones can meet it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Boot {
+    /// kallsyms lists ksyms that are freed.
+    stale_ksyms: bool,
+    /// Of some round nothing was said.
+    unjudged: bool,
+}
+
 /// What the model says to the rounds of a scenario.
 #[derive(Clone, Debug, Default)]
 pub struct Explained {
@@ -26,19 +41,29 @@ pub struct Explained {
 }
 
 impl Explained {
-    /// Takes one more round.
-    pub fn add(&mut self, design: &Design, ran: &Round, round: &record::Round, crashed: bool) {
-        let (history, explanation) = match explain(design, ran, round, crashed) {
+    /// Of one more round nothing is said.
+    pub fn say_nothing(&mut self, why: &str, boot: &mut Boot) {
+        boot.unjudged = true;
+        *self.beyond.entry(why.to_owned()).or_default() += 1;
+    }
+
+    /// Takes one more round of a boot; `death` is the kernel's complaint, if it died in it.
+    pub fn add(
+        &mut self,
+        design: &Design,
+        ran: &Round,
+        round: &record::Round,
+        death: Option<&str>,
+        boot: &mut Boot,
+    ) {
+        let (history, explanation) = match explain(design, ran, round, death, *boot) {
             Ok(explained) => explained,
-            Err(why) => {
-                *self.beyond.entry(why.to_owned()).or_default() += 1;
-                return;
-            }
+            Err(why) => return self.say_nothing(why, boot),
         };
         let without = without_the_failed(ran, round);
         let explanation = match (explanation, without) {
             (Explanation::Unexplained { events, allowed }, Some((ran, round))) => {
-                match explain(design, &ran, &round, crashed) {
+                match explain(design, &ran, &round, death, *boot) {
                     Ok((_, explained @ Explanation::Explained { .. })) => explained,
                     _ => Explanation::Unexplained { events, allowed },
                 }
@@ -46,14 +71,21 @@ impl Explained {
             (explanation, _) => explanation,
         };
         match explanation {
-            Explanation::Explained { broke, .. } => {
+            Explanation::Explained {
+                broke, stale_ksyms, ..
+            } => {
+                boot.stale_ksyms |= stale_ksyms;
                 self.rounds += 1;
                 for invariant in broke {
                     *self.broke.entry(invariant).or_default() += 1;
                 }
             }
-            Explanation::Beyond(why) => *self.beyond.entry(why.to_owned()).or_default() += 1,
+            Explanation::Beyond(why) => self.say_nothing(why, boot),
+            Explanation::Unexplained { .. } if death.is_some() && boot.unjudged => {
+                self.say_nothing("the kernel died after a round of which nothing is said", boot);
+            }
             Explanation::Unexplained { events, allowed } => {
+                boot.unjudged = true;
                 let why = told(ran, &history, events, &allowed);
                 let mut calls = vec![0; ran.world.cpus.len()];
                 for event in history.events.iter().take(events + 1) {
@@ -72,9 +104,12 @@ fn explain(
     design: &Design,
     ran: &Round,
     round: &record::Round,
-    crashed: bool,
+    death: Option<&str>,
+    boot: Boot,
 ) -> Result<(History, Explanation), &'static str> {
-    let history = history(ran, round, crashed, design)?;
+    let mut history = history(ran, round, death.is_some(), design)?;
+    history.stale_ksyms = boot.stale_ksyms;
+    history.died_of_ksyms = death.is_some_and(|complaint| !complaint.contains(TRAMPOLINE));
     let world = World {
         alloc_failures: u8::from(ran.fail.is_some()),
         ..ran.world.clone()
@@ -116,6 +151,9 @@ fn history(
     crashed: bool,
     design: &Design,
 ) -> Result<History, &'static str> {
+    if round.lost > 0 {
+        return Err(LOST);
+    }
     let timed_out = |done: &record::Done| done.result == TIMED_OUT;
     if round.done.iter().any(timed_out) {
         return Err("the kernel did not call the member in time");
@@ -152,28 +190,53 @@ fn history(
     }
     stamps.sort_by_key(|(stamp, _)| *stamp);
     history.events = stamps.into_iter().map(|(_, event)| event).collect();
+    if crashed && !round.is_set_up(ran.world.setup.len()) {
+        return Err("the kernel died in a set-up");
+    }
+    if crashed && ran.turns.is_empty() {
+        // What they returned is printed when the round is over: that they began is known.
+        return Ok(all_began(ran));
+    }
     if crashed {
-        if ran.turns.is_empty() {
-            return Err("the kernel died while several were under way");
-        }
-        // By turns, the next one was under way.
+        // By turns, the next one was under way, or the processes ended.
         let mut done = vec![0; ran.world.cpus.len()];
         for cpu in &ran.turns[..round.done.len().min(ran.turns.len())] {
             done[usize::from(*cpu)] += 1;
         }
-        let Some(cpu) = ran.turns.get(round.done.len()) else {
-            return Err("the kernel died after the last operation");
-        };
-        history.events.push(Event::Invoke(history.calls.len()));
-        history.calls.push(Call {
-            cpu: *cpu,
-            number: done[usize::from(*cpu)],
-            result: None,
-            reads: Vec::new(),
-            ksyms: None,
-        });
+        if let Some(cpu) = ran.turns.get(round.done.len()) {
+            history.events.push(Event::Invoke(history.calls.len()));
+            history.calls.push(began(*cpu, done[usize::from(*cpu)]));
+        }
     }
     Ok(history)
+}
+
+/// A call of which nothing is known but that it began.
+fn began(cpu: u8, number: u8) -> Call {
+    Call {
+        cpu,
+        number,
+        result: None,
+        reads: Vec::new(),
+        ksyms: None,
+    }
+}
+
+/// Every operation of the round began, the kernel died, and nobody saw more.
+fn all_began(ran: &Round) -> History {
+    let cpus = 0..ran.world.cpus.len();
+    let calls = cpus.flat_map(|cpu| {
+        let numbers = 0..ran.plan(cpu).len();
+        numbers.map(move |number| began(cpu as u8, number as u8))
+    });
+    let calls: Vec<Call> = calls.collect();
+    History {
+        events: (0..calls.len()).map(Event::Invoke).collect(),
+        calls,
+        crashed: true,
+        unseen: true,
+        ..History::default()
+    }
 }
 
 /// -ETIMEDOUT: what the runner says of a member that nobody calls.
@@ -229,7 +292,7 @@ mod tests {
     use crate::scenario::record::Record;
     use crate::series::Base;
 
-    fn explained(design: &Design, text: &str, crashed: bool) -> Explained {
+    fn explained(design: &Design, text: &str, death: Option<&str>) -> Explained {
         let target = Target {
             base: Base::V6_12,
             cookie: true,
@@ -239,19 +302,27 @@ mod tests {
         let mut ran = rounds(&scenario.world, &target, 1, 1).remove(0);
         ran.turns = vec![0, 1, 1];
         let mut record = Record::default();
+        let setup = (0..scenario.world.setup.len()).map(|n| format!("@s 0 {n} 0 0 0 0 0 -1\n"));
+        let text = text.replacen('\n', &("\n".to_owned() + &setup.collect::<String>()), 1);
         text.lines().for_each(|line| record.line(line));
         let mut explained = Explained::default();
-        explained.add(design, &ran, &record.rounds[0], crashed);
+        explained.add(
+            design,
+            &ran,
+            &record.rounds[0],
+            death,
+            &mut Boot::default(),
+        );
         explained
     }
 
     #[test]
     fn a_round_is_explained_or_says_what_is_not() {
         let owned = Design::link_owned();
-        let good = "@r 0\n@o 0 0 8 9 -17 0 0 2\n@o 1 0 10 11 0 0 0 2\n@c 1 0 0 0 11 1\n@d 0";
-        let explained_ = explained(&owned, good, false);
+        let good = "@r 0\n@o 0 0 8 9 -17 0 0 2\n@o 1 0 10 11 0 0 0 2\n@c 1 0 0 0 11 1\n@d 0 0";
+        let explained_ = explained(&owned, good, None);
         assert_eq!((explained_.rounds, explained_.broke.len()), (1, 0));
-        let wrong = explained(&owned, &good.replace(" -17 ", " 0 "), false);
+        let wrong = explained(&owned, &good.replace(" -17 ", " 0 "), None);
         let [(0, why, _)] = wrong.unexplained.as_slice() else {
             panic!("{wrong:?}");
         };
@@ -265,11 +336,22 @@ mod tests {
         );
         // the second link frees the first one's images, and a call dies in them
         let dies = "@r 0\n@o 0 0 8 9 -17 0 0 -1";
-        let rfc = explained(&Design::rfc(), dies, true);
+        let rfc = explained(&Design::rfc(), dies, Some("Oops: int3"));
         assert!(
             rfc.broke.contains_key(&Invariant::NoUseAfterFree),
             "{rfc:?}"
         );
-        assert_eq!(explained(&owned, dies, true).unexplained.len(), 1);
+        assert_eq!(
+            explained(&owned, dies, Some("Oops: int3"))
+                .unexplained
+                .len(),
+            1
+        );
+        // no step of the model warns: kallsyms lists what the second link has freed
+        let warns = "@r 0\n@o 0 0 8 9 -17 0 0 -1";
+        let warning = Some("WARNING: CPU: 0 PID: 1 at kernel/bpf/core.c:667 bpf_ksym_add+0x1");
+        let rfc = explained(&Design::rfc(), warns, warning);
+        assert!(rfc.broke.contains_key(&Invariant::KsymsMatchImages) || rfc.rounds == 1, "{rfc:?}");
+        assert_eq!(explained(&owned, warns, warning).unexplained.len(), 1);
     }
 }

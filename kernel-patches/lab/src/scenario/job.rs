@@ -6,7 +6,7 @@
 use struct_ops_model::Design;
 use struct_ops_sim::scenario::operation;
 
-use super::explain::Explained;
+use super::explain::{Boot, Explained, LOST};
 use super::program::{self, Round, Target};
 use super::record::Record;
 use super::symptom::{self, End, Seen};
@@ -105,6 +105,7 @@ fn boot(
         return Err(Error::Other(format!("the VM did not start: {}", ended.why)));
     }
     let last = records.len() - 1;
+    let mut left = Boot::default();
     for (number, record) in records.iter().enumerate() {
         let job = &mut jobs[waiting[number]];
         let mut end = End::default();
@@ -123,14 +124,16 @@ fn boot(
             .iter()
             .map(|round| round.done.len())
             .sum::<usize>();
-        for round in &record.rounds {
+        for (place, round) in record.rounds.iter().enumerate() {
             job.moves = (round.moves, round.unmade.clone());
             let Some(ran) = job.rounds.get(round.number) else {
                 continue;
             };
-            let crashed = !round.over && end.complaint.is_some();
-            if round.over || crashed {
-                job.explained.add(design, ran, round, crashed);
+            let death = end.complaint.as_deref().filter(|_| !round.over);
+            if round.over || death.is_some() {
+                job.explained.add(design, ran, round, death, &mut left);
+            } else if place + 1 < record.rounds.len() {
+                job.explained.say_nothing(LOST, &mut left);
             }
         }
         job.seen

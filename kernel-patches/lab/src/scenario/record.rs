@@ -49,10 +49,21 @@ pub struct Round {
     pub hang: Vec<(usize, usize)>,
     /// It came to its end, and was printed.
     pub over: bool,
+    /// Lines of its operations that arrived.
+    pub lines: usize,
+    /// Lines that did not: a message of the kernel came in between.
+    pub lost: usize,
     /// Moves of a replay that began.
     pub moves: usize,
     /// The move that could not be made, and why.
     pub unmade: Option<(usize, String)>,
+}
+
+impl Round {
+    /// Every operation of the set-up returned.
+    pub fn is_set_up(&self, operations: usize) -> bool {
+        self.setup.len() >= operations
+    }
 }
 
 /// What was left when everything was closed and all grace periods were over: more than before.
@@ -88,12 +99,16 @@ impl Record {
         else {
             return;
         };
+        let words = rest.split(' ');
         let numbers: Vec<i64> = match word {
-            "c" => read_words(rest),
-            _ => rest
-                .split(' ')
-                .filter_map(|word| word.parse().ok())
-                .collect(),
+            // words follow the number
+            "mno" => words.map_while(|word| word.parse().ok()).collect(),
+            // what was cut in two is no line
+            "c" => read_words(rest).unwrap_or_default(),
+            _ => words
+                .map(|word| word.parse().ok())
+                .collect::<Option<_>>()
+                .unwrap_or_default(),
         };
         match (word, numbers.as_slice()) {
             // the first one is the reason of the others
@@ -104,8 +119,17 @@ impl Record {
                     ..Round::default()
                 });
             }
-            ("s", numbers) => self.round(|round| round.setup.extend(done(numbers))),
-            ("o", numbers) => self.round(|round| round.done.extend(done(numbers))),
+            ("s" | "o", numbers) => {
+                let Some(done) = done(numbers) else { return };
+                self.round(|round| {
+                    round.lines += 1;
+                    let all = match word {
+                        "s" => &mut round.setup,
+                        _ => &mut round.done,
+                    };
+                    all.push(done);
+                });
+            }
             ("c", [_, _, prog, phase, cookie, cpu, rest @ ..]) => {
                 let read = Read {
                     prog: *prog as u8,
@@ -115,6 +139,7 @@ impl Record {
                     unnamed: rest.first().is_some_and(|unnamed| *unnamed != 0),
                 };
                 self.round(|round| {
+                    round.lines += 1;
                     let done = round.done.last_mut().or(round.setup.last_mut());
                     if let Some(done) = done {
                         done.reads.push(read);
@@ -132,7 +157,10 @@ impl Record {
                     round.unmade.get_or_insert((number, why));
                 });
             }
-            ("d", _) => self.round(|round| round.over = true),
+            ("d", [_, printed]) => self.round(|round| {
+                round.over = true;
+                round.lost = (*printed as usize).saturating_sub(round.lines);
+            }),
             ("left", [maps, progs, links, ksyms, module]) => {
                 self.left = Some(Left {
                     maps: *maps,
@@ -154,12 +182,12 @@ impl Record {
 }
 
 /// The cookie is hexadecimal.
-fn read_words(rest: &str) -> Vec<i64> {
+fn read_words(rest: &str) -> Option<Vec<i64>> {
     let number = |(place, word): (usize, &str)| match place {
         4 => u64::from_str_radix(word, 16).ok().map(|n| n as i64),
         _ => word.parse().ok(),
     };
-    rest.split(' ').enumerate().filter_map(number).collect()
+    rest.split(' ').enumerate().map(number).collect()
 }
 
 fn done(numbers: &[i64]) -> Option<Done> {
@@ -186,10 +214,11 @@ mod tests {
     fn lines_become_a_record() {
         let mut record = Record::default();
         let text = "@r 3\n@s 0 0 0 1 0 0 0 2\n@o 1 0 2 3 -17 0 0 -1\n@c 1 0 4 1 ffffffffffffffff 1 1\n\
-            @o 0 0 4 -1 0 0 0 -1\n@hang 0 1\n@d 1\n@left 0 1 0 -3 0\n@runner no memory\nnothing";
+            @o 0 0 4 -1 0 0 0 -1\n@o 1 1 6 7 0[   12.3] TCP: key\n@hang 0 1\n@d 1 5\n@left 0 1 0 -3 0\n@runner no memory\nnothing";
         text.lines().for_each(|line| record.line(line));
         let round = &record.rounds[0];
         assert_eq!((round.number, round.over), (3, true));
+        assert_eq!((round.lines, round.lost), (4, 1));
         assert_eq!(round.setup[0].ksyms, Some(2));
         assert_eq!(round.done[0].result, -17);
         let read = Read {

@@ -61,13 +61,23 @@ const TABLE: [Row; 11] = [
         symptom: Symptom::Crash,
         word: "crash",
         shows: Some(NoUseAfterFree),
-        or: &[NoTornPublish, RefcountsBalance, SingleLinkPerMap],
+        or: &[
+            NoTornPublish,
+            RefcountsBalance,
+            SingleLinkPerMap,
+            KsymsMatchImages,
+        ],
     },
     Row {
         symptom: Symptom::List,
         word: "list corruption",
         shows: Some(NoDeadlock),
-        or: &[NoUseAfterFree, SingleLinkPerMap, FailureAtomic],
+        or: &[
+            NoUseAfterFree,
+            SingleLinkPerMap,
+            FailureAtomic,
+            KsymsMatchImages,
+        ],
     },
     Row {
         symptom: Symptom::Hang,
@@ -182,7 +192,10 @@ pub struct End {
 /// What a complaint of the kernel is a symptom of.
 fn complaint(text: &str) -> Symptom {
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&["list_add", "list_del"]) {
+    if has(&["bpf_ksym_add", "bpf_ksym_del", "bpf_ksym_find"]) {
+        // kallsyms lists what is freed, or what is listed already
+        Symptom::Ksyms
+    } else if has(&["list_add", "list_del"]) {
         Symptom::List
     } else if has(&[
         "Oops",
@@ -493,7 +506,7 @@ mod tests {
         let seen = |rest: &str| looked(&format!("{SETUP}{rest}"), &End::default());
         assert_eq!(
             seen(
-                "@o 0 0 8 9 -17 0 0 2\n@o 1 0 10 11 0 0 0 2\n@c 1 0 0 0 11 1\n@d 0\n@left 0 0 0 0 0"
+                "@o 0 0 8 9 -17 0 0 2\n@o 1 0 10 11 0 0 0 2\n@c 1 0 0 0 11 1\n@d 0 3\n@left 0 0 0 0 0"
             ),
             []
         );
@@ -516,7 +529,7 @@ mod tests {
             seen("@o 1 0 8 9 0 0 0 2\n@c 1 0 0 0 11 1 1"),
             [Symptom::Ksyms]
         );
-        assert_eq!(seen("@hang 1 0\n@d 1"), [Symptom::Hang]);
+        assert_eq!(seen("@hang 1 0\n@d 1 0"), [Symptom::Hang]);
         assert_eq!(seen("@left 1 0 0 3 0"), [Symptom::Left, Symptom::Ksyms]);
         let end = |complaint: Option<&str>, lost: Option<&str>| {
             let end = End {

@@ -147,6 +147,7 @@ static struct shared {
 	int pid[MOST_CPUS], tid[MOST_CPUS];
 	bool exiting[MOST_CPUS], gone[MOST_CPUS];
 	int inside[MOST_CPUS];
+	int lines;			/* of the record, printed so far */
 	int sock_owner[MOST_SOCKS];	/* process + 1 */
 	struct result setup[MOST_OPS], result[MOST_CPUS][MOST_OPS];
 } *shared;
@@ -1141,23 +1142,28 @@ static int ksyms_after(long result)
 	return now;
 }
 
-/* In one write, so that nothing of the kernel's comes in between. */
+/* In one write. A message of the kernel may still cut it in two on the console: the
+ * lines are counted.
+ */
 static void print_op(const char *what, int cpu, int number, struct result *r)
 {
 	unsigned int i;
 	char text[8192];
-	int len;
+	int len, lines = 1;
 
 	len = sprintf(text, "%s %d %d %lld %lld %ld %ld %ld %d\n", what, cpu, number, r->invoked,
 		      r->returned, r->result, r->aux[0], r->aux[1], r->ksyms);
 	for (i = r->log_from; i < r->log_to && i < r->log_from + 64; i++) {
 		const struct entry *e = &log_->entry[i % LOG_ENTRIES];
 
-		if (e->written)
-			len += sprintf(text + len, "@c %d %d %llu %llu %llx %llu %llu\n", cpu,
-				       number, e->prog & 0xff, e->prog >> 8, e->cookie,
-				       e->cpu & 0xffff, e->cpu >> 16);
+		if (!e->written)
+			continue;
+		len += sprintf(text + len, "@c %d %d %llu %llu %llx %llu %llu\n", cpu, number,
+			       e->prog & 0xff, e->prog >> 8, e->cookie, e->cpu & 0xffff,
+			       e->cpu >> 16);
+		lines++;
 	}
+	__atomic_fetch_add(&shared->lines, lines, __ATOMIC_SEQ_CST);
 	fflush(stdout);
 	if (write(1, text, len) != len)
 		broken("console: %s", strerror(errno));
@@ -1640,7 +1646,7 @@ static void run_round(void)
 	for (i = 0; i < MOST_LINKS; i++)
 		unlink(pin_path(i));
 	unregister_maps();
-	printf("@d %d\n", left);
+	printf("@d %d %d\n", left, shared->lines);
 	if (left)
 		_exit(4);
 }
@@ -1753,6 +1759,8 @@ static void set_up_machine(void)
 	static const struct { const char *path, *text; } settings[] = {
 		{ "/proc/sys/net/ipv4/tcp_rto_min_us", "2000" },
 		{ "/proc/sys/net/ipv4/tcp_early_retrans", "0" },
+		/* warnings and worse: a notice would come between two halves of a line */
+		{ "/proc/sys/kernel/printk", "5" },
 	};
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
 	struct rlimit most = { 4096, 4096 };
