@@ -281,6 +281,8 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn is_last(&mut self, what: Counted<Self::P>) -> Step<bool>;
     /// `queue_work()`, or a callback after a grace period.
     fn defer(&mut self, what: Freed<Self::P>, after: Stage) -> Step;
+    /// `schedule_work(&link->work)`: a worker is to free the link. Whether there is one; else the caller frees it.
+    fn queue_link(&mut self, link: LinkOf<Self>) -> Step<bool>;
     /// What the deferred work waited for last.
     fn deferred(&mut self, what: Freed<Self::P>) -> Step<Stage>;
 

@@ -290,6 +290,8 @@ pub struct Link {
     pub id: bool,
     /// `bpf_cgroup_link.cgroup`, plus 1: the cgroup in whose list the link is. 0: none.
     pub cgroup: u8,
+    /// `schedule_work(&link->work)`: bpf_link_put_deferred() is to free it.
+    pub queued: bool,
 }
 
 /// A BPF program.

@@ -152,7 +152,7 @@ impl Packing {
             std::array::from_fn(|i| progs.and_then(|p| p.get(i).copied().flatten()))
         });
         Packing {
-            cpus: world.cpus.len(),
+            cpus: world.tasks(),
             progs: world.progs.len(),
             symmetry,
             cpu_class,

@@ -9,7 +9,8 @@ use crate::design::{Design, Twin};
 use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
-    CgroupState, Cpu, CpuId, Deferred, KdataKey, Kernel, Map, MapKey, MapState, Node, Proc, Stage,
+    CgroupState, Cpu, CpuId, Deferred, KdataKey, Kernel, LinkKey, Map, MapKey, MapState, Node,
+    Proc, Stage, seen,
 };
 use crate::lock::{Lock, LockClass, LockOrder};
 use crate::met;
@@ -38,6 +39,8 @@ pub enum Action {
     MapWork(MapKey),
     /// The worker frees an attachment.
     AttachmentWork(KdataKey),
+    /// A worker takes its next step in freeing a link; a choice above 0 lets that allocation of the step fail.
+    LinkWork(LinkKey, u8),
 }
 
 impl Action {
@@ -90,6 +93,8 @@ pub struct Machine {
     pub merge: bool,
     /// Somebody looks for links by their id.
     by_id: bool,
+    /// The task of work items that free links.
+    kworker: Option<CpuId>,
     initial: Kernel,
     set_up: SetUp,
 }
@@ -133,11 +138,13 @@ impl Machine {
             prog.fds = world.loaded_by(decl);
             prog.refs = prog.fds.count_ones() as u8;
         }
+        let kworker = world.kworker();
         let mut machine = Machine {
             world,
             design,
             merge: false,
             by_id: false,
+            kworker,
             initial: k,
             set_up: SetUp::default(),
         };
@@ -226,6 +233,7 @@ impl Machine {
             }
             let mut work = Vec::new();
             self.enabled_work(k, &mut work);
+            self.enabled_link_work(k, &mut work);
             next = if k.cpus[0].pc != Pc::Idle && self.can_move(k, 0) {
                 Some(Action::Step(0, 0))
             } else {
@@ -259,7 +267,33 @@ impl Machine {
             }
         }
         self.enabled_work(k, out);
+        self.enabled_link_work(k, out);
         self.enabled_teardown(k, out);
+    }
+
+    /// One work item at a time: what the worker is at, or else each that is queued.
+    fn enabled_link_work(&self, k: &Kernel, out: &mut Vec<Action>) {
+        let Some(worker) = self.kworker.filter(|_| !k.dead) else {
+            return;
+        };
+        let c = &k.cpus[usize::from(worker)];
+        if let (Pc::Idle, _) | (_, None) = (c.pc, c.link) {
+            let queued = k.links.iter().filter(|(_, l)| l.queued);
+            out.extend(queued.map(|(key, _)| Action::LinkWork(key, 0)));
+        } else if let Some(link) = c.link
+            && self.can_move(k, worker)
+        {
+            let choices = 0..self.alternatives(k, worker);
+            out.extend(choices.map(|choice| Action::LinkWork(link, choice)));
+        }
+    }
+
+    /// The task that acts, that of work items among them; `None` for the worker of other deferred work.
+    pub fn task(&self, action: Action) -> Option<CpuId> {
+        match action {
+            Action::LinkWork(..) => self.kworker,
+            action => action.cpu(),
+        }
     }
 
     fn enabled_work(&self, k: &Kernel, out: &mut Vec<Action>) {
@@ -629,8 +663,12 @@ impl Machine {
         record(action);
         let pre = self.take(k, action, report, &mut event);
         if self.merge {
-            if let Some(cpu) = action.cpu() {
-                self.transaction(k, cpu, pre, report, &mut event, &mut record);
+            if let Some(task) = self.task(action) {
+                let next = match action {
+                    Action::LinkWork(link, _) => Action::LinkWork(link, 0),
+                    _ => Action::Step(task, 0),
+                };
+                self.transaction(k, (task, next), pre, report, &mut event, &mut record);
             }
             self.work(k, report, &mut event, &mut record);
         }
@@ -643,7 +681,7 @@ impl Machine {
     fn transaction(
         &self,
         k: &mut Kernel,
-        cpu: CpuId,
+        (cpu, next): (CpuId, Action),
         mut pre: bool,
         report: &mut Report,
         event: &mut Option<&mut String>,
@@ -662,8 +700,8 @@ impl Machine {
                 (true, _) | (false, Mover::Both | Mover::Left) => {}
                 (false, _) => return,
             }
-            record(Action::Step(cpu, 0));
-            self.take(k, Action::Step(cpu, 0), report, event);
+            record(next);
+            self.take(k, next, report, event);
         }
     }
 
@@ -717,7 +755,7 @@ impl Machine {
         event: &mut Option<&mut String>,
     ) -> bool {
         let label = self.work_label(k, action);
-        let mut x = self.tables(k, action.cpu().unwrap_or(CpuId::MAX), report);
+        let mut x = self.tables(k, self.task(action).unwrap_or(CpuId::MAX), report);
         x.event = event.as_deref_mut();
         let mut early = false;
         let result = match action {
@@ -743,7 +781,17 @@ impl Machine {
                     })
                 }
             }
-            Action::Step(cpu, choice) => {
+            Action::LinkWork(link, _) if x.k.links.get(link).is_some_and(|l| l.queued) => {
+                x.k.links[link].queued = false;
+                crate::proc::begin_dealloc(&mut x, link).and_then(|()| {
+                    x.pc = x.cpu().pc;
+                    let listed = x.pc.info().map_or(Mover::No, |i| i.mover);
+                    early = mover::of(self, x.k, x.cpu, listed) == Mover::Both;
+                    crate::proc::step(&mut x)
+                })
+            }
+            Action::Step(_, choice) | Action::LinkWork(_, choice) => {
+                let cpu = x.cpu;
                 x.pc = x.k.cpus[usize::from(cpu)].pc;
                 x.choice = choice;
                 let mover =
@@ -820,7 +868,7 @@ impl Machine {
     /// The first step of a function that a CPU is to run next, and what keeps it from that.
     pub fn waits_to_begin(&self, k: &Kernel, cpu: CpuId) -> Option<(Pc, Wait)> {
         let c = &k.cpus[usize::from(cpu)];
-        let decl = &self.world.cpus[usize::from(cpu)];
+        let decl = self.world.cpus.get(usize::from(cpu))?;
         if c.pc != Pc::Idle || k.procs[usize::from(decl.proc)].exiting {
             return None;
         }
@@ -857,8 +905,7 @@ impl Machine {
 
     /// Whether some CPU waits for a lock or a grace period.
     pub fn somebody_waits(&self, k: &Kernel) -> bool {
-        (0..self.world.cpus.len())
-            .any(|c| k.cpus[c].pc != Pc::Idle && !self.can_move(k, c as CpuId))
+        (0..self.world.tasks()).any(|c| k.cpus[c].pc != Pc::Idle && !self.can_move(k, c as CpuId))
     }
 
     /// The name of a step about to be taken by `action`, for tables.
@@ -886,6 +933,13 @@ impl Machine {
                 &self.design,
                 stage(k.kdatas.get(attachment).map(|d| &d.free)),
             ),
+            Action::LinkWork(link, _) => {
+                let queued = k.links.get(link).is_some_and(|l| l.queued);
+                match self.kworker.filter(|_| !queued) {
+                    Some(worker) => k.cpus[usize::from(worker)].pc,
+                    None => Pc::DeallocUnreg,
+                }
+            }
             _ => Pc::Idle,
         }
     }

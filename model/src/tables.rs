@@ -60,7 +60,7 @@ pub(crate) struct Tables<'a> {
     pub k: &'a mut Kernel,
     pub world: &'a World,
     pub design: &'a Design,
-    /// The CPU that acts (the worker's number is beyond the CPUs).
+    /// The CPU that acts (the worker's number is beyond those of all tasks).
     pub cpu: CpuId,
     /// The step that is being carried out.
     pub pc: Pc,
@@ -297,7 +297,9 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     #[inline]
     fn proc(&self) -> u8 {
-        self.world.cpus[usize::from(self.cpu)].proc
+        // A work item is of no process, and asks for nothing of one.
+        let decl = self.world.cpus.get(usize::from(self.cpu));
+        decl.map_or(0, |decl| decl.proc)
     }
 
     fn touch(&mut self, what: u8) {
@@ -566,6 +568,12 @@ impl<'w> Backend<'w> for Tables<'w> {
             self.k.progs[usize::from(prog)].free_if_elapsed();
         }
         Ok(())
+    }
+
+    fn queue_link(&mut self, link: LinkKey) -> Step<bool> {
+        let worker = self.world.kworker().is_some();
+        self.link(link)?.queued = worker;
+        Ok(worker)
     }
 
     fn deferred(&mut self, what: Freed<Slots>) -> Step<Stage> {

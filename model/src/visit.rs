@@ -333,6 +333,7 @@ pub(crate) fn link<V: Visitor>(v: &mut V, l: &mut Link) {
     refs(v, &mut l.refs);
     procs(v, &mut l.fds);
     flag(v, &mut l.pinned);
+    flag(v, &mut l.queued);
     if v.many_fds() {
         more(v, &mut l.more);
         flag(v, &mut l.id);

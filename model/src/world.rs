@@ -235,6 +235,18 @@ impl World {
         self.procs == 2 && self.plays(OpKind::Fork)
     }
 
+    /// The task of work items that free a link whose last reference bpf_link_put() drops: the number behind those of the
+    /// CPUs. There is one where a plan takes pins of links away, if the CPUs leave a number.
+    pub fn kworker(&self) -> Option<u8> {
+        let number = self.cpus.len();
+        (number < MAX_CPUS && self.plays(OpKind::LinkUnpin)).then_some(number as u8)
+    }
+
+    /// How many tasks there are: the CPUs, and perhaps that of work items.
+    pub fn tasks(&self) -> usize {
+        self.cpus.len() + usize::from(self.kworker().is_some())
+    }
+
     /// Whether an object may have several fds of one process, or be found without one.
     pub fn many_fds(&self) -> bool {
         self.kinds().any(|kind| kind.info().many_fds)

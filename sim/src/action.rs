@@ -16,6 +16,8 @@ pub fn write(action: Action) -> String {
         Action::Step(cpu, choice) => format!("cpu{cpu} step choice={choice}"),
         Action::MapWork(key) => format!("work map {}", key.slot()),
         Action::AttachmentWork(key) => format!("work attachment {}", key.slot()),
+        Action::LinkWork(key, 0) => format!("work link {}", key.slot()),
+        Action::LinkWork(key, choice) => format!("work link {} choice={choice}", key.slot()),
     }
 }
 
@@ -62,21 +64,25 @@ pub fn read(text: &str) -> Result<Action, String> {
     match words.as_slice() {
         ["work", "map", slot] => Ok(Action::MapWork(key(slot)?)),
         ["work", "attachment", slot] => Ok(Action::AttachmentWork(key(slot)?)),
-        [cpu, "step"] => Ok(Action::Step(read_cpu(cpu)?, 0)),
-        [cpu, "step", choice] => {
-            let choice = choice.strip_prefix("choice=").and_then(|c| c.parse().ok());
-            let choice =
-                choice.ok_or_else(|| format!("`{text}`: expected `cpuN step choice=N`"))?;
-            Ok(Action::Step(read_cpu(cpu)?, choice))
+        ["work", "link", slot] => Ok(Action::LinkWork(key(slot)?, 0)),
+        ["work", "link", slot, choice] => {
+            Ok(Action::LinkWork(key(slot)?, read_choice(text, choice)?))
         }
+        [cpu, "step"] => Ok(Action::Step(read_cpu(cpu)?, 0)),
+        [cpu, "step", choice] => Ok(Action::Step(read_cpu(cpu)?, read_choice(text, choice)?)),
         [cpu, "begin", kind, rest @ ..] => {
             Ok(Action::Begin(read_cpu(cpu)?, read_request(kind, rest)?))
         }
         _ => Err(format!(
-            "`{text}` is no action: expected `cpuN begin OPERATION ...`, `cpuN step`, `work map N` or \
-             `work attachment N`"
+            "`{text}` is no action: expected `cpuN begin OPERATION ...`, `cpuN step`, `work map N`, \
+             `work attachment N` or `work link N`"
         )),
     }
+}
+
+fn read_choice(text: &str, word: &str) -> Result<u8, String> {
+    let choice = word.strip_prefix("choice=").and_then(|c| c.parse().ok());
+    choice.ok_or_else(|| format!("`{text}`: expected `choice=N` at the end"))
 }
 
 fn read_cpu(word: &str) -> Result<CpuId, String> {
@@ -166,6 +172,8 @@ mod tests {
             Action::Step(2, 1),
             Action::MapWork(Key::new(3)),
             Action::AttachmentWork(Key::new(0)),
+            Action::LinkWork(Key::new(1), 0),
+            Action::LinkWork(Key::new(1), 2),
         ] {
             assert_eq!(read(&write(action)), Ok(action));
         }

@@ -143,7 +143,7 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
         machine.terminal(&k, &mut report);
         trace.end = report.violations;
         trace.end_exercised = report.witnessed.iter().collect();
-        trace.stuck = (0..machine.world.cpus.len() as CpuId)
+        trace.stuck = (0..machine.world.tasks() as CpuId)
             .filter_map(|cpu| {
                 if let Some((pc, wait)) = machine.waits_to_begin(&k, cpu) {
                     return Some((cpu, pc, wait));

@@ -18,7 +18,7 @@ attach-detach-attach rfc-one-link 441 783 238 406
 two-links-tcp rfc 453 671 246 342
 two-links-always mainline 512 959 246 449
 two-links-sched-ext link-owned 483 1006 77 116
-update-races-detach link-owned 6623 18599 504 982
+update-races-detach link-owned 6788 19071 504 982
 process-exit rfc 902 1952 341 637
 ";
 

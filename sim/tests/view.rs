@@ -206,6 +206,7 @@ impl<'a> Shown<'a> {
             more: self.more_fds(),
             pinned: self.flag("pinned"),
             id: self.flag("link_idr has it"),
+            queued: self.flag("bpf_link_put_deferred() is queued"),
             cgroup: self.cgroup("cgroup"),
         }
     }

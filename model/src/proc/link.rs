@@ -11,6 +11,7 @@ use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::holds;
 use crate::lock::{Lock, LockClass};
+use crate::operation::OpKind;
 use crate::pc::Pc;
 use crate::place::Linux;
 use crate::proc::refs::{attachment_put, map_inc, map_put, put_my_map};
@@ -30,6 +31,12 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 return x.goto(Pc::Finish);
             }
             x.witness(Invariant::RefcountsBalance);
+            // An inode puts its link with bpf_link_put(), which leaves the rest to a work item: it may be called from
+            // where nobody may sleep. All others use bpf_link_put_direct().
+            if x.cpu().op == OpKind::LinkUnpin && x.queue_link(link)? {
+                event!(x, "last link reference: bpf_link_put_deferred() is queued");
+                return x.goto(Pc::Finish);
+            }
             event!(x, "last link reference");
             x.goto(Pc::DeallocUnreg)
         }

@@ -1,9 +1,10 @@
 //! bpf_struct_ops_map_link_detach() and bpf_struct_ops_map_link_dealloc() of kernel/bpf/bpf_struct_ops.c.
 
-use crate::backend::{Backend, Counted, KdataOf, Step, event};
+use crate::backend::{Backend, Counted, KdataOf, LinkOf, Step, event};
 use crate::design::{Free, Owner, Wait};
-use crate::kernel::{Stage, holds};
+use crate::kernel::{Cpu, Stage, holds};
 use crate::lock::{Lock, LockClass};
+use crate::operation::OpKind;
 use crate::pc::Pc;
 use crate::proc::link::put_old_attachment;
 use crate::proc::refs::{attachment_release, map_put};
@@ -83,10 +84,23 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             x.free_link(link)?;
             put_old_attachment(x)?;
             event!(x, "link freed");
+            if x.cpu().op == OpKind::None {
+                // A work item returns to nobody.
+                *x.cpu() = Cpu::default();
+                return Ok(());
+            }
             x.goto(Pc::Finish)
         }
         _ => unreachable!("not a step of link_detach or link_dealloc"),
     }
+}
+
+/// bpf_link_put_deferred(): a worker takes over a link that has lost its last reference.
+pub(crate) fn dealloc<'w, X: Backend<'w>>(x: &mut X, link: LinkOf<X>) -> Step {
+    let cpu = x.cpu();
+    cpu.op = OpKind::None;
+    cpu.link = Some(link);
+    x.goto(Pc::DeallocUnreg)
 }
 
 /// The link is not attached any more: the map is put, or its attachment now hangs on this task.

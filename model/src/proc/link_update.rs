@@ -58,10 +58,11 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let ksyms = attachment::ksyms(x, map, built)?;
             add_ksyms(x, ksyms)?;
             let holds_mutex = x.holds_lock(Lock::The(LockClass::UpdateMutex));
-            x.goto(if holds_mutex {
-                Pc::LuUpdate
-            } else {
-                Pc::CgUpdate
+            let to_cgroup = cgroup::attaches(x, map)?;
+            x.goto(match (holds_mutex, to_cgroup) {
+                (true, _) => Pc::LuUpdate,
+                (false, true) => Pc::CgUpdate,
+                (false, false) => Pc::LuLock,
             })
         }
         Pc::LuUpdate => {
@@ -101,21 +102,22 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
 fn check<'w, X: Backend<'w>>(x: &mut X) -> Step {
     let (link, map) = (x.my_link(), x.my_map());
     let Some(old) = x.link_map(link)? else {
-        return x.fail(errno::ENOLINK, Pc::LuUnlock);
+        return refuse(x, errno::ENOLINK);
     };
     if x.cpu().old.is_some_and(|expected| expected != old) {
-        return x.fail(errno::EPERM, Pc::LuUnlock);
+        return refuse(x, errno::EPERM);
     }
     let decl = decl_of(x, map)?;
     if decl_of(x, old)?.ty != decl.ty {
-        return x.fail(errno::EINVAL, Pc::LuUnlock);
+        return refuse(x, errno::EINVAL);
     }
     if old == map {
         match x.design().same_map {
             SameMap::Update => {}
-            SameMap::Refuse => return x.fail(errno::EINVAL, Pc::LuUnlock),
+            SameMap::Refuse => return refuse(x, errno::EINVAL),
             SameMap::Nothing => {
                 event!(x, "attached to this map already: nothing to do");
+                forget(x)?;
                 return x.goto(Pc::LuUnlock);
             }
         }
@@ -123,7 +125,7 @@ fn check<'w, X: Backend<'w>>(x: &mut X) -> Step {
     event!(x, "attached, to a map of the same type");
     if x.design().links == Links::One {
         if x.cmpxchg_map_state(map, MapState::Ready, MapState::InUse)? != MapState::Ready {
-            return x.fail(errno::EBUSY, Pc::LuUnlock);
+            return refuse(x, errno::EBUSY);
         }
         x.touch(dirty::STATE);
         event!(x, "state INUSE");
@@ -133,11 +135,34 @@ fn check<'w, X: Backend<'w>>(x: &mut X) -> Step {
         x.cpu().cookie = x.link_cookie(link)?;
         return prepare::next_member(x, decl, 0);
     }
-    x.goto(if x.ksyms_early() && late {
+    let to_cgroup = cgroup::attaches(x, map)?;
+    x.goto(if to_cgroup && lists_early(x) {
         Pc::LuKsymsEarly
     } else {
         Pc::LuUpdate
     })
+}
+
+/// kallsyms learns of the new attachment's trampolines before update(): where no cgroup is in it, before the mutex, and so
+/// before anybody has looked whether the link can be updated at all.
+fn lists_early<'w, X: Backend<'w>>(x: &X) -> bool {
+    x.ksyms_early() && x.design().build == Build::LinkCreate && x.design().owner == Owner::Link
+}
+
+/// Under update_mutex: the link cannot be updated.
+fn refuse<'w, X: Backend<'w>>(x: &mut X, err: i8) -> Step {
+    forget(x)?;
+    x.fail(err, Pc::LuUnlock)
+}
+
+/// Nobody has seen the new attachment, if there is one, but kallsyms may list it.
+fn forget<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let map = x.my_map();
+    if lists_early(x) && !cgroup::attaches(x, map)? {
+        let built = x.cpu().attachment;
+        attachment::refused(x, map, built)?;
+    }
+    Ok(())
 }
 
 /// After update(): the swap, or the way back.
@@ -227,7 +252,11 @@ fn built<'w, X: Backend<'w>>(x: &mut X) -> Step {
     if cgroup::attaches(x, map)? {
         return cgroup::enter_update(x);
     }
-    x.goto(Pc::LuLock)
+    x.goto(if lists_early(x) {
+        Pc::LuKsymsEarly
+    } else {
+        Pc::LuLock
+    })
 }
 
 /// links=one: the map has no link any more.

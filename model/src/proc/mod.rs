@@ -23,12 +23,20 @@ pub(crate) mod syscall;
 pub use crate::request::{Files, resolve};
 pub use syscall::{begin, first_step};
 
-use crate::backend::{Backend, Freed, Pointers, Step};
+use crate::backend::{Backend, Freed, LinkOf, Pointers, Step};
 use crate::design::Design;
 use crate::kernel::Stage;
 use crate::operation::OpKind;
 use crate::pc::{Pc, Procedure};
 use crate::subsys;
+
+/// A work item that frees a link begins; its steps are taken with [`step`] until the program counter is [`Pc::Idle`].
+///
+/// # Errors
+/// As [`step`].
+pub fn begin_dealloc<'w, X: Backend<'w>>(x: &mut X, link: LinkOf<X>) -> Step {
+    link_detach::dealloc(x, link)
+}
 
 /// The step at the task's program counter, whichever backend carries it out.
 ///

@@ -332,6 +332,14 @@ impl<'w> Backend<'w> for Task<'w> {
         Ok(())
     }
 
+    fn queue_link(&mut self, link: Place<Link>) -> Step<bool> {
+        let worker = self.rt.world.kworker().is_some();
+        if worker {
+            self.rt.queue(Work::FreeLink(link));
+        }
+        Ok(worker)
+    }
+
     fn deferred(&mut self, _: Freed<Places>) -> Step<Stage> {
         Ok(self.wait)
     }

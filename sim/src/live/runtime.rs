@@ -27,6 +27,8 @@ use super::{Unavailable, enter};
 pub(crate) enum Work {
     /// The deferred free of a map or an attachment.
     Free(Freed<Places>),
+    /// `bpf_link_put_deferred()`.
+    FreeLink(Place<Link>),
     /// `__bpf_prog_put_noref()`, after this grace period.
     FreeProg(u8, Stage),
     /// The machine is switched off.
@@ -331,6 +333,11 @@ fn worker(rt: &Runtime, queue: &mpsc::Receiver<Work>, seed: u64) -> Vec<Event> {
             // After a fault nobody waits for anything any more.
             Work::Free(what) => {
                 if task.work(what).is_err() {
+                    task.give_up();
+                }
+            }
+            Work::FreeLink(link) => {
+                if task.free_link_work(link).is_err() {
                     task.give_up();
                 }
             }

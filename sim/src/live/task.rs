@@ -10,7 +10,7 @@ use struct_ops_model::lock::Lock;
 use struct_ops_model::{Invariant, Pc, proc};
 
 use super::event::{Actor, Ask, Event, Fault, Finding, Object};
-use super::object::Places;
+use super::object::{Link, Place, Places};
 use super::page::{self, Page};
 use super::rcu::{GracePeriod, Reader};
 use super::runtime::Runtime;
@@ -46,6 +46,8 @@ pub struct Task<'a> {
     pub(crate) stopped: bool,
     /// The step that begins an operation, in which the model lets no allocation fail.
     pub(crate) first: bool,
+    /// The object of the work item in progress, if its steps are those of a task.
+    works_on: Option<Object>,
     /// Result of the system call that has returned.
     pub(crate) result: i8,
     pub(crate) rng: fastrand::Rng,
@@ -74,6 +76,7 @@ impl<'a> Task<'a> {
             named: false,
             stopped: false,
             first: false,
+            works_on: None,
             result: 0,
             rng: fastrand::Rng::with_seed(seed),
             allocs: 0,
@@ -136,6 +139,15 @@ impl<'a> Task<'a> {
             page::call(rt.jit, address, &rt.progs[prog], cookie);
         });
         if self.stopped { Err(Stop) } else { Ok(()) }
+    }
+
+    /// Frees a link that has lost its last reference.
+    pub(crate) fn free_link_work(&mut self, link: Place<Link>) -> Step {
+        self.works_on = Some(Object::Link(link.number()));
+        proc::begin_dealloc(self, link)?;
+        let freed = self.run();
+        self.works_on = None;
+        freed
     }
 
     /// Carries out deferred work, and waits for its grace periods.
@@ -224,7 +236,7 @@ impl<'a> Task<'a> {
             pc,
             ask: None,
             choice: 0,
-            object: None,
+            object: self.works_on,
             err: 0,
             cookie: None,
             unnamed: false,

@@ -247,6 +247,9 @@ impl Validator {
                 .take(16)
                 .collect(),
             (Actor::Cpu(cpu), None, _) => vec![Action::Step(cpu, event.choice)],
+            (Actor::Worker, _, Some(object @ Object::Link(_))) => key(object)
+                .map(|slot| vec![Action::LinkWork(Key::new(slot), event.choice)])
+                .unwrap_or_default(),
             (Actor::Worker, _, Some(object @ Object::Map(_))) => key(object)
                 .map(|slot| vec![Action::MapWork(Key::new(slot))])
                 .unwrap_or_default(),

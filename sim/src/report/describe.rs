@@ -172,25 +172,28 @@ fn maps(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
 
 fn links(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
     for (key, link) in k.links.iter() {
-        objects.push(
-            Object::new(names.link(k, key))
-                .with("map", link.map.map_or("NULL".into(), |m| names.map(k, m)))
-                .with(
-                    "attachment",
-                    link.attachment.map_or("-".into(), |a| names.kdata(k, a)),
-                )
-                .with("cookie", names.cookie(link.cookie))
-                .with("refs", link.refs)
-                .with("fds", fds(link.fds, link.more))
-                .with("pinned", if link.pinned { "yes" } else { "-" })
-                .with(
-                    "cgroup",
-                    match link.cgroup {
-                        0 => "-".to_string(),
-                        cgroup => names.cgroup(cgroup),
-                    },
-                ),
-        );
+        let object = Object::new(names.link(k, key))
+            .with("map", link.map.map_or("NULL".into(), |m| names.map(k, m)))
+            .with(
+                "attachment",
+                link.attachment.map_or("-".into(), |a| names.kdata(k, a)),
+            )
+            .with("cookie", names.cookie(link.cookie))
+            .with("refs", link.refs)
+            .with("fds", fds(link.fds, link.more))
+            .with("pinned", if link.pinned { "yes" } else { "-" })
+            .with(
+                "cgroup",
+                match link.cgroup {
+                    0 => "-".to_string(),
+                    cgroup => names.cgroup(cgroup),
+                },
+            );
+        objects.push(if link.queued {
+            object.with("bpf_link_put_deferred()", "queued")
+        } else {
+            object
+        });
     }
 }
 
@@ -360,7 +363,7 @@ fn own(names: &Names<'_>, k: &Kernel, mut all: Object) -> Object {
 }
 
 fn processors(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
-    for (i, c) in k.cpus.iter().enumerate().take(names.world().cpus.len()) {
+    for (i, c) in k.cpus.iter().enumerate().take(names.world().tasks()) {
         objects.push(
             Object::new(format!("cpu{i}"))
                 .with("rcu_read_lock", c.readers.rcu)

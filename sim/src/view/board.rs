@@ -219,7 +219,7 @@ impl<'a> Layout<'a> {
             Kind::Page => across.page,
             Kind::Ksym => across.ksym,
             Kind::Cpu => {
-                let count = self.world.cpus.len().max(1) as u32;
+                let count = self.world.tasks().max(1) as u32;
                 let width = ((across.width - 2 * MARGIN - (count - 1) * 10) / count).min(460);
                 let x = MARGIN + id.slot as u32 * (width + 10);
                 return Place {

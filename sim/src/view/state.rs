@@ -461,7 +461,7 @@ impl<'a> Teller<'a> {
     }
 
     fn cpus(&mut self) {
-        for i in 0..self.names.world().cpus.len() {
+        for i in 0..self.names.world().tasks() {
             let c = self.k.cpus[i];
             self.add(Kind::Cpu, i, format!("cpu{i}"), |f| cpu(f, &c));
         }
@@ -557,6 +557,7 @@ impl<'a> Teller<'a> {
                 f.mask("fds", link.fds, "process");
                 f.more_fds(link.more);
                 f.flag("pinned", link.pinned);
+                f.flag("bpf_link_put_deferred() is queued", link.queued);
                 f.flag("link_idr has it", link.id);
                 f.cgroup("cgroup", link.cgroup);
             });
