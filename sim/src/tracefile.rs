@@ -24,7 +24,7 @@ use crate::verdict::{Counterexample, Path};
 const WITHOUT_PROMISE: u32 = 1;
 
 /// Most characters of a word that is shown as it is saved.
-const WORD: usize = 60;
+pub(crate) const WORD: usize = 60;
 
 /// A saved trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +61,26 @@ pub struct Embedded {
     name: String,
     /// Its text.
     toml: String,
+}
+
+impl Embedded {
+    /// A scenario's name and text.
+    pub fn new(name: &str, toml: &str) -> Self {
+        Embedded {
+            name: name.into(),
+            toml: toml.into(),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its text.
+    pub fn toml(&self) -> &str {
+        &self.toml
+    }
 }
 
 /// Where schedulers were looked up.

@@ -106,8 +106,11 @@ pub(super) enum Verb {
     },
     /// Explain what `list` shows: a design, a choice, a value, an invariant, a scenario, an operation, a step.
     Explain {
-        /// Its name; a custom design, a scenario file and - (one on standard input) too.
+        /// Its name; a custom design, a scenario file and - (one on standard input) too. `history`: the FILE says what was
+        /// seen of a scenario's operations from outside, and a run of the model is looked for that explains it.
         name: String,
+        /// A history, as the kernel lab saves it; - for standard input.
+        file: Option<String>,
     },
 }
 

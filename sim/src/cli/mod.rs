@@ -200,7 +200,10 @@ pub fn look_up(words: &[OsString]) -> Result<(), String> {
             .and_then(|_| cost::kernels(cost))
             .map(drop),
         Verb::List { .. } => Ok(()),
-        Verb::Explain { name } => show::explained(name, &Screen::plain(0)).map(drop),
+        Verb::Explain { name, file } => match file {
+            Some(file) => show::history(name, file).map(drop),
+            None => show::explained(name, &Screen::plain(0)).map(drop),
+        },
     };
     looked_up.map_err(|failure| failure.to_string())
 }
@@ -230,7 +233,10 @@ fn run(args: Args) -> Exit {
         Verb::Reach(reach) => reach::reach(&job, &reach, args.format),
         Verb::Cost(cost) => cost::cost(&cost, args.format),
         Verb::List { kind } => show::list(kind.as_deref(), args.format),
-        Verb::Explain { name } => show::explain(&name, args.format),
+        Verb::Explain { name, file } => match file {
+            Some(file) => show::explain_history(&name, &file, args.format),
+            None => show::explain(&name, args.format),
+        },
     });
     result.unwrap_or_else(|failure| {
         complain(&failure.to_string());

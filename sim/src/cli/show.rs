@@ -5,11 +5,16 @@ use struct_ops_model::Design;
 use super::args::Format;
 use super::output::{document, print, screen};
 use super::{Exit, Failure};
+use crate::history::side::Told;
+use crate::history::{Explanation, History, file};
 use crate::report::json::explain as json;
 use crate::report::screen::Screen;
-use crate::report::{explain, list};
-use crate::scenario::{InputError, close};
-use crate::shipped;
+use crate::report::{explain, history as report, list};
+use crate::scenario::{InputError, Scenario, close};
+use crate::{check, input, shipped};
+
+/// The name under which a history is explained.
+const HISTORY: &str = "history";
 
 /// What there is.
 pub(super) fn list(kind: Option<&str>, format: Format) -> Result<Exit, Failure> {
@@ -67,8 +72,54 @@ pub(super) fn explain(name: &str, format: Format) -> Result<Exit, Failure> {
         Format::Text => print(&text)?,
         _ => {
             let name = name.to_string();
-            return document("explain", Exit::Expected, json::Explain { name, text });
+            return document(
+                "explain",
+                Exit::Expected,
+                json::Explain {
+                    name,
+                    text,
+                    history: None,
+                },
+            );
         }
     }
     Ok(Exit::Expected)
+}
+
+/// What is in a history file, if that is what is to be explained.
+pub(super) fn history(name: &str, path: &str) -> Result<(Scenario, Design, History), Failure> {
+    if name != HISTORY {
+        let message = format!(
+            "`{name}` is explained without a file; `explain {HISTORY} FILE` explains a history"
+        );
+        return Err(InputError::whole("explain", message).into());
+    }
+    let text = input::text(path, input::TRACE)?;
+    let path = input::shown(path);
+    Ok(file::File::parse(path, &text)?.history(path)?)
+}
+
+/// Looks for a run that explains a history, and prints it, or the nearest one.
+pub(super) fn explain_history(name: &str, path: &str, format: Format) -> Result<Exit, Failure> {
+    let (scenario, design, seen) = history(name, path)?;
+    let told = Told::new(&scenario, &design, &seen)
+        .map_err(|e| check::setup_error(&scenario, &design, &e))?;
+    let exit = match &told.explanation {
+        Explanation::Explained { .. } => Exit::Expected,
+        Explanation::Unexplained { .. } => Exit::Different,
+        Explanation::Beyond(_) => Exit::Incomplete,
+    };
+    match format {
+        Format::Text => print(&report::text(screen(), &told))?,
+        _ => {
+            let plain = Screen::plain(Screen::USUAL);
+            let body = json::Explain {
+                name: input::shown(path).to_string(),
+                text: report::text(&plain, &told),
+                history: Some(json::History::from(&told)),
+            };
+            return document("explain", exit, body);
+        }
+    }
+    Ok(exit)
 }

@@ -4,6 +4,7 @@ pub mod compare;
 pub mod cost;
 pub mod describe;
 pub mod explain;
+pub mod history;
 pub mod json;
 pub mod junit;
 pub mod list;

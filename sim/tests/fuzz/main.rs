@@ -25,7 +25,7 @@ use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Case, InputError, ReachScenario, Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
-use struct_ops_sim::{check, cli, input, merge, reach, report, shipped, trace, tracefile};
+use struct_ops_sim::{check, cli, history, input, merge, reach, report, shipped, trace, tracefile};
 
 /// Inputs of one reader in an ordinary run of the tests.
 const INPUTS: usize = 1500;
@@ -223,6 +223,62 @@ fn traces() {
         .with_iterations(INPUTS)
         .with_type::<Mutant>()
         .for_each(|mutant| read_trace(&TRACES.input(mutant)));
+}
+
+// ---- histories ------------------------------------------------------------------------------------------------
+
+static HISTORIES: LazyLock<Corpus> = LazyLock::new(|| {
+    let odd: [&[u8]; 12] = [
+        b"null",
+        b"-1",
+        b"255",
+        b"4294967296",
+        b"18446744073709551616",
+        b"true",
+        b"\"begins\"",
+        b"\"returns\"",
+        b"[]",
+        b"\\u001b",
+        b"\xff",
+        b"\xe2\x80\xae",
+    ];
+    let folders = ["tests/histories", "tests/fuzz/corpus/history"];
+    Corpus::read(&folders, "json", mutate::text, &odd)
+});
+
+/// Reads a history, looks for a run that explains it, and prints what comes of that.
+fn read_history(bytes: &[u8]) {
+    let read = || {
+        let text = input::decode("fuzz.json", bytes.to_vec())?;
+        let file = history::file::File::parse("fuzz.json", &text)?;
+        let (scenario, design, seen) = file.history("fuzz.json")?;
+        let again = history::file::File::new(&scenario, &design, &seen);
+        assert_eq!(again.history("fuzz.json")?.2, seen);
+        let small = scenario.world.cpus.len() <= 2 && seen.calls.len() <= 6;
+        if let Some(told) = small
+            .then(|| history::side::Told::new(&scenario, &design, &seen).ok())
+            .flatten()
+        {
+            report::history::text(&Screen::plain(Screen::USUAL), &told);
+        }
+        Ok(())
+    };
+    if let Err(error) = read() {
+        let error: InputError = error;
+        said(bytes, &error.to_string());
+    }
+}
+
+#[test]
+fn histories() {
+    for (path, bytes) in &HISTORIES.files {
+        println!("{}", path.display());
+        read_history(bytes);
+    }
+    bolero::check!()
+        .with_iterations(INPUTS)
+        .with_type::<Mutant>()
+        .for_each(|mutant| read_history(&HISTORIES.input(mutant)));
 }
 
 // ---- results --------------------------------------------------------------------------------------------------

@@ -127,6 +127,10 @@ pub fn schemas() -> Vec<(&'static str, Schema)> {
         ("list", document::<explain::List>("list")),
         ("explain", document::<explain::Explain>("explain")),
         ("trace", schema::<crate::tracefile::File>("a saved trace")),
+        (
+            "history",
+            schema::<crate::history::file::File>("a saved history"),
+        ),
     ]
 }
 

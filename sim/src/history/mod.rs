@@ -4,7 +4,11 @@
 //! what was observed: cookies that programs read meanwhile, how many trampolines kallsyms named afterwards. What an
 //! operation did in between was not seen, nor what deferred work did: the search tries the model's steps in every
 //! order that the invocations and results allow. Unlike the record of the runtime (`live::validate`), in which each
-//! step was seen, a history can come from a kernel. Not here: where histories come from.
+//! step was seen, a history can come from a kernel. Not here: where histories come from. What is saved of one is in
+//! [`file`], what it looks like beside a run in [`side`].
+
+pub mod file;
+pub mod side;
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -47,6 +51,14 @@ pub enum Event {
     Return(usize),
 }
 
+impl Event {
+    /// The call that it is of.
+    pub fn call(self) -> usize {
+        let (Event::Invoke(call) | Event::Return(call)) = self;
+        call
+    }
+}
+
 /// What was seen of a world's operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
@@ -82,6 +94,8 @@ pub enum Explanation {
         events: usize,
         /// What the model would have allowed instead of the next.
         allowed: Vec<String>,
+        /// The run that explains that beginning.
+        nearest: Vec<Action>,
     },
     /// Nothing is said, and why.
     Beyond(&'static str),
@@ -121,7 +135,11 @@ fn frees_listed(violation: &Violation) -> bool {
 /// What one search found.
 enum Found {
     Run(Vec<Action>, Vec<Violation>),
-    None { events: usize, allowed: Vec<String> },
+    None {
+        events: usize,
+        allowed: Vec<String>,
+        nearest: Vec<Action>,
+    },
     Beyond(&'static str),
 }
 
@@ -175,8 +193,16 @@ impl Explainer {
             Found::None { .. } => match self.search(history, 0) {
                 Found::Run(actions, broke) => (actions, broke),
                 Found::Beyond(why) => return Explanation::Beyond(why),
-                Found::None { events, allowed } => {
-                    return Explanation::Unexplained { events, allowed };
+                Found::None {
+                    events,
+                    allowed,
+                    nearest,
+                } => {
+                    return Explanation::Unexplained {
+                        events,
+                        allowed,
+                        nearest,
+                    };
                 }
             },
         };
@@ -193,17 +219,11 @@ impl Explainer {
 
     /// A run that breaks none of the promises in `forbidden`, one bit each.
     fn search(&self, history: &History, forbidden: u32) -> Found {
-        let start = Place {
-            k: self.machine.initial(),
-            next: 0,
-            finished: 0,
-            ksyms: None,
-            stale_ksyms: history.stale_ksyms,
-        };
-        let start = self.forward(history, start);
+        let start = self.start(history);
         let mut seen = HashSet::new();
         seen.insert(self.key(&start));
         let mut deepest = (start.next, BTreeSet::new());
+        let mut nearest = Vec::new();
         let mut faults = false;
         let actions = self.actions(history, &start);
         let mut frames = vec![(start, actions, Vec::new())];
@@ -216,6 +236,7 @@ impl Explainer {
                     Found::None {
                         events: deepest.0,
                         allowed: deepest.1.into_iter().collect(),
+                        nearest,
                     }
                 };
             };
@@ -263,16 +284,50 @@ impl Explainer {
                     if seen.len() > self.most_states {
                         return Found::Beyond("too many runs");
                     }
-                    if next.next > deepest.0 {
+                    let further = next.next > deepest.0;
+                    if further {
                         deepest = (next.next, BTreeSet::new());
                     }
                     let broke = broke.iter().chain(&violations).copied().collect();
                     let actions = self.actions(history, &next);
                     path.push(action);
+                    if next.next == deepest.0 && (nearest.is_empty() || further) {
+                        nearest.clone_from(&path);
+                    }
                     frames.push((next, actions, broke));
                 }
             }
         }
+    }
+
+    /// How many events the set-up, and then each action of a run, explains.
+    pub fn follow(&self, history: &History, actions: &[Action]) -> Vec<usize> {
+        let mut place = self.start(history);
+        let mut explained = vec![place.next];
+        for action in actions {
+            if let Taken::On(next, violations) = self.take(history, &place, *action) {
+                place = self.forward(history, *next);
+                place.stale_ksyms |= violations.iter().any(frees_listed);
+            }
+            explained.push(place.next);
+        }
+        explained
+    }
+
+    /// The machine that takes the steps.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    fn start(&self, history: &History) -> Place {
+        let start = Place {
+            k: self.machine.initial(),
+            next: 0,
+            finished: 0,
+            ksyms: None,
+            stale_ksyms: history.stale_ksyms,
+        };
+        self.forward(history, start)
     }
 
     fn key(&self, place: &Place) -> Vec<u8> {
@@ -445,6 +500,79 @@ impl Explainer {
     }
 }
 
+/// The beginning that no run explains, without the calls that have no part in that: without such a call the same moment
+/// remains unexplained, and the model would allow the same instead of it.
+///
+/// # Errors
+/// The set-up operation that failed.
+pub fn shrink(
+    world: &World,
+    design: &Design,
+    history: &History,
+) -> Result<(World, History), struct_ops_model::SetUpError> {
+    let unexplained = |world: &World, history: &History| {
+        let explanation = Explainer::new(world, design).map(|e| e.explain(history));
+        explanation.map(|explanation| match explanation {
+            Explanation::Unexplained {
+                events, allowed, ..
+            } => Some((events, allowed)),
+            _ => None,
+        })
+    };
+    let (mut world, mut history) = (world.clone(), history.clone());
+    let Some((events, allowed)) = unexplained(&world, &history)? else {
+        return Ok((world, history));
+    };
+    if events < history.events.len() {
+        history.events.truncate(events + 1);
+        history.crashed = false;
+    }
+    let begun = |history: &History, call: usize| history.events.contains(&Event::Invoke(call));
+    for call in (0..history.calls.len()).rev() {
+        if !begun(&history, call) {
+            (world, history) = without(&world, &history, call);
+        }
+    }
+    let rest = history.events.len() - events;
+    for call in (0..history.calls.len()).rev() {
+        if history
+            .events
+            .last()
+            .is_some_and(|last| last.call() == call)
+        {
+            continue;
+        }
+        let (fewer, shorter) = without(&world, &history, call);
+        // A set-up is the same whatever the plans are.
+        if let Some((events, instead)) = unexplained(&fewer, &shorter)?
+            && shorter.events.len() - events == rest
+            && instead == allowed
+        {
+            (world, history) = (fewer, shorter);
+        }
+    }
+    Ok((world, history))
+}
+
+/// Both without one call.
+fn without(world: &World, history: &History, call: usize) -> (World, History) {
+    let (mut world, mut history) = (world.clone(), history.clone());
+    let gone = history.calls.remove(call);
+    if let Plan::Fixed(operations) = &mut world.cpus[usize::from(gone.cpu)].plan {
+        operations.remove(usize::from(gone.number));
+    }
+    let mine = history.calls.iter_mut().filter(|c| c.cpu == gone.cpu);
+    for later in mine.filter(|c| c.number > gone.number) {
+        later.number -= 1;
+    }
+    history.events.retain(|event| event.call() != call);
+    for event in &mut history.events {
+        let (Event::Invoke(of) | Event::Return(of)) = event;
+        *of -= usize::from(*of > call);
+    }
+    (world, history)
+}
+
 fn bit(invariant: Invariant) -> u32 {
     1 << invariant as u32
 }
@@ -569,7 +697,9 @@ mod tests {
             sequential(&world, &owned, 0x11, 0),
             Explanation::Explained { broke, .. } if broke.is_empty()
         ));
-        let Explanation::Unexplained { events, allowed } = sequential(&world, &owned, 0x22, 0)
+        let Explanation::Unexplained {
+            events, allowed, ..
+        } = sequential(&world, &owned, 0x22, 0)
         else {
             panic!("the second link's cookie through the first");
         };
@@ -578,7 +708,9 @@ mod tests {
             allowed.iter().any(|text| text.contains("reads 0x11")),
             "{allowed:?}"
         );
-        let Explanation::Unexplained { events, allowed } = sequential(&world, &owned, 0x11, -16)
+        let Explanation::Unexplained {
+            events, allowed, ..
+        } = sequential(&world, &owned, 0x11, -16)
         else {
             panic!("-EBUSY");
         };
@@ -613,5 +745,137 @@ mod tests {
             matches!(explainer.explain(&history), Explanation::Explained { .. })
         };
         assert!(counted(4) && !counted(2));
+    }
+
+    /// Two maps of one name, ready, and one CPU.
+    fn world(subsystem: &str, member: &str, plan: &[&str]) -> World {
+        let text = format!(
+            "title = \"t\"\nquestion = \"q?\"\nsource = \"s\"\n\
+             [[type]]\nname = \"ops\"\nsubsystem = \"{subsystem}\"\nmembers = [{{ name = \"{member}\" }}]\n\
+             [[program]]\nname = \"p1\"\ntype = \"ops\"\nmember = \"{member}\"\n\
+             [[program]]\nname = \"p2\"\ntype = \"ops\"\nmember = \"{member}\"\n\
+             [[map]]\nname = \"m1\"\ntype = \"ops\"\nkey = \"key\"\nprograms = [\"p1\"]\n\
+             [[map]]\nname = \"m2\"\ntype = \"ops\"\nkey = \"key\"\nprograms = [\"p2\"]\n\
+             [run]\nsetup = [\"map_create m1\", \"map_update m1\", \"map_create m2\", \"map_update m2\"]\n\
+             [[cpu]]\ndo = {plan:?}\n"
+        );
+        crate::scenario::Scenario::parse("history", "history.toml", &text)
+            .unwrap()
+            .world
+    }
+
+    /// One operation after the other, with these results and counts of kallsyms.
+    fn in_turn(world: &World, design: &Design, seen: &[(i64, Option<u32>)]) -> Explanation {
+        let mut history = History::default();
+        for (number, (result, ksyms)) in seen.iter().enumerate() {
+            history.events.push(Event::Invoke(number));
+            history.events.push(Event::Return(number));
+            history.calls.push(Call {
+                cpu: 0,
+                number: number as u8,
+                result: Some(*result),
+                reads: vec![],
+                ksyms: *ksyms,
+            });
+        }
+        Explainer::new(world, design).unwrap().explain(&history)
+    }
+
+    fn is_explained(explanation: &Explanation) -> bool {
+        matches!(explanation, Explanation::Explained { broke, .. } if broke.is_empty())
+    }
+
+    /// As 6.12 does it (`kernel-lab test unpin-returns-first`).
+    #[test]
+    fn unlink_returns_before_the_link_of_the_pin_is_gone() {
+        let make = "link_create m1 as l1";
+        let again = "link_create m2 as l2";
+        let pinned = world(
+            "tcp_congestion_ops",
+            "ssthresh",
+            &[make, "link_pin l1", "link_close l1", "link_unpin l1", again],
+        );
+        let results = |last| [0, 0, 0, 0, last].map(|result| (result, None));
+        for last in [0, -17] {
+            let said = in_turn(&pinned, &Design::mainline(), &results(last));
+            assert!(is_explained(&said), "{last}: {said:?}");
+        }
+        // close(2) does not return before
+        let closed = world(
+            "tcp_congestion_ops",
+            "ssthresh",
+            &[make, "link_close l1", again],
+        );
+        let results = |last| [0, 0, last].map(|result| (result, None));
+        let said = |last| in_turn(&closed, &Design::mainline(), &results(last));
+        assert!(is_explained(&said(0)), "{:?}", said(0));
+        assert!(!is_explained(&said(-17)));
+    }
+
+    /// As the kernel with the link-owned series does it (`kernel-lab test refused-update`).
+    #[test]
+    fn kallsyms_lists_what_a_refused_link_update_has_built() {
+        let world = world(
+            "bpf_testmod_ops",
+            "test_1",
+            &["link_create m1 as l1", "link_update l1 m2 replace=m2"],
+        );
+        let seen = |now| {
+            in_turn(
+                &world,
+                &Design::link_owned(),
+                &[(0, Some(1)), (-1, Some(now))],
+            )
+        };
+        // until its grace periods are over
+        assert!(is_explained(&seen(2)), "{:?}", seen(2));
+        assert!(is_explained(&seen(1)), "{:?}", seen(1));
+        assert!(!is_explained(&seen(3)));
+    }
+
+    #[test]
+    fn calls_without_a_part_in_it_are_left_out() {
+        let plan = [
+            "map_lookup m1",
+            "link_create m1 as l1",
+            "link_info l1",
+            "link_create m2 as l2",
+        ];
+        let world = world("tcp_congestion_ops", "ssthresh", &plan);
+        let design = Design::mainline();
+        let mut history = History::default();
+        for (number, result) in [0, 0, 0, 0].into_iter().enumerate() {
+            history.events.push(Event::Invoke(number));
+            history.events.push(Event::Return(number));
+            history.calls.push(Call {
+                cpu: 0,
+                number: number as u8,
+                result: Some(result),
+                reads: vec![],
+                ksyms: None,
+            });
+        }
+        let (world, history) = shrink(&world, &design, &history).unwrap();
+        let Plan::Fixed(left) = &world.cpus[0].plan else {
+            panic!("fixed plans stay fixed");
+        };
+        let names: Vec<&str> = left.iter().map(|o| o.kind().name()).collect();
+        // without the first link the second one would be right
+        assert_eq!(names, ["link_create", "link_create"]);
+        let said = Explainer::new(&world, &design).unwrap().explain(&history);
+        let Explanation::Unexplained {
+            events,
+            allowed,
+            nearest,
+        } = said
+        else {
+            panic!("{said:?}");
+        };
+        assert_eq!(
+            (events, allowed.as_slice()),
+            (3, &["link_create returns -EEXIST".to_string()][..])
+        );
+        let explainer = Explainer::new(&world, &design).unwrap();
+        assert_eq!(explainer.follow(&history, &nearest).last(), Some(&3));
     }
 }
