@@ -122,6 +122,10 @@ enum Verb {
         /// rounds of each seed
         #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         rounds: u16,
+        /// save what was seen of each round that is not explained in a file of this folder, for `struct-ops-sim explain
+        /// history`
+        #[arg(long, value_name = "DIR")]
+        save: Option<PathBuf>,
         /// show the console
         #[arg(long, short)]
         verbose: bool,
@@ -350,6 +354,7 @@ fn run(cli: Cli) -> Result<bool> {
             format,
             seeds,
             rounds,
+            save,
             verbose,
         } => {
             let effort = scenario::random::Effort {
@@ -366,6 +371,9 @@ fn run(cli: Cli) -> Result<bool> {
                 let outcome = scenario::random::run(&machine, target, design, effort, verbose)?;
                 if format == Format::Text {
                     print!("{}", scenario::random::text(&asked.title, &outcome));
+                }
+                if let Some(directory) = &save {
+                    outcome.save(&asked.title, directory)?;
                 }
                 all.push((asked.title, outcome));
             }

@@ -240,6 +240,17 @@ pub const TESTS: &[Test] = &[
         RFC,
         Harmed("the failing attach frees the other's images and ksyms"),
     ),
+    Test::new(
+        "unpin-returns-first",
+        "unlink of a pin with the last reference returns before the link is gone",
+    )
+    // the second link_create that fails frees the first link's images, and with them kallsyms' entries
+    .not_on(&[RFC]),
+    Test::new(
+        "refused-update",
+        "what kallsyms shows of a link_update that is refused",
+    )
+    .not_on(&[STOCK, RFC, FIXES, STOCK_7_3, FIXES_7_3]),
     Test::new("race-scx", "the same with a sched_ext scheduler").on(RFC, Harmed("as race-tcp")),
     Test::new("bpftool-link", "what bpftool shows of a struct_ops link"),
     Test::new(

@@ -17,6 +17,7 @@ use struct_ops_sim::scenario::{Case, Scenario};
 use struct_ops_sim::tracefile::File;
 
 use crate::error::{At, Error, Result};
+use crate::scenario::explain::Unexplained;
 use crate::scenario::job::{self, Job};
 use crate::scenario::program::{self, Round, Target};
 use crate::scenario::symptom::{self, Symptom};
@@ -241,7 +242,7 @@ pub fn replay(
         for (why, count) in &job.explained.beyond {
             *outcome.open.entry(why.clone()).or_default() += count;
         }
-        for (_, why, _) in &job.explained.unexplained {
+        for Unexplained { why, .. } in &job.explained.unexplained {
             *outcome
                 .open
                 .entry(format!("UNEXPLAINED: {why}"))

@@ -36,8 +36,23 @@ pub struct Explained {
     pub broke: BTreeMap<Invariant, usize>,
     /// Rounds of which nothing is said, by the reason.
     pub beyond: BTreeMap<String, usize>,
-    /// Rounds without explanation: the number, why, and how many operations of each CPU it takes.
-    pub unexplained: Vec<(usize, String, Vec<usize>)>,
+    /// Rounds without explanation.
+    pub unexplained: Vec<Unexplained>,
+}
+
+/// A round that no run of the model explains.
+#[derive(Clone, Debug)]
+pub struct Unexplained {
+    /// Its number.
+    pub round: usize,
+    /// What was seen, and what the model would allow.
+    pub why: String,
+    /// How many operations of each CPU it takes.
+    pub calls: Vec<usize>,
+    /// What ran.
+    pub world: World,
+    /// What was seen.
+    pub history: History,
 }
 
 impl Explained {
@@ -62,10 +77,10 @@ impl Explained {
         };
         let without = without_the_failed(ran, round);
         let explanation = match (explanation, without) {
-            (Explanation::Unexplained { events, allowed }, Some((ran, round))) => {
+            (unexplained @ Explanation::Unexplained { .. }, Some((ran, round))) => {
                 match explain(design, &ran, &round, death, *boot) {
                     Ok((_, explained @ Explanation::Explained { .. })) => explained,
-                    _ => Explanation::Unexplained { events, allowed },
+                    _ => unexplained,
                 }
             }
             (explanation, _) => explanation,
@@ -82,9 +97,14 @@ impl Explained {
             }
             Explanation::Beyond(why) => self.say_nothing(why, boot),
             Explanation::Unexplained { .. } if death.is_some() && boot.unjudged => {
-                self.say_nothing("the kernel died after a round of which nothing is said", boot);
+                self.say_nothing(
+                    "the kernel died after a round of which nothing is said",
+                    boot,
+                );
             }
-            Explanation::Unexplained { events, allowed } => {
+            Explanation::Unexplained {
+                events, allowed, ..
+            } => {
                 boot.unjudged = true;
                 let why = told(ran, &history, events, &allowed);
                 let mut calls = vec![0; ran.world.cpus.len()];
@@ -93,7 +113,13 @@ impl Explained {
                         calls[usize::from(history.calls[*call].cpu)] += 1;
                     }
                 }
-                self.unexplained.push((round.number, why, calls));
+                self.unexplained.push(Unexplained {
+                    round: round.number,
+                    why,
+                    calls,
+                    world: of(ran),
+                    history,
+                });
             }
         }
     }
@@ -110,14 +136,18 @@ fn explain(
     let mut history = history(ran, round, death.is_some(), design)?;
     history.stale_ksyms = boot.stale_ksyms;
     history.died_of_ksyms = death.is_some_and(|complaint| !complaint.contains(TRAMPOLINE));
-    let world = World {
-        alloc_failures: u8::from(ran.fail.is_some()),
-        ..ran.world.clone()
-    };
-    let explainer = Explainer::new(&world, design);
+    let explainer = Explainer::new(&of(ran), design);
     let explainer = explainer.map_err(|_| "the set-up does not work in the model")?;
     let explanation = explainer.explain(&history);
     Ok((history, explanation))
+}
+
+/// What ran in a round.
+fn of(ran: &Round) -> World {
+    World {
+        alloc_failures: u8::from(ran.fail.is_some()),
+        ..ran.world.clone()
+    }
 }
 
 /// The round without the operation whose allocation was made to fail, if it returned -ENOMEM: bpf(2) allocates before
@@ -306,13 +336,7 @@ mod tests {
         let text = text.replacen('\n', &("\n".to_owned() + &setup.collect::<String>()), 1);
         text.lines().for_each(|line| record.line(line));
         let mut explained = Explained::default();
-        explained.add(
-            design,
-            &ran,
-            &record.rounds[0],
-            death,
-            &mut Boot::default(),
-        );
+        explained.add(design, &ran, &record.rounds[0], death, &mut Boot::default());
         explained
     }
 
@@ -323,7 +347,7 @@ mod tests {
         let explained_ = explained(&owned, good, None);
         assert_eq!((explained_.rounds, explained_.broke.len()), (1, 0));
         let wrong = explained(&owned, &good.replace(" -17 ", " 0 "), None);
-        let [(0, why, _)] = wrong.unexplained.as_slice() else {
+        let [Unexplained { round: 0, why, .. }] = wrong.unexplained.as_slice() else {
             panic!("{wrong:?}");
         };
         assert!(
@@ -351,7 +375,10 @@ mod tests {
         let warns = "@r 0\n@o 0 0 8 9 -17 0 0 -1";
         let warning = Some("WARNING: CPU: 0 PID: 1 at kernel/bpf/core.c:667 bpf_ksym_add+0x1");
         let rfc = explained(&Design::rfc(), warns, warning);
-        assert!(rfc.broke.contains_key(&Invariant::KsymsMatchImages) || rfc.rounds == 1, "{rfc:?}");
+        assert!(
+            rfc.broke.contains_key(&Invariant::KsymsMatchImages) || rfc.rounds == 1,
+            "{rfc:?}"
+        );
         assert_eq!(explained(&owned, warns, warning).unexplained.len(), 1);
     }
 }

@@ -334,7 +334,7 @@ fn judge(job: &Job, verdicts: &[(Invariant, Verdict)]) -> Outcome {
         }
     }
     let mut unexpected: Vec<Seen> = Vec::new();
-    for (round, why, _) in &job.explained.unexplained {
+    for explain::Unexplained { round, why, .. } in &job.explained.unexplained {
         unexpected.push(Seen {
             symptom: Symptom::Unexplained,
             what: why.clone(),

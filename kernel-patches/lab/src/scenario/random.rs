@@ -4,6 +4,7 @@
 //! design that the series stands for. What is not explained is cut down to what it takes and becomes a scenario file.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use struct_ops_model::design::SameMap;
 use struct_ops_model::operation::Operand;
@@ -12,12 +13,14 @@ use struct_ops_model::world::{
     World,
 };
 use struct_ops_model::{Design, Invariant};
-use struct_ops_sim::scenario::{Words, emit};
+use struct_ops_sim::history::file::File;
+use struct_ops_sim::scenario::{Scenario, Words, emit};
 
+use super::explain;
 use super::job::{self, Job};
 use super::program::{Round, Target, rounds};
 use super::symptom::Seen;
-use crate::error::Result;
+use crate::error::{At, Result};
 use crate::vm::Machine;
 
 /// How much to do.
@@ -43,6 +46,8 @@ pub struct Unexplained {
     pub why: String,
     /// Its operations as a scenario file.
     pub scenario: String,
+    /// What was seen of it, as a file for `struct-ops-sim explain history`.
+    pub history: String,
 }
 
 /// What came of it on one kernel.
@@ -216,7 +221,7 @@ pub fn run(
         let mut jobs: Vec<Job> = shared.iter().map(new).collect();
         job::carry_out(machine, target, design, &mut jobs, verbose)?;
         for (seed, job) in shared.iter().zip(&jobs) {
-            add(&mut outcome, *seed, job);
+            add(&mut outcome, *seed, design, job);
         }
         eprintln!(
             "{} operations, {} rounds explained, {} not",
@@ -228,7 +233,7 @@ pub fn run(
     Ok(outcome)
 }
 
-fn add(outcome: &mut Outcome, seed: u64, job: &Job) {
+fn add(outcome: &mut Outcome, seed: u64, design: &Design, job: &Job) {
     outcome.seeds += 1;
     outcome.rounds += job.begun;
     outcome.operations += job.operations;
@@ -248,12 +253,13 @@ fn add(outcome: &mut Outcome, seed: u64, job: &Job) {
             outcome.symptoms.push((seed, seen.clone()));
         }
     }
-    for (round, why, calls) in &job.explained.unexplained {
+    for one in &job.explained.unexplained {
         outcome.unexplained.push(Unexplained {
             seed,
-            round: *round,
-            why: why.clone(),
-            scenario: scenario(seed, &job.rounds[*round], calls),
+            round: one.round,
+            why: one.why.clone(),
+            scenario: scenario(seed, &job.rounds[one.round], &one.calls),
+            history: history(seed, design, one),
         });
     }
 }
@@ -290,12 +296,43 @@ fn scenario(seed: u64, round: &Round, calls: &[usize]) -> String {
             });
         }
     }
+    text_of(seed, &world)
+}
+
+fn text_of(seed: u64, world: &World) -> String {
     let words = Words {
         title: "A round that no run of the model explains",
         question: "What does a kernel do here that the model does not?",
         source: &format!("kernel-lab random --seeds {seed}..{}", seed + 1),
     };
-    emit(words, &world)
+    emit(words, world)
+}
+
+/// What was seen of a round, as a file.
+fn history(seed: u64, design: &Design, round: &explain::Unexplained) -> String {
+    let name = format!("seed-{seed}-round-{}", round.round);
+    let text = text_of(seed, &round.world);
+    let scenario = Scenario::parse(&name, &format!("{name}.toml"), &text);
+    scenario.map_or_else(
+        |error| error.to_string(),
+        |scenario| File::new(&scenario, design, &round.history).text(),
+    )
+}
+
+impl Outcome {
+    /// Saves what was seen of each round without explanation, a file each.
+    ///
+    /// # Errors
+    /// What cannot be written.
+    pub fn save(&self, title: &str, directory: &Path) -> Result<()> {
+        std::fs::create_dir_all(directory).at(directory)?;
+        for one in &self.unexplained {
+            let name = format!("{title}-seed-{}-round-{}.json", one.seed, one.round);
+            let path = directory.join(name);
+            std::fs::write(&path, &one.history).at(path)?;
+        }
+        Ok(())
+    }
 }
 
 /// For people.

@@ -405,8 +405,76 @@ static void race_scx(void)
 	scx__destroy(skel);
 }
 
+/*
+ * unlink(2) of a pin that has the last reference leaves the link to a work item:
+ * it has returned, and the link is still attached.
+ */
+static void unpin_returns_first(void)
+{
+	struct lab_gate gate = {
+		.symbol = "bpf_struct_ops_map_link_dealloc",
+		.flags = LAB_GATE_WORKER,
+	};
+	static const char pin[] = "/sys/fs/bpf/lab_unpin";
+	int dev = lab_ops_open(), link;
+	LOAD(skel, tcp);
+
+	need(dev >= 0, "no lab_ops");
+	need(make_ready(skel->maps.cc_link), "attach is %s", lab_number(-errno));
+	link = raw_link_create(bpf_map__fd(skel->maps.cc_link), 0xa);
+	need(link >= 0, "link_create is %s", lab_number(link));
+	need(!bpf_obj_pin(link, pin), "pin is %s", lab_number(-errno));
+	close(link);
+	need(!ioctl(dev, LAB_GATE_ARM, &gate), "gate: %s", strerror(errno));
+	check_eq("unlink", unlink(pin), 0);
+	need(wait_for(ioctl(dev, LAB_GATE_STATE, 0) == LAB_GATE_HOLDS), "no work item");
+	check_eq("link_create of the same name", raw_link_create(bpf_map__fd(skel->maps.cc_link), 0xb),
+		 -EEXIST);
+	check_eq("the gate", ioctl(dev, LAB_GATE_OPEN, 0), LAB_GATE_HOLDS);
+	check(wait_for((link = raw_link_create(bpf_map__fd(skel->maps.cc_link), 0xc)) >= 0),
+	      "link_create is %s", lab_number(link));
+	close(link);
+	tcp__destroy(skel);
+	close(dev);
+}
+
+/*
+ * A link_update builds its attachment, and shows it to kallsyms, before it looks at
+ * the link. One that is refused leaves it to a work item.
+ */
+static void refused_update(void)
+{
+	struct lab_gate gate = {
+		.symbol = "bpf_struct_ops_attachment_free_deferred",
+		.flags = LAB_GATE_WORKER,
+	};
+	static const char prefix[] = "bpf__tcp_congestion_ops_";
+	int dev = lab_ops_open(), link, other;
+	LOAD(skel, tcp);
+
+	need(dev >= 0, "no lab_ops");
+	need(make_ready(skel->maps.cc_link) && make_ready(skel->maps.cc_link2),
+	     "attach is %s", lab_number(-errno));
+	link = raw_link_create(bpf_map__fd(skel->maps.cc_link), 0xa);
+	need(link >= 0, "link_create is %s", lab_number(link));
+	need(wait_for(kallsyms(prefix) == 4), "kallsyms has %d", kallsyms(prefix));
+	other = bpf_map__fd(skel->maps.cc_link2);
+	need(!ioctl(dev, LAB_GATE_ARM, &gate), "gate: %s", strerror(errno));
+	check_eq("link_update of another map's link", raw_link_update(link, other, other, BPF_F_REPLACE),
+		 -EPERM);
+	need(wait_for(ioctl(dev, LAB_GATE_STATE, 0) == LAB_GATE_HOLDS), "no work item");
+	check_eq("kallsyms", kallsyms(prefix), 8);
+	check_eq("the gate", ioctl(dev, LAB_GATE_OPEN, 0), LAB_GATE_HOLDS);
+	check(wait_for(kallsyms(prefix) == 4), "kallsyms has %d", kallsyms(prefix));
+	close(link);
+	tcp__destroy(skel);
+	close(dev);
+}
+
 const struct lab_test lifetime_tests[] = {
 	{ "kallsyms-live", kallsyms_live },
+	{ "unpin-returns-first", unpin_returns_first },
+	{ "refused-update", refused_update },
 	{ "two-links-cookie", two_links_cookie },
 	{ "failing-attach", failing_attach },
 	{ "failing-reg", failing_reg },
