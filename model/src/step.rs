@@ -10,7 +10,7 @@ use crate::errno;
 use crate::invariant::{self, Invariant};
 use crate::kernel::{
     CgroupState, Cpu, CpuId, Deferred, KdataKey, Kernel, LinkKey, Map, MapKey, MapState, Node,
-    Proc, Stage, seen,
+    Proc, Stage,
 };
 use crate::lock::{Lock, LockClass, LockOrder};
 use crate::met;

@@ -791,6 +791,7 @@ fn run(machine: &Machine, k: &mut Kernel, request: Request) -> Result<(i8, Vec<i
             Action::Begin(..) => false,
             Action::Step(..) => !idle,
             Action::MapWork(_) | Action::AttachmentWork(_) => true,
+            Action::LinkWork(_, choice) => *choice == 0,
         });
     }
     if k.cpus[0].pc != Pc::Idle {

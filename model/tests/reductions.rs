@@ -145,7 +145,7 @@ const PINNED: &str = "\
 tcp_congestion_ops mainline 2569 414
 tcp_congestion_ops rfc 3248 593 uaf leak atomic ksyms
 tcp_congestion_ops rfc-one-link 3918 904 uaf leak atomic ksyms
-tcp_congestion_ops link-owned 30042 532
+tcp_congestion_ops link-owned 30082 532
 sched_ext_ops mainline 1277 175
 sched_ext_ops rfc 1652 275 leak atomic ksyms
 sched_ext_ops rfc-one-link 1742 356 leak ksyms
@@ -153,7 +153,7 @@ sched_ext_ops link-owned 7515 194
 bpf_testmod_ops mainline 2189 338 1link
 bpf_testmod_ops rfc 2830 471 1link uaf leak ksyms
 bpf_testmod_ops rfc-one-link 2770 629 uaf leak ksyms
-bpf_testmod_ops link-owned 20837 448
+bpf_testmod_ops link-owned 20935 448
 st_ops mainline 1179 154
 st_ops rfc 1540 252 leak atomic ksyms
 st_ops rfc-one-link 1624 327 leak ksyms
@@ -177,7 +177,7 @@ bpf_tcp_ops link-owned 15269 335
 asleep mainline 2201 343 1link
 asleep rfc 2842 476 1link uaf leak ksyms
 asleep rfc-one-link 2782 635 uaf leak ksyms
-asleep link-owned 53067 458
+asleep link-owned 53165 458
 files mainline 4104 811
 files rfc 4106 814
 files rfc-one-link 4107 862
