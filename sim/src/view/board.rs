@@ -839,7 +839,8 @@ impl<'a> Layout<'a> {
                     let there = shapes.iter().filter(|s| s.id.ends_with(&row));
                     right + 3 - 42 * there.count() as u32
                 }
-                None => right - 38 - 42 * number,
+                // A fourth one has no room beside the others over what is narrow and far left.
+                None => right.saturating_sub(38 + 42 * number),
             };
             let gone = if stale { ", which is gone" } else { "" };
             let what = format!(
