@@ -5,7 +5,7 @@
 //! operation did in between was not seen, nor what deferred work did: the search tries the model's steps in every
 //! order that the invocations and results allow. Unlike the record of the runtime (`live::validate`), in which each
 //! step was seen, a history can come from a kernel. Not here: where histories come from. What is saved of one is in
-//! [`file`], what it looks like beside a run in [`side`].
+//! [`mod@file`], what it looks like beside a run in [`side`].
 
 pub mod file;
 pub mod side;
