@@ -327,6 +327,16 @@ impl About {
     }
 }
 
+impl Identity {
+    /// The user gives a value, the same for all programs of a scheduler: a cookie.
+    pub fn is_given(self) -> bool {
+        matches!(
+            self,
+            Identity::Cookie | Identity::MapExtra | Identity::RunCtx
+        )
+    }
+}
+
 impl Lookup {
     /// The keys of the choices here.
     const KEYS: [&str; 13] = [
@@ -737,6 +747,12 @@ impl Design {
         ]
     }
 
+    /// struct_ops programs may read a cookie: the user's, or the map's id.
+    pub fn has_cookies(&self) -> bool {
+        self.identity.is_given()
+            || (self.identity == Identity::MapId && self.lookup.map_id_in == MapIdIn::Slot)
+    }
+
     /// Differs from mainline only in how a program finds its scheduler.
     pub fn attaches_as_mainline(&self) -> bool {
         let mainline = Self::mainline();
@@ -972,10 +988,6 @@ impl Design {
             _ => false,
         };
         let pointer = matches!(identity, Identity::ThisPointer | Identity::Association);
-        let keyed = matches!(
-            identity,
-            Identity::Cookie | Identity::MapExtra | Identity::RunCtx
-        );
         if lookup.map_id_in == MapIdIn::Slot && identity != Identity::MapId {
             return Some(
                 "map-id-in=slot puts a map's id where cookies are, and only identity=map-id has the id",
@@ -986,7 +998,7 @@ impl Design {
                 "cookie-read=current reads a cookie slot, and under this identity nothing of use is in it",
             );
         }
-        if lookup.same_key != SameKey::Refuse && !keyed {
+        if lookup.same_key != SameKey::Refuse && !identity.is_given() {
             return Some(
                 "same-key asks what two equal cookies do, and under this identity users give none",
             );

@@ -7,6 +7,7 @@ use crate::backend::Backend;
 use crate::design::{Links, SameMap};
 use crate::kernel::{Kdata, KdataKey, Kernel, MapKey, seen};
 use crate::pc::Pc;
+use crate::subsys::given_again;
 use crate::tables::Tables;
 use crate::world::{MapDecl, Subsystem, World};
 
@@ -17,6 +18,10 @@ pub(crate) fn note(x: &mut Tables<'_>) {
         Pc::LcGuard => {
             state(x);
             guarded(x);
+            let map = x.cpu().map.and_then(|m| x.k.maps.get(m));
+            if let Some(kdata) = map.and_then(|m| m.kdata) {
+                given_again(x, kdata, None);
+            }
         }
         Pc::LuCheck | Pc::CgUpdate => {
             state(x);
@@ -35,10 +40,9 @@ pub(crate) fn note(x: &mut Tables<'_>) {
             saw_if(x, gone, seen::NO_MODULE);
         }
         Pc::TcpReg | Pc::ScxEnable | Pc::SingletonReg | Pc::KeyedReg | Pc::HidReg => {
-            let taken = x
-                .cpu()
-                .kdata
-                .is_some_and(|kdata| taken(x.k, x.world, kdata));
+            let Some(kdata) = x.cpu().kdata else { return };
+            given_again(x, kdata, None);
+            let taken = taken(x.k, x.world, kdata);
             saw_if(x, taken, seen::TAKEN);
         }
         Pc::ScxError => {

@@ -435,18 +435,7 @@ impl File {
     /// # Errors
     /// Where it is wrong.
     pub fn parse(path: &str, text: &str) -> Result<Self, InputError> {
-        // The version first: a file of another one is not wrong in its details.
-        #[derive(Deserialize)]
-        #[serde(expecting = "an object")]
-        struct Version {
-            schema: u32,
-        }
-        let at = text.len() - text.trim_start().len();
-        if text[at..].starts_with('[') {
-            let message = "found a list, expected an object";
-            return Err(InputError::at(path, text, at..at + 1, message));
-        }
-        let Version { schema } = json(path, text)?;
+        let schema = schema_of(path, text)?;
         if !(WITHOUT_PROMISE..=SCHEMA).contains(&schema) {
             let message = if schema > SCHEMA {
                 format!(
@@ -558,6 +547,24 @@ fn actions<A>(
             read(line).map_err(|e| InputError::whole(path, format!("step {}: {e}", i + 1)))
         })
         .collect()
+}
+
+/// The version that a file of ours says it has. It is asked first: a file of another one is not wrong in its details.
+///
+/// # Errors
+/// Where the text is wrong.
+pub fn schema_of(path: &str, text: &str) -> Result<u32, InputError> {
+    #[derive(Deserialize)]
+    #[serde(expecting = "an object")]
+    struct Version {
+        schema: u32,
+    }
+    let at = text.len() - text.trim_start().len();
+    if text[at..].starts_with('[') {
+        let message = "found a list, expected an object";
+        return Err(InputError::at(path, text, at..at + 1, message));
+    }
+    json(path, text).map(|Version { schema }| schema)
 }
 
 /// Reads JSON.

@@ -70,11 +70,6 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::LcGuard => {
             let map = x.my_map();
             if x.cmpxchg_map_state(map, MapState::Ready, MapState::InUse)? != MapState::Ready {
-                if let Some(kdata) = x.map_kdata(map)?
-                    && x.has_one_of_its_map(kdata, None)
-                {
-                    x.witness(Invariant::RefusalsKept);
-                }
                 return x.fail(errno::EBUSY, Pc::LcUnlock);
             }
             x.touch(dirty::STATE);

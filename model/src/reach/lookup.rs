@@ -9,7 +9,7 @@ use super::context::{
 use super::machine::Reach;
 use super::state::{Frame, GARBAGE, Life, MapLife, POISON, State};
 use super::world::Source;
-use crate::design::{CookieRead, Fallback, Identity, MapIdIn, Twin};
+use crate::design::{CookieRead, Fallback, Identity, Twin};
 
 /// What a lookup comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Reach {
     pub(super) fn key(&self, sched: u8) -> u8 {
         let decl = &self.world.scheds[usize::from(sched)];
         match self.design.identity {
-            Identity::Cookie | Identity::MapExtra | Identity::RunCtx => decl.key,
+            identity if identity.is_given() => decl.key,
             Identity::MapId => decl.map_id,
             _ => 0,
         }
@@ -47,13 +47,13 @@ impl Reach {
     /// What a scheduler's members read as their cookie: the immediate in their trampolines, or what is in the run
     /// context of their caller.
     pub(super) fn slot(&self, sched: u8) -> u8 {
-        let slot = match self.design.identity {
-            Identity::Cookie | Identity::RunCtx => !self.world.old_kernel(),
-            Identity::MapExtra => true,
-            Identity::MapId => self.design.lookup.map_id_in == MapIdIn::Slot,
-            _ => false,
-        };
-        if slot { self.key(sched) } else { 0 }
+        let ignored = matches!(self.design.identity, Identity::Cookie | Identity::RunCtx)
+            && self.world.old_kernel();
+        if self.design.has_cookies() && !ignored {
+            self.key(sched)
+        } else {
+            0
+        }
     }
 
     /// The code that asks is this program: what the verifier says of it.
@@ -77,7 +77,7 @@ impl Reach {
             Source::Helper if way.is_callback() => Err(NO_CTX),
             Source::Helper | Source::Stash => {
                 let no_slot = match facts.hook {
-                    Hook::Member => self.world.old_kernel() || !self.has_slot(),
+                    Hook::Member => self.world.old_kernel() || !self.design.has_cookies(),
                     _ => facts.slot == Slot::Nowhere,
                 };
                 let no_case = way == Way::Freplace && facts.freplace != Freplace::Cookie;
@@ -95,15 +95,6 @@ impl Reach {
             Source::Kernel | Source::Global | Source::Argument | Source::Task | Source::Root => {
                 Ok(())
             }
-        }
-    }
-
-    /// struct_ops programs may read their cookie.
-    pub(super) fn has_slot(&self) -> bool {
-        match self.design.identity {
-            Identity::Cookie | Identity::MapExtra | Identity::RunCtx => true,
-            Identity::MapId => self.design.lookup.map_id_in == MapIdIn::Slot,
-            _ => false,
         }
     }
 

@@ -213,25 +213,32 @@ pub(crate) fn back<'w, X: Backend<'w>>(x: &mut X) -> Step {
 pub(crate) fn leave<'w, X: Backend<'w>>(x: &mut X, err: i8) -> Step {
     if err != 0 {
         event!(x, "{}", errno::name(err));
-        let kdata = x.cpu().kdata.filter(|_| x.cpu().seen & seen::TAKEN != 0);
-        if kdata.is_some_and(|kdata| attaches(x) && x.has_one_of_its_map(kdata, None)) {
-            x.witness(Invariant::RefusalsKept);
-        }
     }
     x.cpu().err = err;
     back(x)
 }
 
-/// The task is in `reg()`, not in `update()`.
-fn attaches<'w, X: Backend<'w>>(x: &mut X) -> bool {
-    matches!(x.cpu().op, OpKind::MapUpdate | OpKind::LinkCreate)
+/// reg() is given a struct: whether it has one of the same map, in `slot` or anywhere, which puts to the test whether it
+/// refuses as it does on mainline.
+pub(crate) fn given_again<'w, X: Backend<'w>>(
+    x: &mut X,
+    kdata: KdataOf<X>,
+    slot: Option<u8>,
+) -> bool {
+    let attaches = matches!(
+        x.cpu().op,
+        OpKind::MapUpdate | OpKind::LinkCreate | OpKind::SysBpfLinkCreate
+    );
+    let again = attaches && x.has_one_of_its_map(kdata, slot);
+    if again {
+        x.witness(Invariant::RefusalsKept);
+    }
+    again
 }
 
-/// A subsystem that knows a struct by its address is given one in reg(): where it has one of the same map, in `slot` or
-/// anywhere, it refuses on mainline.
+/// A subsystem that refuses a struct that it has takes one in reg().
 pub(crate) fn takes<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>, slot: Option<u8>) {
-    if attaches(x) && x.has_one_of_its_map(kdata, slot) {
-        x.witness(Invariant::RefusalsKept);
+    if given_again(x, kdata, slot) {
         let what = format_args!("NOT REFUSED: it has a struct of this map, which mainline refuses");
         x.violate(Invariant::RefusalsKept, what);
     }

@@ -11,7 +11,7 @@ use crate::pc::Pc;
 use crate::proc::call;
 use crate::proc::refs::{bpf_struct_ops_get, bpf_struct_ops_put};
 use crate::script::{MAX_COUNT, MAX_NESTING, Mode, Own, ReadSide, SlotKey, Statement, Test};
-use crate::subsys::{Called, Facts, leave, registered, takes, unregistered};
+use crate::subsys::{Called, Facts, given_again, leave, registered, takes, unregistered};
 use crate::world::{MAX_REGS, OpKind};
 
 /// What is known of any of them; the rest is in the world's [`crate::script::Script`].
@@ -428,6 +428,9 @@ fn holds<'w, X: Backend<'w>>(x: &mut X, test: Test) -> Step<bool> {
             let by_address = x.world().script.slots[usize::from(slot)].key == SlotKey::Kdata;
             let forgets = by_address && x.design().twin == Twin::ForgottenStruct;
             let taken = entry(x, slot)?.is_some() && !forgets;
+            if let Some(kdata) = x.cpu().kdata.filter(|_| taken) {
+                given_again(x, kdata, Some(slot));
+            }
             if taken {
                 x.saw(seen::TAKEN);
             }

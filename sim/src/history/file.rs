@@ -12,7 +12,7 @@ use struct_ops_model::world::{Plan, World};
 use crate::history::{Call, Event, History, Read};
 use crate::report::json::VERSION;
 use crate::scenario::{InputError, Scenario, printable, unknown};
-use crate::tracefile::{Embedded, WORD, json};
+use crate::tracefile::{Embedded, WORD, json, schema_of};
 
 /// The version of the file format.
 pub const SCHEMA: u32 = 1;
@@ -138,18 +138,7 @@ impl File {
     /// # Errors
     /// Where it is wrong.
     pub fn parse(path: &str, text: &str) -> Result<Self, InputError> {
-        // The version first: a file of another one is not wrong in its details.
-        #[derive(Deserialize)]
-        #[serde(expecting = "an object")]
-        struct Version {
-            schema: u32,
-        }
-        let at = text.len() - text.trim_start().len();
-        if text[at..].starts_with('[') {
-            let message = "found a list, expected an object";
-            return Err(InputError::at(path, text, at..at + 1, message));
-        }
-        let Version { schema } = json(path, text)?;
+        let schema = schema_of(path, text)?;
         if schema != SCHEMA {
             let message = format!(
                 "schema {schema}: struct-ops-sim {VERSION} reads histories of schema {SCHEMA}"

@@ -61,15 +61,8 @@ impl Help {
 
     /// Every help that a design has for a kind of program, the least first.
     pub fn of(design: &Design, kind: Kind) -> Vec<Help> {
-        let cookies = match design.identity {
-            Identity::Cookie | Identity::MapExtra | Identity::RunCtx => true,
-            Identity::MapId => design.lookup.map_id_in == MapIdIn::Slot,
-            _ => false,
-        };
-        let ids = matches!(
-            design.identity,
-            Identity::Cookie | Identity::MapExtra | Identity::RunCtx | Identity::MapId
-        );
+        let cookies = design.has_cookies();
+        let ids = design.identity.is_given() || design.identity == Identity::MapId;
         let has = |help: &Help| match help {
             Help::None => true,
             Help::Cookie => cookies,

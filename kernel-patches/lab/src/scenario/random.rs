@@ -20,7 +20,7 @@ use super::explain;
 use super::job::{self, Job};
 use super::program::{Round, Target, rounds};
 use super::symptom::Seen;
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::vm::Machine;
 
 /// How much to do.
@@ -46,8 +46,8 @@ pub struct Unexplained {
     pub why: String,
     /// Its operations as a scenario file.
     pub scenario: String,
-    /// What was seen of it, as a file for `struct-ops-sim explain history`.
-    pub history: String,
+    /// What was seen of it, as a file for `struct-ops-sim explain history`, or why there can be none.
+    pub history: std::result::Result<String, String>,
 }
 
 /// What came of it on one kernel.
@@ -309,14 +309,16 @@ fn text_of(seed: u64, world: &World) -> String {
 }
 
 /// What was seen of a round, as a file.
-fn history(seed: u64, design: &Design, round: &explain::Unexplained) -> String {
+fn history(
+    seed: u64,
+    design: &Design,
+    round: &explain::Unexplained,
+) -> std::result::Result<String, String> {
     let name = format!("seed-{seed}-round-{}", round.round);
     let text = text_of(seed, &round.world);
     let scenario = Scenario::parse(&name, &format!("{name}.toml"), &text);
-    scenario.map_or_else(
-        |error| error.to_string(),
-        |scenario| File::new(&scenario, design, &round.history).text(),
-    )
+    let file = scenario.map(|scenario| File::new(&scenario, design, &round.history).text());
+    file.map_err(|error| error.to_string())
 }
 
 impl Outcome {
@@ -328,8 +330,11 @@ impl Outcome {
         std::fs::create_dir_all(directory).at(directory)?;
         for one in &self.unexplained {
             let name = format!("{title}-seed-{}-round-{}.json", one.seed, one.round);
+            let text = one.history.as_ref();
+            let text =
+                text.map_err(|why| Error::Bug(format!("{name} cannot be written: {why}")))?;
             let path = directory.join(name);
-            std::fs::write(&path, &one.history).at(path)?;
+            std::fs::write(&path, text).at(path)?;
         }
         Ok(())
     }

@@ -515,7 +515,7 @@ mod tests {
     );
 
     /// What broken kernels showed, one or more for each row of the table: lines of the record in the place of those of
-    /// [`RIGHT`], the complaint, and why the VM ended. The complaints are those of booted kernels.
+    /// [`RIGHT`], the complaint, and why the VM ended. The complaints have the form in which the kernel prints them.
     const BROKEN: &[Broken] = &[
         // rfc: the second link has rewritten the map's kvalue
         (
