@@ -12,6 +12,7 @@ pub mod side;
 
 use std::collections::{BTreeSet, HashSet};
 
+use struct_ops_model::kernel::Kdata;
 use struct_ops_model::pack::Packing;
 use struct_ops_model::world::{OpKind, Operation, Plan};
 use struct_ops_model::{
@@ -132,6 +133,18 @@ fn frees_listed(violation: &Violation) -> bool {
     violation.invariant == Invariant::KsymsMatchImages && violation.step != Pc::CallEnter
 }
 
+/// A socket has a function pointer that leads nowhere. The stack follows it whenever something is acknowledged, if only the
+/// end of the connection when the process ends: no plan has to say so.
+fn is_doomed(k: &Kernel) -> bool {
+    let used = k.socks.iter().filter_map(|sock| sock.kdata);
+    let dangles = |kdata: &Kdata| {
+        let mut pages = kdata.func.iter().filter_map(|func| func.image);
+        pages.any(|page| k.images.get(page).is_none())
+    };
+    let mut kdatas = used.map(|key| k.kdatas.get(key));
+    kdatas.any(|kdata| kdata.is_none_or(dangles))
+}
+
 /// What one search found.
 enum Found {
     Run(Vec<Action>, Vec<Violation>),
@@ -243,6 +256,15 @@ impl Explainer {
             let over = place.next == history.events.len() && place.ksyms.is_none();
             if over && (!history.crashed || history.died_of_ksyms && place.stale_ksyms) {
                 return Found::Run(path, broke.clone());
+            }
+            let died = history.crashed && place.next == history.events.len();
+            if died && is_doomed(&place.k) && forbidden & bit(Invariant::NoUseAfterFree) == 0 {
+                let fault = Violation {
+                    invariant: Invariant::NoUseAfterFree,
+                    step: Pc::CallEnter,
+                };
+                let broke = broke.iter().copied().chain([fault]).collect();
+                return Found::Run(path, broke);
             }
             let Some(action) = actions.pop() else {
                 frames.pop();
@@ -687,6 +709,43 @@ mod tests {
             ..History::default()
         };
         Explainer::new(world, design).unwrap().explain(&history)
+    }
+
+    #[test]
+    fn a_socket_may_die_of_what_no_plan_calls() {
+        let mut world = shipped::find("two-links-tcp").unwrap().world;
+        // The set-up has a link and a socket. A second link is refused: rfc has freed what the socket will call.
+        let second = Operation::LinkCreate {
+            map: 0,
+            target: None,
+            position: None,
+            cookie: 0,
+            link: 1,
+        };
+        world.cpus.truncate(1);
+        world.cpus[0].plan = Plan::Fixed(vec![second]);
+        let history = History {
+            calls: vec![Call {
+                cpu: 0,
+                number: 0,
+                result: Some(errno::EEXIST.into()),
+                reads: vec![],
+                ksyms: None,
+            }],
+            events: vec![Event::Invoke(0), Event::Return(0)],
+            crashed: true,
+            ..History::default()
+        };
+        let explain = |design| Explainer::new(&world, &design).unwrap().explain(&history);
+        let Explanation::Explained { broke, .. } = explain(Design::rfc()) else {
+            panic!("rfc frees what a socket calls");
+        };
+        assert!(broke.contains(&Invariant::NoUseAfterFree), "{broke:?}");
+        let owned = explain(Design::link_owned());
+        assert!(
+            matches!(owned, Explanation::Unexplained { .. }),
+            "{owned:?}"
+        );
     }
 
     #[test]
