@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
 use struct_ops_model::world::{
-    Body, MapDecl, Member, Operation, ProgDecl, StructOpsType, Subsystem,
+    Body, MapDecl, Member, Operation, ProgDecl, ProgType, StructOpsType, Subsystem,
 };
 use struct_ops_model::{Design, World};
 use struct_ops_sim::live::Task;
@@ -45,8 +45,7 @@ fn world(members: usize, maps: usize) -> World {
         progs: (0..members)
             .map(|i| ProgDecl {
                 name: format!("prog_{i}"),
-                ty: 0,
-                member: i,
+                of: ProgType::StructOps { ty: 0, member: i },
                 body: Body::ReadCookie,
                 process: None,
             })

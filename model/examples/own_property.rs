@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use struct_ops_model::kernel::{Kernel, MapState};
 use struct_ops_model::world::{
-    Body, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType, Subsystem,
+    Body, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, ProgType, StructOpsType, Subsystem,
 };
 use struct_ops_model::{Design, Machine, Report, World};
 
@@ -41,8 +41,7 @@ fn world() -> World {
         }],
         progs: vec![ProgDecl {
             name: "ssthresh".into(),
-            ty: 0,
-            member: 0,
+            of: ProgType::StructOps { ty: 0, member: 0 },
             body: Body::ReadCookie,
             process: None,
         }],

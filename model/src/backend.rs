@@ -9,6 +9,7 @@
 use std::fmt::{Arguments, Debug};
 use std::hash::Hash;
 
+use crate::assoc::Assoc;
 use crate::design::Design;
 use crate::errno;
 use crate::invariant::Invariant;
@@ -96,7 +97,8 @@ pub enum Freed<P: Pointers> {
     Map(P::Map),
     /// `bpf_struct_ops_attachment_free()`.
     Attachment(P::Kdata),
-    /// `__bpf_prog_put_noref()`: the memory goes when the grace period ends, without a step of its own.
+    /// `__bpf_prog_put_noref()`: the memory goes when the grace period ends, without a step of its own unless the program
+    /// is tied to a map.
     Prog(u8),
 }
 
@@ -356,6 +358,10 @@ pub trait Backend<'w>: HasPointers + Sized {
     /// Ghost: a registration in `slot`, or in any, is of the map of `kdata`. On mainline, where a map has one kdata, it
     /// would be of this struct.
     fn has_one_of_its_map(&mut self, kdata: KdataOf<Self>, slot: Option<u8>) -> bool;
+    /// The attachment of the map, if it has one and no more.
+    fn only_attachment(&mut self, map: MapOf<Self>) -> Step<Option<KdataOf<Self>>>;
+    /// Ghost: the kdata for which a trampoline was generated.
+    fn generated_for(&mut self, func: FuncOf<Self>) -> Option<KdataOf<Self>>;
     /// Ghost: one more registration points here, with this cookie.
     fn note_registered(&mut self, kdata: KdataOf<Self>, cookie: u8) -> Step;
     /// Ghost: one registration less.
@@ -455,6 +461,16 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn close_prog_fd(&mut self, prog: u8);
     /// The program's memory is gone.
     fn prog_freed(&mut self, prog: u8) -> bool;
+    /// `aux->st_ops_assoc`.
+    fn assoc(&mut self, prog: u8) -> Step<Assoc<MapOf<Self>>>;
+    /// A change of it, under `aux->st_ops_assoc_mutex`.
+    fn change_assoc<T>(
+        &mut self,
+        prog: u8,
+        change: impl FnOnce(&mut Assoc<MapOf<Self>>) -> T,
+    ) -> Step<T>;
+    /// The program's memory goes, in the work item that frees it.
+    fn free_prog(&mut self, prog: u8);
     /// An operation of the task's plan begins.
     fn count_operation(&mut self);
     /// exit_group(): no other thread of the process begins anything.

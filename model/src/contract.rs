@@ -3,7 +3,7 @@
 //! Written from the behaviour of Linux (op x state table of 6.12, 6.18 and 7.3), not from the procedures: it
 //! knows neither their order nor their locks. What an operation met is noted in [`crate::kernel::seen`], by `met`.
 
-use crate::design::{Design, Links};
+use crate::design::{AssocShare, Design, Links};
 use crate::errno::{
     E2BIG, EAGAIN, EBADF, EBUSY, EINPROGRESS, EINVAL, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP, EPERM,
     NAMES,
@@ -11,7 +11,7 @@ use crate::errno::{
 use crate::kernel::{CgroupState, Cpu, Kernel, MapState, seen};
 use crate::operation::Position;
 use crate::place::Linux;
-use crate::world::{MAX_TRAMP_IMAGE_PAGES, MapDecl, OpKind, Subsystem, World};
+use crate::world::{MAX_TRAMP_IMAGE_PAGES, MapDecl, OpKind, ProgType, Subsystem, World};
 
 const fn state(s: MapState) -> u16 {
     1 << s as u16
@@ -26,7 +26,7 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
         return met(seen::NOMEM);
     }
     match cpu.op {
-        OpKind::MapUpdate => decl.is_none_or(|decl| map_update(world, k, decl, cpu)),
+        OpKind::MapUpdate => decl.is_none_or(|decl| map_update(world, design, k, decl, cpu)),
         OpKind::MapDelete => decl.is_none_or(|decl| match cpu.err {
             EOPNOTSUPP => decl.link,
             0 => !decl.link && met(state(MapState::InUse)),
@@ -69,6 +69,16 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
             _ => false,
         },
         OpKind::SockCall | OpKind::Call => matches!(cpu.err, 0 | ENOENT),
+        OpKind::ProgAssoc => {
+            let program = world.progs[usize::from(cpu.arg)].of;
+            let command = design.has_assoc_command(world.linux) && program == ProgType::Syscall;
+            match cpu.err {
+                0 => command && !met(seen::OTHER_MAP),
+                EBUSY => command && met(seen::OTHER_MAP),
+                EINVAL => !command,
+                _ => false,
+            }
+        }
         OpKind::Rmmod | OpKind::Fork => matches!(cpu.err, 0 | EAGAIN),
         OpKind::LinkGetFdById => matches!(cpu.err, 0 | ENOENT | EAGAIN),
         OpKind::MapGetFdById => matches!(cpu.err, 0 | ENOENT),
@@ -102,15 +112,18 @@ fn target(k: &Kernel, cpu: &Cpu) -> Option<CgroupState> {
     Some(k.subsys.cgroups[usize::from(target)].state)
 }
 
-fn map_update(world: &World, k: &Kernel, decl: &MapDecl, cpu: &Cpu) -> bool {
+fn map_update(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: &Cpu) -> bool {
     let met = |what: u16| cpu.seen & what != 0;
     let subsystem = world.types[decl.ty].subsystem;
     let valid = world.validates(decl) && !decl.owner_set;
+    let shared = design.lookup.assoc_share == AssocShare::Refuse && met(seen::OTHER_MAP);
     let mut progs = decl.progs.iter().flatten();
     match cpu.err {
-        0 => met(seen::INIT) && valid && (decl.link || !must_refuse(subsystem, cpu.seen)),
+        0 => {
+            met(seen::INIT) && valid && !shared && (decl.link || !must_refuse(subsystem, cpu.seen))
+        }
         EBUSY if met(STATES & !seen::INIT) => true,
-        EINVAL if !valid => true,
+        EINVAL if !valid || shared => true,
         // An image page takes one member at least.
         E2BIG => progs.count() > MAX_TRAMP_IMAGE_PAGES,
         // An fd that is closed stays closed.

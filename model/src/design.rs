@@ -5,6 +5,7 @@
 //! `kernel/bpf/bpf_struct_ops.c` of Linux 6.12, the bpf cookie RFC of July 2025, and the
 //! repair that this project proposes.
 
+use crate::place::Linux;
 use std::fmt;
 
 /// One choice of a design: a key as users write it, its values, and what each value means.
@@ -317,7 +318,9 @@ impl About {
     /// Which executions ask for this choice with this value.
     pub fn of(key: &str, value: &str) -> Self {
         let is = |twin: Twin| key == Twin::KEY && value == twin.as_str();
-        if Lookup::KEYS.contains(&key) || is(Twin::NoDeadCheck) || is(Twin::StaleEntry) {
+        if key.starts_with("assoc-") {
+            About::Both
+        } else if Lookup::KEYS.contains(&key) || is(Twin::NoDeadCheck) || is(Twin::StaleEntry) {
             About::Lookups
         } else if key == Identity::KEY || is(Twin::None) {
             About::Both
@@ -745,6 +748,16 @@ impl Design {
             Self::rfc_one_link(),
             Self::link_owned(),
         ]
+    }
+
+    /// map_update ties struct_ops programs to their map.
+    pub fn ties_programs(&self, linux: Linux) -> bool {
+        self.identity == Identity::ThisPointer || self.has_assoc_command(linux)
+    }
+
+    /// There is BPF_PROG_ASSOC_STRUCT_OPS.
+    pub fn has_assoc_command(&self, linux: Linux) -> bool {
+        self.identity == Identity::Association && linux >= Linux::V7_3
     }
 
     /// struct_ops programs may read a cookie: the user's, or the map's id.

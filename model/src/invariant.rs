@@ -4,9 +4,9 @@
 //! reached for "holds" to mean anything. The checks that need only a state are here; those that belong to
 //! one step (a load through a pointer, a result) are in the step.
 
-use crate::design::{Count, Design, Identity, ProgOwner};
+use crate::design::{AssocRef, Count, Design, Identity, ProgOwner};
 use crate::kernel::{KdataKey, Kernel, MapState, Stage, holds};
-use crate::world::{LINK_SLOTS, MAP_SLOTS, MAX_KDATAS, OpKind, World};
+use crate::world::{LINK_SLOTS, MAP_SLOTS, MAX_KDATAS, OpKind, ProgType, World};
 
 macro_rules! invariants {
     ($($variant:ident $id:literal $short:literal $sentence:literal / $not:literal / $sometimes:literal;)+) => {
@@ -148,6 +148,10 @@ invariants! {
         "An attach that the subsystem refuses on mainline, because it has a struct of the map already, is refused under every design."
         / "Subsystems that take one struct several times. Refusals for another reason: errno-contract judges what is returned."
         / "a subsystem that has a struct of a map is given one more, or would be if the design did not refuse it first";
+    AssocFidelity "assoc-fidelity" "struct"
+        "A member that asks for its struct by what it is tied to finds the one through which it was called, or none."
+        / "Designs without a pointer from program to map. A program that several maps have finds none; a program that is no member has no struct of its own."
+        / "a member finds its struct by what it is tied to";
     CookieReachability "cookie-reachability" "reach"
         "A program that runs on behalf of an enabled scheduler finds that scheduler."
         / "The attach path, which has no schedulers. What is found while the own scheduler is not enabled."
@@ -185,7 +189,7 @@ impl Invariant {
     pub fn applies(self, design: &Design) -> bool {
         match self {
             Invariant::CookieFidelity => design.identity == Identity::Cookie,
-            Invariant::AssocRules => matches!(
+            Invariant::AssocFidelity | Invariant::AssocRules => matches!(
                 design.identity,
                 Identity::ThisPointer | Identity::Association
             ),
@@ -248,8 +252,19 @@ impl Holders {
                 plus(&mut holders.maps, kdata.map.map(|m| m.slot()));
             }
         }
+        for (prog, decl) in k.progs.iter().zip(&world.progs) {
+            let holds =
+                decl.of == ProgType::Syscall && design.lookup.assoc_ref == AssocRef::Command;
+            plus(
+                &mut holders.maps,
+                prog.assoc.map().filter(|_| holds).map(|m| m.slot()),
+            );
+        }
         for c in &k.cpus {
             let held = |what: u8| c.holds & what != 0;
+            let asked = c.asked.filter(|_| held(holds::ASKED));
+            let asked = asked.and_then(|kdata| k.kdatas.get(kdata)?.map);
+            plus(&mut holders.maps, asked.map(|m| m.slot()));
             let (map, old) = (c.map.map(|m| m.slot()), c.old.map(|m| m.slot()));
             plus(&mut holders.maps, map.filter(|_| held(holds::MAP)));
             plus(&mut holders.maps, map.filter(|_| held(holds::REGISTERED)));
@@ -310,10 +325,10 @@ fn programs_balance(k: &Kernel, world: &World, design: &Design) -> bool {
         let attachments = k.kdatas.iter().filter(|(_, d)| {
             d.attachment && design.progs == ProgOwner::Attachment && has(d.decl).is_some()
         });
-        let runs = k
-            .cpus
-            .iter()
-            .filter(|c| c.op == OpKind::TestRun && c.image.is_some() && usize::from(c.arg) == i);
+        let runs = k.cpus.iter().filter(|c| {
+            let test_run = c.op == OpKind::TestRun && c.image.is_some();
+            (test_run || c.op == OpKind::ProgRun && c.prog != 0) && usize::from(c.arg) == i
+        });
         let holders =
             prog.fds.count_ones() as usize + maps.count() + attachments.count() + runs.count();
         usize::from(prog.refs) == holders

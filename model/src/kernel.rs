@@ -4,6 +4,7 @@
 //! kernel/bpf/bpf_struct_ops.c (`bpf_struct_ops_map`, `bpf_struct_ops_link`), include/linux/bpf.h
 //! (`bpf_map`, `bpf_link`, `bpf_tramp_link`, `bpf_ksym`) and the subsystems' own.
 
+use crate::assoc::Assoc;
 use crate::backend::Pointers;
 use crate::lock::{HELD, LockClass};
 use crate::pc::Pc;
@@ -305,13 +306,20 @@ pub struct Prog {
     pub freed: bool,
     /// Grace period before the memory goes.
     pub free: Deferred,
+    /// `aux->st_ops_assoc`. Noted where some program asks.
+    pub assoc: Assoc<MapKey>,
 }
 
 impl Prog {
+    /// Its grace period is over, and a work item is to let go of the map that it is tied to.
+    pub(crate) fn has_work(&self) -> bool {
+        self.free.stage != Stage::None && self.free.elapsed() && self.assoc.map().is_some()
+    }
+
     /// The memory goes as soon as its grace period is over: later would only hide a use after free, and
-    /// nothing else depends on when.
+    /// nothing else depends on when. A program that is tied to a map goes in a step, [`crate::Pc::ProgFree`].
     pub(crate) fn free_if_elapsed(&mut self) {
-        if self.free.stage != Stage::None && self.free.elapsed() {
+        if self.free.stage != Stage::None && self.free.elapsed() && !self.has_work() {
             self.free = Deferred::default();
             self.freed = true;
         }
@@ -554,6 +562,8 @@ pub mod holds {
     pub const REGISTERED: u8 = 32;
     /// A reference on the module.
     pub const MODULE: u8 = 64;
+    /// A reference on the map of `Cpu::asked`.
+    pub const ASKED: u8 = 128;
 }
 
 /// What an operation has changed that others can see and that it has not taken back.
@@ -568,6 +578,8 @@ pub mod dirty {
     pub const REG: u8 = 8;
     /// Image pages of a kdata that somebody uses were freed.
     pub const IMAGE: u8 = 16;
+    /// The map that a program of others is tied to.
+    pub const ASSOC: u8 = 32;
 }
 
 /// What an operation has met on its way; the errno contract is judged by it.
@@ -582,7 +594,7 @@ pub mod seen {
     pub const TAKEN: u16 = 32;
     /// The link was not attached.
     pub const DETACHED: u16 = 64;
-    /// The link was attached to another map than F_REPLACE said.
+    /// The link was attached to another map than F_REPLACE said; a program was tied to another map.
     pub const OTHER_MAP: u16 = 128;
     /// A program returned an error to reg().
     pub const PROG_ERROR: u16 = 256;
@@ -668,6 +680,8 @@ pub struct Cpu<P: Pointers = Slots> {
     pub list_position: u8,
     /// The walk in progress.
     pub walk: Walk<P>,
+    /// The struct that a kfunc has found for the program in progress.
+    pub asked: Option<P::Kdata>,
 }
 
 impl<P: Pointers> Default for Cpu<P> {
@@ -703,6 +717,7 @@ impl<P: Pointers> Default for Cpu<P> {
             cgroup: Default::default(),
             list_position: Default::default(),
             walk: Default::default(),
+            asked: Default::default(),
         }
     }
 }

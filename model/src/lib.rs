@@ -14,6 +14,7 @@
 //! clock. A step stands for what the kernel does between two points at which another CPU could look.
 #![forbid(unsafe_code)]
 
+pub mod assoc;
 pub mod backend;
 pub mod contract;
 pub mod design;

@@ -11,10 +11,30 @@ use crate::subsys::given_again;
 use crate::tables::Tables;
 use crate::world::{MapDecl, Subsystem, World};
 
+/// The program is tied to another map than the operation's.
+fn tied_to_another(x: &mut Tables<'_>, prog: u8) {
+    let assoc = x.k.progs[usize::from(prog)].assoc;
+    let other = x.cpu().map.is_some_and(|map| assoc.is_of_another(map));
+    saw_if(x, other, seen::OTHER_MAP);
+}
+
 /// Before the step at the CPU's program counter.
 pub(crate) fn note(x: &mut Tables<'_>) {
     match x.pc {
-        Pc::LcValid | Pc::LuValid | Pc::UpdMembers | Pc::DelCmpxchg => state(x),
+        Pc::LcValid | Pc::LuValid | Pc::DelCmpxchg => state(x),
+        Pc::UpdMembers => {
+            state(x);
+            let map = x.cpu().map.and_then(|m| x.k.maps.get(m));
+            let decl = map.map(|m| usize::from(m.decl));
+            let progs = decl.map_or(&[][..], |decl| &x.world.maps[decl].progs);
+            for prog in progs.iter().flatten() {
+                tied_to_another(x, *prog);
+            }
+        }
+        Pc::ProgAssoc => {
+            let prog = x.cpu().arg;
+            tied_to_another(x, prog);
+        }
         Pc::LcGuard => {
             state(x);
             guarded(x);

@@ -44,6 +44,8 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         Pc::LuCheck | Pc::LdCheck => both(design.links == Links::Many && !cgroups),
         // The lock is held, and while the state is INIT nobody looks; no state ever returns to INIT. A state that is
         // another one stays, unless a link takes it from READY to INUSE and back.
+        // Where a program is tied to the map, or may be closed, others see it.
+        Pc::UpdMembers if machine.programs_change() => Mover::No,
         Pc::UpdMembers => {
             both(design.links == Links::Many || map.is_some_and(|m| m.state == MapState::Init))
         }

@@ -5,7 +5,7 @@
 //! row says where it begins, and the steps are in `proc` and `subsys`.
 
 use crate::pc::Pc;
-use crate::world::World;
+use crate::world::{ProgType, World};
 
 /// What a word of an operation names. In [`Operation`] it is an index into the world's list of such things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,7 +31,7 @@ pub enum Operand {
     /// A member of the struct.
     Member,
     /// A program that the process has open.
-    Program,
+    Program(Runs),
     /// A function of a subsystem that the scenario brings.
     Function,
     /// A cgroup.
@@ -82,6 +82,28 @@ impl Position {
     }
 }
 
+/// Which programs an operation can be carried out on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Runs {
+    /// Whatever it is loaded as.
+    Any,
+    /// A member's.
+    Member,
+    /// A syscall program.
+    Syscall,
+}
+
+impl Runs {
+    /// Whether a program is one of them.
+    pub fn is(self, of: ProgType) -> bool {
+        match self {
+            Runs::Any => true,
+            Runs::Member => of != ProgType::Syscall,
+            Runs::Syscall => of == ProgType::Syscall,
+        }
+    }
+}
+
 /// Which maps or links an operation can be carried out on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Which {
@@ -112,7 +134,7 @@ impl Operand {
     pub fn names_file(self) -> bool {
         matches!(
             self,
-            Operand::Map(_) | Operand::Replace | Operand::Link(_) | Operand::Program
+            Operand::Map(_) | Operand::Replace | Operand::Link(_) | Operand::Program(_)
         )
     }
 
@@ -128,7 +150,7 @@ impl Operand {
             Operand::Socket => "SOCKET",
             Operand::Entry => "ENTRY",
             Operand::Member => "MEMBER",
-            Operand::Program => "PROGRAM",
+            Operand::Program(_) => "PROGRAM",
             Operand::Function => "FUNCTION",
             Operand::Cgroup => "CGROUP",
             Operand::Target => "[cgroup=CGROUP]",
@@ -160,6 +182,8 @@ pub enum Needs {
     Cgroups,
     /// A subsystem whose members are called on behalf of a cgroup.
     CgroupCalls,
+    /// A syscall program.
+    SyscallPrograms,
 }
 
 impl Needs {
@@ -202,6 +226,10 @@ impl Needs {
             Needs::CgroupCalls => (
                 called(|c| c == Called::ThroughCgroups) && !world.cgroups.is_empty(),
                 "only bpf_tcp_ops is called for a cgroup, and there must be one (`[[cgroup]]`)",
+            ),
+            Needs::SyscallPrograms => (
+                world.progs.iter().any(|p| p.of == ProgType::Syscall),
+                "there is no syscall program (`kind = \"syscall\"`)",
             ),
             Needs::Functions => (
                 world.script.runnable().next().is_some(),
@@ -270,7 +298,7 @@ pub(crate) enum Arg {
 const fn arg(operands: &[Operand]) -> Arg {
     match operands {
         [Operand::NewMap, ..] => Arg::Decl,
-        [Operand::Program, ..] => Arg::Prog,
+        [Operand::Program(_), ..] => Arg::Prog,
         [Operand::Socket, ..] => Arg::Sock,
         _ => Arg::Number,
     }
@@ -285,6 +313,16 @@ macro_rules! field {
     (Target) => { Option<u8> };
     (Position) => { Option<u8> };
     ($($other:tt)+) => { u8 };
+}
+
+/// What stands in brackets behind an operand.
+macro_rules! which {
+    (Program $which:ident) => {
+        Runs::$which
+    };
+    ($operand:ident $which:ident) => {
+        Which::$which
+    };
 }
 
 /// Puts an operand's value into its field.
@@ -361,14 +399,14 @@ macro_rules! operations {
                 kind: OpKind::$kind,
                 name: $name,
                 stands_for: $stands_for,
-                operands: &[$(Operand::$operand $((Which::$which))?),*],
+                operands: &[$(Operand::$operand $((which!($operand $which)))?),*],
                 needs: Needs::$needs,
                 entry: Entry::$entry,
                 first: $first,
                 weight: $weight,
                 by_name: false $(|| matches!(Mark::$mark, Mark::ByName))*,
                 many_fds: false $(|| matches!(Mark::$mark, Mark::ManyFds))*,
-                arg: arg(&[$(Operand::$operand $((Which::$which))?),*]),
+                arg: arg(&[$(Operand::$operand $((which!($operand $which)))?),*]),
             },)+
         ];
 
@@ -385,7 +423,7 @@ macro_rules! operations {
                 match self {
                     $(Operation::$kind { $($field),* } => {
                         $(
-                            out[n] = Some((Operand::$operand $((Which::$which))?, $field.into()));
+                            out[n] = Some((Operand::$operand $((which!($operand $which)))?, $field.into()));
                             n += 1;
                         )*
                     })+
@@ -405,7 +443,7 @@ macro_rules! operations {
                 Ok(match kind {
                     OpKind::None => Operation::Exit {},
                     $(OpKind::$kind => Operation::$kind {
-                        $($field: Field::of(value(Operand::$operand $((Which::$which))?)?),)*
+                        $($field: Field::of(value(Operand::$operand $((which!($operand $which)))?)?),)*
                     },)+
                 })
             }
@@ -416,7 +454,8 @@ macro_rules! operations {
 use Pc::{
     CgOffline, CgWalk, DelCmpxchg, Dup, ExitNext, Fork, LcGet, LdGet, LinkById, LinkInfo,
     LinkRelease, LuGet, MapById, MapCreate, MapLookup, MapRelease, ObjGet, ObjPin, ObjUnpin,
-    ProgRelease, Rmmod, Script, ScxError, SockCall, SockFind, SockRelease, TestRun, UpdTlinks,
+    ProgAssoc, ProgRelease, ProgRun, Rmmod, Script, ScxError, SockCall, SockFind, SockRelease,
+    TestRun, UpdTlinks,
 };
 
 operations! {
@@ -441,7 +480,7 @@ operations! {
     SockClose { sock: Socket } "sock_close" "close(socket)" Sockets Plain Some(SockRelease), 1;
     Call { entry: Entry, member: Member }
         "call" "the subsystem calls a member" Calls Plain None, 4;
-    TestRun { prog: Program } "test_run" "BPF_PROG_TEST_RUN" TestRuns Plain Some(TestRun), 4;
+    TestRun { prog: Program(Member) } "test_run" "BPF_PROG_TEST_RUN" TestRuns Plain Some(TestRun), 4;
     SysBpfLinkCreate { map: Map(Open), cookie: Cookie, link: NewLink }
         "sys_bpf_link_create" "bpf_sys_bpf(BPF_LINK_CREATE) in a syscall program"
         Nothing Program Some(LcGet), 1 ByName;
@@ -450,7 +489,7 @@ operations! {
     Run { function: Function }
         "run" "a function of the scenario's own subsystem" Functions Function Some(Script), 4;
     Exit {} "exit" "exit_group()" Nothing Exit Some(ExitNext), 0;
-    ProgClose { prog: Program } "prog_close" "close(prog_fd)" Nothing Plain Some(ProgRelease), 1 ByName;
+    ProgClose { prog: Program(Any) } "prog_close" "close(prog_fd)" Nothing Plain Some(ProgRelease), 1 ByName;
     // Last, so that the numbers of the others stay: they decide which of several shortest runs is shown.
     LinkDup { link: Link(Open) } "link_dup" "dup(link_fd)" Nothing Plain Some(Dup), 0 ByName ManyFds;
     LinkGet { link: Link(Pinned) } "link_get" "BPF_OBJ_GET" Nothing Plain Some(ObjGet), 0 ByName ManyFds;
@@ -467,6 +506,10 @@ operations! {
         "cgroup_call" "a socket of the cgroup calls a member of everything that is attached"
         CgroupCalls Plain Some(CgWalk), 4;
     CgroupRmdir { cgroup: Cgroup } "cgroup_rmdir" "rmdir(cgroup)" Cgroups Plain Some(CgOffline), 1;
+    ProgAssoc { prog: Program(Any), map: Map(Open) }
+        "prog_assoc" "BPF_PROG_ASSOC_STRUCT_OPS" SyscallPrograms Fdget Some(ProgAssoc), 1 ByName;
+    ProgRun { prog: Program(Syscall) }
+        "prog_run" "BPF_PROG_TEST_RUN of a syscall program" SyscallPrograms Plain Some(ProgRun), 2 ByName;
 }
 
 impl OpKind {

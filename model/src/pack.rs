@@ -107,6 +107,8 @@ pub struct Packing {
     prog_decl: [u8; MAX_PROGS],
     /// See [`World::many_fds`].
     many_fds: bool,
+    /// See [`World::asks`].
+    asks: bool,
     /// How many cgroups there are.
     cgroups: usize,
 }
@@ -142,7 +144,8 @@ impl Packing {
                 })
         };
         let decl_class = std::array::from_fn(|d| {
-            if !free || shared || d >= world.maps.len() {
+            // Operations on programs are among the rare ones, whose operands keep their numbers.
+            if !free || shared || world.asks() || d >= world.maps.len() {
                 return d as u8;
             }
             (0..=d).find(|e| alike(*e, d)).unwrap_or(d) as u8
@@ -161,6 +164,7 @@ impl Packing {
             decl_progs,
             prog_decl,
             many_fds: world.many_fds(),
+            asks: world.asks(),
             cgroups: world.cgroups.len(),
         }
     }
@@ -192,7 +196,7 @@ impl Packing {
     /// # Panics
     /// If `bytes` were not written by [`Packing::pack`] for the same world.
     pub fn unpack(&self, bytes: &[u8]) -> Kernel {
-        let mut reader = Reader::new(bytes, self.many_fds, self.cgroups);
+        let mut reader = Reader::new(bytes, self.many_fds, self.asks, self.cgroups);
         let r = &mut reader;
         let mut k = Kernel {
             maps: read_slots(r),
@@ -228,6 +232,7 @@ impl Packing {
             used: 0,
             lost: 0,
             many_fds: self.many_fds,
+            asks: self.asks,
             cgroups: self.cgroups,
         };
         write_slots(&mut w, &k.maps, Kind::Map);
@@ -341,6 +346,9 @@ impl Packing {
             visit::cpu(&mut walk, &mut { k.cpus[usize::from(*old)] });
         }
         visit::read_globals(&mut walk, k);
+        for prog in k.progs.iter().take(self.progs) {
+            walk.meet(0, prog.assoc.map());
+        }
         let mut done = 0;
         loop {
             while done < walk.queued {
@@ -757,6 +765,7 @@ struct Writer<'a, N> {
     /// What did not fit into its field.
     lost: u16,
     many_fds: bool,
+    asks: bool,
     cgroups: usize,
 }
 
@@ -820,6 +829,10 @@ impl<N: Naming> Visitor for Writer<'_, N> {
     #[inline(always)]
     fn many_fds(&self) -> bool {
         self.many_fds
+    }
+    #[inline]
+    fn asks(&self) -> bool {
+        self.asks
     }
     #[inline(always)]
     fn cgroups(&self) -> usize {
@@ -922,16 +935,18 @@ struct Reader<'a> {
     word: u64,
     used: u32,
     many_fds: bool,
+    asks: bool,
     cgroups: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], many_fds: bool, cgroups: usize) -> Self {
+    fn new(bytes: &'a [u8], many_fds: bool, asks: bool, cgroups: usize) -> Self {
         let mut reader = Reader {
             bytes,
             word: 0,
             used: 0,
             many_fds,
+            asks,
             cgroups,
         };
         reader.load();
@@ -978,6 +993,10 @@ impl Visitor for Reader<'_> {
     #[inline(always)]
     fn many_fds(&self) -> bool {
         self.many_fds
+    }
+    #[inline]
+    fn asks(&self) -> bool {
+        self.asks
     }
     #[inline(always)]
     fn cgroups(&self) -> usize {

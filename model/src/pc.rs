@@ -7,8 +7,8 @@ use crate::place::{Code, Place, always, moved, new_in_7_3, new_in_7_4, series};
 use crate::subsys::Subsystem;
 
 use Procedure::{
-    Call, Cgroup, Link, LinkCreate, LinkDetach, LinkUpdate, Map, MapUpdate, Of, Prepare, Syscall,
-    Worker,
+    Assoc, Call, Cgroup, Link, LinkCreate, LinkDetach, LinkUpdate, Map, MapUpdate, Of, Prepare,
+    Syscall, Worker,
 };
 use Subsystem::{Always, Dummy, HidBpf, SchedExt, TcpCong};
 
@@ -39,6 +39,8 @@ pub(crate) enum Procedure {
     /// Of what attaches to cgroups.
     Cgroup,
     Call,
+    /// Of programs that are tied to maps.
+    Assoc,
     /// Of a deferred free.
     Worker,
     /// Of this subsystem, or of its family.
@@ -102,6 +104,8 @@ const TESTMOD_7_3: &str = "tools/testing/selftests/bpf/test_kmods/bpf_testmod.c"
 const HID: &str = "drivers/hid/bpf/hid_bpf_struct_ops.c";
 const HID_DISPATCH: &str = "drivers/hid/bpf/hid_bpf_dispatch.c";
 const CGROUP: &str = "kernel/bpf/cgroup.c";
+const CORE: &str = "kernel/bpf/core.c";
+const TEST_RUN: &str = "net/bpf/test_run.c";
 const DUMMY: &str = "net/bpf/bpf_dummy_struct_ops.c";
 
 steps! {
@@ -411,6 +415,24 @@ steps! {
     Cgroup, Place::Code(Code::Caller) => {
         CgWalk No "A socket of the cgroup: rcu_read_lock_dont_migrate() and the load of the effective array.";
         CgNext No "The next item of the array: its kdata, whose member is called if it is there. After the last one the reader ends.";
+    }
+    Assoc, new_in_7_3("prog_assoc_struct_ops", SYSCALL) => {
+        ProgAssoc No "BPF_PROG_ASSOC_STRUCT_OPS: -EINVAL for a struct_ops program, -EBUSY for one that is tied to another map; else it is tied to the map, and holds it.";
+    }
+    Assoc, always("bpf_prog_test_run_syscall", TEST_RUN) => {
+        ProgRun No "BPF_PROG_TEST_RUN of a syscall program: rcu_read_lock_trace(), and the program runs.";
+    }
+    Assoc, new_in_7_3("bpf_prog_get_assoc_struct_ops", STRUCT_OPS) => {
+        AssocGet No "The kfunc that the program calls loads its st_ops_assoc: the struct of the map, or NULL for none and for POISON. No state is looked at.";
+    }
+    Assoc, Place::Code(Code::Program) => {
+        AssocUse No "The kfunc reads the struct.";
+    }
+    Assoc, always("bpf_prog_test_run_syscall", TEST_RUN) => {
+        ProgRunDone No "rcu_read_unlock_trace(); the program is put.";
+    }
+    Worker, always("bpf_prog_free_deferred", CORE) => {
+        ProgFree No "Work item, after the program's grace period: it lets go of the map that it is tied to.";
     }
 }
 

@@ -118,8 +118,8 @@ pub fn resolve<F: Files>(files: &F, operation: Operation) -> Option<Request<F::P
             Operand::Position => request.list_position = value,
             Operand::Member => request.member = value,
             Operand::Socket if files.sock_fd(value) => request.arg = value,
-            Operand::Program if files.prog_fd(value) => request.arg = value,
-            Operand::Socket | Operand::Program => return None,
+            Operand::Program(_) if files.prog_fd(value) => request.arg = value,
+            Operand::Socket | Operand::Program(_) => return None,
         }
     }
     Some(request)
@@ -247,7 +247,9 @@ impl Descriptors<'_> {
             }
             Operand::Key => numbers(world.keys.len(), &|_| true),
             Operand::Socket => numbers(self.k.socks.len(), &|sock| self.sock_fd(sock)),
-            Operand::Program => numbers(world.progs.len(), &|prog| self.prog_fd(prog)),
+            Operand::Program(runs) => numbers(world.progs.len(), &|prog| {
+                runs.is(world.progs[usize::from(prog)].of) && self.prog_fd(prog)
+            }),
             Operand::Function => {
                 let functions = world.script.functions.len();
                 numbers(functions, &|f| world.script.runnable().any(|r| r == f));

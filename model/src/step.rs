@@ -18,7 +18,7 @@ use crate::mover;
 use crate::operation::{Arg, OpKind, Operand, Operation, Which};
 use crate::pc::{Mover, Pc, StepSet};
 use crate::place::Linux;
-use crate::proc::{attachment, map_free, syscall};
+use crate::proc::{assoc, attachment, map_free, syscall};
 use crate::report::Report;
 use crate::request::{self, CHILD, Descriptors};
 use crate::script::{Mode, Statement};
@@ -41,6 +41,8 @@ pub enum Action {
     AttachmentWork(KdataKey),
     /// A worker takes its next step in freeing a link; a choice above 0 lets that allocation of the step fail.
     LinkWork(LinkKey, u8),
+    /// The worker frees a program that is tied to a map.
+    ProgWork(u8),
 }
 
 impl Action {
@@ -93,6 +95,8 @@ pub struct Machine {
     pub merge: bool,
     /// Somebody looks for links by their id.
     by_id: bool,
+    /// Programs are closed in the middle of a run, or ask what they are tied to.
+    programs_change: bool,
     /// The task of work items that free links.
     kworker: Option<CpuId>,
     initial: Kernel,
@@ -144,6 +148,7 @@ impl Machine {
             design,
             merge: false,
             by_id: false,
+            programs_change: false,
             kworker,
             initial: k,
             set_up: SetUp::default(),
@@ -156,6 +161,7 @@ impl Machine {
         }
         machine.set_up = set_up;
         machine.by_id = machine.world.plays(OpKind::LinkGetFdById);
+        machine.programs_change = machine.world.asks() || machine.world.plays(OpKind::ProgClose);
         k.cpus[0].position = 0;
         k.alloc_failures = machine.world.alloc_failures;
         machine.initial = k;
@@ -165,6 +171,11 @@ impl Machine {
     /// Whether somebody looks for links by their id.
     pub(crate) fn finds_links_by_id(&self) -> bool {
         self.by_id
+    }
+
+    /// Whether others may see when map_update takes a program.
+    pub(crate) fn programs_change(&self) -> bool {
+        self.programs_change
     }
 
     /// The steps that the set-up took.
@@ -308,6 +319,11 @@ impl Machine {
         for (key, kdata) in k.kdatas.iter() {
             if kdata.free.stage != Stage::None && kdata.free.elapsed() {
                 out.push(Action::AttachmentWork(key));
+            }
+        }
+        for (i, prog) in (0u8..).zip(&k.progs) {
+            if prog.has_work() {
+                out.push(Action::ProgWork(i));
             }
         }
     }
@@ -729,6 +745,8 @@ impl Machine {
     /// The worker's next step would free something to which somebody holds a pointer.
     fn leaves_stale_keys(&self, k: &Kernel, action: Action) -> bool {
         let frees = match action {
+            // Until then its map is there, and others find it.
+            Action::ProgWork(_) => return true,
             Action::MapWork(_) | Action::AttachmentWork(_) => {
                 matches!(
                     self.label(k, action),
@@ -808,6 +826,10 @@ impl Machine {
             Action::AttachmentWork(attachment) => {
                 x.pc = label;
                 attachment::work(&mut x, attachment)
+            }
+            Action::ProgWork(prog) => {
+                x.pc = label;
+                assoc::free(&mut x, prog)
             }
         };
         self.judge(&mut x, result.is_err());
@@ -933,6 +955,7 @@ impl Machine {
                 &self.design,
                 stage(k.kdatas.get(attachment).map(|d| &d.free)),
             ),
+            Action::ProgWork(_) => Pc::ProgFree,
             Action::LinkWork(link, _) => {
                 let queued = k.links.get(link).is_some_and(|l| l.queued);
                 match self.kworker.filter(|_| !queued) {

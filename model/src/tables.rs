@@ -6,6 +6,7 @@
 
 use std::fmt::Arguments;
 
+use crate::assoc::Assoc;
 use crate::backend::{Backend, Counted, Freed, Gone, HasPointers, OpenFile, Step, Stop, event};
 use crate::contract;
 use crate::design::{Design, Twin};
@@ -753,6 +754,23 @@ impl<'w> Backend<'w> for Tables<'w> {
         map(kdata).is_some_and(|of| regs.any(|r| map(r.kdata) == Some(of)))
     }
 
+    fn only_attachment(&mut self, map: MapKey) -> Step<Option<KdataKey>> {
+        self.map(map)?;
+        let kdatas = self.k.kdatas.iter();
+        let mut attachments =
+            kdatas.filter(|(_, d)| d.attachment && d.map == Some(map) && d.refs > 0);
+        let first = attachments.next().map(|(key, _)| key);
+        Ok(first.filter(|_| attachments.next().is_none()))
+    }
+
+    fn generated_for(&mut self, func: Func) -> Option<KdataKey> {
+        let page = func.image?;
+        let mut kdatas = self.k.kdatas.iter();
+        kdatas
+            .find(|(_, d)| d.pages.contains(&Some(page)))
+            .map(|(key, _)| key)
+    }
+
     fn note_registered(&mut self, key: KdataKey, cookie: u8) -> Step {
         let kdata = self.kdata(key)?;
         kdata.registered += 1;
@@ -1033,6 +1051,23 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn prog_freed(&mut self, prog: u8) -> bool {
         self.k.progs[usize::from(prog)].freed
+    }
+
+    fn assoc(&mut self, prog: u8) -> Step<Assoc<MapKey>> {
+        Ok(self.k.progs[usize::from(prog)].assoc)
+    }
+
+    fn change_assoc<T>(
+        &mut self,
+        prog: u8,
+        change: impl FnOnce(&mut Assoc<MapKey>) -> T,
+    ) -> Step<T> {
+        self.counted = true;
+        Ok(change(&mut self.k.progs[usize::from(prog)].assoc))
+    }
+
+    fn free_prog(&mut self, prog: u8) {
+        self.k.progs[usize::from(prog)].free_if_elapsed();
     }
 
     fn count_operation(&mut self) {

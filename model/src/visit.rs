@@ -5,6 +5,7 @@
 //! forgotten by the explorer; the round-trip property test is there to notice. What may be left out comes
 //! last in its words, so that the compiler knows where each field lies.
 
+use crate::assoc::Assoc;
 use crate::kernel::{
     Cgroup, CgroupState, Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, InList, Item,
     ItemArray, Kdata, KdataKey, Kernel, Ksym, KsymKey, Link, LinkKey, Map, MapKey, MapState,
@@ -25,6 +26,10 @@ pub(crate) trait Visitor {
     /// The world has operations that duplicate fds, or find objects without one.
     fn many_fds(&self) -> bool {
         false
+    }
+    /// Some program of the world asks for its struct. Who looks for pointers need not know.
+    fn asks(&self) -> bool {
+        true
     }
     /// How many cgroups the world has. Who looks for pointers need not know.
     fn cgroups(&self) -> usize {
@@ -158,8 +163,8 @@ fn op<V: Visitor>(v: &mut V, value: &mut OpKind) {
     }
 }
 
-/// Kinds of operation with this number and above have it at the end: they are rare, and have no number of a declaration
-/// or a program.
+/// Kinds of operation with this number and above have it at the end: they are rare, and what their number stands for is
+/// not renamed (see [`crate::pack`]).
 const FURTHER: u8 = 31;
 
 #[inline(always)]
@@ -192,7 +197,11 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     v.image(&mut c.image);
     func(v, &mut c.func);
     // Equally wide whatever it is.
-    let arg = c.op.info().arg;
+    let arg = match (c.op as u8) < FURTHER {
+        true => c.op.info().arg,
+        // The rare ones are not known yet.
+        false => Arg::Number,
+    };
     if arg == Arg::Decl {
         v.decl(&mut c.arg);
     } else if arg == Arg::Prog || c.pc == Pc::ProgRelease {
@@ -210,8 +219,8 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     v.cookie(&mut c.expect);
     v.cookie(&mut c.run_ctx);
     v.prog(&mut c.prog);
-    byte(v, 7, &mut c.holds);
-    byte(v, 5, &mut c.dirty);
+    byte(v, 8, &mut c.holds);
+    byte(v, 6, &mut c.dirty);
     v.bits(12, &mut c.seen);
     readers(v, &mut c.readers);
     deferred(v, &mut c.wait);
@@ -223,6 +232,9 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
         byte(v, 2, &mut c.cgroup);
         byte(v, 8, &mut c.list_position);
         walk(v, &mut c.walk);
+    }
+    if v.asks() {
+        v.kdata(&mut c.asked);
     }
     v.end();
 }
@@ -369,6 +381,17 @@ pub(crate) fn prog<V: Visitor>(v: &mut V, p: &mut Prog) {
     procs(v, &mut p.fds);
     flag(v, &mut p.freed);
     deferred(v, &mut p.free);
+    if v.asks() {
+        let mut poison = p.assoc == Assoc::Poison;
+        flag(v, &mut poison);
+        let mut map = p.assoc.map();
+        v.map(&mut map);
+        p.assoc = match map {
+            Some(map) => Assoc::Map(map),
+            None if poison => Assoc::Poison,
+            None => Assoc::None,
+        };
+    }
 }
 
 #[inline(always)]
@@ -552,6 +575,9 @@ pub(crate) fn collect_freed(k: &mut Kernel) {
     let v = &mut held;
     k.cpus.iter().for_each(|c| cpu(v, &mut { *c }));
     read_globals(v, k);
+    k.progs
+        .iter()
+        .for_each(|p| mark(&mut v.maps, p.assoc.map()));
     live(&k.maps, |m| map(v, m));
     live(&k.kdatas, |d| kdata(v, d));
     live(&k.links, |l| link(v, l));

@@ -5,7 +5,7 @@
 use crate::place::Linux;
 use crate::script::Script;
 
-pub use crate::operation::{OpKind, Operand, Operation, OperationInfo, Position, Which};
+pub use crate::operation::{OpKind, Operand, Operation, OperationInfo, Position, Runs, Which};
 pub use crate::subsys::{Called, Subsystem};
 
 /// Most members with a program that a modelled struct_ops type may have.
@@ -78,6 +78,8 @@ pub enum Body {
     Switch,
     /// Returns an error (an `init` member makes reg() fail with it).
     Fail,
+    /// Calls a kfunc that finds the program's struct by the map that it is tied to, and reads the struct.
+    Ask,
 }
 
 impl Body {
@@ -99,18 +101,45 @@ impl Body {
             Body::Fail,
             "returns an error: an attach that calls it fails with -EIO",
         ),
+        (
+            "ask",
+            Body::Ask,
+            "reads its cookie, then asks for its struct by what it is tied to (association, this-pointer) and reads it",
+        ),
     ];
 }
 
-/// A BPF program of type struct_ops.
+/// What a BPF program is loaded as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgType {
+    /// BPF_PROG_TYPE_STRUCT_OPS: for a member of a type.
+    StructOps {
+        /// Index of the type in [`World::types`].
+        ty: usize,
+        /// Index of the member in the type.
+        member: usize,
+    },
+    /// BPF_PROG_TYPE_SYSCALL: user space runs it, and it may sleep.
+    Syscall,
+}
+
+impl ProgType {
+    /// The member that it is for, of whatever type.
+    pub fn member(self) -> Option<usize> {
+        match self {
+            ProgType::StructOps { member, .. } => Some(member),
+            ProgType::Syscall => None,
+        }
+    }
+}
+
+/// A BPF program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgDecl {
     /// Name.
     pub name: String,
-    /// Index of its type in [`World::types`].
-    pub ty: usize,
-    /// Index of its member in the type.
-    pub member: usize,
+    /// What it is loaded as.
+    pub of: ProgType,
     /// What it does.
     pub body: Body,
     /// The process that has loaded it; `None`: every process has an fd.
@@ -245,6 +274,19 @@ impl World {
     /// How many tasks there are: the CPUs, and perhaps that of work items.
     pub fn tasks(&self) -> usize {
         self.cpus.len() + usize::from(self.kworker().is_some())
+    }
+
+    /// Whether the program may sleep: __bpf_prog_put_noref() waits for Tasks Trace RCU then.
+    pub fn may_sleep(&self, prog: u8) -> bool {
+        match self.progs[usize::from(prog)].of {
+            ProgType::StructOps { ty, member } => self.types[ty].members[member].sleepable,
+            ProgType::Syscall => true,
+        }
+    }
+
+    /// Whether some program asks for its struct: without one nobody can tell what programs are tied to.
+    pub fn asks(&self) -> bool {
+        self.progs.iter().any(|p| p.body == Body::Ask)
     }
 
     /// Whether an object may have several fds of one process, or be found without one.

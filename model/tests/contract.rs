@@ -16,7 +16,7 @@ use struct_ops_model::design::{Build, KsymOwner, Links, Owner, SameMap, Validate
 use struct_ops_model::kernel::{Cpu, Kernel, MapState, Node};
 use struct_ops_model::place::Linux;
 use struct_ops_model::step::{Action, Request};
-use struct_ops_model::world::{Body, CgroupDecl, Operation, Plan, Subsystem, World};
+use struct_ops_model::world::{Body, CgroupDecl, Operation, Plan, ProgType, Subsystem, World};
 use struct_ops_model::{Design, Machine, Pc, Report, contract, errno};
 
 const EPERM: i8 = -1;
@@ -685,7 +685,7 @@ fn world(rules: Rules) -> World {
     world.types.push(world.types[0].clone());
     world.types[1].name = "st2".into();
     world.maps[OTHER_TYPE].ty = 1;
-    world.progs[OTHER_TYPE].ty = 1;
+    world.progs[OTHER_TYPE].of = ProgType::StructOps { ty: 1, member: 0 };
     for ty in &mut world.types {
         ty.module = rules.module();
         ty.members[0].required = rules.subsystem != Subsystem::Dummy;
@@ -790,7 +790,7 @@ fn run(machine: &Machine, k: &mut Kernel, request: Request) -> Result<(i8, Vec<i
         next = enabled.iter().copied().find(|action| match action {
             Action::Begin(..) => false,
             Action::Step(..) => !idle,
-            Action::MapWork(_) | Action::AttachmentWork(_) => true,
+            Action::MapWork(_) | Action::AttachmentWork(_) | Action::ProgWork(_) => true,
             Action::LinkWork(_, choice) => *choice == 0,
         });
     }

@@ -11,7 +11,7 @@ use struct_ops_model::kernel::Kernel;
 use struct_ops_model::lock::LockClass;
 use struct_ops_model::pack::Packing;
 use struct_ops_model::world::{
-    Body, Called, CpuDecl, Member, Operation, PAGE_SIZE, Plan, Subsystem, World,
+    Body, Called, CpuDecl, Member, Operation, PAGE_SIZE, Plan, ProgType, Subsystem, World,
 };
 use struct_ops_model::{Action, Design, Invariant, Machine, Pc, Report, Violation, errno};
 
@@ -220,7 +220,7 @@ fn a_trampoline_goes_into_the_page_if_it_fits_to_the_last_byte() {
             world.progs = (0..sizes.len())
                 .map(|member| {
                     let mut prog = first.clone();
-                    prog.member = member;
+                    prog.of = ProgType::StructOps { ty: 0, member };
                     prog
                 })
                 .collect();

@@ -87,9 +87,9 @@ fn choices(world: &World, k: &Kernel, operand: Operand) -> Vec<Box<dyn Fn(Reques
             let change = |member| -> Change { Box::new(move |r| Request { member, ..r }) };
             members.map(change).collect()
         }
-        Operand::Program => {
-            let progs = (0u8..).zip(&k.progs).take(world.progs.len());
-            let open = progs.filter(|(_, p)| p.fds != 0);
+        Operand::Program(runs) => {
+            let progs = (0u8..).zip(k.progs.iter().zip(&world.progs));
+            let open = progs.filter(|(_, (p, decl))| p.fds != 0 && runs.is(decl.of));
             open.map(|(prog, _)| number(prog)).collect()
         }
         Operand::Function => Vec::new(),

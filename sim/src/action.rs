@@ -2,7 +2,7 @@
 
 use struct_ops_model::kernel::CpuId;
 use struct_ops_model::table::Key;
-use struct_ops_model::world::OpKind;
+use struct_ops_model::world::{MAX_PROGS, OpKind};
 use struct_ops_model::{Action, Request};
 
 /// Slots that a key may name; no table of the model is larger.
@@ -18,6 +18,7 @@ pub fn write(action: Action) -> String {
         Action::AttachmentWork(key) => format!("work attachment {}", key.slot()),
         Action::LinkWork(key, 0) => format!("work link {}", key.slot()),
         Action::LinkWork(key, choice) => format!("work link {} choice={choice}", key.slot()),
+        Action::ProgWork(prog) => format!("work program {prog}"),
     }
 }
 
@@ -64,6 +65,12 @@ pub fn read(text: &str) -> Result<Action, String> {
     match words.as_slice() {
         ["work", "map", slot] => Ok(Action::MapWork(key(slot)?)),
         ["work", "attachment", slot] => Ok(Action::AttachmentWork(key(slot)?)),
+        ["work", "program", prog] => match prog.parse() {
+            Ok(prog) if usize::from(prog) < MAX_PROGS => Ok(Action::ProgWork(prog)),
+            _ => Err(format!(
+                "`{prog}` is no program: expected a number below {MAX_PROGS}"
+            )),
+        },
         ["work", "link", slot] => Ok(Action::LinkWork(key(slot)?, 0)),
         ["work", "link", slot, choice] => {
             Ok(Action::LinkWork(key(slot)?, read_choice(text, choice)?))
@@ -75,7 +82,7 @@ pub fn read(text: &str) -> Result<Action, String> {
         }
         _ => Err(format!(
             "`{text}` is no action: expected `cpuN begin OPERATION ...`, `cpuN step`, `work map N`, \
-             `work attachment N` or `work link N`"
+             `work attachment N`, `work link N` or `work program N`"
         )),
     }
 }
@@ -174,6 +181,7 @@ mod tests {
             Action::AttachmentWork(Key::new(0)),
             Action::LinkWork(Key::new(1), 0),
             Action::LinkWork(Key::new(1), 2),
+            Action::ProgWork(3),
         ] {
             assert_eq!(read(&write(action)), Ok(action));
         }

@@ -65,7 +65,12 @@ fn operand_of(world: &mut World, operand: Operand, below: Below<'_>) -> Result<O
             };
             return Ok((position != Position::default()).then(|| position.number()));
         }
-        Operand::Program => world.progs.len(),
+        Operand::Program(runs) => {
+            let fitting = (0u8..).zip(&world.progs).filter(|(_, p)| runs.is(p.of));
+            let fitting: Vec<u8> = fitting.map(|(i, _)| i).collect();
+            let place = (!fitting.is_empty()).then(|| below(fitting.len()));
+            return place.map(|p| Some(fitting[p])).ok_or(());
+        }
         Operand::Function => {
             let functions: Vec<u8> = world.script.runnable().collect();
             let place = (!functions.is_empty()).then(|| below(functions.len()));

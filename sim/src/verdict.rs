@@ -369,13 +369,19 @@ impl Results {
         runs.map(|r| r.exercised(invariant)).sum()
     }
 
-    /// Whether the design was not run here because it attaches as mainline does, and mainline was chosen too.
+    /// Whether mainline's verdict is the design's: it attaches as mainline does and was run, if at all, only where its
+    /// programs are tied to maps, and broke nothing there that mainline keeps.
     pub fn as_mainline(&self, design: &Design, invariant: Invariant) -> bool {
         let mainline = Design::mainline();
+        let runs = |of| self.of(of).filter(|r| !r.lookups).count();
+        let breaks = |of| self.overall(of, invariant) == Verdict::Violated;
         design.attaches_as_mainline()
             && *design != mainline
             && self.designs.contains(&mainline)
-            && self.overall(design, invariant) == Verdict::NotAsked
+            && runs(design) < runs(&mainline)
+            && invariant.applies(&mainline)
+            && invariant.applies(design)
+            && (breaks(&mainline) || !breaks(design))
             && !invariant.of_lookups()
     }
 

@@ -20,6 +20,8 @@ two-links-always mainline 512 959 246 449
 two-links-sched-ext link-owned 483 1006 77 116
 update-races-detach link-owned 6788 19071 504 982
 process-exit rfc 902 1952 341 637
+universe-assoc-2cpu association 714863 1712820 45222 115787
+assoc-two-links link-owned,identity=association 1770 4169 421 783
 ";
 
 #[test]
@@ -34,6 +36,8 @@ fn states_and_transitions_are_what_they_were() {
         ("two-links-sched-ext", "link-owned"),
         ("update-races-detach", "link-owned"),
         ("process-exit", "rfc"),
+        ("universe-assoc-2cpu", "association"),
+        ("assoc-two-links", "link-owned,identity=association"),
     ] {
         let world = common::scenario(scenario).world;
         let design = Design::parse(design).unwrap();

@@ -10,7 +10,7 @@ use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::explore::Reductions;
 
 /// Invariant, broken design, scenario, the step at which the shortest run is caught.
-const TWINS: [(Invariant, &str, &str, &str); 16] = [
+const TWINS: [(Invariant, &str, &str, &str); 17] = [
     (
         Invariant::SingleLinkPerMap,
         "mainline",
@@ -85,6 +85,12 @@ const TWINS: [(Invariant, &str, &str, &str); 16] = [
         "mainline,twin=forgotten-struct",
         "hid-map-twice",
         "Script",
+    ),
+    (
+        Invariant::AssocFidelity,
+        "association,assoc-share=overwrite",
+        "assoc-shared-program",
+        "AssocGet",
     ),
     (
         Invariant::LockOrder,

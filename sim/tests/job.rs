@@ -117,12 +117,8 @@ fn every_scenario_gets_what_it_expects() {
         let verdict = JOB.overall(design, *invariant);
         let asked = verdict != Verdict::NotAsked || JOB.as_mainline(design, *invariant);
         assert!(asked, "{}: nobody asks {design}", invariant.id());
-        assert_ne!(
-            verdict,
-            Verdict::NeverExercised,
-            "{design}: {}",
-            invariant.id()
-        );
+        let exercised = verdict != Verdict::NeverExercised || JOB.as_mainline(design, *invariant);
+        assert!(exercised, "{design}: {}", invariant.id());
     }
 }
 

@@ -492,14 +492,14 @@ struct Asked {
 impl Asked {
     fn new(lab: &Lab, flavour: Flavour, image: Option<&str>) -> Result<Self> {
         let series = flavour.patched.series;
-        let design = struct_ops_model::Design::parse(series.design())
-            .map_err(|err| Error::Bug(err.to_string()))?;
         let base = match image {
             Some(version) => Base::of(version).ok_or_else(|| {
                 Error::Input(format!("--image {version}: the model knows 6.12 and 7.3"))
             })?,
             None => flavour.patched.base,
         };
+        let design = struct_ops_model::Design::parse(series.design(base))
+            .map_err(|err| Error::Bug(err.to_string()))?;
         let (built, accel) = ready(lab, flavour, image)?;
         Ok(Asked {
             title: image.map_or_else(|| flavour.title(), |version| format!("image-{version}")),

@@ -5,6 +5,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use struct_ops_model::Linux;
 
 /// The Linux version that a series is for, as Debian packages its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -18,6 +19,9 @@ pub enum Base {
 }
 
 impl Base {
+    /// Every one.
+    pub const ALL: [Base; 2] = [Base::V6_12, Base::V7_3];
+
     pub fn name(self) -> &'static str {
         match self {
             Base::V6_12 => "6.12",
@@ -25,9 +29,17 @@ impl Base {
         }
     }
 
+    /// Its version, as the model knows it.
+    pub fn linux(self) -> Linux {
+        match self {
+            Base::V6_12 => Linux::V6_12,
+            Base::V7_3 => Linux::V7_3,
+        }
+    }
+
     /// The base that a version belongs to, "6.12" or "6.12.117".
     pub fn of(version: &str) -> Option<Base> {
-        [Base::V6_12, Base::V7_3].into_iter().find(|base| {
+        Base::ALL.into_iter().find(|base| {
             let rest = version.strip_prefix(base.name());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
@@ -69,8 +81,9 @@ impl Series {
     }
 
     /// The model's design of it, whose verdicts are what is predicted of its kernels.
-    pub fn design(self) -> &'static str {
+    pub fn design(self, base: Base) -> &'static str {
         match self {
+            Series::Stock if base == Base::V7_3 => "association",
             Series::Stock => "mainline",
             Series::Rfc => "rfc",
             Series::LinkOwned => "link-owned",

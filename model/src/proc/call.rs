@@ -64,6 +64,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             read_cookie(x);
             match x.world().progs[usize::from(code.prog - 1)].body {
                 Body::ReadCookie => x.goto(Pc::CallExit),
+                Body::Ask => x.goto(Pc::AssocGet),
                 Body::Fail => {
                     x.saw(seen::PROG_ERROR);
                     event!(x, "returns an error");
@@ -144,9 +145,7 @@ fn prepare<'w, X: Backend<'w>>(x: &mut X, expect: u8, ret: Pc) {
 }
 
 fn sleepable<'w, X: Backend<'w>>(x: &X, code: Code) -> bool {
-    let world = x.world();
-    let prog = &world.progs[usize::from(code.prog - 1)];
-    world.types[prog.ty].members[prog.member].sleepable
+    x.world().may_sleep(code.prog - 1)
 }
 
 fn check_prog<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {

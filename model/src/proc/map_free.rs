@@ -6,7 +6,7 @@ use crate::kernel::Stage;
 use crate::pc::Pc;
 use crate::place::Linux;
 use crate::proc::refs::decl_of;
-use crate::proc::{grace, map_update, prepare};
+use crate::proc::{assoc, grace, map_update, prepare};
 use crate::world::MapDecl;
 
 /// The step of the deferred free that comes when this is over.
@@ -25,6 +25,9 @@ pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
             if x.world().linux < Linux::V7_4 {
                 put_module(x, decl)?;
             }
+            if !assoc::untied_late(x) {
+                assoc::untie_all(x, map)?;
+            }
             if let Some(kdata) = x.map_kdata(map)? {
                 prepare::del_ksyms(x, kdata)?;
             }
@@ -33,6 +36,9 @@ pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
                 event!(x, "ksyms out of kallsyms");
                 if x.world().linux >= Linux::V7_4 {
                     put_module(x, decl)?;
+                }
+                if assoc::untied_late(x) {
+                    assoc::untie_all(x, map)?;
                 }
                 return free(x, map);
             };
@@ -49,6 +55,9 @@ pub(crate) fn work<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
             if world.linux >= Linux::V7_4 && grace::first_of_map(design, world, decl) == Some(over)
             {
                 put_module(x, decl)?;
+            }
+            if assoc::untied_late(x) {
+                assoc::untie_all(x, map)?;
             }
             match grace::next_of_map(design, world, decl, over) {
                 Some(next) => {

@@ -11,7 +11,7 @@ use crate::lock::Lock;
 use crate::pc::Pc;
 use crate::proc::prepare::{add_ksyms, free_images};
 use crate::proc::refs::{attachment_put, decl_of, map_inc, prog_put};
-use crate::proc::{attachment, prepare};
+use crate::proc::{assoc, attachment, prepare};
 use crate::subsys;
 use crate::world::Subsystem;
 
@@ -43,6 +43,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::UpdPublish => {
             let map = x.my_map();
             if decl_of(x, map)?.link {
+                assoc::when_ready(x, map)?;
                 x.set_map_state(map, MapState::Ready)?;
                 x.touch(dirty::STATE);
                 event!(x, "state READY");
@@ -70,6 +71,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             if x.design().owner == Owner::Map {
                 map_inc(x, map)?;
             }
+            assoc::when_ready(x, map)?;
             x.set_map_state(map, MapState::InUse)?;
             x.touch(dirty::STATE);
             event!(x, "state INUSE");
@@ -109,6 +111,9 @@ fn members<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step<Option<i8>> {
         }
         x.get(Counted::Prog(*prog))?;
         x.set_filled(map, i, true)?;
+        if !assoc::as_taken(x, map, *prog)? {
+            return Ok(Some(errno::EINVAL));
+        }
     }
     let design = x.design();
     if decl.owner_set {
@@ -181,6 +186,7 @@ fn reset<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
         }
         attachment_put(x, kdata)?;
     }
+    assoc::undo(x, map)?;
     put_progs(x, map)?;
     event!(x, "reset: the map is empty again");
     x.witness(Invariant::FailureAtomic);

@@ -5,6 +5,7 @@
 //! the entry: [`resolve`] and [`begin`] an operation, then take [`step`] by [`step`] until the program counter is
 //! [`Pc::Idle`]; [`work`] is what a worker does.
 
+pub(crate) mod assoc;
 pub(crate) mod attachment;
 pub(crate) mod call;
 pub(crate) mod cgroup;
@@ -58,6 +59,7 @@ pub fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Procedure::Prepare => link_create::step(x),
         Procedure::Call => call::step(x),
         Procedure::Cgroup => cgroup::step(x),
+        Procedure::Assoc => assoc::step(x),
         Procedure::Of(subsystem) => subsys::step(x, subsystem),
         Procedure::Worker => unreachable!("steps of the worker"),
     }
@@ -97,8 +99,7 @@ pub fn work_pc<P: Pointers>(design: &Design, what: Freed<P>, over: Stage) -> Pc 
     match what {
         Freed::Map(_) => map_free::work_pc(over),
         Freed::Attachment(_) => attachment::work_pc(design, over),
-        // Its memory goes without a step.
-        Freed::Prog(_) => Pc::Idle,
+        Freed::Prog(_) => Pc::ProgFree,
     }
 }
 
@@ -110,6 +111,6 @@ pub fn work<'w, X: Backend<'w>>(x: &mut X, what: Freed<X::P>) -> Step {
     match what {
         Freed::Map(map) => map_free::work(x, map),
         Freed::Attachment(attachment) => attachment::work(x, attachment),
-        Freed::Prog(_) => Ok(()),
+        Freed::Prog(prog) => assoc::free(x, prog),
     }
 }

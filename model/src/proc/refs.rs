@@ -82,10 +82,8 @@ pub(crate) fn attachment_release<'w, X: Backend<'w>>(x: &mut X, attachment: Kdat
 /// `bpf_prog_put()`; a program of a sleepable member waits for Tasks Trace RCU, others for RCU.
 pub(crate) fn prog_put<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
     if x.put(Counted::Prog(prog))? {
-        let world = x.world();
-        let decl = &world.progs[usize::from(prog)];
-        let sleepable = world.types[decl.ty].members[decl.member].sleepable;
-        let after = if sleepable { Stage::Trace } else { Stage::Rcu };
+        let sleeps = x.world().may_sleep(prog);
+        let after = if sleeps { Stage::Trace } else { Stage::Rcu };
         x.defer(Freed::Prog(prog), after)?;
     }
     Ok(())

@@ -9,9 +9,10 @@ use super::label::Label;
 use super::lookup::Answer;
 use super::state::{Action, Async, Frame, Life, MapLife, POISON, ProgLife, Stage, State};
 use super::world::{Op, Source, World};
+use crate::assoc::{Assoc, Tied};
 use crate::design::{
-    AssocAgain, AssocClear, AssocFree, AssocGet, AssocRef, AssocShare, AssocTie, AssocUndo, Design,
-    Identity, SameKey, ThisClear, Twin,
+    AssocAgain, AssocClear, AssocGet, AssocRef, AssocTie, AssocUndo, Design, Identity, SameKey,
+    ThisClear, Twin,
 };
 use crate::invariant::{Invariant, InvariantSet};
 
@@ -796,12 +797,12 @@ impl Step<'_> {
     /// Whether map_update may not take a program because another map has it.
     fn refuses(&mut self, prog: u8, i: u8) -> bool {
         let reach = self.reach;
-        let old = self.s.progs[usize::from(prog)].assoc;
-        if !reach.has_pointer() || old == 0 || old == i + 1 {
+        let mut pointer = self.prog(prog).pointer();
+        if !reach.has_pointer() || !pointer.is_of_another(i) {
             return false;
         }
         self.report.witness(Invariant::AssocRules);
-        reach.design.lookup.assoc_share == AssocShare::Refuse
+        pointer.tie(i, &reach.design.lookup) == Tied::Refused
     }
 
     /// map_update ties a struct_ops program to its map.
@@ -810,32 +811,24 @@ impl Step<'_> {
         if !reach.has_pointer() {
             return;
         }
+        let mut pointer = self.prog(prog).pointer();
+        let tied = pointer.tie(i, &reach.design.lookup);
+        self.prog(prog).point(pointer);
         let name = reach.prog_name(prog);
-        let old = self.s.progs[usize::from(prog)].assoc;
-        if old == 0 || old == i + 1 {
-            self.prog(prog).assoc = i + 1;
-            return;
-        }
-        match reach.design.lookup.assoc_share {
-            AssocShare::Poison => {
-                say!(self, "{name} is tied to another map already: POISON");
-                self.prog(prog).assoc = POISON;
-            }
-            AssocShare::KeepFirst => say!(self, "{name} stays tied to another map"),
-            AssocShare::Overwrite => {
-                say!(self, "{name} is no longer tied to another map");
-                self.prog(prog).assoc = i + 1;
-            }
-            AssocShare::Refuse => unreachable!("the program was not taken"),
+        match tied {
+            Tied::Tied => {}
+            Tied::Poisoned => say!(self, "{name} is tied to another map already: POISON"),
+            Tied::Kept => say!(self, "{name} stays tied to another map"),
+            Tied::Moved => say!(self, "{name} is no longer tied to another map"),
+            Tied::Refused => unreachable!("the program was not taken"),
         }
     }
 
     fn clear_pointer(&mut self, prog: u8, i: u8) {
-        let clear_poison = self.reach.design.lookup.assoc_free == AssocFree::ClearPoison;
-        let pointer = self.s.progs[usize::from(prog)].assoc;
-        if pointer == i + 1 || pointer == POISON && clear_poison {
-            self.prog(prog).assoc = 0;
-        }
+        let lookup = self.reach.design.lookup;
+        let mut pointer = self.prog(prog).pointer();
+        pointer.untie(i, &lookup);
+        self.prog(prog).point(pointer);
     }
 
     /// The map knows its struct_ops programs, and no others.
@@ -867,22 +860,19 @@ impl Step<'_> {
             ));
         }
         let counts = reach.design.lookup.assoc_ref == AssocRef::Command;
-        match self.s.progs[usize::from(prog)].assoc {
-            0 => {
-                say!(self, "{name} is tied to the map of {sched}");
-                self.prog(prog).assoc = i + 1;
-                self.sched(i).refs += u8::from(counts);
-            }
-            same if same == i + 1 => {
-                say!(self, "{name} is tied to the map of {sched} already: 0");
-                self.report.witness(Invariant::AssocRules);
-                let again = reach.design.lookup.assoc_again == AssocAgain::Counted;
-                self.sched(i).refs += u8::from(counts && again);
-            }
-            _ => {
-                self.report.witness(Invariant::AssocRules);
-                return Err(("the program is tied to another map: -EBUSY", i));
-            }
+        let mut pointer = self.prog(prog).pointer();
+        if pointer != Assoc::None {
+            self.report.witness(Invariant::AssocRules);
+        }
+        let Ok(new) = pointer.command(i) else {
+            return Err(("the program is tied to another map: -EBUSY", i));
+        };
+        self.prog(prog).point(pointer);
+        let again = reach.design.lookup.assoc_again == AssocAgain::Counted;
+        self.sched(i).refs += u8::from(counts && (new || again));
+        match new {
+            true => say!(self, "{name} is tied to the map of {sched}"),
+            false => say!(self, "{name} is tied to the map of {sched} already: 0"),
         }
         Ok(())
     }
@@ -1186,10 +1176,7 @@ impl Step<'_> {
 
     /// The map to which the pointer of the asking program leads.
     fn pointed(&self, prog: u8) -> Option<u8> {
-        match self.s.progs[usize::from(prog)].assoc {
-            0 | POISON => None,
-            map => Some(map - 1),
-        }
+        self.s.progs[usize::from(prog)].pointer().map()
     }
 
     fn count_getter(&mut self, frame: &Frame) {

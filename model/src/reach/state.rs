@@ -2,6 +2,8 @@
 //!
 //! What an entry means is said here; who may change it, in `machine`.
 
+use crate::assoc::Assoc;
+
 use super::world::{MAX_ATTACHMENTS, MAX_PROGS, MAX_SCHEDS, Op};
 
 /// Most CPUs.
@@ -229,6 +231,26 @@ record!(
         cpus: [Cpu; MAX_CPUS],
     }
 );
+
+impl Prog {
+    /// The pointer to a map.
+    pub(super) fn pointer(self) -> Assoc<u8> {
+        match self.assoc {
+            0 => Assoc::None,
+            POISON => Assoc::Poison,
+            map => Assoc::Map(map - 1),
+        }
+    }
+
+    /// Another one.
+    pub(super) fn point(&mut self, to: Assoc<u8>) {
+        self.assoc = match to {
+            Assoc::None => 0,
+            Assoc::Poison => POISON,
+            Assoc::Map(map) => map + 1,
+        };
+    }
+}
 
 impl State {
     /// Appends the packed state.

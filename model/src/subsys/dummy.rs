@@ -43,7 +43,8 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             };
             let (page, func) = x.new_test_page(code)?;
             x.cpu().image = Some(page);
-            x.cpu().member = x.world().progs[usize::from(prog)].member as u8;
+            let member = x.world().progs[usize::from(prog)].of.member();
+            x.cpu().member = member.unwrap_or_default() as u8;
             event!(x, "a page of its own; calls the program");
             call::through_pointer(x, func, 0, Pc::TestRunDone)
         }

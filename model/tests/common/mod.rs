@@ -5,7 +5,7 @@
 
 use struct_ops_model::world::{
     Body, Called, CgroupDecl, CpuDecl, MAX_MEMBERS, MapDecl, Member, OpKind, Plan, ProgDecl,
-    StructOpsType, Subsystem, World,
+    ProgType, StructOpsType, Subsystem, World,
 };
 use struct_ops_model::{Action, Kernel, Machine, Report};
 
@@ -28,8 +28,7 @@ pub fn world(subsystem: Subsystem, maps: &[(bool, u8, bool)], cpus: Vec<Plan>) -
         progs: (0..maps.len())
             .map(|i| ProgDecl {
                 name: format!("p{i}"),
-                ty: 0,
-                member: 0,
+                of: ProgType::StructOps { ty: 0, member: 0 },
                 body: Body::ReadCookie,
                 process: None,
             })

@@ -8,6 +8,7 @@
 use std::fmt::Arguments;
 use std::sync::Arc;
 
+use struct_ops_model::assoc::Assoc;
 use struct_ops_model::backend::{Backend, Counted, Freed, Gone, HasPointers, OpenFile, Step, Stop};
 use struct_ops_model::kernel::{
     Cgroup, Code, Cpu, Item, ItemArray, MapState, Node, OwnState, Reg, Scx, Stage,
@@ -476,6 +477,23 @@ impl<'w> Backend<'w> for Task<'w> {
         Ok(self.kdata(kdata)?.attachment)
     }
 
+    fn only_attachment(&mut self, map: Place<StMap>) -> Step<Option<Place<Kdata>>> {
+        self.map(map)?;
+        let all = self.rt.kdatas.all();
+        let mut attachments = all
+            .iter()
+            .filter(|(_, d)| d.attachment && d.map == map && d.refs.load(SeqCst) > 0);
+        let first = attachments.next().map(|(place, _)| *place);
+        Ok(first.filter(|_| attachments.next().is_none()))
+    }
+
+    fn generated_for(&mut self, func: usize) -> Option<Place<Kdata>> {
+        let page = func & !(PAGE_SIZE - 1);
+        self.rt
+            .kdatas
+            .find(|d| d.built.lock().pages.contains(&Some(page)))
+    }
+
     fn func(&mut self, kdata: Place<Kdata>, member: usize) -> Step<usize> {
         let kdata = self.kdata(kdata)?;
         Ok(kdata.func.get(member).map_or(0, |f| f.load(SeqCst)))
@@ -768,6 +786,21 @@ impl<'w> Backend<'w> for Task<'w> {
         let bit = self.bit();
         self.rt.progs[usize::from(prog)].fds.fetch_and(!bit, SeqCst);
     }
+
+    fn assoc(&mut self, prog: u8) -> Step<Assoc<Place<StMap>>> {
+        Ok(*self.rt.progs[usize::from(prog)].assoc.lock())
+    }
+
+    fn change_assoc<T>(
+        &mut self,
+        prog: u8,
+        change: impl FnOnce(&mut Assoc<Place<StMap>>) -> T,
+    ) -> Step<T> {
+        Ok(change(&mut self.rt.progs[usize::from(prog)].assoc.lock()))
+    }
+
+    /// The worker does it, under `text_mutex`.
+    fn free_prog(&mut self, _: u8) {}
 
     fn prog_freed(&mut self, prog: u8) -> bool {
         self.rt.progs[usize::from(prog)].freed.load(SeqCst)

@@ -240,7 +240,12 @@ fn kfunc_sleep() {
 
 /// `prog->bpf_func`, of every program: its body is the model's.
 pub(crate) extern "C" fn bpf_func(_ctx: *const u64, _insnsi: u64) -> u64 {
-    with_current(|task| steps(task, |pc| matches!(pc, Pc::CallBody | Pc::CallSleep)));
+    with_current(|task| {
+        steps(task, |pc| {
+            let body = [Pc::CallBody, Pc::CallSleep, Pc::AssocGet, Pc::AssocUse];
+            body.contains(&pc)
+        })
+    });
     0
 }
 

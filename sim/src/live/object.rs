@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use slab::Slab;
+use struct_ops_model::assoc::Assoc;
 use struct_ops_model::backend::Pointers;
 use struct_ops_model::kernel::MapState;
 use struct_ops_model::world::MAX_PROCS;
@@ -300,6 +301,8 @@ pub struct Prog {
     pub(crate) refs: AtomicI64,
     pub(crate) fds: AtomicU8,
     pub(crate) freed: AtomicBool,
+    /// `aux->st_ops_assoc`, under `aux->st_ops_assoc_mutex`.
+    pub(crate) assoc: Mutex<Assoc<Place<StMap>>>,
     /// `prog->stats`.
     pub(crate) stats: super::enter::Stats,
 }

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use struct_ops_model::assoc::Assoc;
 use struct_ops_model::backend::Freed;
 use struct_ops_model::kernel::{Reg, Scx, Stage};
 use struct_ops_model::lock::{Lock, LockClass};
@@ -120,13 +121,14 @@ impl Machine {
     /// Boots.
     pub fn boot(world: World, design: Design, settings: Settings, seed: u64) -> Self {
         let (work, queue) = mpsc::channel();
-        let progs = world.progs.iter().map(|p| {
+        let progs = (0u8..).zip(&world.progs).map(|(i, p)| {
             let fds = world.loaded_by(p);
             Prog {
-                sleepable: world.types[p.ty].members[p.member].sleepable,
+                sleepable: world.may_sleep(i),
                 refs: AtomicI64::new(i64::from(fds.count_ones())),
                 fds: AtomicU8::new(fds),
                 freed: AtomicBool::new(false),
+                assoc: Mutex::new(Assoc::None),
                 stats: enter::Stats::new(),
             }
         });
@@ -343,6 +345,10 @@ fn worker(rt: &Runtime, queue: &mpsc::Receiver<Work>, seed: u64) -> Vec<Event> {
             }
             Work::FreeProg(prog, after) => {
                 task.synchronize(after);
+                let tied = rt.progs[usize::from(prog)].assoc.lock().map().is_some();
+                if tied && task.free_prog_work(prog).is_err() {
+                    task.give_up();
+                }
                 // Under the lock under which callers look at it.
                 let _text = rt.text.lock();
                 rt.progs[usize::from(prog)].freed.store(true, SeqCst);

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use struct_ops_model::world::{
-    Body, MAX_CPUS, MapDecl, Member, OpKind, Operation, Plan, ProgDecl, StructOpsType, Subsystem,
+    Body, MAX_CPUS, MapDecl, Member, OpKind, Operation, Plan, ProgDecl, ProgType, StructOpsType,
+    Subsystem,
 };
 use struct_ops_model::{Design, Invariant, Linux, World};
 
@@ -274,8 +275,7 @@ pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
             progs[member] = Some(world.progs.len() as u8);
             world.progs.push(ProgDecl {
                 name: format!("{name}_m{}", map + 1),
-                ty: 0,
-                member,
+                of: ProgType::StructOps { ty: 0, member },
                 body: Body::ReadCookie,
                 process: None,
             });

@@ -150,6 +150,16 @@ impl<'a> Task<'a> {
         freed
     }
 
+    /// Frees a program that is tied to a map.
+    pub(crate) fn free_prog_work(&mut self, prog: u8) -> Step {
+        self.begin(Pc::ProgFree)?;
+        self.pc = Pc::ProgFree;
+        self.object(Object::Prog(usize::from(prog)));
+        proc::work(self, Freed::Prog(prog))?;
+        self.end();
+        Ok(())
+    }
+
     /// Carries out deferred work, and waits for its grace periods.
     pub(crate) fn work(&mut self, what: Freed<Places>) -> Step {
         self.wait = Stage::Queued;

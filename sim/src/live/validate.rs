@@ -250,6 +250,7 @@ impl Validator {
             (Actor::Worker, _, Some(object @ Object::Link(_))) => key(object)
                 .map(|slot| vec![Action::LinkWork(Key::new(slot), event.choice)])
                 .unwrap_or_default(),
+            (Actor::Worker, _, Some(Object::Prog(prog))) => vec![Action::ProgWork(prog as u8)],
             (Actor::Worker, _, Some(object @ Object::Map(_))) => key(object)
                 .map(|slot| vec![Action::MapWork(Key::new(slot))])
                 .unwrap_or_default(),

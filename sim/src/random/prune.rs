@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 
 use struct_ops_model::World;
-use struct_ops_model::world::{Body, Operand, Operation, Plan};
+use struct_ops_model::world::{Body, Operand, Operation, Plan, ProgType};
 
 /// A smaller world.
 pub(super) struct Smaller {
@@ -78,7 +78,7 @@ pub(super) fn smaller(world: &World) -> Vec<Smaller> {
             changed(&|w| w.types[ty].members[member].size = 171);
             changed(&|w| {
                 w.types[ty].members[member].sleepable = false;
-                for prog in w.progs.iter_mut().filter(|p| p.member == member) {
+                for prog in w.progs.iter_mut().filter(|p| p.of.member() == Some(member)) {
                     if prog.body == Body::Sleep {
                         prog.body = Body::ReadCookie;
                     }
@@ -87,6 +87,9 @@ pub(super) fn smaller(world: &World) -> Vec<Smaller> {
         }
     }
     for prog in 0..world.progs.len() {
+        if world.progs[prog].of == ProgType::Syscall {
+            continue;
+        }
         changed(&|w| w.progs[prog].body = Body::ReadCookie);
     }
     out
@@ -94,7 +97,7 @@ pub(super) fn smaller(world: &World) -> Vec<Smaller> {
 
 /// Whether a program or a call needs this member.
 fn names_member(world: &World, member: usize) -> bool {
-    world.progs.iter().any(|p| p.member == member)
+    world.progs.iter().any(|p| p.of.member() == Some(member))
         || all(world).any(|o| names(*o, |operand| operand == Operand::Member, member as u8))
 }
 
@@ -226,7 +229,8 @@ fn drop_unknown_links(world: &mut World) {
 fn drop_unused_programs(world: &mut World) {
     for prog in (0..world.progs.len() as u8).rev() {
         let mapped = world.maps.iter().any(|m| m.progs.contains(&Some(prog)));
-        if mapped || all(world).any(|o| names(*o, |what| what == Operand::Program, prog)) {
+        if mapped || all(world).any(|o| names(*o, |what| matches!(what, Operand::Program(_)), prog))
+        {
             continue;
         }
         world.progs.remove(usize::from(prog));
@@ -240,7 +244,7 @@ fn drop_unused_programs(world: &mut World) {
         }
         for operation in lists(world).flatten() {
             renumber(operation, |operand, other| match operand {
-                Operand::Program => other - u8::from(other > prog),
+                Operand::Program(_) => other - u8::from(other > prog),
                 _ => other,
             });
         }

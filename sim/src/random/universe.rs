@@ -5,8 +5,8 @@
 
 use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::world::{
-    Body, Called, CgroupDecl, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, StructOpsType,
-    Subsystem,
+    Body, Called, CgroupDecl, CpuDecl, MapDecl, Member, Operation, Plan, ProgDecl, ProgType,
+    StructOpsType, Subsystem,
 };
 use struct_ops_model::{Linux, World};
 
@@ -119,8 +119,7 @@ fn map(g: &mut Gen, world: &mut World, number: usize) {
                 let name = format!("p{}", world.progs.len() + 1);
                 world.progs.push(ProgDecl {
                     name,
-                    ty: 0,
-                    member: i,
+                    of: ProgType::StructOps { ty: 0, member: i },
                     body,
                     process: None,
                 });

@@ -5,6 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use struct_ops_model::Kernel;
+use struct_ops_model::assoc::Assoc;
 use struct_ops_model::kernel::{Deferred, Mask, MoreFds, Node, Stage};
 use struct_ops_model::lock::LockClass;
 
@@ -114,14 +115,22 @@ pub fn describe(names: &Names<'_>, k: &Kernel) -> Vec<Object> {
         );
     }
     for (i, prog) in k.progs.iter().enumerate().take(names.world().progs.len()) {
-        objects.push(Object::new(names.prog(i)).with("refs", prog.refs).with(
-            "free",
-            if prog.freed {
-                "freed".into()
-            } else {
-                deferred(&prog.free)
-            },
-        ));
+        let tied = match prog.assoc {
+            Assoc::None => "-".into(),
+            Assoc::Map(map) => names.map(k, map),
+            Assoc::Poison => "POISON".into(),
+        };
+        let free = if prog.freed {
+            "freed".into()
+        } else {
+            deferred(&prog.free)
+        };
+        objects.push(
+            Object::new(names.prog(i))
+                .with("refs", prog.refs)
+                .with("free", free)
+                .with("st_ops_assoc", tied),
+        );
     }
     subsystems(names, k, &mut objects);
     processors(names, k, &mut objects);

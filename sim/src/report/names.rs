@@ -161,7 +161,7 @@ impl<'a> Names<'a> {
                 Operand::Key => self.world.keys.get(arg).map_or("?".into(), String::clone),
                 Operand::Socket | Operand::Entry => arg.to_string(),
                 Operand::Member => self.member(usize::from(request.member)),
-                Operand::Program => self.prog(arg),
+                Operand::Program(_) => self.prog(arg),
                 Operand::Function => self.world.script.functions[arg].name.clone(),
                 Operand::Cgroup => self.cgroup(request.cgroup),
                 Operand::Target if request.cgroup == 0 => continue,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use struct_ops_model::world::{
     Body, Called, CgroupDecl, MAX_CGROUPS, MAX_MAPS, MAX_MEMBERS, MAX_PROGS, MapDecl, Member,
-    PAGE_SIZE, ProgDecl, StructOpsType, Subsystem, World,
+    PAGE_SIZE, ProgDecl, ProgType, StructOpsType, Subsystem, World,
 };
 use struct_ops_model::{Design, Invariant, Linux};
 use toml::Spanned;
@@ -487,61 +487,99 @@ fn programs(s: &Source<'_>, world: &mut World, tables: &[ProgramTable]) -> Resul
             &table.name,
             world.progs.iter().map(|p| p.name.as_str()),
         )?;
-        let ty = type_of(s, world, &table.ty)?;
-        let decl = &world.types[ty];
-        let Some(member) = decl
-            .members
-            .iter()
-            .position(|m| m.name == *table.member.get_ref())
-        else {
-            let kind = format!("member of type {}", decl.name);
-            return s.error(
-                table.member.span(),
-                unknown(
-                    &kind,
-                    table.member.get_ref(),
-                    decl.members.iter().map(|m| m.name.as_str()),
-                ),
-            );
-        };
-        let body = match &table.body {
-            None => Body::ReadCookie,
-            Some(text) => {
-                let Some(body) = Body::NAMES
-                    .iter()
-                    .find(|b| b.0 == text.get_ref())
-                    .map(|b| b.1)
-                else {
-                    return s.error(
-                        text.span(),
-                        unknown("body", text.get_ref(), Body::NAMES.iter().map(|b| b.0)),
-                    );
-                };
-                if body == Body::Sleep && !decl.members[member].sleepable {
-                    let member = &decl.members[member].name;
-                    return s.error(
-                        text.span(),
-                        format!("a program of `{member}` cannot sleep: the member is not `sleepable = true`"),
-                    );
-                }
-                if body == Body::Switch && decl.subsystem.facts().called != Called::ThroughSockets {
-                    return s.error(
-                        text.span(),
-                        "body `switch` needs a socket: only tcp_congestion_ops has sockets",
-                    );
-                }
-                body
+        let (of, body) = match &table.kind {
+            None => member_program(s, world, table)?,
+            Some(kind) if kind.get_ref() == "syscall" => syscall_program(s, table)?,
+            Some(kind) => {
+                let kinds = ["syscall"].into_iter();
+                return s.error(kind.span(), unknown("kind", kind.get_ref(), kinds));
             }
         };
         world.progs.push(ProgDecl {
             name,
-            ty,
-            member,
+            of,
             body,
             process: None,
         });
     }
     Ok(())
+}
+
+/// A program that user space runs: all it does is to ask.
+fn syscall_program(s: &Source<'_>, table: &ProgramTable) -> Result<(ProgType, Body), InputError> {
+    let fields = [
+        ("type", &table.ty),
+        ("member", &table.member),
+        ("body", &table.body),
+    ];
+    for (key, text) in fields {
+        if let Some(text) = text {
+            return s.error(
+                text.span(),
+                format!(
+                    "a syscall program has no `{key}`: it is no member, and asks for its struct"
+                ),
+            );
+        }
+    }
+    Ok((ProgType::Syscall, Body::Ask))
+}
+
+/// A program of a member.
+fn member_program(
+    s: &Source<'_>,
+    world: &World,
+    table: &ProgramTable,
+) -> Result<(ProgType, Body), InputError> {
+    let needed = |key: &str| {
+        let text = "a program has a `type` and a `member`, or `kind = \"syscall\"`";
+        s.error(table.name.span(), format!("`{key}` is missing: {text}"))
+    };
+    let Some(ty) = &table.ty else {
+        return needed("type");
+    };
+    let Some(name) = &table.member else {
+        return needed("member");
+    };
+    let ty = type_of(s, world, ty)?;
+    let decl = &world.types[ty];
+    let Some(member) = decl.members.iter().position(|m| m.name == *name.get_ref()) else {
+        let kind = format!("member of type {}", decl.name);
+        let names = decl.members.iter().map(|m| m.name.as_str());
+        return s.error(name.span(), unknown(&kind, name.get_ref(), names));
+    };
+    let body = match &table.body {
+        None => Body::ReadCookie,
+        Some(text) => {
+            let Some(body) = Body::NAMES
+                .iter()
+                .find(|b| b.0 == text.get_ref())
+                .map(|b| b.1)
+            else {
+                return s.error(
+                    text.span(),
+                    unknown("body", text.get_ref(), Body::NAMES.iter().map(|b| b.0)),
+                );
+            };
+            if body == Body::Sleep && !decl.members[member].sleepable {
+                let member = &decl.members[member].name;
+                return s.error(
+                    text.span(),
+                    format!(
+                        "a program of `{member}` cannot sleep: the member is not `sleepable = true`"
+                    ),
+                );
+            }
+            if body == Body::Switch && decl.subsystem.facts().called != Called::ThroughSockets {
+                return s.error(
+                    text.span(),
+                    "body `switch` needs a socket: only tcp_congestion_ops has sockets",
+                );
+            }
+            body
+        }
+    };
+    Ok((ProgType::StructOps { ty, member }, body))
 }
 
 fn maps(s: &Source<'_>, world: &mut World, tables: &[MapTable]) -> Result<(), InputError> {
@@ -566,27 +604,36 @@ fn maps(s: &Source<'_>, world: &mut World, tables: &[MapTable]) -> Result<(), In
                 );
             };
             let prog = &world.progs[index];
-            if prog.ty != ty {
+            let ProgType::StructOps { ty: its, member } = prog.of else {
+                return s.error(
+                    text.span(),
+                    format!(
+                        "program `{}` is a syscall program: no map takes it",
+                        prog.name
+                    ),
+                );
+            };
+            if its != ty {
                 return s.error(
                     text.span(),
                     format!(
                         "program `{}` is of type {}, the map of type {}",
-                        prog.name, world.types[prog.ty].name, world.types[ty].name
+                        prog.name, world.types[its].name, world.types[ty].name
                     ),
                 );
             }
-            if let Some(other) = progs[prog.member] {
+            if let Some(other) = progs[member] {
                 return s.error(
                     text.span(),
                     format!(
                         "programs `{}` and `{}` are both for member {}",
                         world.progs[usize::from(other)].name,
                         prog.name,
-                        world.types[ty].members[prog.member].name
+                        world.types[ty].members[member].name
                     ),
                 );
             }
-            progs[prog.member] = Some(index as u8);
+            progs[member] = Some(index as u8);
         }
         let key = table.key.as_ref().unwrap_or(&table.name);
         let key = s.name("key", key, std::iter::empty())?;

@@ -5,7 +5,9 @@
 use std::fmt::{self, Write};
 
 use struct_ops_model::script::{Script, Slot, SlotKey};
-use struct_ops_model::world::{Body, CpuDecl, OpKind, Operand, Operation, Plan, Position};
+use struct_ops_model::world::{
+    Body, CpuDecl, OpKind, Operand, Operation, Plan, Position, ProgType,
+};
 use struct_ops_model::{Linux, World};
 
 use super::PlanText;
@@ -126,15 +128,20 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
         writeln!(out, "]")?;
     }
     for prog in &world.progs {
-        let ty = &world.types[prog.ty];
         writeln!(out, "\n[[program]]\nname = {}", string(&prog.name))?;
-        writeln!(out, "type = {}", string(&ty.name))?;
-        writeln!(out, "member = {}", string(&ty.members[prog.member].name))?;
-        let body = Body::NAMES
-            .iter()
-            .find(|b| b.1 == prog.body)
-            .expect("every body is listed");
-        writeln!(out, "body = {}", string(body.0))?;
+        match prog.of {
+            ProgType::StructOps { ty, member } => {
+                let ty = &world.types[ty];
+                writeln!(out, "type = {}", string(&ty.name))?;
+                writeln!(out, "member = {}", string(&ty.members[member].name))?;
+                let body = Body::NAMES
+                    .iter()
+                    .find(|b| b.1 == prog.body)
+                    .expect("every body is listed");
+                writeln!(out, "body = {}", string(body.0))?;
+            }
+            ProgType::Syscall => writeln!(out, "kind = \"syscall\"")?,
+        }
         if let Some(process) = prog.process {
             writeln!(out, "process = {process}")?;
         }
@@ -256,7 +263,7 @@ pub fn operation(world: &World, operation: Operation) -> String {
             Operand::Key => text += &world.keys[i],
             Operand::Socket | Operand::Entry => text += &value.to_string(),
             Operand::Member => text += &world.types[0].members[i].name,
-            Operand::Program => text += &world.progs[i].name,
+            Operand::Program(_) => text += &world.progs[i].name,
             Operand::Function => text += &world.script.functions[i].name,
             Operand::Cgroup => text += &world.cgroups[i].name,
             Operand::Target => text += &format!("cgroup={}", world.cgroups[i].name),

@@ -97,9 +97,10 @@ pub(super) struct MemberTable {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct ProgramTable {
     pub name: Text,
+    pub kind: Option<Text>,
     #[serde(rename = "type")]
-    pub ty: Text,
-    pub member: Text,
+    pub ty: Option<Text>,
+    pub member: Option<Text>,
     pub body: Option<Text>,
     pub process: Option<Number>,
 }

@@ -253,7 +253,10 @@ impl Case {
     /// unless somebody asks for it by name; nor is a lookup scenario under a design of which it expects nothing.
     pub fn runs_under(&self, design: &Design, by_name: bool) -> bool {
         match self {
-            Case::Attach(s) => s.runs_under(design) && (by_name || !design.attaches_as_mainline()),
+            Case::Attach(s) => {
+                let tells_apart = design.ties_programs(s.world.linux) && s.world.asks();
+                s.runs_under(design) && (by_name || tells_apart || !design.attaches_as_mainline())
+            }
             Case::Reach(s) => {
                 by_name || s.expect.is_empty() || expected(&s.expect, &design.name).is_some()
             }

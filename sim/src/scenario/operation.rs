@@ -1,6 +1,8 @@
 //! Operations as scenario files write them: `link_create m1 cookie=0x11 as l1`.
 
-use struct_ops_model::world::{MAX_REGS, MAX_SOCKS, OpKind, Operand, Operation, Position, World};
+use struct_ops_model::world::{
+    MAX_REGS, MAX_SOCKS, OpKind, Operand, Operation, Position, Runs, World,
+};
 
 use super::error::{printable, unknown};
 use crate::number::whole;
@@ -174,7 +176,7 @@ fn value(
         Operand::Socket => below(w, "a socket", MAX_SOCKS)?,
         Operand::Entry => below(w, "an entry of the subsystem's table", MAX_REGS)?,
         Operand::Member => member(world, w)?,
-        Operand::Program => program(world, w)?,
+        Operand::Program(runs) => program(world, w, runs)?,
         Operand::Function => function(world, w)?,
         Operand::Cgroup => {
             let word = w.word("a cgroup")?;
@@ -357,19 +359,27 @@ fn member(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
     })
 }
 
-fn program(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
+fn program(world: &World, w: &mut Words<'_>, runs: Runs) -> Result<u8, Mistake> {
     let word = w.word("a program")?;
     let place = world.progs.iter().position(|p| p.name == word.1);
-    place.map(|i| i as u8).ok_or_else(|| {
-        (
-            span(word),
-            unknown(
-                "program",
-                word.1,
-                world.progs.iter().map(|p| p.name.as_str()),
+    let Some(place) = place else {
+        let names = world.progs.iter().map(|p| p.name.as_str());
+        return Err((span(word), unknown("program", word.1, names)));
+    };
+    if !runs.is(world.progs[place].of) {
+        let (is, wanted) = match runs {
+            Runs::Member => ("a syscall program", "prog_run runs it"),
+            _ => (
+                "a member's",
+                "only a syscall program (`kind = \"syscall\"`) is run by user space",
             ),
-        )
-    })
+        };
+        return Err((
+            span(word),
+            format!("program `{}` is {is}: {wanted}", word.1),
+        ));
+    }
+    Ok(place as u8)
 }
 
 fn function(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {

@@ -335,8 +335,14 @@ pub(super) fn alike(one: Action, other: Action) -> bool {
         }
         (Action::Step(cpu, choice), Action::Step(its, of)) => cpu == its && choice == of,
         (
-            Action::MapWork(_) | Action::AttachmentWork(_) | Action::LinkWork(..),
-            Action::MapWork(_) | Action::AttachmentWork(_) | Action::LinkWork(..),
+            Action::MapWork(_)
+            | Action::AttachmentWork(_)
+            | Action::LinkWork(..)
+            | Action::ProgWork(_),
+            Action::MapWork(_)
+            | Action::AttachmentWork(_)
+            | Action::LinkWork(..)
+            | Action::ProgWork(_),
         ) => true,
         _ => false,
     }

@@ -4,6 +4,7 @@
 //! (`board` draws one from what is here). A test reads the state back from these objects: nothing is left out.
 
 use serde::Serialize;
+use struct_ops_model::assoc::Assoc;
 use struct_ops_model::kernel::{
     Cgroup, Cpu, Deferred, Func, ImageKey, ItemArray, Kdata, KdataKey, Kernel, KsymKey, LinkKey,
     MapKey, Mask, MoreFds, Node, OwnState, ScxState, Stage, dirty, holds, seen,
@@ -187,7 +188,7 @@ pub fn place_of(wait: &Wait, own: &[String]) -> Option<(Id, String)> {
 }
 
 /// Names of the bits of [`holds`], lowest first.
-pub const HOLDS: [&str; 7] = [
+pub const HOLDS: [&str; 8] = [
     "map",
     "old map",
     "link",
@@ -195,15 +196,17 @@ pub const HOLDS: [&str; 7] = [
     "old attachment",
     "registration",
     "module",
+    "the map of the struct that the program has found",
 ];
 
 /// Names of the bits of [`dirty`], lowest first.
-pub const DIRTY: [&str; 5] = [
+pub const DIRTY: [&str; 6] = [
     "state",
     "function pointers",
     "kallsyms",
     "registrations",
     "image pages",
+    "what a program of others is tied to",
 ];
 
 /// Names of the bits of [`seen`], lowest first.
@@ -222,8 +225,8 @@ pub const SEEN: [&str; 12] = [
     "module gone",
 ];
 
-const _: () = assert!(holds::MODULE == 1 << (HOLDS.len() - 1));
-const _: () = assert!(dirty::IMAGE == 1 << (DIRTY.len() - 1));
+const _: () = assert!(holds::ASKED == 1 << (HOLDS.len() - 1));
+const _: () = assert!(dirty::ASSOC == 1 << (DIRTY.len() - 1));
 const _: () = assert!(seen::NO_MODULE == 1 << (SEEN.len() - 1));
 
 /// Names of the values of [`ScxState`] in their order.
@@ -527,6 +530,8 @@ impl<'a> Teller<'a> {
                 f.mask("fds", prog.fds, "process");
                 f.flag("freed", prog.freed);
                 f.deferred("free", &prog.free);
+                f.map("st_ops_assoc", prog.assoc.map());
+                f.flag("st_ops_assoc is POISON", prog.assoc == Assoc::Poison);
             });
         }
         for (i, proc) in k.procs.iter().enumerate().take(usize::from(world.procs)) {
@@ -663,6 +668,7 @@ fn cpu(f: &mut Fields<'_, '_>, c: &Cpu) {
     f.kdata("old kdata", c.old_kdata);
     f.kdata("attachment", c.attachment);
     f.kdata("old attachment", c.old_attachment);
+    f.kdata("the struct that the program has found", c.asked);
     f.page("page", c.image);
     f.func("function pointer", c.func);
     f.number("argument", c.arg);

@@ -21,7 +21,7 @@ use crate::scenario::explain::Unexplained;
 use crate::scenario::job::{self, Job};
 use crate::scenario::program::{self, Round, Target};
 use crate::scenario::symptom::{self, Symptom};
-use crate::series::Series;
+use crate::series::{Base, Series};
 use crate::vm::Machine;
 use derive::Moves;
 
@@ -79,9 +79,10 @@ impl Trace {
     /// That there is none.
     pub fn series(&self) -> Result<Series> {
         let all = [Series::Stock, Series::Rfc, Series::LinkOwned, Series::Fixes];
-        let of = |series: &Series| {
-            Design::parse(series.design()).is_ok_and(|design| design.name == self.design.name)
+        let is = |series: Series, base| {
+            Design::parse(series.design(base)).is_ok_and(|design| design.name == self.design.name)
         };
+        let of = |series: &Series| Base::ALL.into_iter().any(|base| is(*series, base));
         all.into_iter().find(of).ok_or_else(|| {
             Error::Input(format!(
                 "{}: no series of patches is design {}: say with --series on which kernel",

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use struct_ops_model::Linux;
 use struct_ops_model::operation::{OpKind, Operand, Operation};
-use struct_ops_model::world::{Body, Plan, Subsystem, World};
+use struct_ops_model::world::{Body, Plan, ProgType, Subsystem, World};
 
 use struct_ops_sim::live::round::concrete;
 
@@ -165,7 +165,7 @@ fn members(cast: &Cast, world: &World) -> Result<Vec<&'static str>, String> {
 }
 
 /// The operations of the runner.
-const PLAYED: [OpKind; 20] = [
+const PLAYED: [OpKind; 23] = [
     OpKind::MapCreate,
     OpKind::MapUpdate,
     OpKind::MapDelete,
@@ -185,6 +185,9 @@ const PLAYED: [OpKind; 20] = [
     OpKind::TestRun,
     OpKind::SysBpfLinkCreate,
     OpKind::ScxError,
+    OpKind::ProgAssoc,
+    OpKind::ProgRun,
+    OpKind::ProgClose,
     OpKind::Exit,
 ];
 
@@ -351,11 +354,19 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
                 "a program sleeps in a kfunc of a module that was not built for this kernel".into(),
             );
         }
+        if prog.body == Body::Ask && prog.of != ProgType::Syscall {
+            return Err("the runner has no kfunc that asks for a struct by its association".into());
+        }
         if prog.body == Body::Fail {
             return Err("no subsystem that the runner plays asks for a program's error".into());
         }
         let process = prog.process.map_or(-1, i16::from);
-        line(format!("prog {} {} {body} {process}", prog.ty, prog.member));
+        match prog.of {
+            ProgType::StructOps { ty, member } => {
+                line(format!("prog {ty} {member} {body} {process}"));
+            }
+            ProgType::Syscall => line(format!("prog -1 -1 {body} {process}")),
+        }
     }
     for map in &world.maps {
         let progs: Vec<String> = map

@@ -9,8 +9,8 @@ use std::path::Path;
 use struct_ops_model::design::SameMap;
 use struct_ops_model::operation::Operand;
 use struct_ops_model::world::{
-    Body, CpuDecl, MapDecl, Member, OpKind, Operation, Plan, ProgDecl, StructOpsType, Subsystem,
-    World,
+    Body, CpuDecl, MapDecl, Member, OpKind, Operation, Plan, ProgDecl, ProgType, StructOpsType,
+    Subsystem, World,
 };
 use struct_ops_model::{Design, Invariant};
 use struct_ops_sim::history::file::File;
@@ -99,6 +99,7 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
     let mut world = World {
         cookies: vec![0, 0x11, 0x2222_2222, 0x3333_3333_3333_3333],
         keys: vec!["key".into()],
+        linux: target.base.linux(),
         procs: 1,
         alloc_failures: u8::from(rng.u8(..3) == 0),
         max_links: 4,
@@ -124,8 +125,7 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
             progs[member] = Some(world.progs.len() as u8);
             world.progs.push(ProgDecl {
                 name: format!("{name}_m{}", map + 1),
-                ty: 0,
-                member,
+                of: ProgType::StructOps { ty: 0, member },
                 body: match *name {
                     "test_3" => Body::Sleep,
                     _ => Body::ReadCookie,
@@ -146,9 +146,19 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
             world.setup.push(Operation::MapUpdate { map });
         }
     }
+    // Later than what the seeds of other kernels draw.
+    let tied = design.has_assoc_command(world.linux);
+    if tied {
+        world.progs.push(ProgDecl {
+            name: "tool".into(),
+            of: ProgType::Syscall,
+            body: Body::Ask,
+            process: None,
+        });
+    }
     let threads = 1 + rng.usize(..2);
     let plan = Plan::Free {
-        kinds: kinds(subsystem, design),
+        kinds: kinds(subsystem, design, tied),
         budget: if threads == 1 { 10 } else { 5 },
     };
     world.cpus = vec![CpuDecl { proc: 0, plan }; threads];
@@ -162,7 +172,7 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
     world
 }
 
-fn kinds(subsystem: Subsystem, design: &Design) -> Vec<OpKind> {
+fn kinds(subsystem: Subsystem, design: &Design, tied: bool) -> Vec<OpKind> {
     let mut kinds = vec![
         OpKind::LinkCreate,
         OpKind::LinkCreate,
@@ -181,6 +191,10 @@ fn kinds(subsystem: Subsystem, design: &Design) -> Vec<OpKind> {
     // a link that is updated to its own map is a bug of tcp that ends the boot
     if design.same_map != SameMap::Update || subsystem != Subsystem::TcpCong {
         kinds.extend([OpKind::LinkUpdate; 2]);
+    }
+    if tied {
+        kinds.extend([OpKind::ProgAssoc; 3]);
+        kinds.extend([OpKind::ProgRun, OpKind::ProgClose]);
     }
     match subsystem {
         Subsystem::TcpCong => kinds.extend([

@@ -59,14 +59,14 @@ enum kind {
 	MAP_CREATE, MAP_UPDATE, MAP_DELETE, MAP_LOOKUP, MAP_CLOSE,
 	LINK_CREATE, LINK_UPDATE, LINK_DETACH, LINK_CLOSE, LINK_PIN, LINK_UNPIN, LINK_INFO,
 	SOCK_OPEN, SOCK_CALL, SOCK_CLOSE, CALL, TEST_RUN, SYS_BPF_LINK_CREATE, SCX_ERROR,
-	EXIT, KINDS
+	PROG_ASSOC, PROG_RUN, PROG_CLOSE, EXIT, KINDS
 };
 
 static const char * const kinds[KINDS] = {
 	"map_create", "map_update", "map_delete", "map_lookup", "map_close",
 	"link_create", "link_update", "link_detach", "link_close", "link_pin", "link_unpin",
 	"link_info", "sock_open", "sock_call", "sock_close", "call", "test_run",
-	"sys_bpf_link_create", "scx_error", "exit",
+	"sys_bpf_link_create", "scx_error", "prog_assoc", "prog_run", "prog_close", "exit",
 };
 
 struct op {
@@ -85,7 +85,7 @@ struct member {
 };
 
 struct prog {
-	int type, member, process, fd;
+	int type, member, process, fd;	/* type -1: a syscall program */
 	char body[16];
 };
 
@@ -432,6 +432,8 @@ static bool is_wanted(int i)
 	return !strcmp(world.caller, wanted[i].caller) && !is_member(wanted[i].member);
 }
 
+static int syscall_load(void);
+
 static void programs_load(void)
 {
 	int i;
@@ -440,7 +442,10 @@ static void programs_load(void)
 		struct prog *p = &world.prog[i];
 		struct member *m = &world.member[p->member];
 
-		p->fd = prog_load(i, p->type, m->name, p->body, m->sleepable);
+		if (p->type < 0)
+			p->fd = syscall_load();
+		else
+			p->fd = prog_load(i, p->type, m->name, p->body, m->sleepable);
 	}
 	for (i = 0; i < WANTED; i++)
 		if (is_wanted(i))
@@ -822,6 +827,16 @@ static int syscall_prog(struct code *c)
 	return fd;
 }
 
+/* A program of the scenario that user space runs. What it would ask cannot be seen. */
+static int syscall_load(void)
+{
+	struct code code = { .fd_array = { 0, -1 } }, *c = &code;
+
+	MOV_IMM(0, 0);
+	EXIT_();
+	return syscall_prog(c);
+}
+
 /* What the program returned. */
 static int syscall_run(int prog)
 {
@@ -884,6 +899,42 @@ static int sys_bpf_link_create(int map, __u64 cookie, int name)
 		return link;
 	fds_add(&link_fds[name], link);
 	return 0;
+}
+
+/* BPF_PROG_ASSOC_STRUCT_OPS, which the headers of 6.12 do not know. */
+static int prog_assoc(int number, int map)
+{
+	struct { __u32 map_fd, prog_fd, flags; } attr = { 0 };
+	int fd = fds_first(&map_fds[map]), prog = world.prog[number].fd;
+
+	if (prog < 0 || fd < 0)
+		return -EBADF;
+	attr.map_fd = fd;
+	attr.prog_fd = prog;
+	return syscall(SYS_bpf, 38, &attr, sizeof(attr)) ? -errno : 0;
+}
+
+/* BPF_PROG_TEST_RUN of a syscall program. */
+static int prog_run(int number)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	int prog = world.prog[number].fd;
+
+	if (prog < 0)
+		return -EBADF;
+	return bpf_prog_test_run_opts(prog, &opts) ? -errno : 0;
+}
+
+/* Under a number that nobody gets again, as descriptors of maps and links. */
+static int prog_close(int number)
+{
+	int prog;
+
+	pthread_mutex_lock(&files);
+	prog = world.prog[number].fd;
+	world.prog[number].fd = -EBADF;
+	pthread_mutex_unlock(&files);
+	return prog < 0 ? -EBADF : close(prog) ? -errno : 0;
 }
 
 /* BPF_PROG_TEST_RUN of a bpf_dummy_ops program. */
@@ -1095,6 +1146,12 @@ static long carry_out(int proc, const struct op *op, long *aux)
 		return sys_bpf_link_create(a[0], a[1], a[2]);
 	case SCX_ERROR:
 		return scx_error();
+	case PROG_ASSOC:
+		return prog_assoc(a[0], a[1]);
+	case PROG_RUN:
+		return prog_run(a[0]);
+	case PROG_CLOSE:
+		return prog_close(a[0]);
 	case EXIT:
 	case KINDS:
 		break;
