@@ -118,6 +118,10 @@ fn map_update(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: &
     let valid = world.validates(decl) && !decl.owner_set;
     let shared = design.lookup.assoc_share == AssocShare::Refuse && met(seen::OTHER_MAP);
     let mut progs = decl.progs.iter().flatten();
+    if subsystem == Subsystem::Dummy {
+        // Its init_member() refuses every member.
+        return cpu.err == EOPNOTSUPP && met(seen::INIT);
+    }
     match cpu.err {
         0 => {
             met(seen::INIT) && valid && !shared && (decl.link || !must_refuse(subsystem, cpu.seen))

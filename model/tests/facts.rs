@@ -348,9 +348,13 @@ fn each_allocation(design: &Design, subsystem: Subsystem) -> usize {
     let mut operations = vec![
         Operation::MapCreate { map: 0 },
         Operation::MapCreate { map: 1 },
-        Operation::MapUpdate { map: 0 },
-        Operation::MapUpdate { map: 1 },
     ];
+    if subsystem != Subsystem::Dummy {
+        operations.extend([
+            Operation::MapUpdate { map: 0 },
+            Operation::MapUpdate { map: 1 },
+        ]);
+    }
     if plain {
         operations.extend([
             Operation::MapCreate { map: 2 },
@@ -424,9 +428,12 @@ fn an_allocation_that_fails_is_enomem_and_leaves_nothing() {
     for design in Design::attach_paths() {
         let failed: Vec<_> = Subsystem::ALL
             .iter()
-            .map(|subsystem| each_allocation(&design, *subsystem))
+            .map(|subsystem| (*subsystem, each_allocation(&design, *subsystem)))
             .collect();
-        assert!(failed.iter().all(|n| *n >= 4), "{design}: {failed:?}");
+        // A map of bpf_dummy_ops is created and never filled.
+        let least = |subsystem| if subsystem == Subsystem::Dummy { 2 } else { 4 };
+        let enough = failed.iter().all(|(subsystem, n)| *n >= least(*subsystem));
+        assert!(enough, "{design}: {failed:?}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! bpf_dummy_ops: cannot be registered; BPF_PROG_TEST_RUN builds a trampoline and runs it.
+//! bpf_dummy_ops: its init_member() refuses every value, so that no map is ever ready and nothing calls its reg();
+//! BPF_PROG_TEST_RUN builds a trampoline and runs it.
 //!
 //! Stands for net/bpf/bpf_dummy_struct_ops.c.
 
