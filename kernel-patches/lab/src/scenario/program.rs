@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use struct_ops_model::Linux;
 use struct_ops_model::operation::{OpKind, Operand, Operation};
-use struct_ops_model::world::{Body, Plan, ProgType, Subsystem, World};
+use struct_ops_model::world::{Body, Plan, ProgType, StructOpsType, Subsystem, World};
 
 use struct_ops_sim::live::round::concrete;
 
@@ -108,17 +108,25 @@ fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> 
                 required: &[],
             },
         },
+        Subsystem::Dummy => Cast {
+            ty: "bpf_dummy_ops",
+            module: None,
+            caller: "test_run",
+            members: Members::Named {
+                called: &["test_1", "test_2", "test_sleepable"],
+                required: &[],
+            },
+        },
         Subsystem::Own(_) => return Err("no kernel has a subsystem that a scenario brings".into()),
-        Subsystem::KeyedByMap | Subsystem::Dummy | Subsystem::BpfTcp => {
+        Subsystem::KeyedByMap | Subsystem::BpfTcp => {
             let name = subsystem.facts().name;
             return Err(format!("the runner does not play {name} yet"));
         }
     })
 }
 
-/// The kernel's name of each member of the scenario's types.
-fn members(cast: &Cast, world: &World) -> Result<Vec<&'static str>, String> {
-    let of = world.types.first().ok_or("no type")?;
+/// The kernel's name of each member of a type of the scenario.
+fn members(cast: &Cast, of: &StructOpsType) -> Result<Vec<&'static str>, String> {
     let (mut plain, mut sleepable) = (0, 0);
     let name = |member: &struct_ops_model::world::Member| match cast.members {
         Members::Named { called, required } => {
@@ -269,7 +277,7 @@ pub fn rounds(world: &World, target: &Target, count: usize, seed: u64) -> Vec<Ro
         let may_fail = |operation: &Operation| {
             matches!(
                 operation.kind(),
-                OpKind::MapUpdate | OpKind::LinkCreate | OpKind::LinkUpdate
+                OpKind::MapUpdate | OpKind::LinkCreate | OpKind::LinkUpdate | OpKind::TestRun
             )
         };
         let mut candidates = Vec::new();
@@ -305,16 +313,22 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
         return Ok(String::new());
     };
     let world = &first.world;
-    let subsystem = world.types.first().ok_or("no type")?.subsystem;
-    let cast = cast(subsystem, world.linux, target.base)?;
-    if cast.module.is_some() && !target.modules {
-        return Err(format!(
-            "{} is in a module that was not built for this kernel",
-            cast.ty
-        ));
-    }
-    if world.types.len() > 1 {
-        return Err("two types of one subsystem are one type in a kernel".into());
+    let mut casts: Vec<(Cast, &StructOpsType)> = Vec::new();
+    for ty in &world.types {
+        let cast = cast(ty.subsystem, world.linux, target.base)?;
+        if cast.module.is_some() && !target.modules {
+            return Err(format!(
+                "{} is in a module that was not built for this kernel",
+                cast.ty
+            ));
+        }
+        if casts
+            .iter()
+            .any(|(_, other)| other.subsystem == ty.subsystem)
+        {
+            return Err("two types of one subsystem are one type in a kernel".into());
+        }
+        casts.push((cast, ty));
     }
     if world.types.iter().any(|ty| ty.module) {
         return Err("the runner takes no module away".into());
@@ -327,22 +341,21 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
     {
         return Err("a kernel's trampolines have the size that they have".into());
     }
-    let names = members(&cast, world)?;
     let mut out = String::new();
     let mut line = |text: String| {
         let _ = writeln!(out, "{text}");
     };
-    line(format!("caller {}", cast.caller));
     line(format!("cookie {}", u8::from(target.cookie)));
     let ksyms = rounds.iter().any(|(_, round)| round.ksyms);
     line(format!("ksyms {}", u8::from(ksyms)));
     let named = rounds.iter().any(|(_, round)| !round.moves.is_empty());
     line(format!("named {}", u8::from(named)));
-    for _ in &world.types {
-        line(format!("type {} {}", cast.ty, cast.module.unwrap_or("-")));
-    }
-    for (name, member) in names.iter().zip(&world.types[0].members) {
-        line(format!("member {name} {}", u8::from(member.sleepable)));
+    for (cast, ty) in &casts {
+        let module = cast.module.unwrap_or("-");
+        line(format!("type {} {module} {}", cast.ty, cast.caller));
+        for (name, member) in members(cast, ty)?.iter().zip(&ty.members) {
+            line(format!("member {name} {}", u8::from(member.sleepable)));
+        }
     }
     for prog in &world.progs {
         let body = Body::NAMES
@@ -435,11 +448,18 @@ mod tests {
     fn a_scenario_becomes_a_program() {
         let text = told("two-links-tcp", &TARGET).unwrap();
         assert!(text.starts_with(
-            "caller tcp\ncookie 1\nksyms 1\nnamed 0\ntype tcp_congestion_ops -\nmember ssthresh 0\n"
+            "cookie 1\nksyms 1\nnamed 0\ntype tcp_congestion_ops - tcp\nmember ssthresh 0\n"
         ));
         assert!(text.contains("\nsetup link_create 0 17 0\nsetup sock_open 0\nround 0 "));
         assert_eq!(text.matches("\nrun\n").count(), 4);
         assert_eq!(text.matches("\nturns ").count(), 2);
+    }
+
+    #[test]
+    fn programs_without_attachment_are_run_by_themselves() {
+        let text = told("dummy-ops", &TARGET).unwrap();
+        assert!(text.contains("\ntype bpf_dummy_ops - test_run\nmember test_1 0\n"));
+        assert!(text.contains("\ndo test_run 0\n"), "{text}");
     }
 
     #[test]

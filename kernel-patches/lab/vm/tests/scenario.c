@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #define MOST_CPUS	4
+#define MOST_TYPES	4
 #define MOST_MEMBERS	8
 #define MOST_PROGS	16
 #define MOST_MAPS	8
@@ -84,6 +85,13 @@ struct member {
 	bool sleepable;
 };
 
+/* A struct_ops type of the kernel. */
+struct type {
+	char name[64], module[64], caller[16];
+	int members;
+	struct member member[MOST_MEMBERS];
+};
+
 struct prog {
 	int type, member, process, fd;	/* type -1: a syscall program */
 	char body[16];
@@ -97,9 +105,8 @@ struct map {
 static struct {
 	bool cookie, ksyms;	/* reads cookies; looks at kallsyms */
 	bool named;		/* asks whether kallsyms names the trampoline that runs */
-	char type[4][64], module[4][64], caller[16];
-	int types, members, progs, maps, procs;
-	struct member member[MOST_MEMBERS];
+	int types, progs, maps, procs;
+	struct type type[MOST_TYPES];
 	struct prog prog[MOST_PROGS];
 	struct map map[MOST_MAPS];
 	struct plan setup;
@@ -234,19 +241,36 @@ static int btf_fd_of(const char *module)
 	return -1;
 }
 
+/* Whether this is how the members of the type are called. */
+static bool is_called(int type, const char *caller)
+{
+	return !strcmp(world.type[type].caller, caller);
+}
+
+/* The type whose members are called so, or -1. */
+static int type_called(const char *caller)
+{
+	int i;
+
+	for (i = 0; i < world.types; i++)
+		if (is_called(i, caller))
+			return i;
+	return -1;
+}
+
 static const struct btf_type *struct_of(int type, int *id)
 {
-	struct btf *btf = btf_of(world.module[type]);
+	struct btf *btf = btf_of(world.type[type].module);
 
-	*id = btf ? btf__find_by_name_kind(btf, world.type[type], BTF_KIND_STRUCT) : -1;
+	*id = btf ? btf__find_by_name_kind(btf, world.type[type].name, BTF_KIND_STRUCT) : -1;
 	if (*id < 0)
-		broken("no BTF of struct %s", world.type[type]);
+		broken("no BTF of struct %s", world.type[type].name);
 	return btf__type_by_id(btf, *id);
 }
 
 static int member_index(int type, const char *name)
 {
-	struct btf *btf = btf_of(world.module[type]);
+	struct btf *btf = btf_of(world.type[type].module);
 	const struct btf_type *t;
 	int id, i;
 
@@ -293,11 +317,14 @@ static void emit_kfunc(struct code *c, const char *module, const char *name)
 	emit(c, BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_KFUNC_CALL, strcmp(module, "-") ? 1 : 0, id);
 }
 
+/* On no CPU that is known: the program has no helper that says. */
+#define NO_CPU		0xff
+
 /* Writes down that the program runs, and which cookie it reads; ctx is in r6. */
-static void emit_log(struct code *c, int prog, int phase)
+static void emit_log(struct code *c, int prog, int phase, bool helpers)
 {
 	MOV_IMM(7, 0);
-	if (world.cookie) {
+	if (world.cookie && helpers) {
 		MOV_REG(1, 6);
 		HELPER(BPF_FUNC_get_attach_cookie);
 		MOV_REG(7, 0);
@@ -309,8 +336,11 @@ static void emit_log(struct code *c, int prog, int phase)
 		ALU_IMM(BPF_LSH, 0, 16);
 		STORE(10, -16, 0);
 	}
-	HELPER(BPF_FUNC_get_smp_processor_id);
-	MOV_REG(8, 0);
+	MOV_IMM(8, NO_CPU);
+	if (helpers) {
+		HELPER(BPF_FUNC_get_smp_processor_id);
+		MOV_REG(8, 0);
+	}
 	if (world.named) {
 		LOAD(1, 10, -16);
 		emit(c, BPF_ALU64 | BPF_OR | BPF_X, 8, 1, 0, 0);
@@ -350,19 +380,21 @@ static int prog_load(int number, int type, const char *member, const char *body,
 	LIBBPF_OPTS(bpf_prog_load_opts, opts);
 	static char verifier[65536];
 	struct code code = { .fd_array = { 0, -1 } }, *c = &code;
-	bool scx = !strcmp(world.caller, "scx");
+	bool scx = is_called(type, "scx");
 	int id, index = member_index(type, member), result = 0, fd;
+	/* bpf_dummy_ops offers its programs no more than a pointer to a map's value */
+	bool helpers = !is_called(type, "test_run");
 	char name[16];
 
 	struct_of(type, &id);
 	if (index < 0)
-		broken("struct %s has no %s", world.type[type], member);
+		broken("struct %s has no %s", world.type[type].name, member);
 	MOV_REG(6, 1);
 	if (strcmp(body, "fill"))
-		emit_log(c, number, 0);
+		emit_log(c, number, 0, helpers);
 	if (!strcmp(body, "sleep")) {
 		emit_kfunc(c, "lab_ops", "lab_ops_wait");
-		emit_log(c, number, 1);
+		emit_log(c, number, 1, helpers);
 	}
 	if (!strcmp(body, "switch")) {
 		/* "reno", on the stack */
@@ -378,7 +410,7 @@ static int prog_load(int number, int type, const char *member, const char *body,
 	}
 	if (!strcmp(body, "fail"))
 		result = -EIO;
-	if (!strcmp(world.caller, "tcp"))
+	if (is_called(type, "tcp"))
 		result = 2;		/* a congestion window */
 	if (scx && !strcmp(member, "enqueue"))
 		emit_dispatch(c);
@@ -389,7 +421,7 @@ static int prog_load(int number, int type, const char *member, const char *body,
 
 	opts.attach_btf_id = id;
 	opts.expected_attach_type = index;
-	opts.attach_btf_obj_fd = btf_fd_of(world.module[type]);
+	opts.attach_btf_obj_fd = btf_fd_of(world.type[type].module);
 	opts.prog_flags = sleepable ? BPF_F_SLEEPABLE : 0;
 	opts.fd_array = code.fd_array;
 	opts.log_buf = verifier;
@@ -417,39 +449,55 @@ static const struct { const char *caller, *member; } wanted[] = {
 #define WANTED	((int)(sizeof(wanted) / sizeof(*wanted)))
 static int filler[WANTED] = { -1, -1, -1 };
 
-static bool is_member(const char *name)
+static bool is_member(int type, const char *name)
 {
+	const struct type *t = &world.type[type];
 	int i;
 
-	for (i = 0; i < world.members; i++)
-		if (!strcmp(world.member[i].name, name))
+	for (i = 0; i < t->members; i++)
+		if (!strcmp(t->member[i].name, name))
 			return true;
 	return false;
 }
 
-static bool is_wanted(int i)
+static bool is_wanted(int type, int i)
 {
-	return !strcmp(world.caller, wanted[i].caller) && !is_member(wanted[i].member);
+	return is_called(type, wanted[i].caller) && !is_member(type, wanted[i].member);
 }
 
 static int syscall_load(void);
 
+/* Between what the kernel gives out and the numbers of maps and links (see fds_add): nobody gets it again. */
+static int prog_number(int fd)
+{
+	int own = fcntl(fd, F_DUPFD_CLOEXEC, 256);
+
+	if (own < 0)
+		broken("no descriptor: %s", strerror(errno));
+	close(fd);
+	return own;
+}
+
 static void programs_load(void)
 {
-	int i;
+	int i, type;
 
 	for (i = 0; i < world.progs; i++) {
 		struct prog *p = &world.prog[i];
-		struct member *m = &world.member[p->member];
+		struct member *m;
 
-		if (p->type < 0)
-			p->fd = syscall_load();
-		else
-			p->fd = prog_load(i, p->type, m->name, p->body, m->sleepable);
+		if (p->type < 0) {
+			p->fd = prog_number(syscall_load());
+			continue;
+		}
+		m = &world.type[p->type].member[p->member];
+		p->fd = prog_number(prog_load(i, p->type, m->name, p->body, m->sleepable));
 	}
-	for (i = 0; i < WANTED; i++)
-		if (is_wanted(i))
-			filler[i] = prog_load(255, 0, wanted[i].member, "fill", false);
+	for (i = 0; i < WANTED; i++) {
+		type = type_called(wanted[i].caller);
+		if (type >= 0 && is_wanted(type, i))
+			filler[i] = prog_load(255, type, wanted[i].member, "fill", false);
+	}
 }
 
 static void programs_close(void)
@@ -515,11 +563,11 @@ static int map_create(int number)
 {
 	const struct map *m = &world.map[number];
 	LIBBPF_OPTS(bpf_map_create_opts, opts);
-	struct btf *btf = btf_of(world.module[m->type]);
+	struct btf *btf = btf_of(world.type[m->type].module);
 	char name[128];
 	int id, fd;
 
-	snprintf(name, sizeof(name), "bpf_struct_ops_%s", world.type[m->type]);
+	snprintf(name, sizeof(name), "bpf_struct_ops_%s", world.type[m->type].name);
 	id = btf ? btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT) : -1;
 	if (id < 0)
 		broken("no BTF of struct %s", name);
@@ -527,9 +575,9 @@ static int map_create(int number)
 	opts.btf_fd = own_btf_fd;
 	opts.btf_vmlinux_value_type_id = id;
 	opts.map_flags = m->link ? BPF_F_LINK : 0;
-	if (strcmp(world.module[m->type], "-")) {
+	if (strcmp(world.type[m->type].module, "-")) {
 		opts.map_flags |= BPF_F_VTYPE_BTF_OBJ_FD;
-		opts.value_type_btf_obj_fd = btf_fd_of(world.module[m->type]);
+		opts.value_type_btf_obj_fd = btf_fd_of(world.type[m->type].module);
 	}
 	snprintf(name, sizeof(name), "lab_m%d", number);
 	fd = bpf_map_create(BPF_MAP_TYPE_STRUCT_OPS, name, 4, btf__type_by_id(btf, id)->size, 1,
@@ -546,7 +594,7 @@ static int map_create(int number)
 static int map_update(int number)
 {
 	const struct map *m = &world.map[number];
-	struct btf *btf = btf_of(world.module[m->type]);
+	struct btf *btf = btf_of(world.type[m->type].module);
 	const struct btf_type *data, *value;
 	int fd = fds_first(&map_fds[number]), id, i, err, at;
 	char name[128], *bytes;
@@ -555,19 +603,19 @@ static int map_update(int number)
 	if (fd < 0)
 		return fd;
 	data = struct_of(m->type, &id);
-	snprintf(name, sizeof(name), "bpf_struct_ops_%s", world.type[m->type]);
+	snprintf(name, sizeof(name), "bpf_struct_ops_%s", world.type[m->type].name);
 	value = btf__type_by_id(btf, btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT));
 	off = btf_member_bit_offset(value, 1) / 8;
 	bytes = calloc(1, value->size);
-	for (i = 0; i < world.members; i++) {
+	for (i = 0; i < world.type[m->type].members; i++) {
 		if (m->prog[i] < 0)
 			continue;
-		at = member_index(m->type, world.member[i].name);
+		at = member_index(m->type, world.type[m->type].member[i].name);
 		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) =
 			world.prog[m->prog[i]].fd;
 	}
 	for (i = 0; i < WANTED; i++) {
-		if (!is_wanted(i))
+		if (!is_wanted(m->type, i))
 			continue;
 		at = member_index(m->type, wanted[i].member);
 		*(unsigned long *)(bytes + off + btf_member_bit_offset(data, at) / 8) = filler[i];
@@ -691,7 +739,7 @@ static unsigned long long log_count(void)
 }
 
 /* Whether a program of this member has run since. */
-static bool has_run(unsigned long long since, int member)
+static bool has_run(unsigned long long since, int type, int member)
 {
 	unsigned long long i, end = log_count();
 
@@ -700,7 +748,7 @@ static bool has_run(unsigned long long since, int member)
 		int prog = e->prog & 0xff;
 
 		if (__atomic_load_n(&e->written, __ATOMIC_SEQ_CST) && prog < world.progs &&
-		    world.prog[prog].member == member)
+		    world.prog[prog].type == type && world.prog[prog].member == member)
 			return true;
 	}
 	return false;
@@ -715,12 +763,12 @@ static bool sock_is_ours(const struct pair *p)
 	       !strncmp(name, "lab_k", 5);
 }
 
-static bool has_program(int member)
+static bool has_program(int type, int member)
 {
 	int i;
 
 	for (i = 0; i < world.maps; i++)
-		if (world.map[i].prog[member] >= 0)
+		if (world.map[i].type == type && world.map[i].prog[member] >= 0)
 			return true;
 	return false;
 }
@@ -735,21 +783,21 @@ static int sock_call_locked(int proc, int sock, int member)
 	struct sock_fprog filter = { .len = 1, .filter = drop };
 	unsigned long long since = log_count();
 	struct pair *p = &pairs[sock];
+	int one = 1, type = type_called("tcp");
 	long long end;
 	char byte = 'x';
-	int one = 1;
 
 	if (__atomic_load_n(&shared->sock_owner[sock], __ATOMIC_SEQ_CST) != proc + 1 ||
 	    !sock_is_ours(p))
 		return -EBADF;
-	if (!has_program(member))
+	if (!has_program(type, member))
 		return -ENOENT;
-	if (!strcmp(world.member[member].name, "ssthresh")) {
+	if (!strcmp(world.type[type].member[member].name, "ssthresh")) {
 		if (setsockopt(p->server, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)))
 			broken("no filter: %s", strerror(errno));
 		if (send(p->client, &byte, 1, MSG_DONTWAIT) != 1)
 			broken("send: %s", strerror(errno));
-		for (end = lab_now_ms() + 2000; !has_run(since, member) && lab_now_ms() < end; )
+		for (end = lab_now_ms() + 2000; !has_run(since, type, member) && lab_now_ms() < end; )
 			usleep(500);
 		setsockopt(p->server, SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
 		if (recv(p->server, &byte, 1, 0) != 1)
@@ -757,7 +805,7 @@ static int sock_call_locked(int proc, int sock, int member)
 	} else {
 		/* several bytes: an acknowledgment in slow start may find nothing to do */
 		setsockopt(p->server, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
-		for (end = lab_now_ms() + 2000; !has_run(since, member) && lab_now_ms() < end; ) {
+		for (end = lab_now_ms() + 2000; !has_run(since, type, member) && lab_now_ms() < end; ) {
 			if (send(p->client, &byte, 1, MSG_DONTWAIT) != 1 ||
 			    recv(p->server, &byte, 1, 0) != 1)
 				broken("send or recv: %s", strerror(errno));
@@ -766,7 +814,7 @@ static int sock_call_locked(int proc, int sock, int member)
 		}
 	}
 	/* the program may have moved the socket to another algorithm */
-	if (!has_run(since, member) && sock_is_ours(p))
+	if (!has_run(since, type, member) && sock_is_ours(p))
 		return -ETIMEDOUT;
 	if (!sock_is_ours(p)) {
 		pair_close(p);
@@ -852,17 +900,17 @@ static int call_prog[MOST_MEMBERS];
 
 static void call_progs_load(void)
 {
+	int i, type = type_called("st_ops");
 	char name[128];
-	int i;
 
-	for (i = 0; i < world.members && !strcmp(world.caller, "st_ops"); i++) {
+	for (i = 0; type >= 0 && i < world.type[type].members; i++) {
 		struct code code = { .fd_array = { 0, -1 } }, *c = &code;
 
 		STORE_IMM(10, -8, 0);
 		MOV_REG(1, 10);
 		ALU_IMM(BPF_ADD, 1, -8);
-		snprintf(name, sizeof(name), "bpf_kfunc_st_ops_%s", world.member[i].name);
-		emit_kfunc(c, world.module[0], name);
+		snprintf(name, sizeof(name), "bpf_kfunc_st_ops_%s", world.type[type].member[i].name);
+		emit_kfunc(c, world.type[type].module, name);
 		EXIT_();
 		call_prog[i] = syscall_prog(c);
 		close(code.fd_array[1]);
@@ -925,7 +973,6 @@ static int prog_run(int number)
 	return bpf_prog_test_run_opts(prog, &opts) ? -errno : 0;
 }
 
-/* Under a number that nobody gets again, as descriptors of maps and links. */
 static int prog_close(int number)
 {
 	int prog;
@@ -937,16 +984,29 @@ static int prog_close(int number)
 	return prog < 0 ? -EBADF : close(prog) ? -errno : 0;
 }
 
-/* BPF_PROG_TEST_RUN of a bpf_dummy_ops program. */
+/* How many arguments a member takes. */
+static int member_args(int type, const char *member)
+{
+	struct btf *btf = btf_of(world.type[type].module);
+	int id, index = member_index(type, member);
+	const struct btf_type *t = struct_of(type, &id);
+
+	t = btf__type_by_id(btf, btf_members(t)[index].type);
+	return btf_vlen(btf__type_by_id(btf, t->type));
+}
+
+/* BPF_PROG_TEST_RUN of a bpf_dummy_ops program: the first argument is a pointer. */
 static int test_run(int number)
 {
+	const struct prog *p = &world.prog[number];
 	LIBBPF_OPTS(bpf_test_run_opts, opts);
 	struct { int val; } state = { 0 };
-	__u64 args[] = { (unsigned long)&state };
+	__u64 args[8] = { (unsigned long)&state };
 
 	opts.ctx_in = args;
-	opts.ctx_size_in = sizeof(args);
-	return bpf_prog_test_run_opts(world.prog[number].fd, &opts) ? -errno : 0;
+	opts.ctx_size_in = member_args(p->type, world.type[p->type].member[p->member].name) *
+			   sizeof(*args);
+	return bpf_prog_test_run_opts(p->fd, &opts) ? -errno : 0;
 }
 
 static bool file_says(const char *path, const char *word);
@@ -1055,23 +1115,34 @@ static void hid_driver(const char *file)
 }
 
 /* A probe of the device asks for its report descriptor. */
-static int hid_probe(void)
+static int hid_probe(int type)
 {
 	unsigned long long since = log_count();
 
 	hid_driver("unbind");
 	hid_driver("bind");
-	return has_run(since, 0) ? 0 : -ENOENT;
+	return has_run(since, type, 0) ? 0 : -ENOENT;
+}
+
+/* The type whose subsystem calls its members: a socket and a test run have operations of their own. */
+static int type_of_call(void)
+{
+	int i;
+
+	for (i = 0; i < world.types; i++)
+		if (!is_called(i, "tcp") && !is_called(i, "test_run"))
+			return i;
+	broken("no type has members that can be called");
 }
 
 static int call(int entry, int member, long *aux)
 {
 	unsigned long long since = log_count();
+	int err, type = type_of_call();
 	__u64 result;
 	long long end;
-	int err;
 
-	if (!strcmp(world.caller, "lab_ops")) {
+	if (is_called(type, "lab_ops")) {
 		static const struct { const char *name; int member; } members[] = {
 			{ "plain", LAB_PLAIN }, { "second", LAB_SECOND },
 			{ "sleepable", LAB_SLEEPABLE },
@@ -1079,22 +1150,22 @@ static int call(int entry, int member, long *aux)
 		size_t i;
 
 		for (i = 0; i < 3; i++)
-			if (!strcmp(members[i].name, world.member[member].name))
+			if (!strcmp(members[i].name, world.type[type].member[member].name))
 				break;
 		err = lab_ops_call(dev, entry | LAB_OPS_NTH, members[i].member, 0, &result);
 		aux[0] = err ? 0 : result;
 		return err;
 	}
-	if (!strcmp(world.caller, "st_ops"))
+	if (is_called(type, "st_ops"))
 		return entry || syscall_run(call_prog[member]) == -1 ? -ENOENT : 0;
-	if (!strcmp(world.caller, "hid"))
-		return hid_probe();
+	if (is_called(type, "hid"))
+		return hid_probe(type);
 	/* sched_ext calls its members by itself */
 	if (!file_says("/sys/kernel/sched_ext/state", "enabled"))
 		return -ENOENT;
-	for (end = lab_now_ms() + 2000; !has_run(since, member) && lab_now_ms() < end; )
+	for (end = lab_now_ms() + 2000; !has_run(since, type, member) && lab_now_ms() < end; )
 		usleep(300);
-	return has_run(since, member) ? 0 :
+	return has_run(since, type, member) ? 0 :
 	       file_says("/sys/kernel/sched_ext/state", "enabled") ? -ETIMEDOUT : -ENOENT;
 }
 
@@ -1159,24 +1230,39 @@ static long carry_out(int proc, const struct op *op, long *aux)
 	return 0;
 }
 
+/* Whether this is the name of a trampoline of one of the scenario's members. */
+static bool is_ksym(const char *name)
+{
+	int i, k;
+
+	for (i = 0; i < world.types; i++) {
+		const struct type *t = &world.type[i];
+		size_t len = strlen(t->name);
+
+		if (strncmp(name, t->name, len) || name[len] != '_')
+			continue;
+		for (k = 0; k < t->members; k++)
+			if (!strcmp(name + len + 1, t->member[k].name))
+				return true;
+	}
+	return false;
+}
+
 /* Trampolines of the scenario's members that kallsyms knows. Those of BPF come
  * last, and there is no way to begin there: it takes a while.
  */
 static int ksyms(void)
 {
-	char prefix[96], line[512], name[256];
+	static const char prefix[] = "bpf__";
 	FILE *f = fopen("/proc/kallsyms", "r");
-	int count = 0, i;
-	size_t len;
+	char line[512], name[256];
+	int count = 0;
 
-	snprintf(prefix, sizeof(prefix), "bpf__%s_", world.type[0]);
-	len = strlen(prefix);
 	while (f && fgets(line, sizeof(line), f)) {
 		if (!strstr(line, prefix) || sscanf(line, "%*s %*s %255s", name) != 1)
 			continue;
-		for (i = 0; i < world.members; i++)
-			if (!strncmp(name, prefix, len) && !strcmp(name + len, world.member[i].name))
-				count++;
+		if (!strncmp(name, prefix, strlen(prefix)) && is_ksym(name + strlen(prefix)))
+			count++;
 	}
 	if (f)
 		fclose(f);
@@ -1594,6 +1680,7 @@ static int count_ids(int (*next)(__u32 id, __u32 *next_id))
 static struct left look_round(bool with_ksyms)
 {
 	char path[128];
+	int i;
 	struct left l = {
 		.maps = count_ids(bpf_map_get_next_id),
 		.progs = count_ids(bpf_prog_get_next_id),
@@ -1601,8 +1688,12 @@ static struct left look_round(bool with_ksyms)
 		.ksyms = with_ksyms ? ksyms() : 0,
 	};
 
-	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", world.module[0]);
-	l.module = strcmp(world.module[0], "-") ? read_number(path) : 0;
+	for (i = 0; i < world.types; i++) {
+		if (!strcmp(world.type[i].module, "-"))
+			continue;
+		snprintf(path, sizeof(path), "/sys/module/%s/refcnt", world.type[i].module);
+		l.module += read_number(path);
+	}
 	return l;
 }
 
@@ -1759,19 +1850,19 @@ static void read_line(char *line)
 	int i;
 
 	rest = rest ? rest + 1 : line + strlen(line);
-	if (!strncmp(line, "caller ", 7)) {
-		sscanf(rest, "%15s", world.caller);
-	} else if (!strncmp(line, "cookie ", 7)) {
+	if (!strncmp(line, "cookie ", 7)) {
 		world.cookie = atoi(rest);
 	} else if (!strncmp(line, "named ", 6)) {
 		world.named = atoi(rest);
 	} else if (!strncmp(line, "ksyms ", 6)) {
 		world.ksyms = atoi(rest);
 	} else if (!strncmp(line, "type ", 5)) {
-		sscanf(rest, "%63s %63s", world.type[world.types], world.module[world.types]);
-		world.types++;
-	} else if (!strncmp(line, "member ", 7)) {
-		struct member *m = &world.member[world.members++];
+		struct type *t = &world.type[world.types++];
+
+		sscanf(rest, "%63s %63s %15s", t->name, t->module, t->caller);
+	} else if (!strncmp(line, "member ", 7) && world.types) {
+		struct type *t = &world.type[world.types - 1];
+		struct member *m = &t->member[t->members++];
 
 		sscanf(rest, "%63s %d", m->name, &i);
 		m->sleepable = i;
@@ -1786,7 +1877,7 @@ static void read_line(char *line)
 		m->link = strtol(rest, &rest, 10);
 		m->key = strtol(rest, &rest, 10);
 		m->owner = strtol(rest, &rest, 10);
-		for (i = 0; i < world.members; i++)
+		for (i = 0; i < world.type[m->type].members; i++)
 			m->prog[i] = strtol(rest, &rest, 10);
 	} else if (!strncmp(line, "procs ", 6)) {
 		world.procs = atoi(rest);
@@ -1879,7 +1970,7 @@ int main(int argc, char **argv)
 		if (!strcmp(line, "run") && !looked) {
 			looked = true;
 			call_progs_load();
-			if (!strcmp(world.caller, "hid"))
+			if (type_called("hid") >= 0)
 				hid_create();
 			before = look_round(world.ksyms);
 		}
