@@ -14,7 +14,8 @@ use crate::design::Design;
 use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{
-    Cgroup, Code, Cpu, Item, ItemArray, MapState, Node, OwnState, Reg, Scx, Stage,
+    Cgroup, Code, Cpu, Dirty, Holds, Item, ItemArray, MapState, Node, OwnState, Reg, Scx, Seen,
+    Stage,
 };
 use crate::lock::Lock;
 use crate::pc::Pc;
@@ -192,26 +193,26 @@ pub trait Backend<'w>: HasPointers + Sized {
         self.goto(pc)
     }
 
-    /// Notes what the operation has met (see [`crate::kernel::seen`]).
+    /// Notes what the operation has met (see [`crate::kernel::Seen`]).
     #[inline]
-    fn saw(&mut self, what: u16) {
+    fn saw(&mut self, what: Seen) {
         self.cpu().seen |= what;
     }
 
-    /// Marks a change that others can see (see [`crate::kernel::dirty`]); taken back by [`Backend::undo`].
-    fn touch(&mut self, what: u8) {
+    /// Marks a change that others can see (see [`crate::kernel::Dirty`]); taken back by [`Backend::undo`].
+    fn touch(&mut self, what: Dirty) {
         self.cpu().dirty |= what;
     }
 
     /// The change was taken back.
-    fn undo(&mut self, what: u8) {
-        self.cpu().dirty &= !what;
+    fn undo(&mut self, what: Dirty) {
+        self.cpu().dirty.remove(what);
     }
 
     /// Gives up the reference that `flag` stands for without dropping it: somebody else owns it now.
-    fn hand_over(&mut self, flag: u8) {
-        debug_assert!(self.cpu().holds & flag != 0);
-        self.cpu().holds &= !flag;
+    fn hand_over(&mut self, flag: Holds) {
+        debug_assert!(self.cpu().holds.contains(flag));
+        self.cpu().holds.remove(flag);
     }
 
     /// The map that this task works on.

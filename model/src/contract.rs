@@ -1,37 +1,33 @@
 //! The errno contract: what each operation may return, given what it met.
 //!
 //! Written from the behaviour of Linux (op x state table of 6.12, 6.18 and 7.3), not from the procedures: it
-//! knows neither their order nor their locks. What an operation met is noted in [`crate::kernel::seen`], by `met`.
+//! knows neither their order nor their locks. What an operation met is noted in [`crate::kernel::Seen`], by `met`.
 
 use crate::design::{AssocShare, Design, Links};
 use crate::errno::{
     E2BIG, EAGAIN, EBADF, EBUSY, EINPROGRESS, EINVAL, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP, EPERM,
     NAMES,
 };
-use crate::kernel::{CgroupState, Cpu, Kernel, MapState, seen};
+use crate::kernel::{CgroupState, Cpu, Kernel, MapState, Seen};
 use crate::operation::Position;
 use crate::place::Linux;
 use crate::world::{MAX_TRAMP_IMAGE_PAGES, MapDecl, OpKind, ProgType, Subsystem, World};
-
-const fn state(s: MapState) -> u16 {
-    1 << s as u16
-}
 
 /// Whether the result in `cpu.err` is one that the contract allows.
 pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
     let map = cpu.map.and_then(|m| k.maps.get(m));
     let decl = map.map(|m| &world.maps[usize::from(m.decl)]);
-    let met = |what: u16| cpu.seen & what != 0;
+    let met = |what: Seen| cpu.seen.intersects(what);
     if cpu.err == ENOMEM {
-        return met(seen::NOMEM);
+        return met(Seen::NOMEM);
     }
     match cpu.op {
         OpKind::MapUpdate => decl.is_none_or(|decl| map_update(world, design, k, decl, cpu)),
         OpKind::MapDelete => decl.is_none_or(|decl| match cpu.err {
             EOPNOTSUPP => decl.link,
-            0 => !decl.link && met(state(MapState::InUse)),
-            ENOENT => !decl.link && met(state(MapState::Init)),
-            EINPROGRESS => !decl.link && met(state(MapState::ToBeFree)),
+            0 => !decl.link && met(Seen::of(MapState::InUse)),
+            ENOENT => !decl.link && met(Seen::of(MapState::Init)),
+            EINPROGRESS => !decl.link && met(Seen::of(MapState::ToBeFree)),
             _ => false,
         }),
         OpKind::LinkCreate | OpKind::SysBpfLinkCreate => {
@@ -42,9 +38,9 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
             let decl = &world.maps[usize::from(cpu.arg)];
             let plain = world.attaches_to_cgroups(decl) && !decl.link;
             match cpu.err {
-                0 => !plain && !met(seen::NO_MODULE),
+                0 => !plain && !met(Seen::NO_MODULE),
                 EOPNOTSUPP => plain,
-                EINVAL => met(seen::NO_MODULE),
+                EINVAL => met(Seen::NO_MODULE),
                 _ => false,
             }
         }
@@ -64,8 +60,8 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
         },
         OpKind::SockOpen => matches!(cpu.err, 0 | ENOENT | EBUSY),
         OpKind::ScxError => match cpu.err {
-            0 => met(seen::TAKEN),
-            ENOENT => !met(seen::TAKEN),
+            0 => met(Seen::TAKEN),
+            ENOENT => !met(Seen::TAKEN),
             _ => false,
         },
         OpKind::SockCall | OpKind::Call => matches!(cpu.err, 0 | ENOENT),
@@ -73,8 +69,8 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
             let program = world.progs[usize::from(cpu.arg)].of;
             let command = design.has_assoc_command(world.linux) && program == ProgType::Syscall;
             match cpu.err {
-                0 => command && !met(seen::OTHER_MAP),
-                EBUSY => command && met(seen::OTHER_MAP),
+                0 => command && !met(Seen::OTHER_MAP),
+                EBUSY => command && met(Seen::OTHER_MAP),
                 EINVAL => !command,
                 _ => false,
             }
@@ -98,12 +94,13 @@ pub fn allowed(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> String 
     allowed.join(", ")
 }
 
-const STATES: u16 = 15;
-
 /// States in which a link map may be attached.
-fn ready(design: &Design) -> u16 {
-    let one = design.links == Links::One;
-    state(MapState::Ready) | if one { state(MapState::InUse) } else { 0 }
+fn ready(design: &Design) -> Seen {
+    let ready = Seen::of(MapState::Ready);
+    match design.links {
+        Links::One => ready | Seen::of(MapState::InUse),
+        Links::Many => ready,
+    }
 }
 
 /// What the cgroup is that the operation names.
@@ -113,38 +110,38 @@ fn target(k: &Kernel, cpu: &Cpu) -> Option<CgroupState> {
 }
 
 fn map_update(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: &Cpu) -> bool {
-    let met = |what: u16| cpu.seen & what != 0;
+    let met = |what: Seen| cpu.seen.intersects(what);
     let subsystem = world.types[decl.ty].subsystem;
     let valid = world.validates(decl) && !decl.owner_set;
-    let shared = design.lookup.assoc_share == AssocShare::Refuse && met(seen::OTHER_MAP);
+    let shared = design.lookup.assoc_share == AssocShare::Refuse && met(Seen::OTHER_MAP);
     let mut progs = decl.progs.iter().flatten();
     if subsystem == Subsystem::Dummy {
         // Its init_member() refuses every member.
-        return cpu.err == EOPNOTSUPP && met(seen::INIT);
+        return cpu.err == EOPNOTSUPP && met(Seen::INIT);
     }
     match cpu.err {
         0 => {
-            met(seen::INIT) && valid && !shared && (decl.link || !must_refuse(subsystem, cpu.seen))
+            met(Seen::INIT) && valid && !shared && (decl.link || !must_refuse(subsystem, cpu.seen))
         }
-        EBUSY if met(STATES & !seen::INIT) => true,
+        EBUSY if met(Seen::STATES - Seen::INIT) => true,
         EINVAL if !valid || shared => true,
         // An image page takes one member at least.
         E2BIG => progs.count() > MAX_TRAMP_IMAGE_PAGES,
         // An fd that is closed stays closed.
         EBADF => progs.any(|p| k.progs[usize::from(*p)].fds.count_ones() < u32::from(world.procs)),
         err => {
-            let asked = !decl.link && met(seen::INIT) && valid;
+            let asked = !decl.link && met(Seen::INIT) && valid;
             asked && refused_by_reg(world, subsystem, err, cpu.seen)
         }
     }
 }
 
 fn link_create(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: &Cpu) -> bool {
-    let met = |what: u16| cpu.seen & what != 0;
+    let met = |what: Seen| cpu.seen.intersects(what);
     let subsystem = world.types[decl.ty].subsystem;
     let to_cgroup = world.attaches_to_cgroups(decl);
     let no_target = !to_cgroup && world.linux >= Linux::V7_4 && cpu.cgroup != 0;
-    let has_link = design.links == Links::One && met(seen::HAS_LINK);
+    let has_link = design.links == Links::One && met(Seen::HAS_LINK);
     match cpu.err {
         0 => {
             decl.link
@@ -155,7 +152,7 @@ fn link_create(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: 
                 && !has_link
                 && !must_refuse(subsystem, cpu.seen)
         }
-        EINVAL if !decl.link || met(!ready(design) & STATES) || no_target => true,
+        EINVAL if !decl.link || met(Seen::STATES - ready(design)) || no_target => true,
         EBUSY if has_link => true,
         // Neither is asked then.
         _ if !decl.link || !met(ready(design)) || no_target => false,
@@ -165,19 +162,19 @@ fn link_create(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: 
 }
 
 fn link_update(world: &World, design: &Design, decl: &MapDecl, cpu: &Cpu) -> bool {
-    let met = |what: u16| cpu.seen & what != 0;
+    let met = |what: Seen| cpu.seen.intersects(what);
     let has_update = world.types[decl.ty].subsystem.has_update(&world.script);
-    let has_link = design.links == Links::One && met(seen::HAS_LINK);
+    let has_link = design.links == Links::One && met(Seen::HAS_LINK);
     match cpu.err {
         0 => {
-            let refused = seen::DETACHED | seen::OTHER_MAP | seen::MISMATCH;
+            let refused = Seen::DETACHED | Seen::OTHER_MAP | Seen::MISMATCH;
             let attaches = decl.link && met(ready(design)) && world.validates(decl);
             attaches && has_update && !met(refused) && !has_link
         }
-        EINVAL => !decl.link || met(!ready(design) & STATES) || met(seen::MISMATCH),
+        EINVAL => !decl.link || met(Seen::STATES - ready(design)) || met(Seen::MISMATCH),
         EOPNOTSUPP => !has_update,
-        ENOLINK => met(seen::DETACHED),
-        EPERM => met(seen::OTHER_MAP),
+        ENOLINK => met(Seen::DETACHED),
+        EPERM => met(Seen::OTHER_MAP),
         EBUSY if has_link => true,
         err => refused_by_update(world, decl, err),
     }
@@ -205,17 +202,17 @@ fn refused_by_update(world: &World, decl: &MapDecl, err: i8) -> bool {
 }
 
 /// Whether what the operation has met leaves a reg() of the kernel no other way than to refuse.
-fn must_refuse(subsystem: Subsystem, met: u16) -> bool {
+fn must_refuse(subsystem: Subsystem, met: Seen) -> bool {
     let mut refusals = subsystem.facts().refusals.iter();
-    refusals.any(|(_, why)| *why == 0 || met & why != 0)
+    refusals.any(|(_, why)| why.is_empty() || met.intersects(*why))
 }
 
 /// What the subsystem's reg() may answer.
-fn refused_by_reg(world: &World, subsystem: Subsystem, err: i8, met: u16) -> bool {
+fn refused_by_reg(world: &World, subsystem: Subsystem, err: i8, met: Seen) -> bool {
     if let Subsystem::Own(own) = subsystem {
         let reg = world.script.subsystems[usize::from(own)].reg;
         return world.script.errnos(reg).any(|e| e == err);
     }
     let mut refusals = subsystem.facts().refusals.iter();
-    refusals.any(|(refusal, why)| *refusal == err && (*why == 0 || met & why != 0))
+    refusals.any(|(refusal, why)| *refusal == err && (why.is_empty() || met.intersects(*why)))
 }

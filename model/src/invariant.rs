@@ -5,7 +5,7 @@
 //! one step (a load through a pointer, a result) are in the step.
 
 use crate::design::{AssocRef, Count, Design, Identity, ProgOwner};
-use crate::kernel::{KdataKey, Kernel, MapState, Stage, holds};
+use crate::kernel::{Holds, KdataKey, Kernel, MapState, Stage};
 use crate::world::{LINK_SLOTS, MAP_SLOTS, MAX_KDATAS, OpKind, ProgType, World};
 
 macro_rules! invariants {
@@ -261,25 +261,25 @@ impl Holders {
             );
         }
         for c in &k.cpus {
-            let held = |what: u8| c.holds & what != 0;
-            let asked = c.asked.filter(|_| held(holds::ASKED));
+            let held = |what| c.holds.contains(what);
+            let asked = c.asked.filter(|_| held(Holds::ASKED));
             let asked = asked.and_then(|kdata| k.kdatas.get(kdata)?.map);
             plus(&mut holders.maps, asked.map(|m| m.slot()));
             let (map, old) = (c.map.map(|m| m.slot()), c.old.map(|m| m.slot()));
-            plus(&mut holders.maps, map.filter(|_| held(holds::MAP)));
-            plus(&mut holders.maps, map.filter(|_| held(holds::REGISTERED)));
-            plus(&mut holders.maps, old.filter(|_| held(holds::OLD)));
+            plus(&mut holders.maps, map.filter(|_| held(Holds::MAP)));
+            plus(&mut holders.maps, map.filter(|_| held(Holds::REGISTERED)));
+            plus(&mut holders.maps, old.filter(|_| held(Holds::OLD)));
             let link = c.link.map(|l| l.slot());
-            plus(&mut holders.links, link.filter(|_| held(holds::LINK)));
+            plus(&mut holders.links, link.filter(|_| held(Holds::LINK)));
             let new = c.attachment.map(|a| a.slot());
             let old = c.old_attachment.map(|a| a.slot());
             plus(
                 &mut holders.attachments,
-                new.filter(|_| held(holds::ATTACHMENT)),
+                new.filter(|_| held(Holds::ATTACHMENT)),
             );
             plus(
                 &mut holders.attachments,
-                old.filter(|_| held(holds::OLD_ATTACHMENT)),
+                old.filter(|_| held(Holds::OLD_ATTACHMENT)),
             );
         }
         holders

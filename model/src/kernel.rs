@@ -4,6 +4,8 @@
 //! kernel/bpf/bpf_struct_ops.c (`bpf_struct_ops_map`, `bpf_struct_ops_link`), include/linux/bpf.h
 //! (`bpf_map`, `bpf_link`, `bpf_tramp_link`, `bpf_ksym`) and the subsystems' own.
 
+use bitflags::bitflags;
+
 use crate::assoc::Assoc;
 use crate::backend::Pointers;
 use crate::lock::{HELD, LockClass};
@@ -546,64 +548,77 @@ pub struct Module {
 /// A CPU.
 pub type CpuId = u8;
 
-/// What a CPU holds until its procedure is done: references and read-side sections.
-pub mod holds {
-    /// A reference on `Cpu::map`.
-    pub const MAP: u8 = 1;
-    /// A reference on `Cpu::old`.
-    pub const OLD: u8 = 2;
-    /// A reference on `Cpu::link`.
-    pub const LINK: u8 = 4;
-    /// A reference on `Cpu::attachment`.
-    pub const ATTACHMENT: u8 = 8;
-    /// A reference on `Cpu::old_attachment`.
-    pub const OLD_ATTACHMENT: u8 = 16;
-    /// The registered reference on `Cpu::map` that map_delete is about to drop.
-    pub const REGISTERED: u8 = 32;
-    /// A reference on the module.
-    pub const MODULE: u8 = 64;
-    /// A reference on the map of `Cpu::asked`.
-    pub const ASKED: u8 = 128;
+bitflags! {
+    /// What a CPU holds until its procedure is done: references and read-side sections.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct Holds: u8 {
+        /// A reference on `Cpu::map`.
+        const MAP = 1;
+        /// A reference on `Cpu::old`.
+        const OLD = 2;
+        /// A reference on `Cpu::link`.
+        const LINK = 4;
+        /// A reference on `Cpu::attachment`.
+        const ATTACHMENT = 8;
+        /// A reference on `Cpu::old_attachment`.
+        const OLD_ATTACHMENT = 16;
+        /// The registered reference on `Cpu::map` that map_delete is about to drop.
+        const REGISTERED = 32;
+        /// A reference on the module.
+        const MODULE = 64;
+        /// A reference on the map of `Cpu::asked`.
+        const ASKED = 128;
+    }
 }
 
-/// What an operation has changed that others can see and that it has not taken back.
-pub mod dirty {
-    /// A map's state.
-    pub const STATE: u8 = 1;
-    /// A function pointer of a kdata that somebody uses.
-    pub const FUNC: u8 = 2;
-    /// kallsyms.
-    pub const KSYM: u8 = 4;
-    /// A subsystem's registrations.
-    pub const REG: u8 = 8;
-    /// Image pages of a kdata that somebody uses were freed.
-    pub const IMAGE: u8 = 16;
-    /// The map that a program of others is tied to.
-    pub const ASSOC: u8 = 32;
+bitflags! {
+    /// What an operation has changed that others can see and that it has not taken back.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct Dirty: u8 {
+        /// A map's state.
+        const STATE = 1;
+        /// A function pointer of a kdata that somebody uses.
+        const FUNC = 2;
+        /// kallsyms.
+        const KSYM = 4;
+        /// A subsystem's registrations.
+        const REG = 8;
+        /// Image pages of a kdata that somebody uses were freed.
+        const IMAGE = 16;
+        /// The map that a program of others is tied to.
+        const ASSOC = 32;
+    }
 }
 
-/// What an operation has met on its way; the errno contract is judged by it.
-pub mod seen {
-    /// The target map was INIT. The other states follow: `1 << MapState`.
-    pub const INIT: u16 = 1;
-    /// The target map was READY.
-    pub const READY: u16 = 8;
-    /// An allocation failed.
-    pub const NOMEM: u16 = 16;
-    /// The subsystem had something registered in the place that the operation is about.
-    pub const TAKEN: u16 = 32;
-    /// The link was not attached.
-    pub const DETACHED: u16 = 64;
-    /// The link was attached to another map than F_REPLACE said; a program was tied to another map.
-    pub const OTHER_MAP: u16 = 128;
-    /// A program returned an error to reg().
-    pub const PROG_ERROR: u16 = 256;
-    /// The target map had an attached link.
-    pub const HAS_LINK: u16 = 512;
-    /// The link was attached to something update() cannot replace by the new map.
-    pub const MISMATCH: u16 = 1024;
-    /// The module was gone.
-    pub const NO_MODULE: u16 = 2048;
+bitflags! {
+    /// What an operation has met on its way; the errno contract is judged by it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+    pub struct Seen: u16 {
+        /// The target map was INIT.
+        const INIT = 1;
+        /// The target map was INUSE.
+        const IN_USE = 2;
+        /// The target map was TOBEFREE.
+        const TO_BE_FREE = 4;
+        /// The target map was READY.
+        const READY = 8;
+        /// An allocation failed.
+        const NOMEM = 16;
+        /// The subsystem had something registered in the place that the operation is about.
+        const TAKEN = 32;
+        /// The link was not attached.
+        const DETACHED = 64;
+        /// The link was attached to another map than F_REPLACE said; a program was tied to another map.
+        const OTHER_MAP = 128;
+        /// A program returned an error to reg().
+        const PROG_ERROR = 256;
+        /// The target map had an attached link.
+        const HAS_LINK = 512;
+        /// The link was attached to something update() cannot replace by the new map.
+        const MISMATCH = 1024;
+        /// The module was gone.
+        const NO_MODULE = 2048;
+    }
 }
 
 /// Readers that a CPU is.
@@ -660,12 +675,12 @@ pub struct Cpu<P: Pointers = Slots> {
     pub run_ctx: u8,
     /// The program in progress, plus 1.
     pub prog: u8,
-    /// References held (see [`holds`]).
-    pub holds: u8,
-    /// See [`dirty`].
-    pub dirty: u8,
-    /// See [`seen`].
-    pub seen: u16,
+    /// References held (see [`Holds`]).
+    pub holds: Holds,
+    /// See [`Dirty`].
+    pub dirty: Dirty,
+    /// See [`Seen`].
+    pub seen: Seen,
     /// Readers that this CPU is.
     pub readers: Readers,
     /// synchronize_rcu() in progress: CPUs it waits for.
@@ -762,6 +777,24 @@ pub struct Kernel {
     pub alloc_failures: u8,
     /// A violation left the state without meaning: nothing follows.
     pub dead: bool,
+}
+
+impl Seen {
+    /// The target map was in one of the states.
+    pub const STATES: Seen = Seen::INIT
+        .union(Seen::IN_USE)
+        .union(Seen::TO_BE_FREE)
+        .union(Seen::READY);
+
+    /// The target map was in this state.
+    pub fn of(state: MapState) -> Self {
+        match state {
+            MapState::Init => Seen::INIT,
+            MapState::InUse => Seen::IN_USE,
+            MapState::ToBeFree => Seen::TO_BE_FREE,
+            MapState::Ready => Seen::READY,
+        }
+    }
 }
 
 impl Kernel {

@@ -5,7 +5,7 @@
 
 use crate::backend::Backend;
 use crate::design::{Links, SameMap};
-use crate::kernel::{Kdata, KdataKey, Kernel, MapKey, seen};
+use crate::kernel::{Kdata, KdataKey, Kernel, MapKey, Seen};
 use crate::pc::Pc;
 use crate::subsys::given_again;
 use crate::tables::Tables;
@@ -15,7 +15,7 @@ use crate::world::{MapDecl, Subsystem, World};
 fn tied_to_another(x: &mut Tables<'_>, prog: u8) {
     let assoc = x.k.progs[usize::from(prog)].assoc;
     let other = x.cpu().map.is_some_and(|map| assoc.is_of_another(map));
-    saw_if(x, other, seen::OTHER_MAP);
+    saw_if(x, other, Seen::OTHER_MAP);
 }
 
 /// Before the step at the CPU's program counter.
@@ -57,28 +57,28 @@ pub(crate) fn note(x: &mut Tables<'_>) {
         Pc::MapCreate => {
             let ty = x.world.maps[usize::from(x.cpu().arg)].ty;
             let gone = x.world.types[ty].module && x.k.module.unloaded;
-            saw_if(x, gone, seen::NO_MODULE);
+            saw_if(x, gone, Seen::NO_MODULE);
         }
         Pc::TcpReg | Pc::ScxEnable | Pc::SingletonReg | Pc::KeyedReg | Pc::HidReg => {
             let Some(kdata) = x.cpu().kdata else { return };
             given_again(x, kdata, None);
             let taken = taken(x.k, x.world, kdata);
-            saw_if(x, taken, seen::TAKEN);
+            saw_if(x, taken, Seen::TAKEN);
         }
         Pc::ScxError => {
             let enabled = registered(x.k, x.world, Subsystem::SchedExt, &|_, _| true);
-            saw_if(x, enabled, seen::TAKEN);
+            saw_if(x, enabled, Seen::TAKEN);
         }
         Pc::TcpUpdate | Pc::AlwaysUpdate => {
             let (new, old) = (x.cpu().kdata, x.cpu().old_kdata);
             let replaceable = replaceable(x.k, x.world, new, old);
-            saw_if(x, !replaceable, seen::MISMATCH);
+            saw_if(x, !replaceable, Seen::MISMATCH);
         }
         _ => {}
     }
 }
 
-fn saw_if(x: &mut Tables<'_>, met: bool, what: u16) {
+fn saw_if(x: &mut Tables<'_>, met: bool, what: Seen) {
     if met {
         x.saw(what);
     }
@@ -88,7 +88,7 @@ fn saw_if(x: &mut Tables<'_>, met: bool, what: u16) {
 fn state(x: &mut Tables<'_>) {
     let map = x.cpu().map.and_then(|m| x.k.maps.get(m));
     if let Some(state) = map.map(|m| m.state) {
-        x.saw(1 << state as u16);
+        x.saw(Seen::of(state));
     }
 }
 
@@ -96,7 +96,7 @@ fn state(x: &mut Tables<'_>) {
 fn guarded(x: &mut Tables<'_>) {
     let one = x.design.links == Links::One;
     let has_link = x.cpu().map.is_some_and(|m| has_link(x.k, m));
-    saw_if(x, one && has_link, seen::HAS_LINK);
+    saw_if(x, one && has_link, Seen::HAS_LINK);
 }
 
 fn has_link(k: &Kernel, map: MapKey) -> bool {
@@ -110,10 +110,10 @@ fn attached(x: &mut Tables<'_>) {
         return;
     };
     let Some(attached) = link.map else {
-        return x.saw(seen::DETACHED);
+        return x.saw(Seen::DETACHED);
     };
     if cpu.old.is_some_and(|expected| expected != attached) {
-        return x.saw(seen::OTHER_MAP);
+        return x.saw(Seen::OTHER_MAP);
     }
     let ty = |map: Option<MapKey>| {
         let map = map.and_then(|m| x.k.maps.get(m));
@@ -121,7 +121,7 @@ fn attached(x: &mut Tables<'_>) {
     };
     let refused = cpu.map == Some(attached) && x.design.same_map == SameMap::Refuse;
     if ty(Some(attached)) != ty(cpu.map) || refused {
-        return x.saw(seen::MISMATCH);
+        return x.saw(Seen::MISMATCH);
     }
     let nothing = cpu.map == Some(attached) && x.design.same_map == SameMap::Nothing;
     if x.pc == Pc::LuCheck && !nothing {

@@ -4,7 +4,7 @@
 //! The tests compare every verdict with the unmerged exploration: a wrong case here would lose violations.
 
 use crate::design::{Build, KsymOwner, KsymTime, Links, Owner, Twin};
-use crate::kernel::{Cpu, CpuId, Kernel, MapState, holds};
+use crate::kernel::{Cpu, CpuId, Holds, Kernel, MapState};
 use crate::operation::Entry;
 use crate::pc::{Mover, Pc};
 use crate::step::Machine;
@@ -29,7 +29,7 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         Pc::SingletonCallDone if design.twin == Twin::LockOrder => Mover::No,
         // The last reference on the module lets it go.
         Pc::AlwaysCallDone | Pc::SingletonCallDone | Pc::KeyedCallDone
-            if c.holds & holds::MODULE != 0 && k.module.refs == 1 =>
+            if c.holds.contains(Holds::MODULE) && k.module.refs == 1 =>
         {
             Mover::No
         }
@@ -78,7 +78,7 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
 }
 
 fn puts_are_not_last(k: &Kernel, c: &Cpu) -> bool {
-    let held = |flag: u8| c.holds & flag != 0;
+    let held = |flag| c.holds.contains(flag);
     let attachment = |key: Option<crate::kernel::KdataKey>| {
         key.and_then(|a| k.kdatas.get(a))
             .is_some_and(|a| a.refs > 1)
@@ -86,8 +86,8 @@ fn puts_are_not_last(k: &Kernel, c: &Cpu) -> bool {
     let map = |key: Option<crate::kernel::MapKey>| {
         key.and_then(|m| k.maps.get(m)).is_some_and(|m| m.refs > 2)
     };
-    (!held(holds::ATTACHMENT) || attachment(c.attachment))
-        && (!held(holds::OLD_ATTACHMENT) || attachment(c.old_attachment))
-        && (!held(holds::OLD) || map(c.old))
-        && (!held(holds::MAP) || map(c.map))
+    (!held(Holds::ATTACHMENT) || attachment(c.attachment))
+        && (!held(Holds::OLD_ATTACHMENT) || attachment(c.old_attachment))
+        && (!held(Holds::OLD) || map(c.old))
+        && (!held(Holds::MAP) || map(c.map))
 }

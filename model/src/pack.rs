@@ -676,9 +676,9 @@ fn look(k: &Kernel, c: &Cpu) -> u64 {
             | (c.call_ret as u64) << 24
             | u64::from(c.position) << 32
             | u64::from(c.member) << 40
-            | u64::from(c.holds) << 48
-            | u64::from(c.dirty) << 56,
-        u64::from(c.seen)
+            | u64::from(c.holds.bits()) << 48
+            | u64::from(c.dirty.bits()) << 56,
+        u64::from(c.seen.bits())
             | u64::from(c.err as u8) << 16
             | some << 24
             | u64::from(c.readers.rcu) << 32

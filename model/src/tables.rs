@@ -13,9 +13,9 @@ use crate::design::{Design, Twin};
 use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{
-    Cgroup, Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, Item, ItemArray, Kdata, KdataKey,
-    Kernel, Ksym, KsymKey, Link, LinkKey, Map, MapKey, MapState, Mask, MoreFds, Node, OwnState,
-    Proc, Readers, Reg, Scx, Slots, Sock, Stage, Walk, dirty, seen,
+    Cgroup, Code, Cpu, CpuId, Deferred, Dirty, Func, Image, ImageKey, Item, ItemArray, Kdata,
+    KdataKey, Kernel, Ksym, KsymKey, Link, LinkKey, Map, MapKey, MapState, Mask, MoreFds, Node,
+    OwnState, Proc, Readers, Reg, Scx, Seen, Slots, Sock, Stage, Walk,
 };
 use crate::lock::{Lock, LockClass, Nested};
 use crate::pc::Pc;
@@ -303,15 +303,15 @@ impl<'w> Backend<'w> for Tables<'w> {
         decl.map_or(0, |decl| decl.proc)
     }
 
-    fn touch(&mut self, what: u8) {
+    fn touch(&mut self, what: Dirty) {
         if let Some(cpu) = self.k.cpus.get_mut(usize::from(self.cpu)) {
             cpu.dirty |= what;
         }
     }
 
-    fn undo(&mut self, what: u8) {
+    fn undo(&mut self, what: Dirty) {
         if let Some(cpu) = self.k.cpus.get_mut(usize::from(self.cpu)) {
-            cpu.dirty &= !what;
+            cpu.dirty.remove(what);
         }
     }
 
@@ -352,7 +352,7 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn returns(&mut self) -> Step {
         let cpu = *self.cpu();
-        debug_assert_eq!(cpu.holds, 0, "{:?} ends holding references", cpu.op);
+        debug_assert!(cpu.holds.is_empty(), "{:?} ends holding references", cpu.op);
         // A call of an entry that is not in the subsystem's table has nobody to call.
         let nobody = cpu.op == OpKind::Call && cpu.err == errno::ENOENT;
         // A target that is no cgroup is -EBADF as well, and the map was there.
@@ -361,7 +361,7 @@ impl<'w> Backend<'w> for Tables<'w> {
         event!(self, "returns {}", errno::name(cpu.err));
         if cpu.err != 0 {
             self.report.witness(Invariant::ErrnoContract);
-            if cpu.dirty != 0 && Invariant::FailureAtomic.applies(self.design) {
+            if !cpu.dirty.is_empty() && Invariant::FailureAtomic.applies(self.design) {
                 self.report.violate(Invariant::FailureAtomic, self.pc);
             }
         }
@@ -436,7 +436,7 @@ impl<'w> Backend<'w> for Tables<'w> {
         self.allocs += 1;
         if self.allocs == self.choice {
             self.k.alloc_failures -= 1;
-            self.saw(seen::NOMEM);
+            self.saw(Seen::NOMEM);
             event!(self, "allocation fails");
             return false;
         }
@@ -736,7 +736,7 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn set_func(&mut self, kdata: KdataKey, member: usize, to: Func) -> Step {
         if self.in_use(kdata) && self.kdata(kdata)?.func[member] != to {
-            self.touch(dirty::FUNC);
+            self.touch(Dirty::FUNC);
         }
         self.kdata(kdata)?.func[member] = to;
         Ok(())
@@ -964,7 +964,7 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn free_images(&mut self, owner: KdataKey) -> Step<bool> {
         if self.in_use(owner) && self.kdata(owner)?.pages.iter().any(Option::is_some) {
-            self.touch(dirty::IMAGE);
+            self.touch(Dirty::IMAGE);
         }
         let pages = std::mem::take(&mut self.kdata(owner)?.pages);
         let mut any = false;

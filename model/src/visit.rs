@@ -7,9 +7,10 @@
 
 use crate::assoc::Assoc;
 use crate::kernel::{
-    Cgroup, CgroupState, Code, Cpu, CpuId, Deferred, Func, Image, ImageKey, InList, Item,
-    ItemArray, Kdata, KdataKey, Kernel, Ksym, KsymKey, Link, LinkKey, Map, MapKey, MapState,
-    Module, MoreFds, Node, OwnState, Proc, Prog, Readers, Reg, ScxState, Sock, Stage, Subsys, Walk,
+    Cgroup, CgroupState, Code, Cpu, CpuId, Deferred, Dirty, Func, Holds, Image, ImageKey, InList,
+    Item, ItemArray, Kdata, KdataKey, Kernel, Ksym, KsymKey, Link, LinkKey, Map, MapKey, MapState,
+    Module, MoreFds, Node, OwnState, Proc, Prog, Readers, Reg, ScxState, Seen, Sock, Stage, Subsys,
+    Walk,
 };
 use crate::operation::{Arg, OpKind};
 use crate::pc::Pc;
@@ -219,9 +220,15 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     v.cookie(&mut c.expect);
     v.cookie(&mut c.run_ctx);
     v.prog(&mut c.prog);
-    byte(v, 8, &mut c.holds);
-    byte(v, 6, &mut c.dirty);
-    v.bits(12, &mut c.seen);
+    let mut holds = c.holds.bits();
+    byte(v, 8, &mut holds);
+    c.holds = Holds::from_bits_retain(holds);
+    let mut dirty = c.dirty.bits();
+    byte(v, 6, &mut dirty);
+    c.dirty = Dirty::from_bits_retain(dirty);
+    let mut seen = c.seen.bits();
+    v.bits(12, &mut seen);
+    c.seen = Seen::from_bits_retain(seen);
     readers(v, &mut c.readers);
     deferred(v, &mut c.wait);
     if matches!(c.pc, Pc::Script | Pc::ScriptWaited) || c.call_ret == Pc::Script {

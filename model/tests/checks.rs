@@ -6,7 +6,7 @@ mod common;
 use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::invariant::{eventual_release, no_leak, refcounts_balance};
 use struct_ops_model::kernel::{
-    Image, Kdata, Kernel, Ksym, Link, Map, MapState, Prog, Stage, holds,
+    Holds, Image, Kdata, Kernel, Ksym, Link, Map, MapState, Prog, Stage,
 };
 use struct_ops_model::world::Subsystem;
 use struct_ops_model::{Design, Invariant, Machine, Report};
@@ -84,15 +84,15 @@ fn wrong(k: &Kernel) -> Vec<Wrong> {
     }
     for cpu in 0..2 {
         for held in [
-            holds::MAP,
-            holds::OLD,
-            holds::LINK,
-            holds::ATTACHMENT,
-            holds::OLD_ATTACHMENT,
-            holds::REGISTERED,
+            Holds::MAP,
+            Holds::OLD,
+            Holds::LINK,
+            Holds::ATTACHMENT,
+            Holds::OLD_ATTACHMENT,
+            Holds::REGISTERED,
         ] {
-            change(format!("what cpu{cpu} holds: {held}"), &|k| {
-                k.cpus[cpu].holds &= !held;
+            change(format!("what cpu{cpu} holds: {held:?}"), &|k| {
+                k.cpus[cpu].holds.remove(held);
             });
         }
     }

@@ -37,9 +37,9 @@ fn look(k: &Kernel) -> String {
                 c.call_ret,
                 c.position,
                 c.err,
-                c.holds,
-                c.dirty,
-                c.seen,
+                c.holds.bits(),
+                c.dirty.bits(),
+                c.seen.bits(),
                 c.readers.rcu,
             )
         })

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::Value;
 use struct_ops_model::kernel::{
-    CgroupState, Code, Cpu, CpuId, Deferred, Func, Image, InList, Item, ItemArray, Kdata, Kernel,
-    Ksym, Link, Map, MapState, MoreFds, Node, Reg, ScxState, Stage,
+    CgroupState, Code, Cpu, CpuId, Deferred, Dirty, Func, Holds, Image, InList, Item, ItemArray,
+    Kdata, Kernel, Ksym, Link, Map, MapState, MoreFds, Node, Reg, ScxState, Seen, Stage,
 };
 use struct_ops_model::lock::{Lock, LockClass};
 use struct_ops_model::table::{Key, Table};
@@ -304,9 +304,9 @@ impl<'a> Shown<'a> {
             expect: self.cookie("cookie to be read"),
             run_ctx: self.cookie("run_ctx.bpf_cookie"),
             prog: self.prog("program"),
-            holds: self.bits("holds references", &HOLDS) as u8,
-            dirty: self.bits("has changed", &DIRTY) as u8,
-            seen: self.bits("has met", &SEEN),
+            holds: Holds::from_bits_retain(self.bits("holds references", &HOLDS) as u8),
+            dirty: Dirty::from_bits_retain(self.bits("has changed", &DIRTY) as u8),
+            seen: Seen::from_bits_retain(self.bits("has met", &SEEN)),
             wait: self.deferred("waits"),
             position: self.number("operations done"),
             ..Cpu::default()

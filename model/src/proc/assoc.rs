@@ -9,7 +9,7 @@ use crate::backend::{Backend, Counted, KdataOf, MapOf, Step, event};
 use crate::design::{AssocAgain, AssocClear, AssocGet, AssocRef, AssocTie, AssocUndo};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{dirty, holds};
+use crate::kernel::{Dirty, Holds};
 use crate::pc::Pc;
 use crate::place::Linux;
 use crate::proc::refs::{decl_of, map_inc, map_put, prog_put};
@@ -69,8 +69,8 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             if let Some(kdata) = x.cpu().asked {
                 let map = x.kdata_map(kdata)?;
                 event!(x, "reads the struct");
-                if x.cpu().holds & holds::ASKED != 0 {
-                    x.hand_over(holds::ASKED);
+                if x.cpu().holds.contains(Holds::ASKED) {
+                    x.hand_over(Holds::ASKED);
                     map_put(x, map)?;
                 }
                 if x.design().lookup.assoc_get == AssocGet::Put {
@@ -114,14 +114,14 @@ fn find<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step<Option<KdataOf<X>>> {
             event!(x, "the map's count is 0");
             return Ok(None);
         }
-        x.cpu().holds |= holds::ASKED;
+        x.cpu().holds |= Holds::ASKED;
     }
     let found = match x.map_kdata(map)? {
         Some(kdata) => Some(kdata),
         None => x.only_attachment(map)?,
     };
-    if found.is_none() && x.cpu().holds & holds::ASKED != 0 {
-        x.hand_over(holds::ASKED);
+    if found.is_none() && x.cpu().holds.contains(Holds::ASKED) {
+        x.hand_over(Holds::ASKED);
         map_put(x, map)?;
     }
     Ok(found)
@@ -186,7 +186,7 @@ fn tie<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>, prog: u8) -> Step<bool> {
     }
     // What others have had is changed, and no failure takes it back.
     if after != before && before != Assoc::None {
-        x.touch(dirty::ASSOC);
+        x.touch(Dirty::ASSOC);
     }
     Ok(tied != Tied::Refused)
 }

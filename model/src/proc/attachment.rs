@@ -7,7 +7,7 @@ use crate::backend::{Backend, Counted, Freed, KdataOf, MapOf, Step, event};
 use crate::design::{Design, ProgOwner};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Stage, dirty, holds};
+use crate::kernel::{Dirty, Holds, Stage};
 use crate::pc::Pc;
 use crate::proc::refs::{attachment_release, map_inc};
 use crate::proc::{grace, prepare};
@@ -29,12 +29,12 @@ pub(crate) fn build<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>, cookie: u8) ->
         }
     }
     x.cpu().attachment = Some(attachment);
-    x.cpu().holds |= holds::ATTACHMENT;
+    x.cpu().holds |= Holds::ATTACHMENT;
     let to = prepare::target(x, map, Some(attachment))?;
     let err = prepare::members(x, to, decl, cookie)?;
     if err != 0 {
         // Nobody has seen it: no grace period is needed.
-        x.hand_over(holds::ATTACHMENT);
+        x.hand_over(Holds::ATTACHMENT);
         x.cpu().attachment = None;
         attachment_release(x, attachment)?;
         return Ok(err);
@@ -71,7 +71,7 @@ pub(crate) fn refused<'w, X: Backend<'w>>(
 ) -> Step {
     let ksyms = ksyms(x, map, attachment)?;
     if Some(ksyms) == attachment {
-        x.undo(dirty::KSYM);
+        x.undo(Dirty::KSYM);
         return Ok(());
     }
     prepare::del_ksyms(x, ksyms)

@@ -8,7 +8,7 @@ use crate::backend::{Backend, FuncOf, Gone, Step, event};
 use crate::design::Identity;
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Code, seen};
+use crate::kernel::{Code, Seen};
 use crate::lock::Lock;
 use crate::pc::Pc;
 use crate::subsys;
@@ -66,7 +66,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 Body::ReadCookie => x.goto(Pc::CallExit),
                 Body::Ask => x.goto(Pc::AssocGet),
                 Body::Fail => {
-                    x.saw(seen::PROG_ERROR);
+                    x.saw(Seen::PROG_ERROR);
                     event!(x, "returns an error");
                     x.goto(Pc::CallExit)
                 }

@@ -10,7 +10,7 @@ use crate::backend::{Backend, KdataOf, LinkOf, MapOf, Step, event};
 use crate::design::{Build, Links, Owner};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Cgroup, CgroupState, InList, Item, ItemArray, Stage, holds};
+use crate::kernel::{Cgroup, CgroupState, Holds, InList, Item, ItemArray, Stage};
 use crate::lock::{Lock, LockClass};
 use crate::operation::Position;
 use crate::pc::Pc;
@@ -288,9 +288,9 @@ fn attach<'w, X: Backend<'w>>(x: &mut X) -> Step<i8> {
     }
     x.set_link_cgroup(link, Some(cgroup))?;
     x.hand_over(if built.is_some() {
-        holds::ATTACHMENT
+        Holds::ATTACHMENT
     } else {
-        holds::MAP
+        Holds::MAP
     });
     let kdata = x.cpu().kdata.expect("what is attached");
     registered(x, kdata)?;
@@ -326,9 +326,9 @@ fn update<'w, X: Backend<'w>>(x: &mut X) -> Step<i8> {
     unregistered(x, old_kdata)?;
     event!(x, "link->map swapped, and the kdata in the arrays");
     if x.design().owner == Owner::Link {
-        x.hand_over(holds::ATTACHMENT);
+        x.hand_over(Holds::ATTACHMENT);
         x.cpu().old_attachment = replaced;
-        x.cpu().holds |= holds::OLD_ATTACHMENT;
+        x.cpu().holds |= Holds::OLD_ATTACHMENT;
         if !serialised(x) && !x.ksyms_early() {
             let ksyms = attachment::ksyms(x, map, built)?;
             add_ksyms(x, ksyms)?;
@@ -336,10 +336,10 @@ fn update<'w, X: Backend<'w>>(x: &mut X) -> Step<i8> {
         return Ok(0);
     }
     map_inc(x, map)?;
-    if serialised(x) && x.cpu().holds & holds::OLD == 0 {
+    if serialised(x) && !x.cpu().holds.contains(Holds::OLD) {
         // What the design has generated for the old map goes first.
         x.cpu().old = Some(old);
-        x.cpu().holds |= holds::OLD;
+        x.cpu().holds |= Holds::OLD;
     } else {
         map_put(x, old)?;
     }

@@ -9,7 +9,7 @@ use crate::backend::{Backend, Counted, LinkOf, Step, event};
 use crate::design::Twin;
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::holds;
+use crate::kernel::Holds;
 use crate::lock::{Lock, LockClass};
 use crate::operation::OpKind;
 use crate::pc::Pc;
@@ -21,12 +21,12 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::LinkRelease => {
             let link = x.my_link();
             x.close_link_fd(link)?;
-            x.cpu().holds |= holds::LINK;
+            x.cpu().holds |= Holds::LINK;
             x.goto(Pc::LinkPut)
         }
         Pc::LinkPut => {
             let link = x.my_link();
-            x.hand_over(holds::LINK);
+            x.hand_over(Holds::LINK);
             if !x.put(Counted::Link(link))? {
                 return x.goto(Pc::Finish);
             }
@@ -54,23 +54,23 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::ObjUnpin => {
             if let Some(map) = x.cpu().map {
                 x.set_map_pinned(map, false)?;
-                x.cpu().holds |= holds::MAP;
+                x.cpu().holds |= Holds::MAP;
                 return x.goto(Pc::MapPut);
             }
             let link = x.my_link();
             x.set_pinned(link, false)?;
-            x.cpu().holds |= holds::LINK;
+            x.cpu().holds |= Holds::LINK;
             x.goto(Pc::LinkPut)
         }
         Pc::ObjGet => {
             if let Some(map) = x.cpu().map {
                 map_inc(x, map)?;
-                x.cpu().holds |= holds::MAP;
+                x.cpu().holds |= Holds::MAP;
                 return x.goto(Pc::MapNewFd);
             }
             let link = x.my_link();
             x.get(Counted::Link(link))?;
-            x.cpu().holds |= holds::LINK;
+            x.cpu().holds |= Holds::LINK;
             x.goto(Pc::LinkNewFd)
         }
         Pc::LinkById => {
@@ -89,7 +89,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 event!(x, "the count is 0");
                 return x.fail(errno::ENOENT, Pc::Finish);
             }
-            x.cpu().holds |= holds::LINK;
+            x.cpu().holds |= Holds::LINK;
             event!(x, "found");
             x.goto(Pc::LinkNewFd)
         }
@@ -99,7 +99,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 return x.fail(errno::ENOMEM, Pc::LinkPut);
             }
             x.install_link_fd(link)?;
-            x.hand_over(holds::LINK);
+            x.hand_over(Holds::LINK);
             event!(x, "fd installed");
             x.goto(Pc::Finish)
         }
@@ -121,7 +121,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             }
             x.rcu_read_lock();
             x.get(Counted::Link(link))?;
-            x.cpu().holds |= holds::LINK;
+            x.cpu().holds |= Holds::LINK;
             x.cpu().map = x.link_map(link)?;
             x.goto(Pc::LinkInfoRead)
         }
@@ -137,19 +137,19 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::LuPutRefs | Pc::LdPutRefs => {
             // What a link_update or link_detach still holds, the link last.
-            if x.cpu().holds & holds::ATTACHMENT != 0 {
+            if x.cpu().holds.contains(Holds::ATTACHMENT) {
                 let attachment = x.cpu().attachment.expect("held");
-                x.hand_over(holds::ATTACHMENT);
+                x.hand_over(Holds::ATTACHMENT);
                 attachment_put(x, attachment)?;
                 x.witness(Invariant::FailureAtomic);
             }
             put_old_attachment(x)?;
-            if x.cpu().holds & holds::OLD != 0 {
+            if x.cpu().holds.contains(Holds::OLD) {
                 let old = x.cpu().old.expect("held");
-                x.hand_over(holds::OLD);
+                x.hand_over(Holds::OLD);
                 map_put(x, old)?;
             }
-            if x.cpu().holds & holds::MAP != 0 {
+            if x.cpu().holds.contains(Holds::MAP) {
                 put_my_map(x)?;
             }
             x.goto(Pc::LinkPut)
@@ -166,7 +166,7 @@ fn locked_info<'w, X: Backend<'w>>(x: &mut X, link: LinkOf<X>) -> Step {
     };
     x.lock(Lock::The(class))?;
     x.get(Counted::Link(link))?;
-    x.cpu().holds |= holds::LINK;
+    x.cpu().holds |= Holds::LINK;
     if let Some(map) = x.link_map(link)? {
         let decl = x.map_decl(map)?;
         event!(x, "map_id of {}", x.world().maps[usize::from(decl)].name);
@@ -179,9 +179,9 @@ fn locked_info<'w, X: Backend<'w>>(x: &mut X, link: LinkOf<X>) -> Step {
 
 /// Puts the attachment that the link has let go of, if the task still holds it.
 pub(crate) fn put_old_attachment<'w, X: Backend<'w>>(x: &mut X) -> Step {
-    if x.cpu().holds & holds::OLD_ATTACHMENT != 0 {
+    if x.cpu().holds.contains(Holds::OLD_ATTACHMENT) {
         let attachment = x.cpu().old_attachment.expect("held");
-        x.hand_over(holds::OLD_ATTACHMENT);
+        x.hand_over(Holds::OLD_ATTACHMENT);
         attachment_put(x, attachment)?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use crate::backend::{Backend, MapOf, Step, event};
 use crate::design::{Build, Links, Owner};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{MapState, dirty, holds};
+use crate::kernel::{Dirty, Holds, MapState};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::proc::prepare::add_ksyms;
@@ -17,7 +17,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::LcGet => {
             let map = x.my_map();
             map_inc(x, map)?;
-            x.cpu().holds |= holds::MAP;
+            x.cpu().holds |= Holds::MAP;
             event!(x, "the map is held");
             x.goto(Pc::LcValid)
         }
@@ -44,7 +44,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let (name, cookie) = (x.cpu().arg, x.cpu().cookie);
             let link = x.new_link(name, cookie)?;
             x.cpu().link = Some(link);
-            x.cpu().holds |= holds::LINK;
+            x.cpu().holds |= Holds::LINK;
             event!(x, "link allocated and primed");
             if x.design().owner == Owner::Link {
                 return x.goto(Pc::LcBuild);
@@ -72,7 +72,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             if x.cmpxchg_map_state(map, MapState::Ready, MapState::InUse)? != MapState::Ready {
                 return x.fail(errno::EBUSY, Pc::LcUnlock);
             }
-            x.touch(dirty::STATE);
+            x.touch(Dirty::STATE);
             event!(x, "state INUSE");
             prepare_or_reg(x)
         }
@@ -103,9 +103,9 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 let link = x.my_link();
                 x.set_link(link, Some(map), attachment)?;
                 x.hand_over(if attachment.is_some() {
-                    holds::ATTACHMENT
+                    Holds::ATTACHMENT
                 } else {
-                    holds::MAP
+                    Holds::MAP
                 });
                 event!(x, "link->map set");
             }
@@ -123,18 +123,18 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let link = x.my_link();
             x.set_link_id(link, true)?;
             x.install_link_fd(link)?;
-            x.hand_over(holds::LINK);
+            x.hand_over(Holds::LINK);
             event!(x, "fd installed");
-            let holds_map = x.cpu().holds & holds::MAP != 0;
+            let holds_map = x.cpu().holds.contains(Holds::MAP);
             x.goto(if holds_map { Pc::MapPut } else { Pc::Finish })
         }
         Pc::LcCleanup => {
             let link = x.my_link();
             if let Some(attachment) = x.cpu().attachment {
-                x.hand_over(holds::ATTACHMENT);
+                x.hand_over(Holds::ATTACHMENT);
                 attachment_put(x, attachment)?;
             }
-            x.hand_over(holds::LINK);
+            x.hand_over(Holds::LINK);
             x.free_link(link)?;
             x.witness(Invariant::FailureAtomic);
             x.goto(Pc::MapPut)
@@ -200,7 +200,7 @@ fn take_back<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
     }
     if x.design().links == Links::One {
         x.set_map_state(map, MapState::Ready)?;
-        x.undo(dirty::STATE);
+        x.undo(Dirty::STATE);
         event!(x, "state READY");
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::backend::{Backend, Counted, KdataOf, LinkOf, Step, event};
 use crate::design::{Free, Owner, Wait};
-use crate::kernel::{Cpu, Stage, holds};
+use crate::kernel::{Cpu, Holds, Stage};
 use crate::lock::{Lock, LockClass};
 use crate::operation::OpKind;
 use crate::pc::Pc;
@@ -16,7 +16,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::LdGet => {
             let link = x.my_link();
             x.get(Counted::Link(link))?;
-            x.cpu().holds |= holds::LINK;
+            x.cpu().holds |= Holds::LINK;
             if x.world().has_cgroup_types() {
                 x.cpu().ret = Pc::LdPutRefs;
                 return x.goto(Pc::CgDetach);
@@ -115,7 +115,7 @@ pub(crate) fn let_go<'w, X: Backend<'w>>(x: &mut X) -> Step<Option<KdataOf<X>>> 
         return Ok(None);
     }
     x.cpu().old_attachment = attachment;
-    x.cpu().holds |= holds::OLD_ATTACHMENT;
+    x.cpu().holds |= Holds::OLD_ATTACHMENT;
     Ok(attachment)
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn waited<'w, X: Backend<'w>>(x: &mut X) -> Step<bool> {
     x.wait_begin(Stage::None);
     let attachment = x.cpu().old_attachment.expect("let go of it before");
     if x.is_last(Counted::Attachment(attachment))? {
-        x.hand_over(holds::OLD_ATTACHMENT);
+        x.hand_over(Holds::OLD_ATTACHMENT);
         x.cpu().old_attachment = None;
         attachment_release(x, attachment)?;
     }

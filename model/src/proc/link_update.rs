@@ -3,7 +3,7 @@
 use crate::backend::{Backend, Counted, MapOf, Step, event};
 use crate::design::{Build, Links, Owner, SameMap, Wait};
 use crate::errno;
-use crate::kernel::{MapState, dirty, holds};
+use crate::kernel::{Dirty, Holds, MapState};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::proc::prepare::{add_ksyms, del_ksyms};
@@ -17,10 +17,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let (link, map) = (x.my_link(), x.my_map());
             x.get(Counted::Link(link))?;
             map_inc(x, map)?;
-            x.cpu().holds |= holds::LINK | holds::MAP;
+            x.cpu().holds |= Holds::LINK | Holds::MAP;
             if let Some(old) = x.cpu().old {
                 map_inc(x, old)?;
-                x.cpu().holds |= holds::OLD;
+                x.cpu().holds |= Holds::OLD;
             }
             x.goto(Pc::LuValid)
         }
@@ -127,7 +127,7 @@ fn check<'w, X: Backend<'w>>(x: &mut X) -> Step {
         if x.cmpxchg_map_state(map, MapState::Ready, MapState::InUse)? != MapState::Ready {
             return refuse(x, errno::EBUSY);
         }
-        x.touch(dirty::STATE);
+        x.touch(Dirty::STATE);
         event!(x, "state INUSE");
     }
     let late = x.design().build == Build::LinkCreate;
@@ -187,9 +187,9 @@ fn done<'w, X: Backend<'w>>(x: &mut X) -> Step {
         let built = x.cpu().attachment;
         let replaced = x.link_attachment(link)?;
         x.set_link(link, Some(map), built)?;
-        x.hand_over(holds::ATTACHMENT);
+        x.hand_over(Holds::ATTACHMENT);
         x.cpu().old_attachment = replaced;
-        x.cpu().holds |= holds::OLD_ATTACHMENT;
+        x.cpu().holds |= Holds::OLD_ATTACHMENT;
         if old != map {
             set_ready(x, old)?;
         }
@@ -264,7 +264,7 @@ pub(crate) fn set_ready<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
     if x.design().links == Links::One
         && x.cmpxchg_map_state(map, MapState::InUse, MapState::Ready)? == MapState::InUse
     {
-        x.undo(dirty::STATE);
+        x.undo(Dirty::STATE);
         event!(x, "state READY");
     }
     Ok(())

@@ -6,7 +6,7 @@
 use crate::backend::{Backend, Counted, Step, event};
 use crate::design::{KdataOwner, KsymOwner, Owner, Twin};
 use crate::errno;
-use crate::kernel::{MapState, dirty, holds};
+use crate::kernel::{Dirty, Holds, MapState};
 use crate::pc::Pc;
 use crate::proc::refs::{attachment_put, decl_of, map_put, put_my_map};
 use crate::subsys;
@@ -24,16 +24,16 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 if !x.try_module_get() {
                     return x.fail(errno::EINVAL, Pc::Finish);
                 }
-                x.cpu().holds |= holds::MODULE;
+                x.cpu().holds |= Holds::MODULE;
             }
             x.goto(Pc::MapAlloc)
         }
         Pc::MapAlloc => {
             let decl_index = x.cpu().arg;
             let decl = &x.world().maps[usize::from(decl_index)];
-            let module = x.cpu().holds & holds::MODULE != 0;
+            let module = x.cpu().holds.contains(Holds::MODULE);
             if module {
-                x.hand_over(holds::MODULE);
+                x.hand_over(Holds::MODULE);
             }
             if !x.alloc() {
                 if module {
@@ -63,7 +63,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::MapRelease => {
             let map = x.my_map();
             x.close_map_fd(map)?;
-            x.cpu().holds |= holds::MAP;
+            x.cpu().holds |= Holds::MAP;
             x.goto(Pc::MapPut)
         }
         Pc::MapById => {
@@ -74,7 +74,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 event!(x, "the count is 0");
                 return x.fail(errno::ENOENT, Pc::Finish);
             }
-            x.cpu().holds |= holds::MAP;
+            x.cpu().holds |= Holds::MAP;
             event!(x, "found");
             x.goto(Pc::MapNewFd)
         }
@@ -84,7 +84,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 return x.fail(errno::ENOMEM, Pc::MapPut);
             }
             x.install_map_fd(map)?;
-            x.hand_over(holds::MAP);
+            x.hand_over(Holds::MAP);
             event!(x, "fd installed");
             x.goto(Pc::Finish)
         }
@@ -95,14 +95,14 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             }
             match x.cmpxchg_map_state(map, MapState::InUse, MapState::ToBeFree)? {
                 MapState::InUse => {
-                    x.touch(dirty::STATE);
+                    x.touch(Dirty::STATE);
                     let kdata = x.map_kdata(map)?;
                     x.cpu().kdata = kdata;
                     if x.design().owner == Owner::Map {
-                        x.cpu().holds |= holds::REGISTERED;
+                        x.cpu().holds |= Holds::REGISTERED;
                     } else {
                         x.cpu().attachment = kdata;
-                        x.cpu().holds |= holds::ATTACHMENT;
+                        x.cpu().holds |= Holds::ATTACHMENT;
                     }
                     event!(x, "state TOBEFREE");
                     subsys::unreg(x, Pc::DelUnregDone)
@@ -114,13 +114,13 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         Pc::DelUnregDone => {
             let map = x.my_map();
             if x.design().owner == Owner::Map {
-                x.hand_over(holds::REGISTERED);
+                x.hand_over(Holds::REGISTERED);
                 map_put(x, map)?;
             } else {
                 let attachment = x.map_kdata(map)?;
                 let attachment = attachment.expect("a registered plain map has its attachment");
                 x.set_map_kdata(map, None)?;
-                x.hand_over(holds::ATTACHMENT);
+                x.hand_over(Holds::ATTACHMENT);
                 attachment_put(x, attachment)?;
             }
             x.goto(Pc::MapPut)

@@ -6,7 +6,7 @@ use crate::backend::{Backend, Counted, MapOf, Step, event};
 use crate::design::{Build, Owner, OwnerCheck, Validate};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{MapState, dirty, holds};
+use crate::kernel::{Dirty, Holds, MapState};
 use crate::lock::Lock;
 use crate::pc::Pc;
 use crate::proc::prepare::{add_ksyms, free_images};
@@ -45,7 +45,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             if decl_of(x, map)?.link {
                 assoc::when_ready(x, map)?;
                 x.set_map_state(map, MapState::Ready)?;
-                x.touch(dirty::STATE);
+                x.touch(Dirty::STATE);
                 event!(x, "state READY");
                 return x.goto(Pc::UpdUnlock);
             }
@@ -73,7 +73,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             }
             assoc::when_ready(x, map)?;
             x.set_map_state(map, MapState::InUse)?;
-            x.touch(dirty::STATE);
+            x.touch(Dirty::STATE);
             event!(x, "state INUSE");
             x.goto(Pc::UpdUnlock)
         }
@@ -150,7 +150,7 @@ fn generate<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>, decl_index: u8) -> Ste
         let err = attachment::build(x, map, 0)?;
         if err == 0 {
             let built = x.cpu().attachment.take();
-            x.hand_over(holds::ATTACHMENT);
+            x.hand_over(Holds::ATTACHMENT);
             x.set_map_kdata(map, built)?;
         }
         return Ok(err);

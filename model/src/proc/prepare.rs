@@ -8,7 +8,7 @@ use crate::backend::{Backend, KdataOf, MapOf, Pointers, Step, event};
 use crate::design::{Free, KdataOwner, KsymOwner, Owner, Validate};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Code, dirty};
+use crate::kernel::{Code, Dirty};
 use crate::pc::Pc;
 use crate::proc::refs::decl_of;
 use crate::subsys::tcp_cong;
@@ -194,7 +194,7 @@ pub(crate) fn free_at_once<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step
 /// `bpf_struct_ops_map_add_ksyms()`.
 pub(crate) fn add_ksyms<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
     x.add_ksyms(kdata)?;
-    x.touch(dirty::KSYM);
+    x.touch(Dirty::KSYM);
     event!(x, "ksyms added to kallsyms");
     Ok(())
 }
@@ -202,7 +202,7 @@ pub(crate) fn add_ksyms<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Ste
 /// `bpf_struct_ops_map_del_ksyms()`.
 pub(crate) fn del_ksyms<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
     x.del_ksyms(kdata)?;
-    x.undo(dirty::KSYM);
+    x.undo(Dirty::KSYM);
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 use crate::backend::{Backend, Counted, Freed, KdataOf, MapOf, Step, event};
 use crate::design::{Count, Free, ProgOwner};
 use crate::invariant::Invariant;
-use crate::kernel::{Stage, holds};
+use crate::kernel::{Holds, Stage};
 use crate::place::Linux;
 use crate::proc::prepare;
 use crate::world::MapDecl;
@@ -42,7 +42,7 @@ pub(crate) fn map_put<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
 /// Drops the task's own map reference.
 pub(crate) fn put_my_map<'w, X: Backend<'w>>(x: &mut X) -> Step {
     let map = x.my_map();
-    x.hand_over(holds::MAP);
+    x.hand_over(Holds::MAP);
     map_put(x, map)
 }
 

@@ -5,7 +5,7 @@
 
 use crate::backend::{Backend, OpenFile, Step, event};
 use crate::errno;
-use crate::kernel::{Cpu, holds};
+use crate::kernel::{Cpu, Holds};
 use crate::operation::{Entry, OpKind};
 use crate::pc::Pc;
 use crate::proc::refs::{map_inc, prog_put};
@@ -39,7 +39,7 @@ pub fn begin<'w, X: Backend<'w>>(x: &mut X, request: Request<X::P>) -> Step {
         Entry::Fdget => {
             let map = x.my_map();
             map_inc(x, map)?;
-            x.cpu().holds |= holds::MAP;
+            x.cpu().holds |= Holds::MAP;
         }
         Entry::Program => {
             x.rcu_read_lock_trace();

@@ -5,7 +5,7 @@
 
 use crate::backend::{Backend, Counted, Step, event};
 use crate::errno;
-use crate::kernel::Code;
+use crate::kernel::{Code, Seen};
 use crate::pc::Pc;
 use crate::place::Linux;
 use crate::proc::call;
@@ -23,7 +23,7 @@ pub(crate) const FACTS: Facts = Facts {
     update: None,
     called: Called::ByTestRun,
     entries: 0,
-    refusals: &[(errno::EOPNOTSUPP, 0)],
+    refusals: &[(errno::EOPNOTSUPP, Seen::empty())],
     tasks_rcu: false,
     since: Linux::V6_12,
     known_bugs: &[],

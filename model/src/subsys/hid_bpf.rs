@@ -7,7 +7,7 @@
 use crate::backend::{Backend, FuncOf, Step, event};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Reg, seen};
+use crate::kernel::{Reg, Seen};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::place::Linux;
@@ -28,7 +28,7 @@ pub(crate) const FACTS: Facts = Facts {
     update: None,
     called: Called::From(Pc::HidProbe),
     entries: 1,
-    refusals: &[(errno::EINVAL, seen::TAKEN)],
+    refusals: &[(errno::EINVAL, Seen::TAKEN)],
     tasks_rcu: false,
     since: Linux::V6_12,
     known_bugs: &[],

@@ -15,7 +15,7 @@ pub(crate) mod testmod;
 use crate::backend::{Backend, KdataOf, Step, event};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{dirty, seen};
+use crate::kernel::{Dirty, Seen};
 use crate::pc::Pc;
 use crate::place::Linux;
 use crate::report::Violation;
@@ -58,8 +58,8 @@ pub struct Facts {
     pub called: Called,
     /// How many registrations there can be at the same time.
     pub entries: usize,
-    /// What reg() may answer, each with what the operation must have met ([`crate::kernel::seen`]; 0: anything).
-    pub(crate) refusals: &'static [(i8, u16)],
+    /// What reg() may answer, each with what the operation must have met (nothing: anything).
+    pub(crate) refusals: &'static [(i8, Seen)],
     /// `st_ops->free_after_tasks_rcu_gp`: from 7.4 on its maps wait for Tasks RCU as well, before they are freed.
     pub tasks_rcu: bool,
     /// The first kernel that has it.
@@ -248,7 +248,7 @@ pub(crate) fn takes<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>, slot: Opti
 pub(crate) fn registered<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> Step {
     let decl = x.kdata_decl(kdata)?;
     let refusals = x.st_ops(decl)?.facts().refusals;
-    if refusals.iter().any(|(_, met)| *met == seen::TAKEN) {
+    if refusals.iter().any(|(_, met)| *met == Seen::TAKEN) {
         takes(x, kdata, None);
     }
     x.witness(Invariant::NoTornPublish);
@@ -258,7 +258,7 @@ pub(crate) fn registered<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> St
         None => 0,
     };
     x.note_registered(kdata, cookie)?;
-    x.touch(dirty::REG);
+    x.touch(Dirty::REG);
     Ok(())
 }
 
@@ -268,6 +268,6 @@ pub(crate) fn unregistered<'w, X: Backend<'w>>(x: &mut X, kdata: KdataOf<X>) -> 
         x.witness(Invariant::NoForeignUnreg);
     }
     x.note_unregistered(kdata)?;
-    x.undo(dirty::REG);
+    x.undo(Dirty::REG);
     Ok(())
 }

@@ -7,7 +7,7 @@
 use crate::backend::{Backend, FuncOf, Step, event};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Scx, ScxState, Stage, seen};
+use crate::kernel::{Scx, ScxState, Seen, Stage};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::place::Linux;
@@ -27,7 +27,7 @@ pub(crate) const FACTS: Facts = Facts {
     update: None,
     called: Called::From(Pc::ScxCall),
     entries: 1,
-    refusals: &[(errno::EBUSY, seen::TAKEN), (errno::EIO, seen::PROG_ERROR)],
+    refusals: &[(errno::EBUSY, Seen::TAKEN), (errno::EIO, Seen::PROG_ERROR)],
     tasks_rcu: false,
     since: Linux::V6_12,
     known_bugs: &[(
@@ -77,7 +77,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::ScxInitDone => {
             let scx = x.scx();
-            let failed = x.cpu().seen & seen::PROG_ERROR != 0;
+            let failed = x.cpu().seen.contains(Seen::PROG_ERROR);
             if failed {
                 x.set_scx(Scx::default());
                 if let Some(kdata) = scx.kdata {

@@ -5,7 +5,7 @@
 use crate::backend::{Backend, Gone, KdataOf, LinkOf, Step, event};
 use crate::design::Twin;
 use crate::invariant::Invariant;
-use crate::kernel::{Reg, Stage, dirty, seen};
+use crate::kernel::{Dirty, Reg, Seen, Stage};
 use crate::operation::Entry;
 use crate::pc::Pc;
 use crate::proc::call;
@@ -156,7 +156,7 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
             let link = x.cpu().link;
             let place = x.find_registration(|r| r.slot == slot && r.kdata == old && r.link == link);
             let Some(place) = place else {
-                x.saw(seen::MISMATCH);
+                x.saw(Seen::MISMATCH);
                 return Ok(Some(target));
             };
             let reg = x.registration(place).expect("just found");
@@ -389,7 +389,7 @@ fn lost<'w, X: Backend<'w>>(x: &mut X, reg: Reg<X::P>) -> Step {
     }
     if !has_entry(x, reg.kdata, reg.link) {
         x.note_unregistered(reg.kdata)?;
-        x.undo(dirty::REG);
+        x.undo(Dirty::REG);
     }
     Ok(())
 }
@@ -432,7 +432,7 @@ fn holds<'w, X: Backend<'w>>(x: &mut X, test: Test) -> Step<bool> {
                 given_again(x, kdata, Some(slot));
             }
             if taken {
-                x.saw(seen::TAKEN);
+                x.saw(Seen::TAKEN);
             }
             taken
         }
@@ -443,7 +443,7 @@ fn holds<'w, X: Backend<'w>>(x: &mut X, test: Test) -> Step<bool> {
         }
         Test::Flag(flag) => x.own().flags & (1 << flag) != 0,
         Test::Object(object) => x.own().objects[usize::from(object)] > 0,
-        Test::Failed => x.cpu().seen & seen::PROG_ERROR != 0,
+        Test::Failed => x.cpu().seen.contains(Seen::PROG_ERROR),
     })
 }
 

@@ -5,7 +5,7 @@
 use crate::backend::{Backend, FuncOf, KdataOf, Step, event};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Node, Stage, seen};
+use crate::kernel::{Node, Seen, Stage};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::place::Linux;
@@ -25,7 +25,7 @@ pub(crate) const FACTS: Facts = Facts {
     update: Some(Pc::TcpUpdate),
     called: Called::ThroughSockets,
     entries: MAX_MAPS,
-    refusals: &[(errno::EEXIST, seen::TAKEN)],
+    refusals: &[(errno::EEXIST, Seen::TAKEN)],
     tasks_rcu: true,
     since: Linux::V6_12,
     known_bugs: &[],

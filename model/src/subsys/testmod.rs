@@ -11,7 +11,7 @@ use crate::backend::{Backend, Counted, FuncOf, Gone, Step, event};
 use crate::design::Twin;
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Reg, Stage, holds, seen};
+use crate::kernel::{Holds, Reg, Seen, Stage};
 use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::place::Linux;
@@ -47,7 +47,7 @@ pub(crate) const SINGLETON: Facts = Facts {
     update: None,
     called: Called::From(Pc::SingletonCall),
     entries: 1,
-    refusals: &[(errno::EEXIST, seen::TAKEN)],
+    refusals: &[(errno::EEXIST, Seen::TAKEN)],
     tasks_rcu: false,
     since: Linux::V6_12,
     known_bugs: &[],
@@ -64,7 +64,7 @@ pub(crate) const KEYED: Facts = Facts {
     update: None,
     called: Called::From(Pc::KeyedCall),
     entries: MAX_REGS,
-    refusals: &[(errno::EEXIST, seen::TAKEN)],
+    refusals: &[(errno::EEXIST, Seen::TAKEN)],
     tasks_rcu: false,
     since: Linux::V7_3,
     known_bugs: &[],
@@ -230,7 +230,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let member = usize::from(x.cpu().member);
             if ty.module {
                 x.get(Counted::Module)?;
-                x.cpu().holds |= holds::MODULE;
+                x.cpu().holds |= Holds::MODULE;
             }
             x.cpu().kdata = Some(reg.kdata);
             event!(x, "entry {entry} calls member {member}");
@@ -254,8 +254,8 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             if x.cpu().readers.rcu > 0 {
                 x.rcu_read_unlock();
             }
-            if x.cpu().holds & holds::MODULE != 0 {
-                x.hand_over(holds::MODULE);
+            if x.cpu().holds.contains(Holds::MODULE) {
+                x.hand_over(Holds::MODULE);
                 x.put(Counted::Module)?;
             }
             if x.holds_lock(st_ops_mutex) {

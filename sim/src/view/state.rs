@@ -6,8 +6,8 @@
 use serde::Serialize;
 use struct_ops_model::assoc::Assoc;
 use struct_ops_model::kernel::{
-    Cgroup, Cpu, Deferred, Func, ImageKey, ItemArray, Kdata, KdataKey, Kernel, KsymKey, LinkKey,
-    MapKey, Mask, MoreFds, Node, OwnState, ScxState, Stage, dirty, holds, seen,
+    Cgroup, Cpu, Deferred, Dirty, Func, Holds, ImageKey, ItemArray, Kdata, KdataKey, Kernel,
+    KsymKey, LinkKey, MapKey, Mask, MoreFds, Node, OwnState, ScxState, Seen, Stage,
 };
 use struct_ops_model::lock::{Lock, LockClass};
 use struct_ops_model::script::Script;
@@ -187,7 +187,7 @@ pub fn place_of(wait: &Wait, own: &[String]) -> Option<(Id, String)> {
     Some((Id { kind, slot }, field))
 }
 
-/// Names of the bits of [`holds`], lowest first.
+/// Names of the bits of [`Holds`], lowest first.
 pub const HOLDS: [&str; 8] = [
     "map",
     "old map",
@@ -199,7 +199,7 @@ pub const HOLDS: [&str; 8] = [
     "the map of the struct that the program has found",
 ];
 
-/// Names of the bits of [`dirty`], lowest first.
+/// Names of the bits of [`Dirty`], lowest first.
 pub const DIRTY: [&str; 6] = [
     "state",
     "function pointers",
@@ -209,7 +209,7 @@ pub const DIRTY: [&str; 6] = [
     "what a program of others is tied to",
 ];
 
-/// Names of the bits of [`seen`], lowest first.
+/// Names of the bits of [`Seen`], lowest first.
 pub const SEEN: [&str; 12] = [
     "INIT",
     "INUSE",
@@ -225,9 +225,9 @@ pub const SEEN: [&str; 12] = [
     "module gone",
 ];
 
-const _: () = assert!(holds::ASKED == 1 << (HOLDS.len() - 1));
-const _: () = assert!(dirty::ASSOC == 1 << (DIRTY.len() - 1));
-const _: () = assert!(seen::NO_MODULE == 1 << (SEEN.len() - 1));
+const _: () = assert!(Holds::ASKED.bits() == 1 << (HOLDS.len() - 1));
+const _: () = assert!(Dirty::ASSOC.bits() == 1 << (DIRTY.len() - 1));
+const _: () = assert!(Seen::NO_MODULE.bits() == 1 << (SEEN.len() - 1));
 
 /// Names of the values of [`ScxState`] in their order.
 pub const SCX: [&str; 4] = ["DISABLED", "ENABLING", "ENABLED", "DISABLING"];
@@ -682,9 +682,9 @@ fn cpu(f: &mut Fields<'_, '_>, c: &Cpu) {
     if let Some(prog) = c.prog.checked_sub(1) {
         f.text("program", f.teller.names.prog(usize::from(prog)));
     }
-    f.bits("holds references", c.holds.into(), &HOLDS);
-    f.bits("has changed", c.dirty.into(), &DIRTY);
-    f.bits("has met", c.seen, &SEEN);
+    f.bits("holds references", c.holds.bits().into(), &HOLDS);
+    f.bits("has changed", c.dirty.bits().into(), &DIRTY);
+    f.bits("has met", c.seen.bits(), &SEEN);
     f.number("rcu_read_lock", c.readers.rcu);
     f.number("rcu_read_lock_trace", c.readers.trace);
     f.flag("Tasks RCU reader", c.readers.tasks);
