@@ -321,7 +321,7 @@ impl Prog {
     /// The memory goes as soon as its grace period is over: later would only hide a use after free, and
     /// nothing else depends on when. A program that is tied to a map goes in a step, [`crate::Pc::ProgFree`].
     pub(crate) fn free_if_elapsed(&mut self) {
-        if self.free.stage != Stage::None && self.free.elapsed() && !self.has_work() {
+        if self.free.stage != Stage::None && self.free.elapsed() && self.assoc.map().is_none() {
             self.free = Deferred::default();
             self.freed = true;
         }

@@ -346,8 +346,10 @@ impl Packing {
             visit::cpu(&mut walk, &mut { k.cpus[usize::from(*old)] });
         }
         visit::read_globals(&mut walk, k);
-        for prog in k.progs.iter().take(self.progs) {
-            walk.meet(0, prog.assoc.map());
+        if self.asks {
+            for prog in &k.progs {
+                walk.meet(0, prog.assoc.map());
+            }
         }
         let mut done = 0;
         loop {
@@ -509,6 +511,10 @@ impl Walk<'_> {
 
 impl Visitor for Walk<'_> {
     fn bits(&mut self, _: u32, _: &mut u16) {}
+    #[inline]
+    fn asks(&self) -> bool {
+        self.packing.asks
+    }
     #[inline]
     fn map(&mut self, key: &mut Option<MapKey>) {
         self.meet(0, *key);

@@ -95,7 +95,9 @@ pub struct Machine {
     pub merge: bool,
     /// Somebody looks for links by their id.
     by_id: bool,
-    /// Programs are closed in the middle of a run, or ask what they are tied to.
+    /// Some program asks what it is tied to.
+    asks: bool,
+    /// Programs are closed in the middle of a run, or tied to maps that others can ask for.
     programs_change: bool,
     /// The task of work items that free links.
     kworker: Option<CpuId>,
@@ -143,12 +145,15 @@ impl Machine {
             prog.refs = prog.fds.count_ones() as u8;
         }
         let kworker = world.kworker();
+        let asks = world.asks();
+        let programs_change = asks || world.plays(OpKind::ProgClose);
         let mut machine = Machine {
             world,
             design,
             merge: false,
             by_id: false,
-            programs_change: false,
+            asks,
+            programs_change,
             kworker,
             initial: k,
             set_up: SetUp::default(),
@@ -321,10 +326,9 @@ impl Machine {
                 out.push(Action::AttachmentWork(key));
             }
         }
-        for (i, prog) in (0u8..).zip(&k.progs) {
-            if prog.has_work() {
-                out.push(Action::ProgWork(i));
-            }
+        if self.asks {
+            let working = (0u8..).zip(&k.progs).filter(|(_, prog)| prog.has_work());
+            out.extend(working.map(|(i, _)| Action::ProgWork(i)));
         }
     }
 
