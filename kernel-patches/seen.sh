@@ -18,4 +18,4 @@ for scenario in plain-map hid-failing-reg sleeping-member update-to-same-map own
 done
 # status 1: one is not reproduced, which is said
 lab replay "$traces"/*.json > seen/replay.txt || true
-# hours, and not taken again here: `lab random --seeds 0..102 --rounds 100 --series S` for seen/campaigns.txt
+# hours, and not taken again here: seen/campaigns.txt, which names its commands
