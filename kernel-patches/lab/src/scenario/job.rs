@@ -14,6 +14,9 @@ use crate::console::strip;
 use crate::error::{Error, Result};
 use crate::vm::Machine;
 
+/// VMs in a row that end before anything has begun.
+const MOST_SILENT: usize = 3;
+
 /// Boots of one job that its own crashes may take.
 const MOST_BOOTS: usize = 4;
 
@@ -65,20 +68,32 @@ pub fn carry_out(
     jobs: &mut [Job],
     verbose: bool,
 ) -> Result<()> {
+    let mut silent = 0;
     while !jobs.iter().all(Job::over) {
-        boot(machine, target, design, jobs, verbose)?;
+        let Some(why) = boot(machine, target, design, jobs, verbose)? else {
+            silent = 0;
+            continue;
+        };
+        // Nothing of what there is to do had begun: on a machine that is far overloaded it may come up the next time.
+        silent += 1;
+        if silent == MOST_SILENT {
+            return Err(Error::Other(format!(
+                "the VM did not start, {MOST_SILENT} times in a row: {why}"
+            )));
+        }
+        eprintln!("the VM did not start, and is started again: {why}");
     }
     Ok(())
 }
 
-/// One VM: the rounds of all jobs that are left, until it ends.
+/// One VM: the rounds of all jobs that are left, until it ends. Why it ended, if it did before the first of them.
 fn boot(
     machine: &Machine<'_>,
     target: &Target,
     design: &Design,
     jobs: &mut [Job],
     verbose: bool,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let mut files = Vec::new();
     let mut command = String::new();
     let waiting: Vec<usize> = (0..jobs.len()).filter(|job| !jobs[*job].over()).collect();
@@ -102,7 +117,7 @@ fn boot(
         }
     })?;
     if records.is_empty() {
-        return Err(Error::Other(format!("the VM did not start: {}", ended.why)));
+        return Ok(Some(ended.why));
     }
     let last = records.len() - 1;
     let mut left = Boot::default();
@@ -143,7 +158,7 @@ fn boot(
             silent.then(|| format!("it said nothing: {}", ended.why))
         });
     }
-    Ok(())
+    Ok(None)
 }
 
 /// What went wrong with the runner, or with a set-up that works in the model.

@@ -233,9 +233,14 @@ pub fn run(
             Job::new(rounds)
         };
         let mut jobs: Vec<Job> = shared.iter().map(new).collect();
-        job::carry_out(machine, target, design, &mut jobs, verbose)?;
+        let carried_out = job::carry_out(machine, target, design, &mut jobs, verbose);
         for (seed, job) in shared.iter().zip(&jobs) {
             add(&mut outcome, *seed, design, job);
+        }
+        // What is known until then is not lost.
+        if let Err(error) = carried_out {
+            eprintln!("{}", text("until then", &outcome));
+            return Err(error);
         }
         eprintln!(
             "{} operations, {} rounds explained, {} not",
