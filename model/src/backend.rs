@@ -463,13 +463,10 @@ pub trait Backend<'w>: HasPointers + Sized {
     /// The program's memory is gone.
     fn prog_freed(&mut self, prog: u8) -> bool;
     /// `aux->st_ops_assoc`.
-    fn assoc(&mut self, prog: u8) -> Step<Assoc<MapOf<Self>>>;
+    fn assoc(&mut self, prog: u8) -> Assoc<MapOf<Self>>;
     /// A change of it, under `aux->st_ops_assoc_mutex`.
-    fn change_assoc<T>(
-        &mut self,
-        prog: u8,
-        change: impl FnOnce(&mut Assoc<MapOf<Self>>) -> T,
-    ) -> Step<T>;
+    fn change_assoc<T>(&mut self, prog: u8, change: impl FnOnce(&mut Assoc<MapOf<Self>>) -> T)
+    -> T;
     /// The program's memory goes, in the work item that frees it.
     fn free_prog(&mut self, prog: u8);
     /// An operation of the task's plan begins.

@@ -115,9 +115,9 @@ fn map_update(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: &
     let valid = world.validates(decl) && !decl.owner_set;
     let shared = design.lookup.assoc_share == AssocShare::Refuse && met(Seen::OTHER_MAP);
     let mut progs = decl.progs.iter().flatten();
-    if subsystem == Subsystem::Dummy {
-        // Its init_member() refuses every member.
-        return cpu.err == EOPNOTSUPP && met(Seen::INIT);
+    let refusal = subsystem.facts().init_member;
+    if refusal != 0 {
+        return cpu.err == refusal && met(Seen::INIT);
     }
     match cpu.err {
         0 => {

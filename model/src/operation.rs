@@ -31,7 +31,7 @@ pub enum Operand {
     /// A member of the struct.
     Member,
     /// A program that the process has open.
-    Program(Runs),
+    Program(ProgKind),
     /// A function of a subsystem that the scenario brings.
     Function,
     /// A cgroup.
@@ -84,22 +84,22 @@ impl Position {
 
 /// Which programs an operation can be carried out on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Runs {
+pub enum ProgKind {
     /// Whatever it is loaded as.
     Any,
-    /// A member's.
-    Member,
+    /// For a member.
+    StructOps,
     /// A syscall program.
     Syscall,
 }
 
-impl Runs {
+impl ProgKind {
     /// Whether a program is one of them.
     pub fn is(self, of: ProgType) -> bool {
         match self {
-            Runs::Any => true,
-            Runs::Member => of != ProgType::Syscall,
-            Runs::Syscall => of == ProgType::Syscall,
+            ProgKind::Any => true,
+            ProgKind::StructOps => of != ProgType::Syscall,
+            ProgKind::Syscall => of == ProgType::Syscall,
         }
     }
 }
@@ -318,7 +318,7 @@ macro_rules! field {
 /// What stands in brackets behind an operand.
 macro_rules! which {
     (Program $which:ident) => {
-        Runs::$which
+        ProgKind::$which
     };
     ($operand:ident $which:ident) => {
         Which::$which
@@ -480,7 +480,7 @@ operations! {
     SockClose { sock: Socket } "sock_close" "close(socket)" Sockets Plain Some(SockRelease), 1;
     Call { entry: Entry, member: Member }
         "call" "the subsystem calls a member" Calls Plain None, 4;
-    TestRun { prog: Program(Member) } "test_run" "BPF_PROG_TEST_RUN" TestRuns Plain Some(TestRun), 4;
+    TestRun { prog: Program(StructOps) } "test_run" "BPF_PROG_TEST_RUN" TestRuns Plain Some(TestRun), 4;
     SysBpfLinkCreate { map: Map(Open), cookie: Cookie, link: NewLink }
         "sys_bpf_link_create" "bpf_sys_bpf(BPF_LINK_CREATE) in a syscall program"
         Nothing Program Some(LcGet), 1 ByName;

@@ -1053,17 +1053,13 @@ impl<'w> Backend<'w> for Tables<'w> {
         self.k.progs[usize::from(prog)].freed
     }
 
-    fn assoc(&mut self, prog: u8) -> Step<Assoc<MapKey>> {
-        Ok(self.k.progs[usize::from(prog)].assoc)
+    fn assoc(&mut self, prog: u8) -> Assoc<MapKey> {
+        self.k.progs[usize::from(prog)].assoc
     }
 
-    fn change_assoc<T>(
-        &mut self,
-        prog: u8,
-        change: impl FnOnce(&mut Assoc<MapKey>) -> T,
-    ) -> Step<T> {
+    fn change_assoc<T>(&mut self, prog: u8, change: impl FnOnce(&mut Assoc<MapKey>) -> T) -> T {
         self.counted = true;
-        Ok(change(&mut self.k.progs[usize::from(prog)].assoc))
+        change(&mut self.k.progs[usize::from(prog)].assoc)
     }
 
     fn free_prog(&mut self, prog: u8) {

@@ -5,7 +5,7 @@
 use crate::place::Linux;
 use crate::script::Script;
 
-pub use crate::operation::{OpKind, Operand, Operation, OperationInfo, Position, Runs, Which};
+pub use crate::operation::{OpKind, Operand, Operation, OperationInfo, Position, ProgKind, Which};
 pub use crate::subsys::{Called, Subsystem};
 
 /// Most members with a program that a modelled struct_ops type may have.

@@ -399,7 +399,7 @@ fn run(cli: Cli) -> Result<bool> {
             let mut by_series: BTreeMap<Series, Vec<replay::Trace>> = BTreeMap::new();
             for file in &traces {
                 let trace = replay::Trace::read(file)?;
-                let of = series.map_or_else(|| trace.series(), Ok)?;
+                let of = series.map_or_else(|| trace.series(kind.base), Ok)?;
                 by_series.entry(of).or_default().push(trace);
             }
             let mut all = Vec::new();

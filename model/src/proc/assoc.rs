@@ -27,7 +27,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 event!(x, "of a struct_ops program");
                 return x.fail(errno::EINVAL, Pc::MapPut);
             }
-            match x.change_assoc(prog, |assoc| assoc.command(map))? {
+            match x.change_assoc(prog, |assoc| assoc.command(map)) {
                 Err(err) => {
                     event!(x, "it is tied to another map");
                     return x.fail(err, Pc::MapPut);
@@ -106,7 +106,7 @@ fn in_force<'w, X: Backend<'w>>(x: &X) -> bool {
 ///
 /// Where a map has no struct of its own, but one in each attachment, the getter has an answer if there is one attachment.
 fn find<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step<Option<KdataOf<X>>> {
-    let Some(map) = x.assoc(prog)?.map() else {
+    let Some(map) = x.assoc(prog).map() else {
         return Ok(None);
     };
     if x.design().lookup.assoc_ref == AssocRef::Getter {
@@ -151,7 +151,7 @@ pub(crate) fn as_taken<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>, prog: u8) -
     }
     if x.design().lookup.assoc_tie == AssocTie::WhenReady {
         // What it would do is known by then: a program that must not be taken is refused here.
-        let mut assoc = x.assoc(prog)?;
+        let mut assoc = x.assoc(prog);
         let lookup = x.design().lookup;
         return Ok(assoc.tie(map, &lookup) != Tied::Refused);
     }
@@ -175,7 +175,7 @@ fn tie<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>, prog: u8) -> Step<bool> {
     let (before, tied, after) = x.change_assoc(prog, |assoc| {
         let before = *assoc;
         (before, assoc.tie(map, &lookup), *assoc)
-    })?;
+    });
     let name = &x.world().progs[usize::from(prog)].name;
     match tied {
         Tied::Tied => event!(x, "{name} is tied to the map"),
@@ -205,7 +205,7 @@ pub(crate) fn untie_all<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
                 let before = *assoc;
                 assoc.untie(map, &lookup);
                 *assoc != before
-            })?;
+            });
             if changed {
                 event!(x, "a program is no longer tied to the map");
             }
@@ -241,7 +241,7 @@ pub(crate) fn untied_late<'w, X: Backend<'w>>(x: &X) -> bool {
 
 /// The work item that frees a program: it lets go of the map that it is tied to.
 pub(crate) fn free<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
-    let assoc = x.change_assoc(prog, std::mem::take)?;
+    let assoc = x.change_assoc(prog, std::mem::take);
     x.free_prog(prog);
     event!(x, "program freed");
     let counted = x.world().progs[usize::from(prog)].of == ProgType::Syscall

@@ -100,10 +100,11 @@ fn members<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step<Option<i8>> {
     let world = x.world();
     let decl_index = x.map_decl(map)?;
     let decl = &world.maps[usize::from(decl_index)];
-    if x.st_ops(decl_index)? == Subsystem::Dummy {
+    let refusal = x.st_ops(decl_index)?.facts().init_member;
+    if refusal != 0 {
         // It is asked of each member first of all.
         event!(x, "init_member() refuses");
-        return Ok(Some(errno::EOPNOTSUPP));
+        return Ok(Some(refusal));
     }
     for (i, prog) in decl.progs.iter().enumerate() {
         let Some(prog) = prog else { continue };

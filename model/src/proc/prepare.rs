@@ -12,7 +12,7 @@ use crate::kernel::{Code, Dirty};
 use crate::pc::Pc;
 use crate::proc::refs::decl_of;
 use crate::subsys::tcp_cong;
-use crate::world::{MapDecl, PAGE_SIZE, Subsystem};
+use crate::world::{MapDecl, PAGE_SIZE};
 
 /// Where the parts of what is generated are kept.
 #[derive(Clone, Copy)]
@@ -123,10 +123,8 @@ pub(crate) fn members<'w, X: Backend<'w>>(
 
 /// `st_ops->validate(kdata)`.
 pub(crate) fn validate<'w, X: Backend<'w>>(x: &mut X, decl: u8, kdata: KdataOf<X>) -> Step<i8> {
-    let ok = match x.st_ops(decl)? {
-        Subsystem::Dummy => true,
-        _ => tcp_cong::validate(x, kdata)?,
-    };
+    x.st_ops(decl)?;
+    let ok = tcp_cong::validate(x, kdata)?;
     Ok(if ok { 0 } else { errno::EINVAL })
 }
 

@@ -23,6 +23,7 @@ pub(crate) const FACTS: Facts = Facts {
     about: "attached to cgroups; their sockets call it under RCU",
     members: &["timeout_init", "connect", "rto"],
     only_these: false,
+    init_member: 0,
     reg: Pc::CgAttach,
     unreg: Pc::CgDetach,
     update: Some(Pc::CgUpdate),

@@ -18,6 +18,7 @@ pub(crate) const FACTS: Facts = Facts {
     about: "cannot be registered; test_run only",
     members: &["test_1", "test_2", "test_sleepable"],
     only_these: false,
+    init_member: errno::EOPNOTSUPP,
     reg: Pc::DummyReg,
     unreg: Pc::AlwaysUnreg,
     update: None,

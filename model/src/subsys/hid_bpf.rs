@@ -23,6 +23,7 @@ pub(crate) const FACTS: Facts = Facts {
     about: "one report descriptor fixup per device; reg() publishes, then allocates",
     members: &["hid_rdesc_fixup"],
     only_these: true,
+    init_member: 0,
     reg: Pc::HidReg,
     unreg: Pc::HidUnreg,
     update: None,

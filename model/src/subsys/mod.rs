@@ -48,6 +48,9 @@ pub struct Facts {
     pub members: &'static [&'static str],
     /// Its members can be no others than these.
     pub only_these: bool,
+    /// What `st_ops->init_member` answers whatever the member is, if it is an errno: then no map is ever ready. 0: each is
+    /// taken, or copied.
+    pub init_member: i8,
     /// First step of `st_ops->reg`.
     reg: Pc,
     /// First step of `st_ops->unreg`.

@@ -22,6 +22,7 @@ pub(crate) const FACTS: Facts = Facts {
     about: "sched_ext: one scheduler, ops copied at enable; on 6.12 unreg disables whatever is enabled",
     members: &["enqueue", "dispatch", "init"],
     only_these: false,
+    init_member: 0,
     reg: Pc::ScxEnable,
     unreg: Pc::ScxDisable,
     update: None,

@@ -20,6 +20,7 @@ pub(crate) const FACTS: Facts = Facts {
     about: "a subsystem that the scenario brings",
     members: &[],
     only_these: false,
+    init_member: 0,
     reg: Pc::Script,
     unreg: Pc::Script,
     update: None,

@@ -20,6 +20,7 @@ pub(crate) const FACTS: Facts = Facts {
     about: "tcp congestion control: list by name, update(), sockets",
     members: &["init", "ssthresh", "cong_avoid"],
     only_these: false,
+    init_member: 0,
     reg: Pc::TcpReg,
     unreg: Pc::TcpUnreg,
     update: Some(Pc::TcpUpdate),

@@ -787,16 +787,16 @@ impl<'w> Backend<'w> for Task<'w> {
         self.rt.progs[usize::from(prog)].fds.fetch_and(!bit, SeqCst);
     }
 
-    fn assoc(&mut self, prog: u8) -> Step<Assoc<Place<StMap>>> {
-        Ok(*self.rt.progs[usize::from(prog)].assoc.lock())
+    fn assoc(&mut self, prog: u8) -> Assoc<Place<StMap>> {
+        *self.rt.progs[usize::from(prog)].assoc.lock()
     }
 
     fn change_assoc<T>(
         &mut self,
         prog: u8,
         change: impl FnOnce(&mut Assoc<Place<StMap>>) -> T,
-    ) -> Step<T> {
-        Ok(change(&mut self.rt.progs[usize::from(prog)].assoc.lock()))
+    ) -> T {
+        change(&mut self.rt.progs[usize::from(prog)].assoc.lock())
     }
 
     /// The worker does it, under `text_mutex`.

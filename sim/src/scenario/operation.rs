@@ -1,7 +1,7 @@
 //! Operations as scenario files write them: `link_create m1 cookie=0x11 as l1`.
 
 use struct_ops_model::world::{
-    MAX_REGS, MAX_SOCKS, OpKind, Operand, Operation, Position, Runs, World,
+    MAX_REGS, MAX_SOCKS, OpKind, Operand, Operation, Position, ProgKind, World,
 };
 
 use super::error::{printable, unknown};
@@ -359,7 +359,7 @@ fn member(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
     })
 }
 
-fn program(world: &World, w: &mut Words<'_>, runs: Runs) -> Result<u8, Mistake> {
+fn program(world: &World, w: &mut Words<'_>, runs: ProgKind) -> Result<u8, Mistake> {
     let word = w.word("a program")?;
     let place = world.progs.iter().position(|p| p.name == word.1);
     let Some(place) = place else {
@@ -368,7 +368,7 @@ fn program(world: &World, w: &mut Words<'_>, runs: Runs) -> Result<u8, Mistake> 
     };
     if !runs.is(world.progs[place].of) {
         let (is, wanted) = match runs {
-            Runs::Member => ("a syscall program", "prog_run runs it"),
+            ProgKind::StructOps => ("a syscall program", "prog_run runs it"),
             _ => (
                 "a member's",
                 "only a syscall program (`kind = \"syscall\"`) is run by user space",

@@ -77,16 +77,17 @@ impl Trace {
     ///
     /// # Errors
     /// That there is none.
-    pub fn series(&self) -> Result<Series> {
+    pub fn series(&self, base: Base) -> Result<Series> {
         let all = [Series::Stock, Series::Rfc, Series::LinkOwned, Series::Fixes];
-        let is = |series: Series, base| {
+        let of = |series: &Series| {
             Design::parse(series.design(base)).is_ok_and(|design| design.name == self.design.name)
         };
-        let of = |series: &Series| Base::ALL.into_iter().any(|base| is(*series, base));
         all.into_iter().find(of).ok_or_else(|| {
             Error::Input(format!(
-                "{}: no series of patches is design {}: say with --series on which kernel",
-                self.file, self.design.name
+                "{}: no series of patches on {} is design {}: say with --series on which kernel",
+                self.file,
+                base.name(),
+                self.design.name
             ))
         })
     }

@@ -146,7 +146,6 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
             world.setup.push(Operation::MapUpdate { map });
         }
     }
-    // Later than what the seeds of other kernels draw.
     let tied = design.has_assoc_command(world.linux);
     if tied {
         world.progs.push(ProgDecl {
