@@ -587,6 +587,8 @@ bitflags! {
         const IMAGE = 16;
         /// The map that a program of others is tied to.
         const ASSOC = 32;
+        /// A program that was tied to no map is.
+        const TIED = 64;
     }
 }
 

@@ -224,7 +224,7 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     byte(v, 8, &mut holds);
     c.holds = Holds::from_bits_retain(holds);
     let mut dirty = c.dirty.bits();
-    byte(v, 6, &mut dirty);
+    byte(v, 7, &mut dirty);
     c.dirty = Dirty::from_bits_retain(dirty);
     let mut seen = c.seen.bits();
     v.bits(12, &mut seen);

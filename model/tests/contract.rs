@@ -16,7 +16,9 @@ use struct_ops_model::design::{Build, KsymOwner, Links, Owner, SameMap, Validate
 use struct_ops_model::kernel::{Cpu, Kernel, MapState, Node};
 use struct_ops_model::place::Linux;
 use struct_ops_model::step::{Action, Request};
-use struct_ops_model::world::{Body, CgroupDecl, Operation, Plan, ProgType, Subsystem, World};
+use struct_ops_model::world::{
+    Body, CgroupDecl, OpKind, Operation, Plan, ProgDecl, ProgType, Subsystem, World,
+};
 use struct_ops_model::{Design, Machine, Pc, Report, contract, errno};
 
 const EPERM: i8 = -1;
@@ -1204,5 +1206,49 @@ fn each_subsystem_returns_what_linux_returns_under_every_design() {
             missing.is_empty() && beyond.is_empty(),
             "{rules:?}: never met {missing:?}, not in the table {beyond:?}"
         );
+    }
+}
+
+#[test]
+fn a_program_is_tied_as_linux_ties_it() {
+    let maps = [(true, 0, true), (true, 1, true)];
+    let mut world = common::world(Subsystem::Always, &maps, vec![Plan::Fixed(vec![])]);
+    let tool = world.progs.len() as u8;
+    world.progs.push(ProgDecl {
+        name: "tool".into(),
+        of: ProgType::Syscall,
+        body: Body::Ask,
+        process: None,
+    });
+    let expected = [
+        (tool, 0, 0),
+        (tool, 0, 0),
+        (tool, 1, errno::EBUSY),
+        (0, 0, errno::EINVAL),
+    ];
+    for (design, linux) in [
+        ("association", Linux::V7_3),
+        ("association", Linux::V6_12),
+        ("mainline", Linux::V7_3),
+    ] {
+        world.linux = linux;
+        let there = design == "association" && linux == Linux::V7_3;
+        let machine = Machine::new(world.clone(), Design::parse(design).unwrap()).unwrap();
+        let mut k = machine.initial();
+        for map in 0..2 {
+            let created = machine.run_alone(&mut k, Operation::MapCreate { map });
+            created.unwrap();
+        }
+        for (prog, map, result) in expected {
+            let request = Request {
+                kind: OpKind::ProgAssoc,
+                map: k.maps.iter().find(|(_, m)| m.decl == map).map(|m| m.0),
+                arg: prog,
+                ..Request::default()
+            };
+            let result = if there { result } else { errno::EINVAL };
+            let returned = run(&machine, &mut k, request);
+            assert_eq!(returned, Ok((result, vec![result])), "{design} {linux:?}");
+        }
     }
 }

@@ -184,9 +184,10 @@ fn tie<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>, prog: u8) -> Step<bool> {
         Tied::Moved => event!(x, "{name} is no longer tied to another map"),
         Tied::Refused => event!(x, "{name} is tied to another map already"),
     }
-    // What others have had is changed, and no failure takes it back.
-    if after != before && before != Assoc::None {
-        x.touch(Dirty::ASSOC);
+    if after != before {
+        // What others have had no failure takes back.
+        let own = before == Assoc::None;
+        x.touch(if own { Dirty::TIED } else { Dirty::ASSOC });
     }
     Ok(tied != Tied::Refused)
 }
@@ -207,6 +208,7 @@ pub(crate) fn untie_all<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
                 *assoc != before
             });
             if changed {
+                x.undo(Dirty::TIED);
                 event!(x, "a program is no longer tied to the map");
             }
         }

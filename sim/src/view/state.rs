@@ -200,13 +200,14 @@ pub const HOLDS: [&str; 8] = [
 ];
 
 /// Names of the bits of [`Dirty`], lowest first.
-pub const DIRTY: [&str; 6] = [
+pub const DIRTY: [&str; 7] = [
     "state",
     "function pointers",
     "kallsyms",
     "registrations",
     "image pages",
     "what a program of others is tied to",
+    "what a program is tied to",
 ];
 
 /// Names of the bits of [`Seen`], lowest first.
@@ -226,7 +227,7 @@ pub const SEEN: [&str; 12] = [
 ];
 
 const _: () = assert!(Holds::ASKED.bits() == 1 << (HOLDS.len() - 1));
-const _: () = assert!(Dirty::ASSOC.bits() == 1 << (DIRTY.len() - 1));
+const _: () = assert!(Dirty::TIED.bits() == 1 << (DIRTY.len() - 1));
 const _: () = assert!(Seen::NO_MODULE.bits() == 1 << (SEEN.len() - 1));
 
 /// Names of the values of [`ScxState`] in their order.
