@@ -685,11 +685,13 @@ static const char *pin_path(int name)
 
 static int link_pin(int name)
 {
-	int fd = fds_first(&link_fds[name]);
+	int fd = fds_first(&link_fds[name]), err;
 
 	if (fd < 0 || !access(pin_path(name), F_OK))
 		return -EBADF;
-	return bpf_obj_pin(fd, pin_path(name)) ? -errno : 0;
+	err = bpf_obj_pin(fd, pin_path(name)) ? -errno : 0;
+	/* the kernel tries it as a map, a program and a link: closed meanwhile, it is none of them */
+	return err == -EINVAL && fcntl(fd, F_GETFD) < 0 ? -EBADF : err;
 }
 
 static int link_info(int name, long *aux)
