@@ -2,8 +2,8 @@
 //!
 //! Stands for bpf_prog_assoc_struct_ops(), bpf_prog_disassoc_struct_ops() and bpf_prog_get_assoc_struct_ops() of
 //! kernel/bpf/bpf_struct_ops.c, which Linux has since 7.0, and for the this-pointer that was proposed before them. Attach
-//! path (`proc::assoc`) and lookups (`reach`) go by the same rules. Not here: when a map ties its programs, who holds the
-//! map meanwhile, and the mutex of each program, `aux->st_ops_assoc_mutex`, which no step holds when it ends.
+//! path (`proc::assoc`) and lookups (`reach`) go by the same rules. Not here: when a map ties its programs, and who holds the
+//! map meanwhile.
 
 use crate::design::{AssocFree, AssocShare, Lookup};
 use crate::errno;

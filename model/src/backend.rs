@@ -460,6 +460,8 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn has_prog_fd(&mut self, prog: u8) -> bool;
     /// The process's fd is gone; the reference behind it is the task's now.
     fn close_prog_fd(&mut self, prog: u8);
+    /// Notes whether its bpf_timer or bpf_wq is started, which then has a callback of it to run. Whether it was before.
+    fn set_armed(&mut self, prog: u8, to: bool) -> bool;
     /// The program's memory is gone.
     fn prog_freed(&mut self, prog: u8) -> bool;
     /// `aux->st_ops_assoc`.

@@ -11,7 +11,7 @@ use crate::errno::{
 use crate::kernel::{CgroupState, Cpu, Kernel, MapState, Seen};
 use crate::operation::Position;
 use crate::place::Linux;
-use crate::world::{MAX_TRAMP_IMAGE_PAGES, MapDecl, OpKind, ProgType, Subsystem, World};
+use crate::world::{MAX_TRAMP_IMAGE_PAGES, MapDecl, OpKind, Subsystem, World};
 
 /// Whether the result in `cpu.err` is one that the contract allows.
 pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
@@ -67,7 +67,7 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
         OpKind::SockCall | OpKind::Call => matches!(cpu.err, 0 | ENOENT),
         OpKind::ProgAssoc => {
             let program = world.progs[usize::from(cpu.arg)].of;
-            let command = design.has_assoc_command(world.linux) && program == ProgType::Syscall;
+            let command = design.has_assoc_command(world.linux) && program.is_tied_by_command();
             match cpu.err {
                 0 => command && !met(Seen::OTHER_MAP),
                 EBUSY => command && met(Seen::OTHER_MAP),

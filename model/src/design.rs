@@ -6,6 +6,7 @@
 //! repair that this project proposes.
 
 use crate::place::Linux;
+use crate::world::World;
 use std::fmt;
 
 /// One choice of a design: a key as users write it, its values, and what each value means.
@@ -753,6 +754,12 @@ impl Design {
     /// map_update ties struct_ops programs to their map.
     pub fn ties_programs(&self, linux: Linux) -> bool {
         self.identity == Identity::ThisPointer || self.has_assoc_command(linux)
+    }
+
+    /// A run in this world shows how programs find what they belong to, and not only how they are attached.
+    pub fn shows_identity(&self, world: &World) -> bool {
+        let tied = self.ties_programs(world.linux) && world.asks();
+        tied || self.identity == Identity::RunCtx && world.has_cgroup_types()
     }
 
     /// There is BPF_PROG_ASSOC_STRUCT_OPS.

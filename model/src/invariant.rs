@@ -6,7 +6,7 @@
 
 use crate::design::{AssocRef, Count, Design, Identity, ProgOwner};
 use crate::kernel::{Holds, KdataKey, Kernel, MapState, Stage};
-use crate::world::{LINK_SLOTS, MAP_SLOTS, MAX_KDATAS, OpKind, ProgType, World};
+use crate::world::{LINK_SLOTS, MAP_SLOTS, MAX_KDATAS, OpKind, World};
 
 macro_rules! invariants {
     ($($variant:ident $id:literal $short:literal $sentence:literal / $not:literal / $sometimes:literal;)+) => {
@@ -188,7 +188,9 @@ impl Invariant {
     /// Whether a design promises anything here.
     pub fn applies(self, design: &Design) -> bool {
         match self {
-            Invariant::CookieFidelity => design.identity == Identity::Cookie,
+            Invariant::CookieFidelity => {
+                matches!(design.identity, Identity::Cookie | Identity::RunCtx)
+            }
             Invariant::AssocFidelity | Invariant::AssocRules => matches!(
                 design.identity,
                 Identity::ThisPointer | Identity::Association
@@ -254,7 +256,7 @@ impl Holders {
         }
         for (prog, decl) in k.progs.iter().zip(&world.progs) {
             let holds =
-                decl.of == ProgType::Syscall && design.lookup.assoc_ref == AssocRef::Command;
+                decl.of.is_tied_by_command() && design.lookup.assoc_ref == AssocRef::Command;
             plus(
                 &mut holders.maps,
                 prog.assoc.map().filter(|_| holds).map(|m| m.slot()),
@@ -327,10 +329,14 @@ fn programs_balance(k: &Kernel, world: &World, design: &Design) -> bool {
         });
         let runs = k.cpus.iter().filter(|c| {
             let test_run = c.op == OpKind::TestRun && c.image.is_some();
-            (test_run || c.op == OpKind::ProgRun && c.prog != 0) && usize::from(c.arg) == i
+            test_run && usize::from(c.arg) == i
+                || c.runs_alone().is_some_and(|prog| usize::from(prog) == i)
         });
-        let holders =
-            prog.fds.count_ones() as usize + maps.count() + attachments.count() + runs.count();
+        let holders = prog.fds.count_ones() as usize
+            + usize::from(prog.armed)
+            + maps.count()
+            + attachments.count()
+            + runs.count();
         usize::from(prog.refs) == holders
     })
 }

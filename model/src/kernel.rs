@@ -310,6 +310,8 @@ pub struct Prog {
     pub free: Deferred,
     /// `aux->st_ops_assoc`. Noted where some program asks.
     pub assoc: Assoc<MapKey>,
+    /// Its bpf_timer or bpf_wq is started, and `bpf_async_cb.prog` holds it.
+    pub armed: bool,
 }
 
 impl Prog {
@@ -469,6 +471,8 @@ pub struct Item<P: Pointers = Slots> {
     pub kdata: Option<P::Kdata>,
     /// Ghost: cookie of the link.
     pub expect: u8,
+    /// `item->bpf_cookie`: the link's, under identity=run-ctx.
+    pub bpf_cookie: u8,
 }
 
 /// `struct bpf_prog_array`: the items, from the front.
@@ -506,6 +510,8 @@ pub struct Walk<P: Pointers = Slots> {
     pub replaced: bool,
     /// The array, if it has been replaced: what is left of it.
     pub array: ItemArray<P>,
+    /// `bpf_cookie` of the run context that the walk itself has, which trampolines keep as `saved_run_ctx`.
+    pub bpf_cookie: u8,
 }
 
 impl<P: Pointers> Default for Walk<P> {
@@ -515,6 +521,7 @@ impl<P: Pointers> Default for Walk<P> {
             next: 0,
             replaced: false,
             array: [None; MAX_LINKS],
+            bpf_cookie: 0,
         }
     }
 }
@@ -736,6 +743,14 @@ impl<P: Pointers> Default for Cpu<P> {
             walk: Default::default(),
             asked: Default::default(),
         }
+    }
+}
+
+impl<P: Pointers> Cpu<P> {
+    /// The program in progress that no trampoline has called: a syscall or tracing program, or a callback.
+    pub fn runs_alone(&self) -> Option<u8> {
+        let alone = self.func == P::Func::default() && self.op != OpKind::TestRun;
+        self.prog.checked_sub(1).filter(|_| alone)
     }
 }
 

@@ -7,13 +7,15 @@ use crate::backend::Pointers;
 use crate::kernel::Slots;
 use crate::pc::Pc;
 
-/// A lock of which there is one per class, map or socket.
+/// A lock of which there is one per class, map, program or socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lock<P: Pointers = Slots> {
     /// `st_map->lock` of this map.
     Map(P::Map),
     /// `lock_sock()` of this socket.
     Sock(u8),
+    /// `aux->st_ops_assoc_mutex` of this program.
+    Prog(u8),
     /// The only one of its class.
     The(LockClass),
 }
@@ -24,6 +26,7 @@ impl<P: Pointers> Lock<P> {
         match self {
             Lock::Map(_) => LockClass::StMap,
             Lock::Sock(_) => LockClass::Sock,
+            Lock::Prog(_) => LockClass::StOpsAssoc,
             Lock::The(class) => class,
         }
     }
@@ -66,6 +69,7 @@ classes! {
     TcpCongList "tcp_cong_list_lock" "net/ipv4/tcp_cong.c";
     MultiStOps "multi_st_ops_lock" "tools/testing/selftests/bpf/test_kmods/bpf_testmod.c";
     Cgroup "cgroup_mutex" "kernel/cgroup/cgroup.c";
+    StOpsAssoc "st_ops_assoc_mutex" "include/linux/bpf.h";
 }
 
 /// How many classes have a place in [`crate::kernel::Kernel::locks`].

@@ -89,8 +89,8 @@ pub enum ProgKind {
     Any,
     /// For a member.
     StructOps,
-    /// A syscall program.
-    Syscall,
+    /// For no member: it runs by itself.
+    Alone,
 }
 
 impl ProgKind {
@@ -98,8 +98,8 @@ impl ProgKind {
     pub fn is(self, of: ProgType) -> bool {
         match self {
             ProgKind::Any => true,
-            ProgKind::StructOps => of != ProgType::Syscall,
-            ProgKind::Syscall => of == ProgType::Syscall,
+            ProgKind::StructOps => of.member().is_some(),
+            ProgKind::Alone => of.member().is_none(),
         }
     }
 }
@@ -183,7 +183,7 @@ pub enum Needs {
     /// A subsystem whose members are called on behalf of a cgroup.
     CgroupCalls,
     /// A syscall program.
-    SyscallPrograms,
+    OtherPrograms,
 }
 
 impl Needs {
@@ -227,9 +227,9 @@ impl Needs {
                 called(|c| c == Called::ThroughCgroups) && !world.cgroups.is_empty(),
                 "only bpf_tcp_ops is called for a cgroup, and there must be one (`[[cgroup]]`)",
             ),
-            Needs::SyscallPrograms => (
-                world.progs.iter().any(|p| p.of == ProgType::Syscall),
-                "there is no syscall program (`kind = \"syscall\"`)",
+            Needs::OtherPrograms => (
+                world.progs.iter().any(|p| p.of.member().is_none()),
+                "there is no syscall or tracing program (`kind = \"syscall\"`)",
             ),
             Needs::Functions => (
                 world.script.runnable().next().is_some(),
@@ -507,9 +507,9 @@ operations! {
         CgroupCalls Plain Some(CgWalk), 4;
     CgroupRmdir { cgroup: Cgroup } "cgroup_rmdir" "rmdir(cgroup)" Cgroups Plain Some(CgOffline), 1;
     ProgAssoc { prog: Program(Any), map: Map(Open) }
-        "prog_assoc" "BPF_PROG_ASSOC_STRUCT_OPS" SyscallPrograms Fdget Some(ProgAssoc), 1 ByName;
-    ProgRun { prog: Program(Syscall) }
-        "prog_run" "BPF_PROG_TEST_RUN of a syscall program" SyscallPrograms Plain Some(ProgRun), 2 ByName;
+        "prog_assoc" "BPF_PROG_ASSOC_STRUCT_OPS" OtherPrograms Fdget Some(ProgAssoc), 1 ByName;
+    ProgRun { prog: Program(Alone) }
+        "prog_run" "BPF_PROG_TEST_RUN of a syscall program, or the hook of a tracing program" OtherPrograms Plain Some(ProgRun), 2 ByName;
 }
 
 impl OpKind {

@@ -106,6 +106,7 @@ const HID_DISPATCH: &str = "drivers/hid/bpf/hid_bpf_dispatch.c";
 const CGROUP: &str = "kernel/bpf/cgroup.c";
 const CORE: &str = "kernel/bpf/core.c";
 const TEST_RUN: &str = "net/bpf/test_run.c";
+const HELPERS: &str = "kernel/bpf/helpers.c";
 const DUMMY: &str = "net/bpf/bpf_dummy_struct_ops.c";
 
 steps! {
@@ -420,7 +421,13 @@ steps! {
         ProgAssoc No "BPF_PROG_ASSOC_STRUCT_OPS: -EINVAL for a struct_ops program, -EBUSY for one that is tied to another map; else it is tied to the map, and holds it.";
     }
     Assoc, always("bpf_prog_test_run_syscall", TEST_RUN) => {
-        ProgRun No "BPF_PROG_TEST_RUN of a syscall program: rcu_read_lock_trace(), and the program runs.";
+        ProgRun No "BPF_PROG_TEST_RUN of a syscall program: rcu_read_lock_trace(), and the program runs. Or the hook of a tracing program: rcu_read_lock().";
+    }
+    Assoc, always("bpf_timer_cb", HELPERS) => {
+        TimerCb No "The callback of a bpf_timer is entered, in a softirq: a reader of RCU.";
+    }
+    Assoc, always("bpf_wq_work", HELPERS) => {
+        WqWork No "The callback of a bpf_wq is entered, in a kworker: rcu_read_lock_trace().";
     }
     Assoc, new_in_7_3("bpf_prog_get_assoc_struct_ops", STRUCT_OPS) => {
         AssocGet No "The kfunc that the program calls loads its st_ops_assoc: the struct of the map, or NULL for none and for POISON. No state is looked at.";
@@ -429,7 +436,10 @@ steps! {
         AssocUse No "The kfunc reads the struct.";
     }
     Assoc, always("bpf_prog_test_run_syscall", TEST_RUN) => {
-        ProgRunDone No "rcu_read_unlock_trace(); the program is put.";
+        ProgRunDone No "The read side ends; the program is put.";
+    }
+    Assoc, Place::Code(Code::Program) => {
+        CallbackDone No "The callback returns: its read side ends, and the program is put.";
     }
     Worker, always("bpf_prog_free_deferred", CORE) => {
         ProgFree No "Work item, after the program's grace period: it lets go of the map that it is tied to.";

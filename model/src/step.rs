@@ -4,6 +4,7 @@
 //! (or, with merging on, one step and those that nobody can tell apart from it). Not here: what a step does
 //! (in `proc` and `subsys`) and how states are explored.
 
+use crate::assoc::Assoc;
 use crate::backend::{Backend, event};
 use crate::design::{Design, Twin};
 use crate::errno;
@@ -41,6 +42,8 @@ pub enum Action {
     AttachmentWork(KdataKey),
     /// A worker takes its next step in freeing a link; a choice above 0 lets that allocation of the step fail.
     LinkWork(LinkKey, u8),
+    /// A softirq or a worker takes its next step in the callback of a program.
+    Callback(u8),
     /// The worker frees a program that is tied to a map.
     ProgWork(u8),
 }
@@ -249,7 +252,7 @@ impl Machine {
             }
             let mut work = Vec::new();
             self.enabled_work(k, &mut work);
-            self.enabled_link_work(k, &mut work);
+            self.enabled_task_work(k, &mut work);
             next = if k.cpus[0].pc != Pc::Idle && self.can_move(k, 0) {
                 Some(Action::Step(0, 0))
             } else {
@@ -283,31 +286,31 @@ impl Machine {
             }
         }
         self.enabled_work(k, out);
-        self.enabled_link_work(k, out);
+        self.enabled_task_work(k, out);
         self.enabled_teardown(k, out);
     }
 
-    /// One work item at a time: what the worker is at, or else each that is queued.
-    fn enabled_link_work(&self, k: &Kernel, out: &mut Vec<Action>) {
+    /// One at a time: what the worker is at, or else each link and each callback that is queued.
+    fn enabled_task_work(&self, k: &Kernel, out: &mut Vec<Action>) {
         let Some(worker) = self.kworker.filter(|_| !k.dead) else {
             return;
         };
         let c = &k.cpus[usize::from(worker)];
-        if let (Pc::Idle, _) | (_, None) = (c.pc, c.link) {
+        if c.pc == Pc::Idle {
             let queued = k.links.iter().filter(|(_, l)| l.queued);
             out.extend(queued.map(|(key, _)| Action::LinkWork(key, 0)));
-        } else if let Some(link) = c.link
-            && self.can_move(k, worker)
-        {
+            let armed = (0u8..).zip(&k.progs).filter(|(_, prog)| prog.armed);
+            out.extend(armed.map(|(prog, _)| Action::Callback(prog)));
+        } else if self.can_move(k, worker) {
             let choices = 0..self.alternatives(k, worker);
-            out.extend(choices.map(|choice| Action::LinkWork(link, choice)));
+            out.extend(choices.map(|choice| next_of(c, choice)));
         }
     }
 
     /// The task that acts, that of work items among them; `None` for the worker of other deferred work.
     pub fn task(&self, action: Action) -> Option<CpuId> {
         match action {
-            Action::LinkWork(..) => self.kworker,
+            Action::LinkWork(..) | Action::Callback(_) => self.kworker,
             action => action.cpu(),
         }
     }
@@ -686,6 +689,7 @@ impl Machine {
             if let Some(task) = self.task(action) {
                 let next = match action {
                     Action::LinkWork(link, _) => Action::LinkWork(link, 0),
+                    Action::Callback(prog) => Action::Callback(prog),
                     _ => Action::Step(task, 0),
                 };
                 self.transaction(k, (task, next), pre, report, &mut event, &mut record);
@@ -762,6 +766,11 @@ impl Machine {
         if !frees {
             return false;
         }
+        // As long as programs are tied to it, more may come, and another map that takes them makes them POISON.
+        let leads = |map| k.progs.iter().any(|prog| prog.assoc == Assoc::Map(map));
+        if matches!(action, Action::MapWork(map) if self.asks && leads(map)) {
+            return true;
+        }
         let mut after = *k;
         let mut report = Report::default();
         self.take(&mut after, action, &mut report, &mut None);
@@ -812,10 +821,19 @@ impl Machine {
                     crate::proc::step(&mut x)
                 })
             }
-            Action::Step(_, choice) | Action::LinkWork(_, choice) => {
+            Action::Callback(prog) if x.cpu().pc == Pc::Idle => {
+                crate::proc::begin_callback(&mut x, prog).and_then(|()| {
+                    x.pc = x.cpu().pc;
+                    crate::proc::step(&mut x)
+                })
+            }
+            Action::Step(..) | Action::LinkWork(..) | Action::Callback(_) => {
                 let cpu = x.cpu;
                 x.pc = x.k.cpus[usize::from(cpu)].pc;
-                x.choice = choice;
+                x.choice = match action {
+                    Action::Step(_, choice) | Action::LinkWork(_, choice) => choice,
+                    _ => 0,
+                };
                 let mover =
                     x.pc.info()
                         .map_or(Mover::No, |i| mover::of(self, x.k, cpu, i.mover));
@@ -967,8 +985,21 @@ impl Machine {
                     None => Pc::DeallocUnreg,
                 }
             }
+            Action::Callback(prog) => {
+                let at = self.kworker.map(|worker| k.cpus[usize::from(worker)].pc);
+                at.filter(|pc| *pc != Pc::Idle)
+                    .unwrap_or_else(|| assoc::first_of_callback(&self.world, prog))
+            }
             _ => Pc::Idle,
         }
+    }
+}
+
+/// The next step of what the task of work items is at.
+fn next_of(worker: &Cpu, choice: u8) -> Action {
+    match worker.runs_alone() {
+        Some(prog) => Action::Callback(prog),
+        None => Action::LinkWork(worker.link.expect("of a link"), choice),
     }
 }
 
@@ -977,6 +1008,7 @@ fn holder(k: &Kernel, lock: Lock) -> Option<CpuId> {
     match lock {
         Lock::Map(map) => k.maps.get(map).and_then(|m| m.lock),
         Lock::Sock(sock) => k.socks.get(usize::from(sock)).and_then(|s| s.busy),
+        Lock::Prog(_) => None,
         Lock::The(class) => k.holder(class),
     }
 }

@@ -224,6 +224,7 @@ impl Tables<'_> {
         Ok(match lock {
             Lock::Map(map) => Some(&mut self.map(map)?.lock),
             Lock::Sock(sock) => Some(&mut self.k.socks[usize::from(sock)].busy),
+            Lock::Prog(_) => None,
             Lock::The(class) => class.place().map(|place| &mut self.k.locks[place]),
         })
     }
@@ -1060,6 +1061,11 @@ impl<'w> Backend<'w> for Tables<'w> {
     fn change_assoc<T>(&mut self, prog: u8, change: impl FnOnce(&mut Assoc<MapKey>) -> T) -> T {
         self.counted = true;
         change(&mut self.k.progs[usize::from(prog)].assoc)
+    }
+
+    fn set_armed(&mut self, prog: u8, to: bool) -> bool {
+        self.counted = true;
+        std::mem::replace(&mut self.k.progs[usize::from(prog)].armed, to)
     }
 
     fn free_prog(&mut self, prog: u8) {

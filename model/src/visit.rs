@@ -258,6 +258,7 @@ fn walk<V: Visitor>(v: &mut V, w: &mut Walk) {
     if w.replaced {
         items(v, &mut w.array);
     }
+    v.cookie(&mut w.bpf_cookie);
 }
 
 #[inline(always)]
@@ -272,9 +273,11 @@ fn items<V: Visitor>(v: &mut V, array: &mut ItemArray) {
         let mut item = place.unwrap_or(Item {
             kdata: None,
             expect: 0,
+            bpf_cookie: 0,
         });
         v.kdata(&mut item.kdata);
         v.cookie(&mut item.expect);
+        v.cookie(&mut item.bpf_cookie);
         *place = Some(item);
     }
 }
@@ -398,6 +401,7 @@ pub(crate) fn prog<V: Visitor>(v: &mut V, p: &mut Prog) {
             None if poison => Assoc::Poison,
             None => Assoc::None,
         };
+        flag(v, &mut p.armed);
     }
 }
 

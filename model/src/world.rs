@@ -80,6 +80,12 @@ pub enum Body {
     Fail,
     /// Calls a kfunc that finds the program's struct by the map that it is tied to, and reads the struct.
     Ask,
+    /// Starts a bpf_timer, whose callback asks as [`Body::Ask`] does, in a softirq.
+    Timer,
+    /// Starts a bpf_wq, whose callback asks as [`Body::Ask`] does, in a kworker.
+    Wq,
+    /// The same, and the kfunc sleeps before it reads the struct.
+    WqSleep,
 }
 
 impl Body {
@@ -106,7 +112,32 @@ impl Body {
             Body::Ask,
             "reads its cookie, then asks for its struct by what it is tied to (association, this-pointer) and reads it",
         ),
+        (
+            "timer",
+            Body::Timer,
+            "reads its cookie, then starts a bpf_timer whose callback asks for the program's struct",
+        ),
+        (
+            "wq",
+            Body::Wq,
+            "reads its cookie, then starts a bpf_wq whose callback asks for the program's struct",
+        ),
+        (
+            "wq-sleep",
+            Body::WqSleep,
+            "as wq, and the callback sleeps before it reads the struct",
+        ),
     ];
+
+    /// It starts a callback that runs later.
+    pub fn has_callback(self) -> bool {
+        matches!(self, Body::Timer | Body::Wq | Body::WqSleep)
+    }
+
+    /// The program, or its callback, asks for its struct.
+    pub fn asks(self) -> bool {
+        self == Body::Ask || self.has_callback()
+    }
 }
 
 /// What a BPF program is loaded as.
@@ -121,6 +152,8 @@ pub enum ProgType {
     },
     /// BPF_PROG_TYPE_SYSCALL: user space runs it, and it may sleep.
     Syscall,
+    /// BPF_PROG_TYPE_TRACING: it runs wherever the kernel comes to its hook, until it is closed, and does not sleep.
+    Tracing,
 }
 
 impl ProgType {
@@ -128,8 +161,25 @@ impl ProgType {
     pub fn member(self) -> Option<usize> {
         match self {
             ProgType::StructOps { member, .. } => Some(member),
-            ProgType::Syscall => None,
+            ProgType::Syscall | ProgType::Tracing => None,
         }
+    }
+
+    /// The kinds of programs that are for no member, by their names in scenario files.
+    pub const ALONE: [ProgType; 2] = [ProgType::Syscall, ProgType::Tracing];
+
+    /// The name of its kind.
+    pub fn name(self) -> &'static str {
+        match self {
+            ProgType::StructOps { .. } => "struct_ops",
+            ProgType::Syscall => "syscall",
+            ProgType::Tracing => "tracing",
+        }
+    }
+
+    /// A program of another type than struct_ops: user space ties it to a map, and it holds the map.
+    pub fn is_tied_by_command(self) -> bool {
+        self.member().is_none()
     }
 }
 
@@ -264,11 +314,18 @@ impl World {
         self.procs == 2 && self.plays(OpKind::Fork)
     }
 
-    /// The task of work items that free a link whose last reference bpf_link_put() drops: the number behind those of the
-    /// CPUs. There is one where a plan takes pins of links away, if the CPUs leave a number.
+    /// The task of work items that free a link whose last reference bpf_link_put() drops, and of callbacks: the number
+    /// behind those of the CPUs. There is one where a plan takes pins of links away or a program has a callback, if the
+    /// CPUs leave a number.
     pub fn kworker(&self) -> Option<u8> {
         let number = self.cpus.len();
-        (number < MAX_CPUS && self.plays(OpKind::LinkUnpin)).then_some(number as u8)
+        let wanted = self.plays(OpKind::LinkUnpin) || self.has_callbacks();
+        (number < MAX_CPUS && wanted).then_some(number as u8)
+    }
+
+    /// Whether some program starts a callback.
+    pub fn has_callbacks(&self) -> bool {
+        self.progs.iter().any(|p| p.body.has_callback())
     }
 
     /// How many tasks there are: the CPUs, and perhaps that of work items.
@@ -281,12 +338,13 @@ impl World {
         match self.progs[usize::from(prog)].of {
             ProgType::StructOps { ty, member } => self.types[ty].members[member].sleepable,
             ProgType::Syscall => true,
+            ProgType::Tracing => false,
         }
     }
 
     /// Whether some program asks for its struct: without one nobody can tell what programs are tied to.
     pub fn asks(&self) -> bool {
-        self.progs.iter().any(|p| p.body == Body::Ask)
+        self.progs.iter().any(|p| p.body.asks())
     }
 
     /// Whether an object may have several fds of one process, or be found without one.

@@ -794,7 +794,10 @@ fn run(machine: &Machine, k: &mut Kernel, request: Request) -> Result<(i8, Vec<i
         next = enabled.iter().copied().find(|action| match action {
             Action::Begin(..) => false,
             Action::Step(..) => !idle,
-            Action::MapWork(_) | Action::AttachmentWork(_) | Action::ProgWork(_) => true,
+            Action::MapWork(_)
+            | Action::AttachmentWork(_)
+            | Action::ProgWork(_)
+            | Action::Callback(_) => true,
             Action::LinkWork(_, choice) => *choice == 0,
         });
     }

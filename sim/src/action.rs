@@ -19,6 +19,7 @@ pub fn write(action: Action) -> String {
         Action::LinkWork(key, 0) => format!("work link {}", key.slot()),
         Action::LinkWork(key, choice) => format!("work link {} choice={choice}", key.slot()),
         Action::ProgWork(prog) => format!("work program {prog}"),
+        Action::Callback(prog) => format!("work callback {prog}"),
     }
 }
 
@@ -65,12 +66,8 @@ pub fn read(text: &str) -> Result<Action, String> {
     match words.as_slice() {
         ["work", "map", slot] => Ok(Action::MapWork(key(slot)?)),
         ["work", "attachment", slot] => Ok(Action::AttachmentWork(key(slot)?)),
-        ["work", "program", prog] => match prog.parse() {
-            Ok(prog) if usize::from(prog) < MAX_PROGS => Ok(Action::ProgWork(prog)),
-            _ => Err(format!(
-                "`{prog}` is no program: expected a number below {MAX_PROGS}"
-            )),
-        },
+        ["work", "program", prog] => Ok(Action::ProgWork(read_prog(prog)?)),
+        ["work", "callback", prog] => Ok(Action::Callback(read_prog(prog)?)),
         ["work", "link", slot] => Ok(Action::LinkWork(key(slot)?, 0)),
         ["work", "link", slot, choice] => {
             Ok(Action::LinkWork(key(slot)?, read_choice(text, choice)?))
@@ -82,9 +79,15 @@ pub fn read(text: &str) -> Result<Action, String> {
         }
         _ => Err(format!(
             "`{text}` is no action: expected `cpuN begin OPERATION ...`, `cpuN step`, `work map N`, \
-             `work attachment N`, `work link N` or `work program N`"
+             `work attachment N`, `work link N`, `work program N` or `work callback N`"
         )),
     }
+}
+
+fn read_prog(word: &str) -> Result<u8, String> {
+    let prog = word.parse().ok();
+    prog.filter(|prog| usize::from(*prog) < MAX_PROGS)
+        .ok_or_else(|| format!("`{word}` is no program: expected a number below {MAX_PROGS}"))
 }
 
 fn read_choice(text: &str, word: &str) -> Result<u8, String> {
@@ -182,6 +185,7 @@ mod tests {
             Action::LinkWork(Key::new(1), 0),
             Action::LinkWork(Key::new(1), 2),
             Action::ProgWork(3),
+            Action::Callback(2),
         ] {
             assert_eq!(read(&write(action)), Ok(action));
         }

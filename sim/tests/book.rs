@@ -1,7 +1,7 @@
 //! The README and the book: every command in a `console` block is run, every `toml` block is parsed, and what is said
 //! about a printed run is held against it.
 //!
-//! A block is `$ COMMAND` and lines of its output, in order, once or several times; `...` stands for any lines. It is
+//! A block is `$ COMMAND` and lines of its output, in order, once or several times; `...` stands for any lines, also at the end. It is
 //! run if `cargo run --release --` occurs in it, by a shell, in a folder that has what the repository has; what a
 //! command writes there, later ones of the page find. `<!-- exit: N -->` before a block notes an exit status of its
 //! last command other than 0. The terminal has 100 columns.
@@ -120,7 +120,10 @@ fn shown(expected: &[&str], output: &[&str]) -> Result<(), String> {
         }
         skip = false;
     }
-    Ok(())
+    match output[at..].iter().find(|line| !line.trim().is_empty()) {
+        Some(more) if !skip => Err(format!("`{more}` comes after it: `...` is missing")),
+        _ => Ok(()),
+    }
 }
 
 /// What a command would show now: all of it, or the lines that have the words of each shown part.

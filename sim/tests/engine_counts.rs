@@ -20,8 +20,8 @@ two-links-always mainline 512 959 246 449
 two-links-sched-ext link-owned 483 1006 77 116
 update-races-detach link-owned 6788 19071 504 982
 process-exit rfc 902 1952 341 637
-universe-assoc-2cpu association 714863 1712820 45222 115787
-assoc-two-links link-owned,identity=association 1770 4169 421 783
+universe-assoc-2cpu association 714863 1712820 45878 117999
+assoc-two-links link-owned,identity=association 1770 4169 423 786
 ";
 
 #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::Value;
+use struct_ops_model::assoc::Assoc;
 use struct_ops_model::kernel::{
     CgroupState, Code, Cpu, CpuId, Deferred, Dirty, Func, Holds, Image, InList, Item, ItemArray,
     Kdata, Kernel, Ksym, Link, Map, MapState, MoreFds, Node, Reg, ScxState, Seen, Stage,
@@ -190,8 +191,11 @@ impl<'a> Shown<'a> {
                 }
                 false => self.key(&name, "kdata"),
             };
-            let expect = self.cookie(&format!("{name}: cookie"));
-            Some(Item { kdata, expect })
+            Some(Item {
+                kdata,
+                expect: self.cookie(&format!("{name}: cookie")),
+                bpf_cookie: self.cookie(&format!("{name}: bpf_cookie")),
+            })
         })
     }
 
@@ -325,6 +329,8 @@ impl<'a> Shown<'a> {
         c.walk.next = self.number("items behind it");
         c.walk.replaced = self.flag("the array has been replaced");
         c.walk.array = self.items("old item");
+        c.asked = self.key("the struct that the program has found", "kdata");
+        c.walk.bpf_cookie = self.cookie("the walk's run_ctx.bpf_cookie");
         c.readers.rcu = self.number("rcu_read_lock");
         c.readers.trace = self.number("rcu_read_lock_trace");
         c.readers.tasks = self.flag("Tasks RCU reader");
@@ -385,6 +391,15 @@ fn read(world: &World, objects: &BTreeMap<String, Value>) -> Kernel {
                 k.progs[slot].fds = o.mask("fds", "process");
                 k.progs[slot].freed = o.flag("freed");
                 k.progs[slot].free = o.deferred("free");
+                k.progs[slot].armed = o.flag("its callback is started");
+                k.progs[slot].assoc = match (
+                    o.key("st_ops_assoc", "map"),
+                    o.flag("st_ops_assoc is POISON"),
+                ) {
+                    (Some(map), _) => Assoc::Map(map),
+                    (None, true) => Assoc::Poison,
+                    (None, false) => Assoc::None,
+                };
             }
             "proc" => {
                 k.procs[slot].exiting = o.flag("exiting");
@@ -584,6 +599,7 @@ fn waited_for(
                     Lock::Map(key) => (format!("map{}", key.slot()), String::new()),
                     Lock::Sock(sock) => (format!("sock{sock}"), String::new()),
                     Lock::The(the) => class(the),
+                    Lock::Prog(prog) => unreachable!("program {prog}: no step ends with its mutex"),
                 };
                 (shape, holder, name)
             }

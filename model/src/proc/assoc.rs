@@ -1,19 +1,21 @@
 //! Programs and the maps that they are tied to: who ties them, the getter, and the program that asks.
 //!
-//! Stands for prog_assoc_struct_ops() and bpf_prog_test_run_syscall(), for bpf_prog_free_deferred() of
-//! kernel/bpf/core.c, and for the callers of what [`crate::assoc`] has the rules of. In the state there is something of it
-//! only where a program asks ([`crate::world::World::asks`]).
+//! Stands for prog_assoc_struct_ops() and bpf_prog_test_run_syscall(), for bpf_timer_cb() and bpf_wq_work() of
+//! kernel/bpf/helpers.c, for bpf_prog_free_deferred() of kernel/bpf/core.c, and for the callers of what [`crate::assoc`]
+//! has the rules of. In the state there is something of it only where a program asks ([`crate::world::World::asks`]).
+//! Not here: the maps in which timers and work queues lie; a callback that was started runs once.
 
 use crate::assoc::{Assoc, Tied};
-use crate::backend::{Backend, Counted, KdataOf, MapOf, Step, event};
+use crate::backend::{Backend, Counted, FuncOf, KdataOf, MapOf, Step, event};
 use crate::design::{AssocAgain, AssocClear, AssocGet, AssocRef, AssocTie, AssocUndo};
 use crate::errno;
 use crate::invariant::Invariant;
-use crate::kernel::{Dirty, Holds};
+use crate::kernel::{Cpu, Dirty, Holds};
+use crate::lock::Lock;
 use crate::pc::Pc;
 use crate::place::Linux;
 use crate::proc::refs::{decl_of, map_inc, map_put, prog_put};
-use crate::world::{OpKind, ProgType};
+use crate::world::{Body, OpKind, World};
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
     match x.pc() {
@@ -23,11 +25,11 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 return x.fail(errno::EINVAL, Pc::MapPut);
             }
             let (prog, map) = (x.cpu().arg, x.my_map());
-            if x.world().progs[usize::from(prog)].of != ProgType::Syscall {
+            if !x.world().progs[usize::from(prog)].of.is_tied_by_command() {
                 event!(x, "of a struct_ops program");
                 return x.fail(errno::EINVAL, Pc::MapPut);
             }
-            match x.change_assoc(prog, |assoc| assoc.command(map)) {
+            match change(x, prog, |assoc| assoc.command(map))? {
                 Err(err) => {
                     event!(x, "it is tied to another map");
                     return x.fail(err, Pc::MapPut);
@@ -45,10 +47,25 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::ProgRun => {
             let prog = x.cpu().arg;
+            // What a hook calls, its trampoline holds, as the program's fd does.
             x.get(Counted::Prog(prog))?;
-            x.rcu_read_lock_trace();
+            if x.world().may_sleep(prog) {
+                x.rcu_read_lock_trace();
+                event!(x, "the program runs under rcu_read_lock_trace()");
+            } else {
+                x.rcu_read_lock();
+                event!(x, "the program runs under rcu_read_lock()");
+            }
             x.cpu().prog = prog + 1;
-            event!(x, "the program runs under rcu_read_lock_trace()");
+            x.goto(Pc::AssocGet)
+        }
+        Pc::TimerCb => {
+            x.rcu_read_lock();
+            x.goto(Pc::AssocGet)
+        }
+        Pc::WqWork => {
+            x.tasks_enter();
+            x.rcu_read_lock_trace();
             x.goto(Pc::AssocGet)
         }
         Pc::AssocGet => {
@@ -62,6 +79,11 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 judge(x, kdata);
             } else {
                 event!(x, "finds no struct");
+            }
+            let sleeps = x.world().progs[usize::from(prog)].body == Body::WqSleep;
+            if sleeps && x.cpu().runs_alone().is_some() {
+                x.tasks_quiescent();
+                event!(x, "sleeps");
             }
             x.goto(Pc::AssocUse)
         }
@@ -79,20 +101,63 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 }
                 x.cpu().asked = None;
             }
-            let runs_alone = x.cpu().op == OpKind::ProgRun;
-            x.goto(if runs_alone {
-                Pc::ProgRunDone
-            } else {
-                Pc::CallExit
+            let (member, op) = (x.cpu().func != FuncOf::<X>::default(), x.cpu().op);
+            x.goto(match op {
+                _ if member => Pc::CallExit,
+                OpKind::ProgRun => Pc::ProgRunDone,
+                _ => Pc::CallbackDone,
             })
         }
         Pc::ProgRunDone => {
-            x.rcu_read_unlock_trace();
             let prog = std::mem::take(&mut x.cpu().prog) - 1;
+            if x.world().may_sleep(prog) {
+                x.rcu_read_unlock_trace();
+            } else {
+                x.rcu_read_unlock();
+            }
             prog_put(x, prog)?;
             x.goto(Pc::Finish)
         }
+        Pc::CallbackDone => {
+            let prog = x.cpu().prog - 1;
+            if x.world().progs[usize::from(prog)].body == Body::Timer {
+                x.rcu_read_unlock();
+            } else {
+                x.rcu_read_unlock_trace();
+                x.tasks_quiescent();
+            }
+            prog_put(x, prog)?;
+            // It returns to nobody.
+            *x.cpu() = Cpu::default();
+            Ok(())
+        }
         _ => unreachable!("not a step of association"),
+    }
+}
+
+/// A member starts the program's timer or work queue: `__bpf_async_set_callback()` holds the program.
+pub(crate) fn arm<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
+    if x.set_armed(prog, true) {
+        event!(x, "its callback is started already");
+        return Ok(());
+    }
+    event!(x, "starts its callback");
+    x.get(Counted::Prog(prog))
+}
+
+/// The callback of a program that was started begins, with the reference that its timer or work queue had.
+pub(crate) fn begin_callback<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
+    x.set_armed(prog, false);
+    x.cpu().prog = prog + 1;
+    let first = first_of_callback(x.world(), prog);
+    x.goto(first)
+}
+
+/// The first step of a program's callback.
+pub(crate) fn first_of_callback(world: &World, prog: u8) -> Pc {
+    match world.progs[usize::from(prog)].body {
+        Body::Timer => Pc::TimerCb,
+        _ => Pc::WqWork,
     }
 }
 
@@ -144,6 +209,18 @@ fn judge<'w, X: Backend<'w>>(x: &mut X, found: KdataOf<X>) {
     }
 }
 
+/// What a program is tied to changes under its own mutex.
+fn change<'w, X: Backend<'w>, T>(
+    x: &mut X,
+    prog: u8,
+    change: impl FnOnce(&mut Assoc<MapOf<X>>) -> T,
+) -> Step<T> {
+    x.lock(Lock::Prog(prog))?;
+    let result = x.change_assoc(prog, change);
+    x.unlock(Lock::Prog(prog))?;
+    Ok(result)
+}
+
 /// The programs of a map are tied to it as they are taken, unless the design waits until nothing can fail.
 pub(crate) fn as_taken<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>, prog: u8) -> Step<bool> {
     if !in_force(x) {
@@ -172,10 +249,10 @@ pub(crate) fn when_ready<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
 /// `bpf_prog_assoc_struct_ops()` of a struct_ops program, whose result map_update drops: `false` if the design refuses.
 fn tie<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>, prog: u8) -> Step<bool> {
     let lookup = x.design().lookup;
-    let (before, tied, after) = x.change_assoc(prog, |assoc| {
+    let (before, tied, after) = change(x, prog, |assoc| {
         let before = *assoc;
         (before, assoc.tie(map, &lookup), *assoc)
-    });
+    })?;
     let name = &x.world().progs[usize::from(prog)].name;
     match tied {
         Tied::Tied => event!(x, "{name} is tied to the map"),
@@ -202,11 +279,11 @@ pub(crate) fn untie_all<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
         if let Some(prog) = prog
             && x.filled(map, i)?
         {
-            let changed = x.change_assoc(*prog, |assoc| {
+            let changed = change(x, *prog, |assoc| {
                 let before = *assoc;
                 assoc.untie(map, &lookup);
                 *assoc != before
-            });
+            })?;
             if changed {
                 x.undo(Dirty::TIED);
                 event!(x, "a program is no longer tied to the map");
@@ -243,10 +320,10 @@ pub(crate) fn untied_late<'w, X: Backend<'w>>(x: &X) -> bool {
 
 /// The work item that frees a program: it lets go of the map that it is tied to.
 pub(crate) fn free<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
-    let assoc = x.change_assoc(prog, std::mem::take);
+    let assoc = change(x, prog, std::mem::take)?;
     x.free_prog(prog);
     event!(x, "program freed");
-    let counted = x.world().progs[usize::from(prog)].of == ProgType::Syscall
+    let counted = x.world().progs[usize::from(prog)].of.is_tied_by_command()
         && x.design().lookup.assoc_ref == AssocRef::Command;
     match assoc.map() {
         Some(map) if counted => map_put(x, map),

@@ -11,6 +11,7 @@ use crate::invariant::Invariant;
 use crate::kernel::{Code, Seen};
 use crate::lock::Lock;
 use crate::pc::Pc;
+use crate::proc::assoc;
 use crate::subsys;
 use crate::world::{Body, OpKind};
 
@@ -65,6 +66,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             match x.world().progs[usize::from(code.prog - 1)].body {
                 Body::ReadCookie => x.goto(Pc::CallExit),
                 Body::Ask => x.goto(Pc::AssocGet),
+                Body::Timer | Body::Wq | Body::WqSleep => {
+                    assoc::arm(x, code.prog - 1)?;
+                    x.goto(Pc::CallExit)
+                }
                 Body::Fail => {
                     x.saw(Seen::PROG_ERROR);
                     event!(x, "returns an error");
@@ -155,13 +160,18 @@ fn check_prog<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
     Ok(())
 }
 
-/// The program calls `bpf_get_attach_cookie()`.
+/// The program calls `bpf_get_attach_cookie()`, or the helper that reads `saved_run_ctx`.
 fn read_cookie<'w, X: Backend<'w>>(x: &mut X) {
-    // Elsewhere programs cannot ask.
-    if x.design().identity != Identity::Cookie {
-        return;
-    }
-    let cookie = x.run_ctx_cookie();
+    let cookie = match x.design().identity {
+        Identity::Cookie => x.run_ctx_cookie(),
+        // The caller of other types has no run context of its own.
+        Identity::RunCtx if x.cpu().op == OpKind::CgroupCall => {
+            let cookie = x.cpu().walk.bpf_cookie;
+            x.world().cookies[usize::from(cookie)]
+        }
+        // Elsewhere programs cannot ask.
+        _ => return,
+    };
     let expect = usize::from(x.cpu().expect);
     let expect = x.world().cookies[expect];
     event!(x, "reads cookie {cookie:#x}");

@@ -7,7 +7,7 @@
 //! BPF_PROG_QUERY, the limit of 64 links, and the memory of the cgroup itself.
 
 use crate::backend::{Backend, KdataOf, LinkOf, MapOf, Step, event};
-use crate::design::{Build, Links, Owner};
+use crate::design::{Build, Identity, Links, Owner};
 use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{Cgroup, CgroupState, Holds, InList, Item, ItemArray, Stage};
@@ -115,9 +115,15 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 Some(Item {
                     kdata: Some(kdata),
                     expect,
+                    bpf_cookie,
                 }) => {
                     x.cpu().kdata = Some(kdata);
                     event!(x, "the next item");
+                    if x.design().identity == Identity::RunCtx {
+                        x.cpu().walk.bpf_cookie = bpf_cookie;
+                        let cookie = x.world().cookies[usize::from(bpf_cookie)];
+                        event!(x, "the caller's run_ctx.bpf_cookie = {cookie:#x}");
+                    }
                     call::through_kdata(x, expect, Pc::CgNext)
                 }
             }
@@ -216,9 +222,12 @@ fn order<'w, X: Backend<'w>>(x: &mut X, cgroup: u8) -> Vec<LinkOf<X>> {
 fn item<'w, X: Backend<'w>>(x: &mut X, link: LinkOf<X>) -> Step<Item<X::P>> {
     let map = x.link_map(link)?.expect("a link in a list has its map");
     let built = x.link_attachment(link)?;
+    let cookie = x.link_cookie(link)?;
+    let in_item = x.design().identity == Identity::RunCtx;
     Ok(Item {
         kdata: Some(attachment::published(x, map, built)?),
-        expect: x.link_cookie(link)?,
+        expect: cookie,
+        bpf_cookie: if in_item { cookie } else { 0 },
     })
 }
 
@@ -364,6 +373,7 @@ fn update_check<'w, X: Backend<'w>>(x: &mut X, link: LinkOf<X>, map: MapOf<X>) -
 }
 
 /// `replace_effective_prog()`: the item at the position that the link has in the lists, stubs or no stubs before it.
+/// Only `item->kdata` is written: the link, and with it the cookie, is the same.
 fn replace_effective<'w, X: Backend<'w>>(
     x: &mut X,
     cgroup: u8,
@@ -374,7 +384,11 @@ fn replace_effective<'w, X: Backend<'w>>(
         let place = order(x, cgroup).iter().position(|l| *l == link);
         let Some(place) = place else { continue };
         let mut bpf = x.cgroup(cgroup);
-        bpf.effective[place] = Some(new);
+        let old = bpf.effective[place].unwrap_or(new);
+        bpf.effective[place] = Some(Item {
+            bpf_cookie: old.bpf_cookie,
+            ..new
+        });
         x.set_cgroup(cgroup, bpf);
     }
     Ok(())

@@ -39,6 +39,14 @@ pub fn begin_dealloc<'w, X: Backend<'w>>(x: &mut X, link: LinkOf<X>) -> Step {
     link_detach::dealloc(x, link)
 }
 
+/// The callback of a program begins, as [`begin_dealloc`].
+///
+/// # Errors
+/// As [`step`].
+pub fn begin_callback<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
+    assoc::begin_callback(x, prog)
+}
+
 /// The step at the task's program counter, whichever backend carries it out.
 ///
 /// # Errors

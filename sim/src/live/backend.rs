@@ -262,6 +262,7 @@ impl<'w> Backend<'w> for Task<'w> {
         match lock {
             Lock::Map(map) => self.map(map)?.lock.lock(),
             Lock::The(class) => self.rt.locks[class as usize].lock(),
+            Lock::Prog(prog) => self.rt.progs[usize::from(prog)].st_ops_assoc_mutex.lock(),
             Lock::Sock(sock) => {
                 let (me, mut tries) = (self.actor, 0);
                 while !self.rt.take_sock(sock, me) {
@@ -800,6 +801,11 @@ impl<'w> Backend<'w> for Task<'w> {
     }
 
     /// The worker does it, under `text_mutex`.
+    /// `round` refuses programs that have callbacks.
+    fn set_armed(&mut self, _: u8, to: bool) -> bool {
+        !to
+    }
+
     fn free_prog(&mut self, _: u8) {}
 
     fn prog_freed(&mut self, prog: u8) -> bool {

@@ -301,7 +301,8 @@ pub struct Prog {
     pub(crate) refs: AtomicI64,
     pub(crate) fds: AtomicU8,
     pub(crate) freed: AtomicBool,
-    /// `aux->st_ops_assoc`, under `aux->st_ops_assoc_mutex`.
+    pub(crate) st_ops_assoc_mutex: RawLock,
+    /// `aux->st_ops_assoc`, which the getter loads without that mutex: a load and a store are atomic.
     pub(crate) assoc: Mutex<Assoc<Place<StMap>>>,
     /// `prog->stats`.
     pub(crate) stats: super::enter::Stats,

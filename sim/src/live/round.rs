@@ -37,6 +37,9 @@ pub enum RoundError {
     /// The runtime has no cgroups.
     #[error("the scenario has cgroups, which only the explorer has")]
     Cgroups,
+    /// The runtime has no timers and no work queues of programs.
+    #[error("a program has a callback, which only the explorer runs")]
+    Callbacks,
     /// The runtime does not ask for a choice of the design.
     #[error(transparent)]
     NotAsked(#[from] NotAsked),
@@ -81,6 +84,9 @@ pub fn run_watched(
     }
     if !world.cgroups.is_empty() {
         return Err(RoundError::Cgroups);
+    }
+    if world.has_callbacks() {
+        return Err(RoundError::Callbacks);
     }
     let mut only = EXPLORER_ONLY.into_iter();
     if let Some(kind) = only.find(|kind| world.plays(*kind)) {

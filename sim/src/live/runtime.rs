@@ -128,6 +128,7 @@ impl Machine {
                 refs: AtomicI64::new(i64::from(fds.count_ones())),
                 fds: AtomicU8::new(fds),
                 freed: AtomicBool::new(false),
+                st_ops_assoc_mutex: RawLock::new(),
                 assoc: Mutex::new(Assoc::None),
                 stats: enter::Stats::new(),
             }
@@ -280,6 +281,7 @@ impl Runtime {
             Lock::Map(map) => self.maps.get(map).lock.unlock(),
             Lock::The(class) => self.locks[class as usize].unlock(),
             Lock::Sock(sock) => self.socks.lock()[usize::from(sock)].busy = None,
+            Lock::Prog(prog) => self.progs[usize::from(prog)].st_ops_assoc_mutex.unlock(),
         }
     }
 

@@ -5,7 +5,7 @@
 use std::convert::Infallible;
 
 use struct_ops_model::World;
-use struct_ops_model::world::{Body, Operand, Operation, Plan, ProgType};
+use struct_ops_model::world::{Body, Operand, Operation, Plan};
 
 /// A smaller world.
 pub(super) struct Smaller {
@@ -87,7 +87,7 @@ pub(super) fn smaller(world: &World) -> Vec<Smaller> {
         }
     }
     for prog in 0..world.progs.len() {
-        if world.progs[prog].of == ProgType::Syscall {
+        if world.progs[prog].of.member().is_none() {
             continue;
         }
         changed(&|w| w.progs[prog].body = Body::ReadCookie);

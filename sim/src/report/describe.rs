@@ -129,7 +129,8 @@ pub fn describe(names: &Names<'_>, k: &Kernel) -> Vec<Object> {
             Object::new(names.prog(i))
                 .with("refs", prog.refs)
                 .with("free", free)
-                .with("st_ops_assoc", tied),
+                .with("st_ops_assoc", tied)
+                .with("callback", if prog.armed { "started" } else { "-" }),
         );
     }
     subsystems(names, k, &mut objects);
@@ -295,7 +296,14 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
             }
         });
         let array = list(bpf.effective.iter().flatten(), |item| {
-            item.kdata.map_or("stubs".into(), |d| names.kdata(k, d))
+            let kdata = item.kdata.map_or("stubs".into(), |d| names.kdata(k, d));
+            match item.bpf_cookie {
+                0 => kdata,
+                cookie => format!(
+                    "{kdata} ({:#x})",
+                    names.world().cookies[usize::from(cookie)]
+                ),
+            }
         });
         objects.push(
             Object::new(cgroup.name.clone())

@@ -489,11 +489,7 @@ fn programs(s: &Source<'_>, world: &mut World, tables: &[ProgramTable]) -> Resul
         )?;
         let (of, body) = match &table.kind {
             None => member_program(s, world, table)?,
-            Some(kind) if kind.get_ref() == "syscall" => syscall_program(s, table)?,
-            Some(kind) => {
-                let kinds = ["syscall"].into_iter();
-                return s.error(kind.span(), unknown("kind", kind.get_ref(), kinds));
-            }
+            Some(kind) => program_alone(s, table, kind)?,
         };
         world.progs.push(ProgDecl {
             name,
@@ -505,8 +501,17 @@ fn programs(s: &Source<'_>, world: &mut World, tables: &[ProgramTable]) -> Resul
     Ok(())
 }
 
-/// A program that user space runs: all it does is to ask.
-fn syscall_program(s: &Source<'_>, table: &ProgramTable) -> Result<(ProgType, Body), InputError> {
+/// A program that is no member: all it does is to ask.
+fn program_alone(
+    s: &Source<'_>,
+    table: &ProgramTable,
+    kind: &Text,
+) -> Result<(ProgType, Body), InputError> {
+    let kinds = ProgType::ALONE;
+    let Some(of) = kinds.into_iter().find(|of| of.name() == kind.get_ref()) else {
+        let names = kinds.into_iter().map(ProgType::name);
+        return s.error(kind.span(), unknown("kind", kind.get_ref(), names));
+    };
     let fields = [
         ("type", &table.ty),
         ("member", &table.member),
@@ -517,12 +522,13 @@ fn syscall_program(s: &Source<'_>, table: &ProgramTable) -> Result<(ProgType, Bo
             return s.error(
                 text.span(),
                 format!(
-                    "a syscall program has no `{key}`: it is no member, and asks for its struct"
+                    "a {} program has no `{key}`: it is no member, and asks for its struct",
+                    of.name()
                 ),
             );
         }
     }
-    Ok((ProgType::Syscall, Body::Ask))
+    Ok((of, Body::Ask))
 }
 
 /// A program of a member.
@@ -532,7 +538,7 @@ fn member_program(
     table: &ProgramTable,
 ) -> Result<(ProgType, Body), InputError> {
     let needed = |key: &str| {
-        let text = "a program has a `type` and a `member`, or `kind = \"syscall\"`";
+        let text = "a program has a `type` and a `member`, or a `kind`";
         s.error(table.name.span(), format!("`{key}` is missing: {text}"))
     };
     let Some(ty) = &table.ty else {

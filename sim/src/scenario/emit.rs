@@ -140,7 +140,7 @@ fn write(out: &mut String, words: Words<'_>, world: &World) -> fmt::Result {
                     .expect("every body is listed");
                 writeln!(out, "body = {}", string(body.0))?;
             }
-            ProgType::Syscall => writeln!(out, "kind = \"syscall\"")?,
+            other => writeln!(out, "kind = {}", string(other.name()))?,
         }
         if let Some(process) = prog.process {
             writeln!(out, "process = {process}")?;

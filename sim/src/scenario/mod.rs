@@ -254,8 +254,8 @@ impl Case {
     pub fn runs_under(&self, design: &Design, by_name: bool) -> bool {
         match self {
             Case::Attach(s) => {
-                let tells_apart = design.ties_programs(s.world.linux) && s.world.asks();
-                s.runs_under(design) && (by_name || tells_apart || !design.attaches_as_mainline())
+                let own = design.shows_identity(&s.world) || !design.attaches_as_mainline();
+                s.runs_under(design) && (by_name || own)
             }
             Case::Reach(s) => {
                 by_name || s.expect.is_empty() || expected(&s.expect, &design.name).is_some()

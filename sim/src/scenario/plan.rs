@@ -140,6 +140,18 @@ fn collect_links(s: &Source<'_>, world: &mut World, tables: &File) -> Result<(),
 
 fn cpus(s: &Source<'_>, world: &mut World, tables: &File) -> Result<(), InputError> {
     s.at_most(MAX_CPUS, "CPUs", &tables.cpus, Spanned::span)?;
+    if let Some(last) = tables.cpus.get(MAX_CPUS - 1)
+        && world.has_callbacks()
+    {
+        return s.error(
+            last.span(),
+            format!(
+                "{MAX_CPUS} CPUs and a program with a callback: the callback runs on a CPU of its own, so expected at \
+                 most {} others",
+                MAX_CPUS - 1
+            ),
+        );
+    }
     for (number, table) in tables.cpus.iter().enumerate() {
         let CpuTable {
             process,

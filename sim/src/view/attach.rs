@@ -338,10 +338,12 @@ pub(super) fn alike(one: Action, other: Action) -> bool {
             Action::MapWork(_)
             | Action::AttachmentWork(_)
             | Action::LinkWork(..)
+            | Action::Callback(_)
             | Action::ProgWork(_),
             Action::MapWork(_)
             | Action::AttachmentWork(_)
             | Action::LinkWork(..)
+            | Action::Callback(_)
             | Action::ProgWork(_),
         ) => true,
         _ => false,

@@ -182,7 +182,7 @@ pub fn place_of(wait: &Wait, own: &[String]) -> Option<(Id, String)> {
             let name = &own[usize::from(*lock)];
             (Kind::Subsys, OWN, format!("lock {name}"))
         }
-        Wait::GracePeriod(_) | Wait::Flag(_) => return None,
+        Wait::Lock(Lock::Prog(_), _) | Wait::GracePeriod(_) | Wait::Flag(_) => return None,
     };
     Some((Id { kind, slot }, field))
 }
@@ -304,6 +304,7 @@ impl Fields<'_, '_> {
                 None => self.text(&name, STUBS),
             }
             self.cookie(&format!("{name}: cookie"), item.expect);
+            self.cookie(&format!("{name}: bpf_cookie"), item.bpf_cookie);
         }
     }
 
@@ -533,6 +534,7 @@ impl<'a> Teller<'a> {
                 f.deferred("free", &prog.free);
                 f.map("st_ops_assoc", prog.assoc.map());
                 f.flag("st_ops_assoc is POISON", prog.assoc == Assoc::Poison);
+                f.flag("its callback is started", prog.armed);
             });
         }
         for (i, proc) in k.procs.iter().enumerate().take(usize::from(world.procs)) {
@@ -696,6 +698,7 @@ fn cpu(f: &mut Fields<'_, '_>, c: &Cpu) {
     f.number("items behind it", c.walk.next);
     f.flag("the array has been replaced", c.walk.replaced);
     f.items("old item", &c.walk.array);
+    f.cookie("the walk's run_ctx.bpf_cookie", c.walk.bpf_cookie);
 }
 
 fn cgroup_fields(f: &mut Fields<'_, '_>, name: &str, cgroup: &Cgroup) {

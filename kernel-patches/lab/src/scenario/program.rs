@@ -367,7 +367,7 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
                 "a program sleeps in a kfunc of a module that was not built for this kernel".into(),
             );
         }
-        if prog.body == Body::Ask && prog.of != ProgType::Syscall {
+        if prog.body.asks() && prog.of != ProgType::Syscall {
             return Err("the runner has no kfunc that asks for a struct by its association".into());
         }
         if prog.body == Body::Fail {
@@ -378,7 +378,9 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
             ProgType::StructOps { ty, member } => {
                 line(format!("prog {ty} {member} {body} {process}"));
             }
-            ProgType::Syscall => line(format!("prog -1 -1 {body} {process}")),
+            ProgType::Syscall | ProgType::Tracing => {
+                line(format!("prog -1 -1 {body} {process}"));
+            }
         }
     }
     for map in &world.maps {
