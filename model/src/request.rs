@@ -263,7 +263,8 @@ impl Descriptors<'_> {
                 numbers(entries, &|_| true);
             }
             Operand::Member => {
-                for member in 0..world.types.first().map_or(0, |t| t.members.len()) as u8 {
+                let called = world.called_by(request.kind);
+                for member in 0..called.map_or(0, |t| t.members.len()) as u8 {
                     with(Request { member, ..request });
                 }
             }

@@ -357,12 +357,24 @@ impl World {
         self.types[decl.ty].subsystem.facts().called == Called::ThroughCgroups
     }
 
-    /// Whether the types attach to cgroups: those of a scenario are of one subsystem.
+    /// Whether the types attach to cgroups: all of them, if one does.
     pub fn has_cgroup_types(&self) -> bool {
         let called = |t: &StructOpsType| t.subsystem.facts().called;
         self.types
             .iter()
             .any(|t| called(t) == Called::ThroughCgroups)
+    }
+
+    /// The type whose members an operation of this kind calls, if there is one. Where types are of several subsystems, each
+    /// is called in a way of its own.
+    pub fn called_by(&self, kind: OpKind) -> Option<&StructOpsType> {
+        let calls = |t: &&StructOpsType| match t.subsystem.facts().called {
+            Called::ThroughSockets => kind == OpKind::SockCall,
+            Called::ThroughCgroups => kind == OpKind::CgroupCall,
+            Called::From(_) => kind == OpKind::Call,
+            Called::ByTestRun | Called::ByFunctions => false,
+        };
+        self.types.iter().find(calls)
     }
 
     /// The cgroup and those above it, itself first.

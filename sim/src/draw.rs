@@ -26,7 +26,7 @@ pub fn operation(world: &mut World, kind: OpKind, below: Below<'_>) -> Option<Op
     if kind == OpKind::None {
         return None;
     }
-    let draw = |operand| operand_of(world, operand, below);
+    let draw = |operand| operand_of(world, kind, operand, below);
     Operation::build(kind, draw).ok()
 }
 
@@ -34,8 +34,12 @@ pub fn operation(world: &mut World, kind: OpKind, below: Below<'_>) -> Option<Op
 ///
 /// # Errors
 /// The world has no such thing.
-fn operand_of(world: &mut World, operand: Operand, below: Below<'_>) -> Result<Option<u8>, ()> {
-    let ty = &world.types[0];
+fn operand_of(
+    world: &mut World,
+    kind: OpKind,
+    operand: Operand,
+    below: Below<'_>,
+) -> Result<Option<u8>, ()> {
     let number = match operand {
         Operand::NewMap | Operand::Map(_) => world.maps.len(),
         Operand::Replace if below(2) == 0 => return Ok(None),
@@ -50,8 +54,11 @@ fn operand_of(world: &mut World, operand: Operand, below: Below<'_>) -> Result<O
         Operand::Key => world.keys.len(),
         Operand::Socket => MAX_SOCKS,
         // A third registration would need a third map.
-        Operand::Entry => ty.subsystem.facts().entries.min(2),
-        Operand::Member => ty.members.len(),
+        Operand::Entry => {
+            let ty = world.called_by(kind).ok_or(())?;
+            ty.subsystem.facts().entries.min(2)
+        }
+        Operand::Member => world.called_by(kind).ok_or(())?.members.len(),
         Operand::Cgroup => world.cgroups.len(),
         Operand::Target if world.cgroups.is_empty() => return Ok(None),
         Operand::Target => world.cgroups.len(),

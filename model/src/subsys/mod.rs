@@ -191,7 +191,8 @@ pub(crate) fn update<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
 
 /// The first step of a call of a member by the subsystem.
 pub(crate) fn call(world: &World) -> Pc {
-    match world.types.first().map(|t| t.subsystem.facts().called) {
+    let ty = world.called_by(OpKind::Call);
+    match ty.map(|t| t.subsystem.facts().called) {
         Some(Called::From(first)) => first,
         _ => Pc::Finish,
     }

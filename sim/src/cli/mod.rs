@@ -411,7 +411,9 @@ fn something_happens(scenario: &Scenario, machine: &Machine) -> Result<(), Input
         for action in schedule::run(machine, &mut Chooser::new(Some(seed))) {
             report.clear();
             machine.apply(&mut k, action, &mut report, None);
-            if report.returned.is_some_and(|returned| returned.met) {
+            // A run ends where something is broken: perhaps before the first operation has returned.
+            let broken = !report.violations.is_empty();
+            if broken || report.returned.is_some_and(|returned| returned.met) {
                 return Ok(());
             }
         }

@@ -8,6 +8,7 @@ use struct_ops_model::Kernel;
 use struct_ops_model::assoc::Assoc;
 use struct_ops_model::kernel::{Deferred, Mask, MoreFds, Node, Stage};
 use struct_ops_model::lock::LockClass;
+use struct_ops_model::world::OpKind;
 
 use super::names::Names;
 
@@ -168,7 +169,7 @@ fn maps(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
             .with(
                 "cookies",
                 list(cookies, |(i, c)| {
-                    format!("{}={}", names.member(i), names.cookie(*c))
+                    format!("{}={}", names.member(map.decl, i), names.cookie(*c))
                 }),
             )
             .with("free", deferred(&map.free));
@@ -216,7 +217,7 @@ fn kdatas(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
                 .with("refs", kdata.refs);
         }
         for (member, func) in kdata.func.iter().enumerate() {
-            object = object.with(names.member(member), names.func(*func));
+            object = object.with(names.member(kdata.decl, member), names.func(*func));
         }
         objects.push(
             object
@@ -318,7 +319,7 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
         .with("scx_ops.source", kdata(scx.kdata));
     for (member, func) in scx.ops.iter().enumerate() {
         all = all.with(
-            format!("scx_ops.{}", names.member(member)),
+            format!("scx_ops.{}", names.called(OpKind::Call, member)),
             names.func(*func),
         );
     }

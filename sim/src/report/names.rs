@@ -2,7 +2,7 @@
 
 use struct_ops_model::Request;
 use struct_ops_model::kernel::{Func, ImageKey, KdataKey, Kernel, KsymKey, LinkKey, MapKey};
-use struct_ops_model::world::{OpKind, Operand, Operation, Plan, Position, World};
+use struct_ops_model::world::{OpKind, Operand, Operation, Plan, Position, StructOpsType, World};
 
 use crate::scenario::position;
 
@@ -125,10 +125,20 @@ impl<'a> Names<'a> {
             .map_or_else(|| format!("prog{index}"), |p| p.name.clone())
     }
 
-    /// A member, by its place.
-    pub fn member(&self, index: usize) -> String {
-        let member = self.world.types.iter().find_map(|t| t.members.get(index));
-        member.map_or_else(|| index.to_string(), |m| m.name.clone())
+    /// A member of the type of a map declaration, by its place.
+    pub fn member(&self, decl: u8, index: usize) -> String {
+        let decl = self.world.maps.get(usize::from(decl));
+        Self::member_of(decl.map(|d| &self.world.types[d.ty]), index)
+    }
+
+    /// A member of the type that an operation calls, by its place.
+    pub fn called(&self, kind: OpKind, index: usize) -> String {
+        Self::member_of(self.world.called_by(kind), index)
+    }
+
+    fn member_of(ty: Option<&StructOpsType>, index: usize) -> String {
+        let member = ty.and_then(|t| t.members.get(index));
+        member.map_or_else(|| format!("member {index}"), |m| m.name.clone())
     }
 
     /// A cgroup, by its number plus 1.
@@ -160,7 +170,7 @@ impl<'a> Names<'a> {
                 Operand::Cookie => format!("cookie={}", self.cookie(request.cookie)),
                 Operand::Key => self.world.keys.get(arg).map_or("?".into(), String::clone),
                 Operand::Socket | Operand::Entry => arg.to_string(),
-                Operand::Member => self.member(usize::from(request.member)),
+                Operand::Member => self.called(request.kind, usize::from(request.member)),
                 Operand::Program(_) => self.prog(arg),
                 Operand::Function => self.world.script.functions[arg].name.clone(),
                 Operand::Cgroup => self.cgroup(request.cgroup),

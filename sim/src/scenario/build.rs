@@ -333,6 +333,18 @@ pub(super) fn toml_error(source: &Source<'_>, error: &toml::de::Error) -> InputE
     )
 }
 
+/// Whether types of two subsystems may be in one scenario: an operation that calls a member must mean one of them, and a
+/// table of registrations belongs to one. Whether types attach to cgroups is asked of all of them.
+fn together(one: Subsystem, other: Subsystem) -> bool {
+    use Called::{ByFunctions, ByTestRun, From, ThroughCgroups, ThroughSockets};
+    match (one.facts().called, other.facts().called) {
+        (ByFunctions, ByFunctions) => true,
+        (ByFunctions | ThroughCgroups, _) | (_, ByFunctions | ThroughCgroups) => false,
+        (From(_), From(_)) | (ThroughSockets, ThroughSockets) | (ByTestRun, ByTestRun) => false,
+        _ => true,
+    }
+}
+
 fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), InputError> {
     s.at_most(MAX_TYPES, "types", tables, |t| t.name.span())?;
     for table in tables {
@@ -374,15 +386,14 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
                 ),
             );
         }
-        let is_own = |s: Subsystem| matches!(s, Subsystem::Own(_));
-        let strange = |t: &&StructOpsType| {
-            t.subsystem != subsystem && !(is_own(t.subsystem) && is_own(subsystem))
-        };
+        let strange =
+            |t: &&StructOpsType| t.subsystem != subsystem && !together(t.subsystem, subsystem);
         if let Some(first) = world.types.iter().find(strange) {
             return s.error(
                 table.subsystem.span(),
                 format!(
-                    "the types of a scenario belong to one subsystem, or to some that it brings, and `{}` is of {}",
+                    "the types of a scenario are of one subsystem, of some that it brings, or of built-in ones whose members \
+                     are called in different ways (not for a cgroup), and `{}` is of {}",
                     first.name,
                     first.subsystem.name(&world.script)
                 ),

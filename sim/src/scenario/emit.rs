@@ -262,7 +262,10 @@ pub fn operation(world: &World, operation: Operation) -> String {
             Operand::Cookie => text += &format!("cookie={:#x}", world.cookies[i]),
             Operand::Key => text += &world.keys[i],
             Operand::Socket | Operand::Entry => text += &value.to_string(),
-            Operand::Member => text += &world.types[0].members[i].name,
+            Operand::Member => {
+                let called = world.called_by(operation.kind());
+                text += called.map_or("?", |t| &t.members[i].name);
+            }
             Operand::Program(_) => text += &world.progs[i].name,
             Operand::Function => text += &world.script.functions[i].name,
             Operand::Cgroup => text += &world.cgroups[i].name,

@@ -336,25 +336,13 @@ pub(super) fn cookie(world: &mut World, value: u64) -> Result<u8, String> {
     Ok((world.cookies.len() - 1) as u8)
 }
 
-/// A member by its name, which has the same place in every type that has it.
+/// A member, by its name, of the type that the operation calls.
 fn member(world: &World, w: &mut Words<'_>) -> Result<u8, Mistake> {
     let word = w.word("a member")?;
-    let place = world
-        .types
-        .iter()
-        .find_map(|t| t.members.iter().position(|m| m.name == word.1));
+    let members = world.called_by(w.kind).map_or(&[][..], |t| &t.members);
+    let place = members.iter().position(|m| m.name == word.1);
     place.map(|i| i as u8).ok_or_else(|| {
-        let mut names: Vec<&str> = Vec::new();
-        for name in world
-            .types
-            .iter()
-            .flat_map(|t| &t.members)
-            .map(|m| m.name.as_str())
-        {
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
+        let names = members.iter().map(|m| m.name.as_str());
         (span(word), unknown("member", word.1, names))
     })
 }

@@ -457,14 +457,6 @@ impl<'a> Teller<'a> {
         self.objects.push(object);
     }
 
-    /// The name of a member of a map declaration's type.
-    fn member(&self, decl: u8, index: usize) -> String {
-        let world = self.names.world();
-        let decl = world.maps.get(usize::from(decl));
-        let member = decl.and_then(|d| world.types[d.ty].members.get(index));
-        member.map_or_else(|| format!("member {index}"), |m| m.name.clone())
-    }
-
     fn cpus(&mut self) {
         for i in 0..self.names.world().tasks() {
             let c = self.k.cpus[i];
@@ -508,7 +500,10 @@ impl<'a> Teller<'a> {
                 f.text("state", SCX[s.scx.state as usize]);
             }
             for (i, func) in s.scx.ops.iter().enumerate() {
-                f.func(&format!("ops.{}", f.teller.names.member(i)), *func);
+                f.func(
+                    &format!("ops.{}", f.teller.names.called(OpKind::Call, i)),
+                    *func,
+                );
             }
             f.kdata("copied from", s.scx.kdata);
             f.cookie("attached with cookie", s.scx.expect);
@@ -581,7 +576,7 @@ impl<'a> Teller<'a> {
                 f.flag("pinned", map.pinned);
                 f.kdata("kvalue", map.kdata);
                 for (i, cookie) in map.link_cookies.iter().enumerate() {
-                    let member = f.teller.member(map.decl, i);
+                    let member = f.teller.names.member(map.decl, i);
                     f.flag(&format!("{member}: program"), map.filled & (1 << i) != 0);
                     f.cookie(&format!("{member}: cookie"), *cookie);
                 }
@@ -718,7 +713,7 @@ fn kdata_fields(f: &mut Fields<'_, '_>, kdata: &Kdata) {
     f.map("map", kdata.map);
     f.number("refs", kdata.refs);
     for (i, func) in kdata.func.iter().enumerate() {
-        let member = f.teller.member(kdata.decl, i);
+        let member = names.member(kdata.decl, i);
         f.func(&member, *func);
         f.ksym(&format!("{member}: ksym"), kdata.ksyms[i]);
     }

@@ -336,11 +336,12 @@ impl Deriver<'_> {
     fn context(&self, at: &State, cpu: u8) -> Context {
         let world = &self.machine.world;
         let map = at.k.cpus[usize::from(cpu)].map;
-        let decl = map.and_then(|map| at.k.maps.get(map)).map(|map| map.decl);
+        let map = map.and_then(|map| at.k.maps.get(map));
+        let decl = map.map(|map| &world.maps[usize::from(map.decl)]);
         Context {
             base: self.base,
-            subsystem: world.types[0].subsystem,
-            link: decl.is_none_or(|decl| world.maps[usize::from(decl)].link),
+            subsystem: world.types[decl.map_or(0, |decl| decl.ty)].subsystem,
+            link: decl.is_none_or(|decl| decl.link),
         }
     }
 

@@ -465,6 +465,21 @@ mod tests {
     }
 
     #[test]
+    fn types_of_two_subsystems_have_their_own_members() {
+        let text = told("tcp-and-always", &TARGET).unwrap();
+        for ty in [
+            "tcp_congestion_ops - tcp\nmember ssthresh 0",
+            "lab_ops lab_ops lab_ops\nmember plain 0",
+        ] {
+            assert!(text.contains(&format!("\ntype {ty}\n")), "{text}");
+        }
+        assert!(
+            text.contains("\nmap 0 1 0 0 0 1\nmap 1 1 1 0 2 3\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn what_cannot_be_expressed_says_why() {
         let image = Target {
             modules: false,

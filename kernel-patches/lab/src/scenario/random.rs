@@ -85,17 +85,30 @@ impl Outcome {
     }
 }
 
+/// Whose types a world of this kernel has: of one subsystem, or of two.
+fn subsystems(rng: &mut fastrand::Rng, target: &Target) -> &'static [Subsystem] {
+    use Subsystem::{Always, SchedExt, TcpCong};
+    match (target.modules, rng.u8(..8)) {
+        (true, 0..=2) => &[Always],
+        (true, 3) => &[TcpCong, Always],
+        (true, 4) | (false, 0..=2) => &[TcpCong, SchedExt],
+        _ => &[TcpCong],
+    }
+}
+
+/// The members of a subsystem's struct that have programs.
+fn members(subsystem: Subsystem) -> &'static [&'static str] {
+    match subsystem {
+        Subsystem::TcpCong => &["ssthresh", "cong_avoid"],
+        Subsystem::SchedExt => &["enqueue"],
+        _ => &["test_1", "test_2", "test_3"],
+    }
+}
+
 /// A small world of one seed: maps that are ready, perhaps attached, and free plans.
 pub fn world(seed: u64, target: &Target, design: &Design) -> World {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let subsystem = match target.modules && rng.bool() {
-        true => Subsystem::Always,
-        false => Subsystem::TcpCong,
-    };
-    let names: &[&str] = match subsystem {
-        Subsystem::TcpCong => &["ssthresh", "cong_avoid"],
-        _ => &["test_1", "test_2", "test_3"],
-    };
+    let subsystems = subsystems(&mut rng, target);
     let mut world = World {
         cookies: vec![0, 0x11, 0x2222_2222, 0x3333_3333_3333_3333],
         keys: vec!["key".into()],
@@ -105,27 +118,32 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
         max_links: 4,
         ..World::default()
     };
-    world.types.push(StructOpsType {
-        name: "ops".into(),
-        subsystem,
-        members: names
-            .iter()
-            .map(|name| Member {
-                name: (*name).into(),
-                sleepable: *name == "test_3",
-                required: subsystem == Subsystem::TcpCong,
-                size: 171,
-            })
-            .collect(),
-        module: false,
-    });
+    for (ty, subsystem) in subsystems.iter().enumerate() {
+        world.types.push(StructOpsType {
+            name: format!("ops{}", ty + 1),
+            subsystem: *subsystem,
+            members: members(*subsystem)
+                .iter()
+                .map(|name| Member {
+                    name: (*name).into(),
+                    sleepable: *name == "test_3",
+                    required: *subsystem == Subsystem::TcpCong,
+                    size: 171,
+                })
+                .collect(),
+            module: false,
+        });
+    }
     for map in 0..2u8 {
+        // one map of each of two types, two of one
+        let ty = usize::from(map) % subsystems.len();
+        let names = members(subsystems[ty]);
         let mut progs = vec![None; names.len()];
         for (member, name) in names.iter().enumerate() {
             progs[member] = Some(world.progs.len() as u8);
             world.progs.push(ProgDecl {
                 name: format!("{name}_m{}", map + 1),
-                of: ProgType::StructOps { ty: 0, member },
+                of: ProgType::StructOps { ty, member },
                 body: match *name {
                     "test_3" => Body::Sleep,
                     _ => Body::ReadCookie,
@@ -135,7 +153,7 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
         }
         world.maps.push(MapDecl {
             name: format!("m{}", map + 1),
-            ty: 0,
+            ty,
             link: rng.u8(..5) > 0,
             key: 0,
             progs,
@@ -157,7 +175,7 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
     }
     let threads = 1 + rng.usize(..2);
     let plan = Plan::Free {
-        kinds: kinds(subsystem, design, tied),
+        kinds: kinds(subsystems, design, tied),
         budget: if threads == 1 { 10 } else { 5 },
     };
     world.cpus = vec![CpuDecl { proc: 0, plan }; threads];
@@ -171,7 +189,7 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
     world
 }
 
-fn kinds(subsystem: Subsystem, design: &Design, tied: bool) -> Vec<OpKind> {
+fn kinds(subsystems: &[Subsystem], design: &Design, tied: bool) -> Vec<OpKind> {
     let mut kinds = vec![
         OpKind::LinkCreate,
         OpKind::LinkCreate,
@@ -188,22 +206,25 @@ fn kinds(subsystem: Subsystem, design: &Design, tied: bool) -> Vec<OpKind> {
         OpKind::MapClose,
     ];
     // a link that is updated to its own map is a bug of tcp that ends the boot
-    if design.same_map != SameMap::Update || subsystem != Subsystem::TcpCong {
+    let tcp = subsystems.contains(&Subsystem::TcpCong);
+    if design.same_map != SameMap::Update || !tcp {
         kinds.extend([OpKind::LinkUpdate; 2]);
     }
     if tied {
         kinds.extend([OpKind::ProgAssoc; 3]);
         kinds.extend([OpKind::ProgRun, OpKind::ProgClose]);
     }
-    match subsystem {
-        Subsystem::TcpCong => kinds.extend([
-            OpKind::SockOpen,
-            OpKind::SockOpen,
-            OpKind::SockCall,
-            OpKind::SockCall,
-            OpKind::SockClose,
-        ]),
-        _ => kinds.extend([OpKind::Call; 4]),
+    for subsystem in subsystems {
+        match subsystem {
+            Subsystem::TcpCong => kinds.extend([
+                OpKind::SockOpen,
+                OpKind::SockOpen,
+                OpKind::SockCall,
+                OpKind::SockCall,
+                OpKind::SockClose,
+            ]),
+            _ => kinds.extend([OpKind::Call; 4]),
+        }
     }
     kinds
 }

@@ -413,8 +413,13 @@ fn certain(
     let Operation::Call { entry, .. } = *operation else {
         return None;
     };
+    // its place is among those of the type that is called
+    let called = world.called_by(operation.kind())?;
+    let is_called = |map: u8| std::ptr::eq(called, &world.types[world.maps[usize::from(map)].ty]);
     let creates = |operation: &Operation| match *operation {
-        Operation::LinkCreate { cookie, .. } => Some(world.cookies[usize::from(cookie)]),
+        Operation::LinkCreate { map, cookie, .. } if is_called(map) => {
+            Some(world.cookies[usize::from(cookie)])
+        }
         _ => None,
     };
     let keeps = |operation: &Operation| {
