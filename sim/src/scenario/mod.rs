@@ -22,7 +22,10 @@ pub use error::{
     InputError, Place, close, in_words, printable, printable_lines, unknown, unprintable,
 };
 pub use reach::{ReachScenario, unknown_program};
-pub use script::{STATEMENTS, built_in as built_in_subsystem, shipped as shipped_subsystems};
+pub use script::{
+    STATEMENTS, alone as shipped_subsystem, built_in as built_in_subsystem,
+    shipped as shipped_subsystems,
+};
 
 /// What a scenario expects under one design.
 #[derive(Clone, Debug, PartialEq, Eq)]

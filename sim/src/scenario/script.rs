@@ -146,6 +146,15 @@ pub fn built_in(name: &str) -> Option<&'static str> {
     BUILT_IN.get_file(format!("{name}.toml"))?.contents_utf8()
 }
 
+/// The shipped subsystem of that name, as a world has it that has no other.
+pub fn alone(name: &str) -> Option<Script> {
+    let (name, text) = shipped().into_iter().find(|f| f.0 == name)?;
+    let tables: SubsystemFile = toml::from_str(text).ok()?;
+    let mut world = World::default();
+    subsystems(&Source::new(name, text), &mut world, &tables.subsystem).ok()?;
+    Some(world.script)
+}
+
 /// What a file of a shipped subsystem has.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]

@@ -10,6 +10,7 @@ use struct_ops_model::operation::{OpKind, Operand, Operation};
 use struct_ops_model::world::{Body, Plan, ProgType, StructOpsType, Subsystem, World};
 
 use struct_ops_sim::live::round::concrete;
+use struct_ops_sim::scenario::shipped_subsystem;
 
 use crate::series::Base;
 
@@ -33,6 +34,26 @@ struct Cast {
     /// How the runner calls members.
     caller: &'static str,
     members: Members,
+    /// Whether its programs sleep; none: as the scenario says.
+    sleepable: Option<bool>,
+    /// Every map has a program for each member: the kernel refuses it, else.
+    whole: bool,
+}
+
+impl Default for Cast {
+    fn default() -> Self {
+        Cast {
+            ty: "",
+            module: None,
+            caller: "",
+            members: Members::Named {
+                called: &[],
+                required: &[],
+            },
+            sleepable: None,
+            whole: false,
+        }
+    }
 }
 
 /// Which of the kernel's members stand for those of the scenario.
@@ -50,16 +71,18 @@ enum Members {
 }
 
 /// The table from subsystems to the types of a kernel.
-fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> {
+fn cast(subsystem: Subsystem, world: &World, target: &Target) -> Result<Cast, String> {
+    let name = subsystem.name(&world.script);
+    let own = matches!(subsystem, Subsystem::Own(_));
+    if own && shipped_subsystem(name).as_ref() != Some(&world.script) {
+        return Err("no kernel has a subsystem that a scenario brings".into());
+    }
     // What a kernel has of a subsystem differs between them: the scenario says which one it means.
     let since = subsystem.facts().since;
-    let exact = !subsystem.facts().known_bugs.is_empty() || since > Linux::V6_12;
-    if exact && linux.version() != base.name() {
-        return Err(format!(
-            "{} is modelled as Linux {} has it",
-            subsystem.facts().name,
-            linux.version()
-        ));
+    let exact = own || !subsystem.facts().known_bugs.is_empty() || since > Linux::V6_12;
+    let linux = world.linux.version();
+    if exact && linux != target.base.name() {
+        return Err(format!("{name} is modelled as Linux {linux} has it"));
     }
     Ok(match subsystem {
         Subsystem::TcpCong => Cast {
@@ -70,6 +93,8 @@ fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> 
                 called: &["ssthresh", "cong_avoid"],
                 required: &["ssthresh", "cong_avoid"],
             },
+            sleepable: Some(false),
+            ..Cast::default()
         },
         // bpf_testmod's own type calls its members in reg() only
         Subsystem::Always => Cast {
@@ -80,6 +105,7 @@ fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> 
                 plain: &["plain", "second"],
                 sleepable: &["sleepable"],
             },
+            ..Cast::default()
         },
         Subsystem::SchedExt => Cast {
             ty: "sched_ext_ops",
@@ -89,6 +115,7 @@ fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> 
                 called: &["enqueue", "select_cpu", "dispatch"],
                 required: &[],
             },
+            ..Cast::default()
         },
         Subsystem::Singleton => Cast {
             ty: "bpf_testmod_st_ops",
@@ -98,6 +125,7 @@ fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> 
                 called: &["test_prologue", "test_epilogue"],
                 required: &[],
             },
+            ..Cast::default()
         },
         Subsystem::HidBpf => Cast {
             ty: "hid_bpf_ops",
@@ -107,6 +135,7 @@ fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> 
                 called: &["hid_rdesc_fixup"],
                 required: &[],
             },
+            ..Cast::default()
         },
         Subsystem::Dummy => Cast {
             ty: "bpf_dummy_ops",
@@ -116,10 +145,29 @@ fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> 
                 called: &["test_1", "test_2", "test_sleepable"],
                 required: &[],
             },
+            ..Cast::default()
         },
-        Subsystem::Own(_) => return Err("no kernel has a subsystem that a scenario brings".into()),
-        Subsystem::KeyedByMap | Subsystem::BpfTcp => {
-            let name = subsystem.facts().name;
+        Subsystem::Own(_) if name == "Qdisc_ops" && target.modules => {
+            return Err("the lab's kernels are built without CONFIG_NET_SCH_BPF".into());
+        }
+        Subsystem::Own(_) if name == "Qdisc_ops" => Cast {
+            ty: "Qdisc_ops",
+            caller: "qdisc",
+            members: Members::Named {
+                called: &["enqueue"],
+                required: &[],
+            },
+            sleepable: Some(false),
+            whole: true,
+            ..Cast::default()
+        },
+        Subsystem::Own(_) if name == "binfmt_misc_ops" => {
+            return Err(match target.modules {
+                true => "the lab's kernels are built without CONFIG_BINFMT_MISC_BPF".into(),
+                false => "Debian's kernel has CONFIG_BINFMT_MISC=m: CONFIG_BINFMT_MISC_BPF wants it built in".into(),
+            });
+        }
+        Subsystem::Own(_) | Subsystem::KeyedByMap | Subsystem::BpfTcp => {
             return Err(format!("the runner does not play {name} yet"));
         }
     })
@@ -128,6 +176,18 @@ fn cast(subsystem: Subsystem, linux: Linux, base: Base) -> Result<Cast, String> 
 /// The kernel's name of each member of a type of the scenario.
 fn members(cast: &Cast, of: &StructOpsType) -> Result<Vec<&'static str>, String> {
     let (mut plain, mut sleepable) = (0, 0);
+    let other = |m: &&struct_ops_model::world::Member| cast.sleepable == Some(!m.sleepable);
+    if let Some(member) = of.members.iter().find(other) {
+        let may = if member.sleepable {
+            "may not"
+        } else {
+            "must be able to"
+        };
+        return Err(format!(
+            "programs of {} {may} sleep, {}",
+            cast.ty, member.name
+        ));
+    }
     let name = |member: &struct_ops_model::world::Member| match cast.members {
         Members::Named { called, required } => {
             let found = called.iter().find(|name| **name == member.name);
@@ -202,6 +262,10 @@ const PLAYED: [OpKind; 23] = [
 /// An operation as the runner reads it: its name and its operands in their order, by their places in the world.
 fn operation(world: &World, operation: Operation) -> Result<String, String> {
     let mut text = operation.kind().name().to_owned();
+    if let Operation::Run { function } = operation {
+        // those of the shipped subsystems that are played
+        return Ok(world.script.functions[usize::from(function)].name.clone());
+    }
     if !PLAYED.contains(&operation.kind()) {
         return Err(format!("the runner has no {text} yet"));
     }
@@ -315,7 +379,7 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
     let world = &first.world;
     let mut casts: Vec<(Cast, &StructOpsType)> = Vec::new();
     for ty in &world.types {
-        let cast = cast(ty.subsystem, world.linux, target.base)?;
+        let cast = cast(ty.subsystem, world, target)?;
         if cast.module.is_some() && !target.modules {
             return Err(format!(
                 "{} is in a module that was not built for this kernel",
@@ -329,6 +393,18 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
             return Err("two types of one subsystem are one type in a kernel".into());
         }
         casts.push((cast, ty));
+    }
+    for map in &world.maps {
+        let (cast, _) = &casts[map.ty];
+        if cast.whole && map.progs.contains(&None) {
+            return Err(format!(
+                "the kernel refuses a {} without one of its members",
+                cast.ty
+            ));
+        }
+        if cast.caller == "qdisc" && map.key != 0 {
+            return Err(format!("the runner asks for a {} by one name", cast.ty));
+        }
     }
     if world.types.iter().any(|ty| ty.module) {
         return Err("the runner takes no module away".into());
@@ -477,6 +553,44 @@ mod tests {
             text.contains("\nmap 0 1 0 0 0 1\nmap 1 1 1 0 2 3\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn functions_that_a_shipped_subsystem_runs_are_operations() {
+        let image = Target {
+            base: Base::V7_3,
+            cookie: false,
+            modules: false,
+        };
+        let text = told("qdisc-default", &image).unwrap();
+        assert!(
+            text.contains("\ntype Qdisc_ops - qdisc\nmember enqueue 0\n"),
+            "{text}"
+        );
+        assert!(text.contains("\ndo dev_queue_xmit\n"), "{text}");
+        let why = |name| told(name, &image).unwrap_err();
+        // its functions have the same names, and do something else
+        assert!(why("qdisc-default-v1").contains("brings"));
+        assert!(why("binfmt-detach-in-exec").contains("CONFIG_BINFMT_MISC=m"));
+    }
+
+    #[test]
+    fn what_a_kernel_refuses_cannot_be_expressed() {
+        let image = Target {
+            base: Base::V7_3,
+            cookie: false,
+            modules: false,
+        };
+        let why = |change: fn(&mut World)| {
+            let mut world = shipped("qdisc-default");
+            change(&mut world);
+            let rounds = rounds(&world, &image, 1, 1);
+            program(&image, &[(0, &rounds[0])]).unwrap_err()
+        };
+        let sleeps = why(|world| world.types[0].members[0].sleepable = true);
+        assert!(sleeps.contains("may not sleep"), "{sleeps}");
+        let empty = why(|world| world.maps[0].progs[0] = None);
+        assert!(empty.contains("without one of its members"), "{empty}");
     }
 
     #[test]

@@ -9,18 +9,19 @@ use std::path::Path;
 use struct_ops_model::design::SameMap;
 use struct_ops_model::operation::Operand;
 use struct_ops_model::world::{
-    Body, CpuDecl, MapDecl, Member, OpKind, Operation, Plan, ProgDecl, ProgType, StructOpsType,
-    Subsystem, World,
+    Body, Called, CpuDecl, MapDecl, Member, OpKind, Operation, Plan, ProgDecl, ProgType,
+    StructOpsType, Subsystem, World,
 };
 use struct_ops_model::{Design, Invariant};
 use struct_ops_sim::history::file::File;
-use struct_ops_sim::scenario::{Scenario, Words, emit};
+use struct_ops_sim::scenario::{Scenario, Words, emit, shipped_subsystem};
 
 use super::explain;
 use super::job::{self, Job};
 use super::program::{Round, Target, rounds};
 use super::symptom::Seen;
 use crate::error::{At, Error, Result};
+use crate::series::Base;
 use crate::vm::Machine;
 
 /// How much to do.
@@ -85,30 +86,51 @@ impl Outcome {
     }
 }
 
-/// Whose types a world of this kernel has: of one subsystem, or of two.
-fn subsystems(rng: &mut fastrand::Rng, target: &Target) -> &'static [Subsystem] {
-    use Subsystem::{Always, SchedExt, TcpCong};
-    match (target.modules, rng.u8(..8)) {
-        (true, 0..=2) => &[Always],
-        (true, 3) => &[TcpCong, Always],
-        (true, 4) | (false, 0..=2) => &[TcpCong, SchedExt],
-        _ => &[TcpCong],
+const TCP: &str = "tcp_congestion_ops";
+const SCX: &str = "sched_ext_ops";
+const ALWAYS: &str = "bpf_testmod_ops";
+const QDISC: &str = "Qdisc_ops";
+
+/// Whose types a world of this kernel may have, each as likely as the others: of one subsystem, or of two.
+fn choices(target: &Target) -> &'static [&'static [&'static str]] {
+    match (target.base, target.modules) {
+        (Base::V6_12, true) => &[
+            &[ALWAYS],
+            &[ALWAYS],
+            &[ALWAYS],
+            &[TCP],
+            &[TCP],
+            &[TCP],
+            &[TCP, ALWAYS],
+            &[TCP, SCX],
+        ],
+        (Base::V6_12, false) => &[&[TCP], &[TCP], &[TCP], &[TCP, SCX]],
+        (Base::V7_3, true) => &[
+            &[ALWAYS],
+            &[ALWAYS],
+            &[TCP],
+            &[TCP],
+            &[TCP, ALWAYS],
+            &[TCP, SCX],
+        ],
+        (Base::V7_3, false) => &[&[TCP], &[TCP], &[TCP, SCX], &[QDISC]],
     }
 }
 
-/// The members of a subsystem's struct that have programs.
-fn members(subsystem: Subsystem) -> &'static [&'static str] {
+/// The members of a subsystem's struct that have programs, and whether these sleep.
+fn members(subsystem: &str) -> &'static [(&'static str, bool)] {
     match subsystem {
-        Subsystem::TcpCong => &["ssthresh", "cong_avoid"],
-        Subsystem::SchedExt => &["enqueue"],
-        _ => &["test_1", "test_2", "test_3"],
+        TCP => &[("ssthresh", false), ("cong_avoid", false)],
+        SCX | QDISC => &[("enqueue", false)],
+        _ => &[("test_1", false), ("test_2", false), ("test_3", true)],
     }
 }
 
 /// A small world of one seed: maps that are ready, perhaps attached, and free plans.
 pub fn world(seed: u64, target: &Target, design: &Design) -> World {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let subsystems = subsystems(&mut rng, target);
+    let choices = choices(target);
+    let names = choices[rng.usize(..choices.len())];
     let mut world = World {
         cookies: vec![0, 0x11, 0x2222_2222, 0x3333_3333_3333_3333],
         keys: vec!["key".into()],
@@ -118,16 +140,20 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
         max_links: 4,
         ..World::default()
     };
-    for (ty, subsystem) in subsystems.iter().enumerate() {
+    for name in names {
+        let built_in = Subsystem::from_name(name);
+        if built_in.is_none() {
+            world.script = shipped_subsystem(name).expect("one of them is shipped");
+        }
         world.types.push(StructOpsType {
-            name: format!("ops{}", ty + 1),
-            subsystem: *subsystem,
-            members: members(*subsystem)
+            name: format!("ops{}", world.types.len() + 1),
+            subsystem: built_in.unwrap_or(Subsystem::Own(0)),
+            members: members(name)
                 .iter()
-                .map(|name| Member {
-                    name: (*name).into(),
-                    sleepable: *name == "test_3",
-                    required: *subsystem == Subsystem::TcpCong,
+                .map(|(member, sleepable)| Member {
+                    name: (*member).into(),
+                    sleepable: *sleepable,
+                    required: *name == TCP,
                     size: 171,
                 })
                 .collect(),
@@ -136,17 +162,17 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
     }
     for map in 0..2u8 {
         // one map of each of two types, two of one
-        let ty = usize::from(map) % subsystems.len();
-        let names = members(subsystems[ty]);
-        let mut progs = vec![None; names.len()];
-        for (member, name) in names.iter().enumerate() {
+        let ty = usize::from(map) % names.len();
+        let members = members(names[ty]);
+        let mut progs = vec![None; members.len()];
+        for (member, (name, sleepable)) in members.iter().enumerate() {
             progs[member] = Some(world.progs.len() as u8);
             world.progs.push(ProgDecl {
                 name: format!("{name}_m{}", map + 1),
                 of: ProgType::StructOps { ty, member },
-                body: match *name {
-                    "test_3" => Body::Sleep,
-                    _ => Body::ReadCookie,
+                body: match sleepable {
+                    true => Body::Sleep,
+                    false => Body::ReadCookie,
                 },
                 process: None,
             });
@@ -175,7 +201,7 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
     }
     let threads = 1 + rng.usize(..2);
     let plan = Plan::Free {
-        kinds: kinds(subsystems, design, tied),
+        kinds: kinds(&world, design, tied),
         budget: if threads == 1 { 10 } else { 5 },
     };
     world.cpus = vec![CpuDecl { proc: 0, plan }; threads];
@@ -189,7 +215,7 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
     world
 }
 
-fn kinds(subsystems: &[Subsystem], design: &Design, tied: bool) -> Vec<OpKind> {
+fn kinds(world: &World, design: &Design, tied: bool) -> Vec<OpKind> {
     let mut kinds = vec![
         OpKind::LinkCreate,
         OpKind::LinkCreate,
@@ -206,7 +232,10 @@ fn kinds(subsystems: &[Subsystem], design: &Design, tied: bool) -> Vec<OpKind> {
         OpKind::MapClose,
     ];
     // a link that is updated to its own map is a bug of tcp that ends the boot
-    let tcp = subsystems.contains(&Subsystem::TcpCong);
+    let tcp = world
+        .types
+        .iter()
+        .any(|t| t.subsystem == Subsystem::TcpCong);
     if design.same_map != SameMap::Update || !tcp {
         kinds.extend([OpKind::LinkUpdate; 2]);
     }
@@ -214,17 +243,18 @@ fn kinds(subsystems: &[Subsystem], design: &Design, tied: bool) -> Vec<OpKind> {
         kinds.extend([OpKind::ProgAssoc; 3]);
         kinds.extend([OpKind::ProgRun, OpKind::ProgClose]);
     }
-    for subsystem in subsystems {
-        match subsystem {
-            Subsystem::TcpCong => kinds.extend([
+    for ty in &world.types {
+        kinds.extend_from_slice(match ty.subsystem.facts().called {
+            Called::ThroughSockets => &[
                 OpKind::SockOpen,
                 OpKind::SockOpen,
                 OpKind::SockCall,
                 OpKind::SockCall,
                 OpKind::SockClose,
-            ]),
-            _ => kinds.extend([OpKind::Call; 4]),
-        }
+            ],
+            Called::ByFunctions => &[OpKind::Run; 8],
+            _ => &[OpKind::Call; 4],
+        });
     }
     kinds
 }
@@ -460,17 +490,21 @@ pub fn json(title: &str, outcome: &Outcome) -> serde_json::Value {
 mod tests {
     use super::*;
     use crate::scenario::program::program;
-    use crate::series::Base;
 
     #[test]
     fn every_seed_is_a_program_and_a_scenario_file() {
-        let target = Target {
-            base: Base::V6_12,
-            cookie: true,
-            modules: true,
-        };
-        for seed in 0..50 {
-            let design = Design::link_owned();
+        let kernels = [Base::V6_12, Base::V7_3].map(|base| [true, false].map(|on| (base, on)));
+        let seeds = (0..50).flat_map(|seed| kernels.as_flattened().iter().map(move |k| (seed, *k)));
+        for (seed, (base, modules)) in seeds {
+            let target = Target {
+                base,
+                cookie: base == Base::V6_12,
+                modules,
+            };
+            let design = match base {
+                Base::V6_12 => Design::link_owned(),
+                Base::V7_3 => Design::parse("association").unwrap(),
+            };
             let world = world(seed, &target, &design);
             let rounds = rounds(&world, &target, 4, seed);
             let numbered: Vec<_> = rounds.iter().enumerate().collect();

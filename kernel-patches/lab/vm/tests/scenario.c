@@ -11,6 +11,7 @@
  * the runner itself is said as such, so that it is never taken for the kernel's.
  */
 #include "lab.h"
+#include "target.h"
 #include "../module/lab_ops.h"
 
 #include <bpf/btf.h>
@@ -60,14 +61,16 @@ enum kind {
 	MAP_CREATE, MAP_UPDATE, MAP_DELETE, MAP_LOOKUP, MAP_CLOSE,
 	LINK_CREATE, LINK_UPDATE, LINK_DETACH, LINK_CLOSE, LINK_PIN, LINK_UNPIN, LINK_INFO,
 	SOCK_OPEN, SOCK_CALL, SOCK_CLOSE, CALL, TEST_RUN, SYS_BPF_LINK_CREATE, SCX_ERROR,
-	PROG_ASSOC, PROG_RUN, PROG_CLOSE, EXIT, KINDS
+	PROG_ASSOC, PROG_RUN, PROG_CLOSE,
+	QDISC_CREATE, QDISC_DESTROY, DEV_QUEUE_XMIT, QDISC_SET_DEFAULT, EXIT, KINDS
 };
 
 static const char * const kinds[KINDS] = {
 	"map_create", "map_update", "map_delete", "map_lookup", "map_close",
 	"link_create", "link_update", "link_detach", "link_close", "link_pin", "link_unpin",
 	"link_info", "sock_open", "sock_call", "sock_close", "call", "test_run",
-	"sys_bpf_link_create", "scx_error", "prog_assoc", "prog_run", "prog_close", "exit",
+	"sys_bpf_link_create", "scx_error", "prog_assoc", "prog_run", "prog_close",
+	"qdisc_create", "qdisc_destroy", "dev_queue_xmit", "qdisc_set_default", "exit",
 };
 
 struct op {
@@ -412,6 +415,12 @@ static int prog_load(int number, int type, const char *member, const char *body,
 		result = -EIO;
 	if (is_called(type, "tcp"))
 		result = 2;		/* a congestion window */
+	if (is_called(type, "qdisc") && !strcmp(member, "enqueue")) {
+		LOAD(1, 6, 0);
+		LOAD(2, 6, 16);
+		emit_kfunc(c, "-", "bpf_qdisc_skb_drop");
+		result = 1;		/* NET_XMIT_DROP */
+	}
 	if (scx && !strcmp(member, "enqueue"))
 		emit_dispatch(c);
 	MOV_IMM(0, result);
@@ -440,14 +449,15 @@ static int prog_load(int number, int type, const char *member, const char *body,
 }
 
 /*
- * Members beside those that the scenario speaks of: validate() of tcp wants them,
- * reg() of HID-BPF allocates for an event, as the model has it.
+ * Members beside those that the scenario speaks of: validate() of tcp and of
+ * qdiscs wants them, reg() of HID-BPF allocates for an event, as the model has it.
  */
 static const struct { const char *caller, *member; } wanted[] = {
 	{ "tcp", "cong_avoid" }, { "tcp", "undo_cwnd" }, { "hid", "hid_device_event" },
+	{ "qdisc", "dequeue" }, { "qdisc", "init" }, { "qdisc", "reset" }, { "qdisc", "destroy" },
 };
 #define WANTED	((int)(sizeof(wanted) / sizeof(*wanted)))
-static int filler[WANTED] = { -1, -1, -1 };
+static int filler[WANTED] = { [0 ... WANTED - 1] = -1 };
 
 static bool is_member(int type, const char *name)
 {
@@ -626,7 +636,8 @@ static int map_update(int number)
 	at = member_index(m->type, "hid_id");
 	if (at >= 0)
 		*(int *)(bytes + off + btf_member_bit_offset(data, at) / 8) = hid.id;
-	at = member_index(m->type, "name");
+	/* the id of a qdisc is its name; other types have numbers of that name */
+	at = member_index(m->type, is_called(m->type, "qdisc") ? "id" : "name");
 	if (at >= 0)
 		sprintf(bytes + off + btf_member_bit_offset(data, at) / 8, "lab_k%d", m->key);
 	err = map_update_key(fd, 0, bytes, 0);
@@ -1137,6 +1148,9 @@ static int type_of_call(void)
 	broken("no type has members that can be called");
 }
 
+/* The name of every map's qdisc. */
+#define KIND	"lab_k0"
+
 static int call(int entry, int member, long *aux)
 {
 	unsigned long long since = log_count();
@@ -1225,6 +1239,14 @@ static long carry_out(int proc, const struct op *op, long *aux)
 		return prog_run(a[0]);
 	case PROG_CLOSE:
 		return prog_close(a[0]);
+	case QDISC_CREATE:
+		return qdisc_create(KIND);
+	case QDISC_DESTROY:
+		return qdisc_destroy();
+	case DEV_QUEUE_XMIT:
+		return dev_queue_xmit();
+	case QDISC_SET_DEFAULT:
+		return qdisc_set_default(KIND);
 	case EXIT:
 	case KINDS:
 		break;
@@ -1800,6 +1822,8 @@ static void run_round(void)
 	}
 	for (i = 0; i < MOST_LINKS; i++)
 		unlink(pin_path(i));
+	if (type_called("qdisc") >= 0)
+		qdisc_clear();
 	unregister_maps();
 	printf("@d %d %d\n", left, shared->lines);
 	if (left)
@@ -1951,7 +1975,7 @@ static void set_up_machine(void)
 
 int main(int argc, char **argv)
 {
-	const char *path = argc == 2 ? argv[1] : "-";
+	const char *path = argc == 2 ? argv[1] : "-", *why;
 	struct left before, after;
 	static char line[65536];
 	FILE *f = fopen(path, "r");
@@ -1974,6 +1998,9 @@ int main(int argc, char **argv)
 			call_progs_load();
 			if (type_called("hid") >= 0)
 				hid_create();
+			why = type_called("qdisc") >= 0 ? qdisc_set_up() : NULL;
+			if (why)
+				broken("%s: %s", why, strerror(errno));
 			before = look_round(world.ksyms);
 		}
 		read_line(line);
