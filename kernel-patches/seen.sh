@@ -9,6 +9,7 @@ lab() {
 lab scenario two-links-tcp two-links-always --series rfc --series link-owned > seen/two-links.txt
 lab scenario --brief --stress 0 --rounds 8 --series stock two-links-singleton stale-scheduler-link hid-failing-reg \
     > seen/scenarios.txt
+lab prove > seen/prove.txt
 lab random --seeds 0..25 --series link-owned > seen/random.txt
 traces=$(mktemp -d)
 trap 'rm -rf "$traces"' EXIT

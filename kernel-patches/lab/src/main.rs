@@ -130,6 +130,18 @@ enum Verb {
         #[arg(long, short)]
         verbose: bool,
     },
+    /// break a kernel, and the runner in it, on purpose: does the lab see what happened?
+    Prove {
+        #[arg(long, value_enum, default_value = "link-owned")]
+        series: Series,
+        #[command(flatten)]
+        kind: Kind,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        /// show the console
+        #[arg(long, short)]
+        verbose: bool,
+    },
     /// force the interleaving of saved counterexamples on booted kernels
     Replay {
         /// the kernel [default: the one that the trace's design stands for]
@@ -386,6 +398,27 @@ fn run(cli: Cli) -> Result<bool> {
                 println!("{all:#}");
             }
             Ok(all.iter().all(|(_, outcome)| outcome.as_predicted()))
+        }
+        Verb::Prove {
+            series,
+            kind,
+            format,
+            verbose,
+        } => {
+            let asked = Asked::new(&lab, kind.flavour(series), None)?;
+            let machine = machine(&lab, &asked.built, asked.accel, kind.debug);
+            let all = scenario::prove::run(&machine, &asked.target, &asked.design, verbose)?;
+            let title = format!(
+                "{} (Linux {}, {})",
+                asked.title,
+                asked.built.version,
+                asked.accel.name()
+            );
+            match format {
+                Format::Text => print!("{}", scenario::prove::text(&title, &all)),
+                Format::Json => println!("{:#}", scenario::prove::json(&title, &all)),
+            }
+            Ok(all.iter().all(|one| one.right))
         }
         Verb::Replay {
             series,

@@ -192,6 +192,7 @@ pub fn replay(
             Invariant::KsymsMatchImages | Invariant::FailureAtomic | Invariant::NoLeak
         ),
         moves: Vec::new(),
+        broken: None,
     };
     if let Err(why) = program::program(target, &[(0, &round)]) {
         outcome.verdict = Verdict::NotExpressible(why);

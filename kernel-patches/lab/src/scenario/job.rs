@@ -157,6 +157,12 @@ fn boot(
             let silent = number == last && record.rounds.is_empty() && end.complaint.is_none();
             silent.then(|| format!("it said nothing: {}", ended.why))
         });
+        // The VM ended by its own word, or went on with the next one.
+        let well = end.complaint.is_none() && end.lost.is_none();
+        if job.runner.is_none() && well && !record.is_whole() {
+            let status = ended.status.filter(|_| number == last).unwrap_or(0);
+            job.runner = Some(format!("it ended in the middle, with status {status}"));
+        }
     }
     Ok(None)
 }

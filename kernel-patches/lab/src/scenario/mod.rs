@@ -6,6 +6,7 @@
 pub mod explain;
 pub mod job;
 pub mod program;
+pub mod prove;
 pub mod random;
 pub mod record;
 pub mod report;

@@ -300,6 +300,8 @@ pub struct Round {
     pub ksyms: bool,
     /// The moves of a replay, as the runner reads them; empty if nobody is held.
     pub moves: Vec<String>,
+    /// What goes wrong on purpose in the first operation (see `prove`).
+    pub broken: Option<&'static str>,
 }
 
 impl Round {
@@ -363,6 +365,7 @@ pub fn rounds(world: &World, target: &Target, count: usize, seed: u64) -> Vec<Ro
             seed: rng.u64(1..),
             ksyms: number.is_multiple_of(2) && number < 2 * KSYMS,
             moves: Vec::new(),
+            broken: None,
         }
     };
     (0..count).map(one).collect()
@@ -485,6 +488,9 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
         ));
         if let Some((cpu, operation, nth)) = round.fail {
             line(format!("fail {cpu} {operation} {nth}"));
+        }
+        if let Some(word) = round.broken {
+            line(format!("broken {word}"));
         }
         round.moves.iter().for_each(|text| line(text.clone()));
         if !round.turns.is_empty() {

@@ -47,8 +47,10 @@ pub struct Round {
     pub done: Vec<Done>,
     /// CPUs and operations that did not return.
     pub hang: Vec<(usize, usize)>,
-    /// It came to its end, and was printed.
+    /// Its operations came to their end, and were printed.
     pub over: bool,
+    /// Processes of it that did not end.
+    pub staying: usize,
     /// Lines of its operations that arrived.
     pub lines: usize,
     /// Lines that did not: a message of the kernel came in between.
@@ -157,8 +159,9 @@ impl Record {
                     round.unmade.get_or_insert((number, why));
                 });
             }
-            ("d", [_, printed]) => self.round(|round| {
+            ("d", [staying, printed]) => self.round(|round| {
                 round.over = true;
+                round.staying = usize::try_from(*staying).unwrap_or(0);
                 round.lost = (*printed as usize).saturating_sub(round.lines);
             }),
             ("left", [maps, progs, links, ksyms, module]) => {
@@ -172,6 +175,12 @@ impl Record {
             }
             _ => {}
         }
+    }
+
+    /// The runner came to its end, or to a round after which it can do no more.
+    pub fn is_whole(&self) -> bool {
+        let waits = |round: &Round| round.over && round.staying > 0;
+        self.left.is_some() || self.rounds.last().is_some_and(waits)
     }
 
     fn round(&mut self, f: impl FnOnce(&mut Round)) {
@@ -218,7 +227,7 @@ mod tests {
         text.lines().for_each(|line| record.line(line));
         let round = &record.rounds[0];
         assert_eq!((round.number, round.over), (3, true));
-        assert_eq!((round.lines, round.lost), (4, 1));
+        assert_eq!((round.lines, round.lost, round.staying), (4, 1, 1));
         assert_eq!(round.setup[0].ksyms, Some(2));
         assert_eq!(round.done[0].result, -17);
         let read = Read {

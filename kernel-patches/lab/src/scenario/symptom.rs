@@ -276,6 +276,10 @@ pub fn look(rounds: &[Round], cookie: bool, record: &Record, end: &End) -> Vec<S
                 format!("cpu{cpu} does not return from {name}"),
             ));
         }
+        if round.staying > 0 && round.hang.is_empty() {
+            let what = "a process does not end, and its operations have returned";
+            seen.push(at(Symptom::Hang, what.to_owned()));
+        }
     }
     let last = record.rounds.last().map(|round| round.number);
     if let Some(text) = &end.complaint {
@@ -557,6 +561,7 @@ mod tests {
         ),
         // the same without hardened lists: the next lookup of a name never ends
         (Symptom::Hang, "@d 0 7", "@hang 1 0\n@d 1 7", None, None),
+        (Symptom::Hang, "@d 0 7", "@d 1 7", None, None),
         (
             Symptom::Hang,
             RIGHT,

@@ -26,6 +26,7 @@
 #include <linux/uaccess.h>
 #include <linux/version.h>
 #include <linux/wait.h>
+#include <asm/desc.h>
 #include "lab_ops.h"
 
 struct lab_ops {
@@ -418,6 +419,36 @@ static long lab_gate_state(unsigned long slot)
 	return slot < LAB_GATES ? atomic_read(&gates[slot].state) : -EINVAL;
 }
 
+static long lab_break(unsigned long what)
+{
+	static const struct desc_ptr no_handlers;
+	static void (*volatile nobody)(void);
+
+	switch (what) {
+	case LAB_BREAK_WARN:
+		WARN(1, "lab_ops: broken on purpose\n");
+		return 0;
+	case LAB_BREAK_NULL:
+		nobody();
+		return 0;
+	case LAB_BREAK_SLEEP:
+		for (;;) {
+			set_current_state(TASK_UNINTERRUPTIBLE);
+			schedule();
+		}
+	case LAB_BREAK_SPIN:
+		preempt_disable();
+		for (;;)
+			cpu_relax();
+	case LAB_BREAK_RESET:
+		load_idt(&no_handlers);
+		asm volatile("int3");
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
 static long lab_ops_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	void __user *uarg = (void __user *)arg;
@@ -449,6 +480,8 @@ static long lab_ops_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 		return lab_gate_state(arg);
 	case LAB_GATE_OPEN:
 		return lab_gate_open(arg);
+	case LAB_OPS_BREAK:
+		return lab_break(arg);
 	default:
 		return -ENOTTY;
 	}

@@ -53,6 +53,15 @@ enum lab_gate_state {
 	LAB_GATE_ENTERED,	/* somebody is in the function, and is held when it returns */
 };
 
+/* What a kernel does that is broken: `kernel-lab prove` asks whether the lab sees it. */
+enum lab_breaks {
+	LAB_BREAK_WARN,		/* WARN() */
+	LAB_BREAK_NULL,		/* a function pointer that is NULL is followed */
+	LAB_BREAK_SLEEP,	/* the caller sleeps for ever, and cannot be woken */
+	LAB_BREAK_SPIN,		/* the caller's CPU does nothing else any more */
+	LAB_BREAK_RESET,	/* a triple fault */
+};
+
 #define LAB_OPS_CALL	  _IOWR('L', 1, struct lab_ops_call)
 #define LAB_OPS_FAIL_NEXT _IO('L', 2)	/* the next reg() or update() fails with -EIO */
 #define LAB_OPS_WAKE	  _IO('L', 3)	/* end of every lab_ops_wait() */
@@ -61,5 +70,7 @@ enum lab_gate_state {
 /* their argument is the slot */
 #define LAB_GATE_STATE	  _IO('L', 6)	/* enum lab_gate_state */
 #define LAB_GATE_OPEN	  _IO('L', 7)	/* release, and take the gate away; the state before */
+/* its argument is one of enum lab_breaks */
+#define LAB_OPS_BREAK	  _IO('L', 8)
 
 #endif

@@ -23,6 +23,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/reboot.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -137,6 +139,7 @@ static struct {
 	int fail_cpu, fail_op, fail_nth;
 	bool ksyms;
 	int ksyms_before;	/* what earlier rounds have left */
+	char broken[16];	/* what goes wrong on purpose in its first operation */
 	int moves;		/* a replay: the operations begin when the moves say so */
 	struct move move[MOST_MOVES];
 } round_;
@@ -668,6 +671,8 @@ static int link_create(int map, __u64 cookie, int name)
 
 	if (fd < 0)
 		return fd;
+	if (!strcmp(round_.broken, "cookie"))
+		cookie ^= 0x100;
 	link = raw_link_create(fd, world.cookie ? cookie : 0);
 	if (link < 0)
 		return link;
@@ -1337,6 +1342,48 @@ static void print_op(const char *what, int cpu, int number, struct result *r)
 	r->printed = true;
 }
 
+/*
+ * What the lab must see, on purpose: an operation that ends as this says.
+ * See src/scenario/prove.rs.
+ */
+static void go_wrong(void)
+{
+	static const struct { const char *word; int what; } kernel[] = {
+		{ "warn", LAB_BREAK_WARN }, { "null", LAB_BREAK_NULL },
+		{ "sleep", LAB_BREAK_SLEEP }, { "spin", LAB_BREAK_SPIN },
+		{ "reset", LAB_BREAK_RESET },
+	};
+	const char *word = round_.broken;
+	size_t i;
+	int fd;
+
+	for (i = 0; i < sizeof(kernel) / sizeof(*kernel); i++)
+		if (!strcmp(word, kernel[i].word) && ioctl(dev, LAB_OPS_BREAK, kernel[i].what))
+			broken("%s: %s", word, strerror(errno));
+	if (!strcmp(word, "panic")) {
+		fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+		if (write(fd, "c", 1) != 1)
+			broken("sysrq: %s", strerror(errno));
+	} else if (!strcmp(word, "power-off")) {
+		reboot(RB_POWER_OFF);
+	} else if (!strcmp(word, "silence")) {
+		kill(getppid(), SIGSTOP);
+		for (;;)
+			pause();
+	} else if (!strcmp(word, "leak") && !fork()) {
+		/* all that is open now stays open */
+		prctl(PR_SET_PDEATHSIG, 0);
+		for (;;)
+			pause();
+	} else if (!strcmp(word, "die")) {
+		kill(getppid(), SIGSEGV);
+		pause();
+	} else if (!strcmp(word, "exit")) {
+		kill(getppid(), SIGUSR1);
+		pause();
+	}
+}
+
 static void carry_out_recorded(int proc, const struct op *op, struct result *r)
 {
 	r->log_from = log_count();
@@ -1463,7 +1510,11 @@ static void *cpu_main(void *arg)
 		}
 		if (round_.fail_nth && round_.fail_cpu == cpu && round_.fail_op == i)
 			set_fail_nth(round_.fail_nth);
+		if (round_.broken[0] && !cpu && !i)
+			go_wrong();
 		carry_out_recorded(plan->proc, op, r);
+		if (!strcmp(round_.broken, "result") && !cpu && !i)
+			r->result = 1;
 		if (round_.fail_nth && round_.fail_cpu == cpu && round_.fail_op == i)
 			set_fail_nth(0);
 		/* nobody else moves, and the next operation may be the last */
@@ -1673,6 +1724,8 @@ static void process_main(int proc)
 	for (i = 0; i < round_.cpus; i++)
 		if (mine[i])
 			pthread_join(thread[i], NULL);
+	if (!strcmp(round_.broken, "stay"))
+		pause();
 	_exit(0);
 }
 
@@ -1919,6 +1972,8 @@ static void read_line(char *line)
 			round_.turn[round_.turns++] = atoi(word);
 	} else if (!strncmp(line, "move ", 5)) {
 		read_move(rest);
+	} else if (!strncmp(line, "broken ", 7)) {
+		snprintf(round_.broken, sizeof(round_.broken), "%s", rest);
 	} else if (!strncmp(line, "fail ", 5)) {
 		sscanf(rest, "%d %d %d", &round_.fail_cpu, &round_.fail_op, &round_.fail_nth);
 	} else if (!strncmp(line, "cpu ", 4)) {
@@ -1973,6 +2028,13 @@ static void set_up_machine(void)
 	dev = open("/dev/lab_ops", O_RDWR | O_CLOEXEC);
 }
 
+/* As if all were done. */
+static void leave_early(int signal)
+{
+	(void)signal;
+	_exit(0);
+}
+
 int main(int argc, char **argv)
 {
 	const char *path = argc == 2 ? argv[1] : "-", *why;
@@ -1983,6 +2045,7 @@ int main(int argc, char **argv)
 	long long end;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGUSR1, leave_early);
 	if (!f)
 		broken("%s: %s", path, strerror(errno));
 	set_up_machine();
