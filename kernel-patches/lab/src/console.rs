@@ -162,6 +162,24 @@ impl Console {
         self.in_splat.then(|| complaint(&self.splat))
     }
 
+    /// The kernel died of an int3 that is not there: its dump of the code has another byte where it was executed. Static keys
+    /// are patched by way of an int3, and an emulated CPU may go on with what it has translated before. Freed
+    /// trampolines are filled with it, and there the dump has it.
+    pub fn died_of_stale_int3(&self) -> bool {
+        let Some(first) = self.splat.iter().find(|line| is_complaint(line)) else {
+            return false;
+        };
+        let code = self
+            .splat
+            .iter()
+            .find_map(|line| line.strip_prefix("Code: "));
+        let before = code
+            .and_then(|code| code.split_once(" <"))
+            .map(|code| code.0);
+        let executed = before.and_then(|before| before.rsplit(' ').next());
+        first.contains("Oops: int3") && executed.is_some_and(|byte| byte != "cc")
+    }
+
     pub fn splat(&self) -> &[String] {
         &self.splat
     }
@@ -249,6 +267,20 @@ mod tests {
     fn complaints_outside_of_tests_are_kept() {
         let console = read("[ 0.1] WARNING: CPU: 0 PID: 1 at x\n@lab-start");
         assert!(console.complaint().is_some());
+    }
+
+    #[test]
+    fn an_int3_that_is_not_in_memory_is_the_emulators() {
+        let oops = |code: &str| {
+            read(&format!(
+                "@lab-start\n[ 1.0] Oops: int3: 0000 [#1] SMP NOPTI\n[ 1.0] RIP: 0010:pick_task_idle+0xa/0x50\n\
+                 [ 1.0] Code: f3 0f 1e fa {code} 48 8b 47 20 c3"
+            ))
+        };
+        assert!(oops("0f 1f 44 00 00 66 <90>").died_of_stale_int3());
+        assert!(!oops("cc cc cc cc cc <cc>").died_of_stale_int3());
+        assert!(!oops("Bad RIP value.").died_of_stale_int3());
+        assert!(!read("[ 1.0] BUG: unable\n[ 1.0] Code: 66 <90>").died_of_stale_int3());
     }
 
     #[test]

@@ -12,10 +12,13 @@ use super::record::Record;
 use super::symptom::{self, End, Seen};
 use crate::console::strip;
 use crate::error::{Error, Result};
-use crate::vm::Machine;
+use crate::vm::{Accel, Machine};
 
 /// VMs in a row that end before anything has begun.
 const MOST_SILENT: usize = 3;
+
+/// Why nothing is said of a round in which it was not the kernel that died.
+const STALE: &str = "the emulated CPU executed an int3 that had been patched away";
 
 /// Boots of one job that its own crashes may take.
 const MOST_BOOTS: usize = 4;
@@ -124,7 +127,9 @@ fn boot(
     for (number, record) in records.iter().enumerate() {
         let job = &mut jobs[waiting[number]];
         let mut end = End::default();
-        if number == last {
+        let emulated = machine.accel == Accel::Tcg;
+        let stale = number == last && emulated && ended.console.died_of_stale_int3();
+        if number == last && !stale {
             end.complaint = ended.console.complaint();
             end.lost = ended.status.is_none().then(|| ended.why.clone());
         }
@@ -147,6 +152,8 @@ fn boot(
             let death = end.complaint.as_deref().filter(|_| !round.over);
             if round.over || death.is_some() {
                 job.explained.add(design, ran, round, death, &mut left);
+            } else if stale {
+                job.explained.say_nothing(STALE, &mut left);
             } else if place + 1 < record.rounds.len() {
                 job.explained.say_nothing(LOST, &mut left);
             }
@@ -155,10 +162,11 @@ fn boot(
             .extend(symptom::look(&job.rounds, target.cookie, record, &end));
         job.runner = mistake(&job.rounds, record).or_else(|| {
             let silent = number == last && record.rounds.is_empty() && end.complaint.is_none();
+            let silent = silent && !stale;
             silent.then(|| format!("it said nothing: {}", ended.why))
         });
         // The VM ended by its own word, or went on with the next one.
-        let well = end.complaint.is_none() && end.lost.is_none();
+        let well = end.complaint.is_none() && end.lost.is_none() && !stale;
         if job.runner.is_none() && well && !record.is_whole() {
             let status = ended.status.filter(|_| number == last).unwrap_or(0);
             job.runner = Some(format!("it ended in the middle, with status {status}"));
