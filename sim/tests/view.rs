@@ -477,7 +477,8 @@ fn read(world: &World, objects: &BTreeMap<String, Value>) -> Kernel {
                 if let Some(state) = o.text("state") {
                     scx.state = names[SCX.iter().position(|s| *s == state).unwrap()];
                 }
-                let members = world.types.first().map_or(&[][..], |t| &t.members);
+                let called = world.called_by(struct_ops_model::world::OpKind::Call);
+                let members = called.map_or(&[][..], |t| &t.members);
                 for (i, member) in members.iter().enumerate() {
                     scx.ops[i] = o.func(&format!("ops.{}", member.name));
                 }

@@ -84,12 +84,12 @@ const PROOFS: [Proof; 15] = [
     ),
     (
         "warn",
-        "WARN() in the kernel",
+        "a warning of the kernel",
         Must::See(Symptom::Complaint),
     ),
     (
         "panic",
-        "panic() without an Oops before",
+        "a panic without an Oops before",
         Must::See(Symptom::Complaint),
     ),
     (
