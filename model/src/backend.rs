@@ -14,8 +14,8 @@ use crate::design::Design;
 use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{
-    Cgroup, Code, Cpu, Dirty, Holds, Item, ItemArray, MapState, Node, OwnState, Reg, Scx, Seen,
-    Stage,
+    Cgroup, Code, Cpu, Dirty, Holds, Item, ItemArray, MapState, Node, OwnState, Reg, Ring, Scx,
+    Seen, Stage,
 };
 use crate::lock::Lock;
 use crate::pc::Pc;
@@ -110,6 +110,8 @@ pub enum OpenFile<P: Pointers> {
     Link(P::Link),
     /// A socket.
     Sock(u8),
+    /// A ring.
+    Ring(u8),
     /// A map.
     Map(P::Map),
     /// A program.
@@ -520,6 +522,11 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn scx(&mut self) -> Scx<Self::P>;
     /// Another state.
     fn set_scx(&mut self, scx: Scx<Self::P>);
+
+    /// A ring of io_uring; of no such number one that is not there.
+    fn ring(&mut self, ring: u8) -> Ring<Self::P>;
+    /// Another state of it.
+    fn set_ring(&mut self, ring: u8, to: Ring<Self::P>);
 
     // ---- cgroups --------------------------------------------------------------------------------------
 

@@ -75,6 +75,7 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
                 _ => false,
             }
         }
+        OpKind::RingSetup => matches!(cpu.err, 0 | EBUSY),
         OpKind::Rmmod | OpKind::Fork => matches!(cpu.err, 0 | EAGAIN),
         OpKind::LinkGetFdById => matches!(cpu.err, 0 | ENOENT | EAGAIN),
         OpKind::MapGetFdById => matches!(cpu.err, 0 | ENOENT),
@@ -115,6 +116,7 @@ fn map_update(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: &
     let valid = world.validates(decl) && !decl.owner_set;
     let shared = design.lookup.assoc_share == AssocShare::Refuse && met(Seen::OTHER_MAP);
     let mut progs = decl.progs.iter().flatten();
+    let closed = |p: &u8| k.progs[usize::from(*p)].fds.count_ones() < u32::from(world.procs);
     let refusal = subsystem.facts().init_member;
     if refusal != 0 {
         return cpu.err == refusal && met(Seen::INIT);
@@ -128,7 +130,7 @@ fn map_update(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: &
         // An image page takes one member at least.
         E2BIG => progs.count() > MAX_TRAMP_IMAGE_PAGES,
         // An fd that is closed stays closed.
-        EBADF => progs.any(|p| k.progs[usize::from(*p)].fds.count_ones() < u32::from(world.procs)),
+        EBADF if progs.any(closed) => true,
         err => {
             let asked = !decl.link && met(Seen::INIT) && valid;
             asked && refused_by_reg(world, subsystem, err, cpu.seen)

@@ -142,7 +142,7 @@ invariants! {
         / "a deferred free completes";
     NoForeignUnreg "no-foreign-unreg" "unreg"
         "Detaching one attachment never takes down another one's registration."
-        / "Only the subsystem can keep it: sched_ext of 6.12 breaks it under every design (scenario stale-scheduler-link), later ones do not."
+        / "Only the subsystem can keep it: sched_ext of 6.12 breaks it under every design (scenario stale-scheduler-link), io_uring of 7.3 where the links of a map share a struct (ring-of-another-link)."
         / "an unreg() takes down its own registration";
     RefusalsKept "refusals-kept" "kept"
         "An attach that the subsystem refuses on mainline, because it has a struct of the map already, is refused under every design."

@@ -14,7 +14,8 @@ use crate::script::{MAX_DOMAINS, MAX_OBJECTS, MAX_OWN_LOCKS, MAX_REFS};
 use crate::table::{Key, Table};
 use crate::world::{
     LINK_SLOTS, MAP_SLOTS, MAX_CGROUPS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS,
-    MAX_MEMBERS, MAX_PROCS, MAX_PROGS, MAX_REGS, MAX_SOCKS, MAX_TRAMP_IMAGE_PAGES, OpKind,
+    MAX_MEMBERS, MAX_PROCS, MAX_PROGS, MAX_REGS, MAX_RINGS, MAX_SOCKS, MAX_TRAMP_IMAGE_PAGES,
+    OpKind,
 };
 
 /// A `bpf_struct_ops_map`.
@@ -343,7 +344,7 @@ pub struct Sock {
     pub fds: Mask,
 }
 
-/// An entry of a subsystem's own table (bpf_testmod's types, hid_bpf's device).
+/// An entry of a subsystem's own table (bpf_testmod's types, hid_bpf's device, what is installed in rings).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reg<P: Pointers = Slots> {
     /// What was registered.
@@ -352,8 +353,35 @@ pub struct Reg<P: Pointers = Slots> {
     pub expect: u8,
     /// Through which link (`None` for plain maps).
     pub link: Option<P::Link>,
-    /// In which slot, for a scenario's own subsystem.
+    /// In which slot, for a scenario's own subsystem; in which ring.
     pub slot: u8,
+}
+
+/// `struct io_ring_ctx`. What is installed in it is a registration, in the slot with the ring's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ring<P: Pointers = Slots> {
+    /// It is not freed yet.
+    pub there: bool,
+    /// Processes with an fd.
+    pub fds: Mask,
+    /// The number of that fd: the key of the maps whose `ring_fd` it is.
+    pub key: u8,
+    /// `uring_lock`: the CPU inside.
+    pub lock: Option<CpuId>,
+    /// `ctx->loop_step`.
+    pub loop_step: P::Func,
+}
+
+impl<P: Pointers> Default for Ring<P> {
+    fn default() -> Self {
+        Ring {
+            there: false,
+            fds: 0,
+            key: 0,
+            lock: None,
+            loop_step: P::Func::default(),
+        }
+    }
 }
 
 /// `scx_ops_enable_state`.
@@ -535,12 +563,15 @@ pub struct Subsys {
     pub tcp_prev: Node,
     /// sched_ext.
     pub scx: Scx,
-    /// bpf_testmod's registrations, oldest first and without gaps; the HID device's `bpf.rdesc_ops`.
+    /// bpf_testmod's registrations, oldest first and without gaps; the HID device's `bpf.rdesc_ops`; each ring's
+    /// `bpf_ops`.
     pub regs: [Option<Reg>; MAX_REGS],
     /// A scenario's own.
     pub own: OwnState,
     /// Cgroups, by their index in the world.
     pub cgroups: [Cgroup; MAX_CGROUPS],
+    /// Rings of io_uring.
+    pub rings: [Ring; MAX_RINGS],
 }
 
 /// The module that owns the types marked `module`.
@@ -627,6 +658,10 @@ bitflags! {
         const MISMATCH = 1024;
         /// The module was gone.
         const NO_MODULE = 2048;
+        /// The process had no ring of the number that the struct says.
+        const NO_RING = 4096;
+        /// The struct had no member that reg() asks for.
+        const NO_MEMBER = 8192;
     }
 }
 
@@ -706,6 +741,8 @@ pub struct Cpu<P: Pointers = Slots> {
     pub walk: Walk<P>,
     /// The struct that a kfunc has found for the program in progress.
     pub asked: Option<P::Kdata>,
+    /// The ring that the procedure is about, plus 1; whose file it uses, unless unreg() has found it. 0: none.
+    pub ring: u8,
 }
 
 impl<P: Pointers> Default for Cpu<P> {
@@ -742,6 +779,7 @@ impl<P: Pointers> Default for Cpu<P> {
             list_position: Default::default(),
             walk: Default::default(),
             asked: Default::default(),
+            ring: Default::default(),
         }
     }
 }

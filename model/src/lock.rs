@@ -7,7 +7,7 @@ use crate::backend::Pointers;
 use crate::kernel::Slots;
 use crate::pc::Pc;
 
-/// A lock of which there is one per class, map, program or socket.
+/// A lock of which there is one per class, map, program, socket or ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lock<P: Pointers = Slots> {
     /// `st_map->lock` of this map.
@@ -16,6 +16,8 @@ pub enum Lock<P: Pointers = Slots> {
     Sock(u8),
     /// `aux->st_ops_assoc_mutex` of this program.
     Prog(u8),
+    /// `uring_lock` of this ring.
+    Ring(u8),
     /// The only one of its class.
     The(LockClass),
 }
@@ -27,6 +29,7 @@ impl<P: Pointers> Lock<P> {
             Lock::Map(_) => LockClass::StMap,
             Lock::Sock(_) => LockClass::Sock,
             Lock::Prog(_) => LockClass::StOpsAssoc,
+            Lock::Ring(_) => LockClass::Uring,
             Lock::The(class) => class,
         }
     }
@@ -64,16 +67,18 @@ classes! {
     ProgList "prog_list_lock" "drivers/hid/bpf/hid_bpf_struct_ops.c";
     Device "device_lock" "include/linux/device.h";
     ScxEnable "scx_ops_enable_mutex" "kernel/sched/ext.c";
+    IoBpfCtrl "io_bpf_ctrl_mutex" "io_uring/bpf-ops.c";
     StMap "st_map->lock" "kernel/bpf/bpf_struct_ops.c";
     Sock "lock_sock" "include/net/sock.h";
     TcpCongList "tcp_cong_list_lock" "net/ipv4/tcp_cong.c";
     MultiStOps "multi_st_ops_lock" "tools/testing/selftests/bpf/test_kmods/bpf_testmod.c";
     Cgroup "cgroup_mutex" "kernel/cgroup/cgroup.c";
     StOpsAssoc "st_ops_assoc_mutex" "include/linux/bpf.h";
+    Uring "uring_lock" "include/linux/io_uring_types.h";
 }
 
 /// How many classes have a place in [`crate::kernel::Kernel::locks`].
-pub(crate) const HELD: usize = LockClass::ScxEnable as usize + 1;
+pub(crate) const HELD: usize = LockClass::IoBpfCtrl as usize + 1;
 
 impl LockClass {
     /// The place in [`crate::kernel::Kernel::locks`], if it has one.

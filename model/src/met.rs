@@ -5,7 +5,7 @@
 
 use crate::backend::Backend;
 use crate::design::{Links, SameMap};
-use crate::kernel::{Kdata, KdataKey, Kernel, MapKey, Seen};
+use crate::kernel::{Func, Kdata, KdataKey, Kernel, MapKey, Seen};
 use crate::pc::Pc;
 use crate::subsys::given_again;
 use crate::tables::Tables;
@@ -64,6 +64,30 @@ pub(crate) fn note(x: &mut Tables<'_>) {
             given_again(x, kdata, None);
             let taken = taken(x.k, x.world, kdata);
             saw_if(x, taken, Seen::TAKEN);
+        }
+        Pc::IoReg => {
+            let Some(kdata) = x.cpu().kdata.and_then(|d| x.k.kdatas.get(d)) else {
+                return;
+            };
+            let key = x.world.maps[usize::from(kdata.decl)].key;
+            let bit = 1 << x.proc();
+            let mut rings = x.k.subsys.rings.iter();
+            let none = rings.all(|r| r.fds & bit == 0 || r.key != key);
+            saw_if(x, none, Seen::NO_RING);
+        }
+        Pc::IoInstall => {
+            let (ring, Some(kdata)) = (x.cpu().ring, x.cpu().kdata) else {
+                return;
+            };
+            given_again(x, kdata, None);
+            let mut installed = x.k.subsys.regs.iter().flatten();
+            let taken = installed.any(|r| r.slot + 1 == ring || r.kdata == kdata);
+            saw_if(x, taken, Seen::TAKEN);
+            let there =
+                x.k.kdatas
+                    .get(kdata)
+                    .is_some_and(|d| d.func[0] != Func::default());
+            saw_if(x, !there, Seen::NO_MEMBER);
         }
         Pc::ScxError => {
             let enabled = registered(x.k, x.world, Subsystem::SchedExt, &|_, _| true);

@@ -26,7 +26,11 @@ pub enum Operand {
     Key,
     /// A socket that the process has open, by its number.
     Socket,
-    /// A registration, by its place in the subsystem's table.
+    /// The number under which a process is to have a new ring: the key of the maps whose `ring_fd` it is.
+    NewRing,
+    /// A ring that the process has open, by its number.
+    Ring,
+    /// A registration, by its place in the subsystem's table; the number of a ring.
     Entry,
     /// A member of the struct.
     Member,
@@ -146,8 +150,9 @@ impl Operand {
             Operand::Link(_) => "LINK",
             Operand::NewLink => "as LINK",
             Operand::Cookie => "[cookie=N]",
-            Operand::Key => "KEY",
+            Operand::Key | Operand::NewRing => "KEY",
             Operand::Socket => "SOCKET",
+            Operand::Ring => "RING",
             Operand::Entry => "ENTRY",
             Operand::Member => "MEMBER",
             Operand::Program(_) => "PROGRAM",
@@ -184,6 +189,8 @@ pub enum Needs {
     CgroupCalls,
     /// A syscall program.
     OtherPrograms,
+    /// A subsystem that is attached to rings.
+    Rings,
 }
 
 impl Needs {
@@ -231,6 +238,7 @@ impl Needs {
                 world.progs.iter().any(|p| p.of.member().is_none()),
                 "there is no syscall or tracing program (`kind = \"syscall\"`)",
             ),
+            Needs::Rings => (world.has_rings(), "only io_uring_bpf_ops has rings"),
             Needs::Functions => (
                 world.script.runnable().next().is_some(),
                 "no [subsystem.run] has functions",
@@ -291,6 +299,8 @@ pub(crate) enum Arg {
     Prog,
     /// A socket.
     Sock,
+    /// A ring.
+    Ring,
     /// Another number.
     Number,
 }
@@ -300,6 +310,7 @@ const fn arg(operands: &[Operand]) -> Arg {
         [Operand::NewMap, ..] => Arg::Decl,
         [Operand::Program(_), ..] => Arg::Prog,
         [Operand::Socket, ..] => Arg::Sock,
+        [Operand::Ring, ..] => Arg::Ring,
         _ => Arg::Number,
     }
 }
@@ -454,8 +465,8 @@ macro_rules! operations {
 use Pc::{
     CgOffline, CgWalk, DelCmpxchg, Dup, ExitNext, Fork, LcGet, LdGet, LinkById, LinkInfo,
     LinkRelease, LuGet, MapById, MapCreate, MapLookup, MapRelease, ObjGet, ObjPin, ObjUnpin,
-    ProgAssoc, ProgRelease, ProgRun, Rmmod, Script, ScxError, SockCall, SockFind, SockRelease,
-    TestRun, UpdTlinks,
+    ProgAssoc, ProgRelease, ProgRun, RingClose, RingSetup, Rmmod, Script, ScxError, SockCall,
+    SockFind, SockRelease, TestRun, UpdTlinks,
 };
 
 operations! {
@@ -510,6 +521,8 @@ operations! {
         "prog_assoc" "BPF_PROG_ASSOC_STRUCT_OPS" OtherPrograms Fdget Some(ProgAssoc), 1 ByName;
     ProgRun { prog: Program(Alone) }
         "prog_run" "BPF_PROG_TEST_RUN of a syscall program, or the hook of a tracing program" OtherPrograms Plain Some(ProgRun), 2 ByName;
+    RingSetup { key: NewRing } "ring_setup" "io_uring_setup()" Rings Plain Some(RingSetup), 2;
+    RingClose { ring: Ring } "ring_close" "close(ring_fd)" Rings Plain Some(RingClose), 2;
 }
 
 impl OpKind {

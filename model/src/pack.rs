@@ -11,7 +11,7 @@ use crate::table::{Key, Slots, Table, members};
 use crate::visit::{self, Visitor};
 use crate::world::{
     LINK_SLOTS, MAP_SLOTS, MAX_CGROUPS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_MEMBERS,
-    MAX_PROGS, Plan, World,
+    MAX_PROGS, MAX_RINGS, Plan, World,
 };
 
 const NONE: u8 = u8::MAX;
@@ -105,12 +105,20 @@ pub struct Packing {
     decl_progs: [[Option<u8>; MAX_MEMBERS]; MAX_PROGS],
     /// Declaration of each program (`NONE` if shared or unused).
     prog_decl: [u8; MAX_PROGS],
+    parts: Parts,
+}
+
+/// What the states of a world have that those of others have not.
+#[derive(Clone, Copy, Debug)]
+struct Parts {
     /// See [`World::many_fds`].
     many_fds: bool,
     /// See [`World::asks`].
     asks: bool,
     /// How many cgroups there are.
     cgroups: usize,
+    /// How many rings there may be.
+    rings: usize,
 }
 
 impl Packing {
@@ -163,9 +171,12 @@ impl Packing {
             decl_class,
             decl_progs,
             prog_decl,
-            many_fds: world.many_fds(),
-            asks: world.asks(),
-            cgroups: world.cgroups.len(),
+            parts: Parts {
+                many_fds: world.many_fds(),
+                asks: world.asks(),
+                cgroups: world.cgroups.len(),
+                rings: if world.has_rings() { MAX_RINGS } else { 0 },
+            },
         }
     }
 
@@ -196,7 +207,7 @@ impl Packing {
     /// # Panics
     /// If `bytes` were not written by [`Packing::pack`] for the same world.
     pub fn unpack(&self, bytes: &[u8]) -> Kernel {
-        let mut reader = Reader::new(bytes, self.many_fds, self.asks, self.cgroups);
+        let mut reader = Reader::new(bytes, self.parts);
         let r = &mut reader;
         let mut k = Kernel {
             maps: read_slots(r),
@@ -231,9 +242,7 @@ impl Packing {
             word: 0,
             used: 0,
             lost: 0,
-            many_fds: self.many_fds,
-            asks: self.asks,
-            cgroups: self.cgroups,
+            parts: self.parts,
         };
         write_slots(&mut w, &k.maps, Kind::Map);
         write_slots(&mut w, &k.kdatas, Kind::Kdata);
@@ -346,7 +355,7 @@ impl Packing {
             visit::cpu(&mut walk, &mut { k.cpus[usize::from(*old)] });
         }
         visit::read_globals(&mut walk, k);
-        if self.asks {
+        if self.parts.asks {
             for prog in &k.progs {
                 walk.meet(0, prog.assoc.map());
             }
@@ -513,7 +522,7 @@ impl Visitor for Walk<'_> {
     fn bits(&mut self, _: u32, _: &mut u16) {}
     #[inline]
     fn asks(&self) -> bool {
-        self.packing.asks
+        self.packing.parts.asks
     }
     #[inline]
     fn map(&mut self, key: &mut Option<MapKey>) {
@@ -750,6 +759,7 @@ const PROG: u32 = visit::ARG;
 /// More words than any state has: three for a CPU and two for its walk, three for a kdata, one for every other object.
 const WORDS: usize = 5 * MAX_CPUS
     + MAX_CGROUPS
+    + MAX_RINGS
     + MAP_SLOTS
     + 3 * MAX_KDATAS
     + LINK_SLOTS
@@ -770,9 +780,7 @@ struct Writer<'a, N> {
     used: u32,
     /// What did not fit into its field.
     lost: u16,
-    many_fds: bool,
-    asks: bool,
-    cgroups: usize,
+    parts: Parts,
 }
 
 impl<N: Naming> Writer<'_, N> {
@@ -834,15 +842,19 @@ impl<N: Naming> Visitor for Writer<'_, N> {
     }
     #[inline(always)]
     fn many_fds(&self) -> bool {
-        self.many_fds
+        self.parts.many_fds
     }
     #[inline]
     fn asks(&self) -> bool {
-        self.asks
+        self.parts.asks
     }
     #[inline(always)]
     fn cgroups(&self) -> usize {
-        self.cgroups
+        self.parts.cgroups
+    }
+    #[inline(always)]
+    fn rings(&self) -> usize {
+        self.parts.rings
     }
     #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {
@@ -940,20 +952,16 @@ struct Reader<'a> {
     bytes: &'a [u8],
     word: u64,
     used: u32,
-    many_fds: bool,
-    asks: bool,
-    cgroups: usize,
+    parts: Parts,
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], many_fds: bool, asks: bool, cgroups: usize) -> Self {
+    fn new(bytes: &'a [u8], parts: Parts) -> Self {
         let mut reader = Reader {
             bytes,
             word: 0,
             used: 0,
-            many_fds,
-            asks,
-            cgroups,
+            parts,
         };
         reader.load();
         reader
@@ -998,15 +1006,19 @@ impl Visitor for Reader<'_> {
     }
     #[inline(always)]
     fn many_fds(&self) -> bool {
-        self.many_fds
+        self.parts.many_fds
     }
     #[inline]
     fn asks(&self) -> bool {
-        self.asks
+        self.parts.asks
     }
     #[inline(always)]
     fn cgroups(&self) -> usize {
-        self.cgroups
+        self.parts.cgroups
+    }
+    #[inline(always)]
+    fn rings(&self) -> usize {
+        self.parts.rings
     }
     #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {

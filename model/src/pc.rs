@@ -10,7 +10,7 @@ use Procedure::{
     Assoc, Call, Cgroup, Link, LinkCreate, LinkDetach, LinkUpdate, Map, MapUpdate, Of, Prepare,
     Syscall, Worker,
 };
-use Subsystem::{Always, Dummy, HidBpf, SchedExt, TcpCong};
+use Subsystem::{Always, Dummy, HidBpf, IoUring, SchedExt, TcpCong};
 
 /// What a step commutes with, after Lipton: it decides which steps may be merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +108,8 @@ const CORE: &str = "kernel/bpf/core.c";
 const TEST_RUN: &str = "net/bpf/test_run.c";
 const HELPERS: &str = "kernel/bpf/helpers.c";
 const DUMMY: &str = "net/bpf/bpf_dummy_struct_ops.c";
+const BPF_OPS: &str = "io_uring/bpf-ops.c";
+const IO_URING: &str = "io_uring/io_uring.c";
 
 steps! {
     Map, always("bpf_map_put", SYSCALL) => {
@@ -440,6 +442,32 @@ steps! {
     }
     Assoc, Place::Code(Code::Program) => {
         CallbackDone No "The callback returns: its read side ends, and the program is put.";
+    }
+    Of(IoUring), new_in_7_3("bpf_io_reg", BPF_OPS) => {
+        IoReg No "io_uring_ctx_get_file(): which ring ring_fd is in the process that attaches, -EBADF if none; its file is held.";
+        IoRegLock Right "mutex_lock(&io_bpf_ctrl_mutex).";
+    }
+    Of(IoUring), new_in_7_3("io_install_bpf", BPF_OPS) => {
+        IoInstall No "Under uring_lock as well: -EBUSY if the ring has a struct or the struct a ring; else each points to the other, and the ring has a copy of loop_step. fput().";
+    }
+    Of(IoUring), new_in_7_3("bpf_io_unreg", BPF_OPS) => {
+        IoUnreg No "Under io_bpf_ctrl_mutex: ops->priv is the ring, or NULL if the ring has gone.";
+        IoEject No "Under uring_lock as well: io_eject_bpf(), whichever link has put the struct there.";
+    }
+    Of(IoUring), always("io_uring_create", IO_URING) => {
+        RingSetup No "A ring, and its descriptor in the process.";
+    }
+    Of(IoUring), always("io_uring_release", IO_URING) => {
+        RingClose No "close(): the process's fd is gone; with the last one the ring begins to go.";
+    }
+    Of(IoUring), new_in_7_3("io_unregister_bpf_ops", BPF_OPS) => {
+        RingExit No "Work item, once nobody uses the ring's file: under uring_lock, has the ring a struct? If it has none the ring is freed.";
+        RingExitLock Right "mutex_lock(&io_bpf_ctrl_mutex).";
+        RingEject No "Under uring_lock as well: io_eject_bpf() if the struct is still there. Its link stays. The ring is freed.";
+    }
+    Of(IoUring), new_in_7_3("io_run_loop", "io_uring/loop.c") => {
+        RingEnter No "io_uring_enter(): mutex_lock(&ctx->uring_lock), then one step of the loop through the ring's copy of loop_step.";
+        RingEnterDone Left "mutex_unlock(&ctx->uring_lock).";
     }
     Worker, always("bpf_prog_free_deferred", CORE) => {
         ProgFree No "Work item, after the program's grace period: it lets go of the map that it is tied to.";

@@ -79,6 +79,8 @@ pub trait Files: HasPointers {
     fn map_id(&self, decl: u8) -> Option<MapOf<Self>>;
     /// The process has the socket open.
     fn sock_fd(&self, sock: u8) -> bool;
+    /// The process has the ring open.
+    fn ring_fd(&self, ring: u8) -> bool;
     /// The process has the program open.
     fn prog_fd(&self, prog: u8) -> bool;
 }
@@ -95,6 +97,7 @@ pub fn resolve<F: Files>(files: &F, operation: Operation) -> Option<Request<F::P
             Operand::NewMap
             | Operand::NewLink
             | Operand::Key
+            | Operand::NewRing
             | Operand::Entry
             | Operand::Function => request.arg = value,
             Operand::Map(Which::Open) => request.map = Some(files.map_fd(value)?),
@@ -118,8 +121,9 @@ pub fn resolve<F: Files>(files: &F, operation: Operation) -> Option<Request<F::P
             Operand::Position => request.list_position = value,
             Operand::Member => request.member = value,
             Operand::Socket if files.sock_fd(value) => request.arg = value,
+            Operand::Ring if files.ring_fd(value) => request.arg = value,
             Operand::Program(_) if files.prog_fd(value) => request.arg = value,
-            Operand::Socket | Operand::Program(_) => return None,
+            Operand::Socket | Operand::Ring | Operand::Program(_) => return None,
         }
     }
     Some(request)
@@ -182,6 +186,11 @@ impl Files for Descriptors<'_> {
         sock.is_some_and(|s| s.kdata.is_some() && s.fds & self.bit != 0)
     }
 
+    fn ring_fd(&self, ring: u8) -> bool {
+        let ring = self.k.subsys.rings.get(usize::from(ring));
+        ring.is_some_and(|r| r.fds & self.bit != 0)
+    }
+
     fn prog_fd(&self, prog: u8) -> bool {
         self.k.progs[usize::from(prog)].fds & self.bit != 0
     }
@@ -219,6 +228,10 @@ impl Descriptors<'_> {
                 let free = self.k.socks.iter().filter(|s| s.kdata.is_none());
                 free.count() > coming(&[Pc::SockGet])
             }
+            Operand::NewRing => {
+                let free = self.k.subsys.rings.iter().filter(|r| !r.there);
+                free.count() > coming(&[Pc::RingSetup])
+            }
             _ => true,
         }
     }
@@ -246,6 +259,14 @@ impl Descriptors<'_> {
                 numbers(world.maps.len(), &|decl| !exists(decl));
             }
             Operand::Key => numbers(world.keys.len(), &|_| true),
+            Operand::NewRing => numbers(world.keys.len(), &|key| {
+                let mut rings = self.k.subsys.rings.iter();
+                rings.all(|r| r.fds & self.bit == 0 || r.key != key)
+            }),
+            Operand::Ring => numbers(self.k.subsys.rings.len(), &|ring| self.ring_fd(ring)),
+            Operand::Entry if world.has_rings() => {
+                numbers(self.k.subsys.rings.len(), &|ring| self.ring_fd(ring));
+            }
             Operand::Socket => numbers(self.k.socks.len(), &|sock| self.sock_fd(sock)),
             Operand::Program(runs) => numbers(world.progs.len(), &|prog| {
                 runs.is(world.progs[usize::from(prog)].of) && self.prog_fd(prog)

@@ -168,6 +168,14 @@ pub struct Line {
     pub statements: Vec<Statement>,
 }
 
+impl Line {
+    /// Whether one of its statements allocates.
+    pub(crate) fn allocates(&self) -> bool {
+        let mut statements = self.statements.iter();
+        statements.any(|s| matches!(s, Statement::Alloc(..)))
+    }
+}
+
 /// A function of a subsystem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {

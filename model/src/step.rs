@@ -69,6 +69,8 @@ pub enum Wait {
     OwnLock(u8, CpuId),
     /// A flag of the scenario's own subsystem, by its index.
     Flag(u8),
+    /// A ring, whose file this CPU uses.
+    Ring(u8, CpuId),
 }
 
 /// A world's set-up does not work under a design.
@@ -456,7 +458,7 @@ impl Machine {
     /// Requests that block before their first step: for its lock, and an exit for the other threads of its process.
     fn may_begin(&self, k: &Kernel, cpu: CpuId, request: &Request) -> bool {
         let first = syscall::first_step(&self.world, request.kind);
-        let lock = self.lock_of(first, request.map, request.arg);
+        let lock = self.lock_of(first, request.map, request.arg, 0);
         if lock.and_then(|l| holder(k, l)).is_some() {
             return false;
         }
@@ -470,8 +472,13 @@ impl Machine {
             return self.line_waits(k, function.first).is_none();
         }
         // A file that an exit is about to close is no file any more.
-        let closing = |c: &Cpu| c.pc == Pc::SockRelease && c.arg == request.arg;
-        request.kind.info().arg != Arg::Sock || !k.cpus.iter().any(closing)
+        let closes = match request.kind.info().arg {
+            Arg::Sock => Pc::SockRelease,
+            Arg::Ring => Pc::RingClose,
+            _ => return true,
+        };
+        let closing = |c: &Cpu| c.pc == closes && c.arg == request.arg;
+        !k.cpus.iter().any(closing)
     }
 
     /// The first of the requests that an operation of a fixed plan may mean now; `None` if its target does not exist.
@@ -548,7 +555,12 @@ impl Machine {
         {
             return Some(wait);
         }
-        if let Some(lock) = self.lock_of(c.pc, c.map, c.arg) {
+        if c.pc == Pc::RingExit
+            && let Some(user) = user_of_ring(k, cpu)
+        {
+            return Some(Wait::Ring(c.ring - 1, user));
+        }
+        if let Some(lock) = self.lock_of(c.pc, c.map, c.arg, c.ring) {
             return holder(k, lock).map(|h| Wait::Lock(lock, h));
         }
         let waits = crate::proc::waits(c.pc) && !c.wait.elapsed();
@@ -566,9 +578,10 @@ impl Machine {
         Some(Wait::GracePeriod(other.map_or(c.wait, |o| o.wait)))
     }
 
-    /// The lock that a step takes which begins when that lock is free: of the CPU's map, or of the socket `arg`.
+    /// The lock that a step takes which begins when that lock is free: of the CPU's map, of the socket or ring `arg`, or
+    /// of the ring that the procedure is about.
     #[inline]
-    fn lock_of(&self, pc: Pc, map: Option<MapKey>, arg: u8) -> Option<Lock> {
+    fn lock_of(&self, pc: Pc, map: Option<MapKey>, arg: u8, ring: u8) -> Option<Lock> {
         let the = |class| Some(Lock::The(class));
         match pc {
             Pc::UpdLock => map.map(Lock::Map),
@@ -578,6 +591,11 @@ impl Machine {
             Pc::HidReconnect | Pc::HidProbe => the(LockClass::Device),
             Pc::ScxEnable | Pc::ScxDisable | Pc::ScxError => the(LockClass::ScxEnable),
             Pc::SockCall | Pc::SockRelease => Some(Lock::Sock(arg)),
+            Pc::IoRegLock | Pc::IoUnreg | Pc::RingExitLock => the(LockClass::IoBpfCtrl),
+            Pc::RingEnter => Some(Lock::Ring(arg)),
+            Pc::IoInstall | Pc::IoEject | Pc::RingExit | Pc::RingEject => {
+                ring.checked_sub(1).map(Lock::Ring)
+            }
             Pc::SingletonCallDone if self.design.twin == Twin::LockOrder => {
                 the(LockClass::UpdateMutex)
             }
@@ -621,7 +639,12 @@ impl Machine {
 
     /// How many allocations the CPU's next step makes, if one of them may still fail.
     fn failing_allocs(&self, k: &Kernel, cpu: CpuId) -> u8 {
-        if k.alloc_failures == 0 || !crate::proc::allocates(k.cpus[usize::from(cpu)].pc) {
+        let c = &k.cpus[usize::from(cpu)];
+        if k.alloc_failures == 0 || !crate::proc::allocates(c.pc) {
+            return 0;
+        }
+        // To try a step costs a copy of the state, and few lines allocate.
+        if c.pc == Pc::Script && !self.world.script.lines[usize::from(c.line)].allocates() {
             return 0;
         }
         let (mut copy, mut report) = (*k, Report::default());
@@ -943,7 +966,7 @@ impl Machine {
         let operation = *operations.get(usize::from(c.position))?;
         let request = self.resolve(k, cpu, operation)?;
         let first = syscall::first_step(&self.world, request.kind);
-        let lock = self.lock_of(first, request.map, request.arg)?;
+        let lock = self.lock_of(first, request.map, request.arg, 0)?;
         holder(k, lock).map(|holder| Wait::Lock(lock, holder))
     }
 
@@ -1003,12 +1026,21 @@ fn next_of(worker: &Cpu, choice: u8) -> Action {
     }
 }
 
+/// Another CPU that uses the file of this one's ring. unreg() has none: it has found the ring through `ops->priv`.
+fn user_of_ring(k: &Kernel, cpu: CpuId) -> Option<CpuId> {
+    let ring = k.cpus[usize::from(cpu)].ring;
+    let mut others = (0..).zip(&k.cpus).filter(|(i, _)| *i != cpu);
+    let user = others.find(|(_, c)| c.ring == ring && c.pc != Pc::IoEject);
+    user.map(|(i, _)| i)
+}
+
 /// Who holds a lock.
 fn holder(k: &Kernel, lock: Lock) -> Option<CpuId> {
     match lock {
         Lock::Map(map) => k.maps.get(map).and_then(|m| m.lock),
         Lock::Sock(sock) => k.socks.get(usize::from(sock)).and_then(|s| s.busy),
         Lock::Prog(_) => None,
+        Lock::Ring(ring) => k.subsys.rings.get(usize::from(ring)).and_then(|r| r.lock),
         Lock::The(class) => k.holder(class),
     }
 }

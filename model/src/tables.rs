@@ -15,7 +15,7 @@ use crate::invariant::Invariant;
 use crate::kernel::{
     Cgroup, Code, Cpu, CpuId, Deferred, Dirty, Func, Image, ImageKey, Item, ItemArray, Kdata,
     KdataKey, Kernel, Ksym, KsymKey, Link, LinkKey, Map, MapKey, MapState, Mask, MoreFds, Node,
-    OwnState, Proc, Readers, Reg, Scx, Seen, Slots, Sock, Stage, Walk,
+    OwnState, Proc, Readers, Reg, Ring, Scx, Seen, Slots, Sock, Stage, Walk,
 };
 use crate::lock::{Lock, LockClass, Nested};
 use crate::pc::Pc;
@@ -225,6 +225,7 @@ impl Tables<'_> {
             Lock::Map(map) => Some(&mut self.map(map)?.lock),
             Lock::Sock(sock) => Some(&mut self.k.socks[usize::from(sock)].busy),
             Lock::Prog(_) => None,
+            Lock::Ring(ring) => Some(&mut self.k.subsys.rings[usize::from(ring)].lock),
             Lock::The(class) => class.place().map(|place| &mut self.k.locks[place]),
         })
     }
@@ -238,8 +239,10 @@ impl Tables<'_> {
         }
         let map = self.k.maps.iter().any(|(_, m)| m.lock == me);
         let sock = self.k.socks.iter().any(|s| s.busy == me);
-        held |=
-            u16::from(map) << LockClass::StMap as u16 | u16::from(sock) << LockClass::Sock as u16;
+        let ring = self.k.subsys.rings.iter().any(|r| r.lock == me);
+        held |= u16::from(map) << LockClass::StMap as u16
+            | u16::from(sock) << LockClass::Sock as u16
+            | u16::from(ring) << LockClass::Uring as u16;
         if held == 0 {
             return;
         }
@@ -262,7 +265,7 @@ impl Tables<'_> {
             || self.k.socks.iter().any(|s| s.kdata == Some(key))
     }
 
-    /// Links, sockets and maps that the CPU's process has open.
+    /// Links, sockets, rings and maps that the CPU's process has open.
     pub(crate) fn open_files(k: &Kernel, proc: u8) -> u8 {
         let bit = 1 << proc;
         let links = k.links.iter().filter(|(_, l)| l.fds & bit != 0).count();
@@ -271,8 +274,9 @@ impl Tables<'_> {
             .iter()
             .filter(|s| s.kdata.is_some() && s.fds & bit != 0)
             .count();
+        let rings = k.subsys.rings.iter().filter(|r| r.fds & bit != 0).count();
         let maps = k.maps.iter().filter(|(_, m)| m.fds & bit != 0).count();
-        (links + socks + maps) as u8
+        (links + socks + rings + maps) as u8
     }
 }
 
@@ -1099,7 +1103,11 @@ impl<'w> Backend<'w> for Tables<'w> {
         let socks = socks.map(|(place, _)| OpenFile::Sock(place));
         let maps = self.k.maps.iter().filter(|(_, m)| m.fds & bit != 0);
         let maps = maps.map(|(key, _)| OpenFile::Map(key));
-        let file = links.chain(socks).chain(maps).nth(usize::from(self.choice));
+        let rings = (0u8..).zip(&self.k.subsys.rings);
+        let rings = rings.filter(|(_, r)| r.fds & bit != 0);
+        let rings = rings.map(|(place, _)| OpenFile::Ring(place));
+        let mut files = links.chain(socks).chain(rings).chain(maps);
+        let file = files.nth(usize::from(self.choice));
         file.or_else(|| {
             let prog = (0..self.world.progs.len()).find(|i| self.k.progs[*i].fds & bit != 0);
             prog.map(|prog| OpenFile::Prog(prog as u8))
@@ -1133,6 +1141,11 @@ impl<'w> Backend<'w> for Tables<'w> {
         for sock in &mut self.k.socks {
             if sock.fds & 1 << parent != 0 {
                 sock.fds |= bit;
+            }
+        }
+        for ring in &mut self.k.subsys.rings {
+            if ring.fds & 1 << parent != 0 {
+                ring.fds |= bit;
             }
         }
         Ok(true)
@@ -1254,6 +1267,15 @@ impl<'w> Backend<'w> for Tables<'w> {
 
     fn set_scx(&mut self, scx: Scx) {
         self.k.subsys.scx = scx;
+    }
+
+    fn ring(&mut self, ring: u8) -> Ring {
+        let rings = &self.k.subsys.rings;
+        rings.get(usize::from(ring)).copied().unwrap_or_default()
+    }
+
+    fn set_ring(&mut self, ring: u8, to: Ring) {
+        self.k.subsys.rings[usize::from(ring)] = to;
     }
 
     // ---- cgroups --------------------------------------------------------------------------------------

@@ -9,14 +9,14 @@ use crate::assoc::Assoc;
 use crate::kernel::{
     Cgroup, CgroupState, Code, Cpu, CpuId, Deferred, Dirty, Func, Holds, Image, ImageKey, InList,
     Item, ItemArray, Kdata, KdataKey, Kernel, Ksym, KsymKey, Link, LinkKey, Map, MapKey, MapState,
-    Module, MoreFds, Node, OwnState, Proc, Prog, Readers, Reg, ScxState, Seen, Sock, Stage, Subsys,
-    Walk,
+    Module, MoreFds, Node, OwnState, Proc, Prog, Readers, Reg, Ring, ScxState, Seen, Sock, Stage,
+    Subsys, Walk,
 };
 use crate::operation::{Arg, OpKind};
 use crate::pc::Pc;
 use crate::script::{MAX_FLAGS, MAX_SUBSYSTEMS};
 use crate::table::{Key, Table};
-use crate::world::{MAX_CGROUPS, MAX_MEMBERS, MAX_PROCS};
+use crate::world::{MAX_CGROUPS, MAX_MEMBERS, MAX_PROCS, MAX_RINGS};
 
 /// What is done with each field. Every method may also change the field (unpacking, renaming).
 pub(crate) trait Visitor {
@@ -35,6 +35,10 @@ pub(crate) trait Visitor {
     /// How many cgroups the world has. Who looks for pointers need not know.
     fn cgroups(&self) -> usize {
         MAX_CGROUPS
+    }
+    /// How many rings the world may have. Who looks for pointers need not know.
+    fn rings(&self) -> usize {
+        MAX_RINGS
     }
     /// A pointer to a map.
     fn map(&mut self, key: &mut Option<MapKey>);
@@ -227,7 +231,7 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     byte(v, 7, &mut dirty);
     c.dirty = Dirty::from_bits_retain(dirty);
     let mut seen = c.seen.bits();
-    v.bits(12, &mut seen);
+    v.bits(14, &mut seen);
     c.seen = Seen::from_bits_retain(seen);
     readers(v, &mut c.readers);
     deferred(v, &mut c.wait);
@@ -242,6 +246,9 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     }
     if v.asks() {
         v.kdata(&mut c.asked);
+    }
+    if v.rings() > 0 {
+        byte(v, 2, &mut c.ring);
     }
     v.end();
 }
@@ -460,6 +467,24 @@ pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
     for c in s.cgroups.iter_mut().take(cgroups) {
         cgroup(v, c);
         v.end();
+    }
+    let rings = v.rings();
+    for r in s.rings.iter_mut().take(rings) {
+        ring(v, r);
+    }
+    if rings > 0 {
+        v.end();
+    }
+}
+
+#[inline(always)]
+fn ring<V: Visitor>(v: &mut V, r: &mut Ring) {
+    flag(v, &mut r.there);
+    if r.there {
+        procs(v, &mut r.fds);
+        byte(v, 3, &mut r.key);
+        some_cpu(v, &mut r.lock);
+        func(v, &mut r.loop_step);
     }
 }
 

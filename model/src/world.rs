@@ -38,6 +38,8 @@ pub const MAX_CPUS: usize = 4;
 pub const MAX_PROCS: usize = 2;
 /// Most entries in a subsystem's table.
 pub const MAX_REGS: usize = 4;
+/// Most rings of io_uring.
+pub const MAX_RINGS: usize = 2;
 /// Most cgroups.
 pub const MAX_CGROUPS: usize = 3;
 
@@ -205,7 +207,8 @@ pub struct MapDecl {
     pub ty: usize,
     /// BPF_F_LINK.
     pub link: bool,
-    /// Registration key: maps with equal keys have the same `tcp_congestion_ops.name`.
+    /// Registration key: maps with equal keys have the same `tcp_congestion_ops.name`, or the same
+    /// `io_uring_bpf_ops.ring_fd`.
     pub key: u8,
     /// Program of each member of the type, index into [`World::progs`].
     pub progs: Vec<Option<u8>>,
@@ -363,6 +366,12 @@ impl World {
         self.types
             .iter()
             .any(|t| called(t) == Called::ThroughCgroups)
+    }
+
+    /// Whether its types are attached to rings of io_uring.
+    pub fn has_rings(&self) -> bool {
+        let mut types = self.types.iter();
+        types.any(|t| t.subsystem == Subsystem::IoUring)
     }
 
     /// The type whose members an operation of this kind calls, if there is one. Where types are of several subsystems, each

@@ -345,10 +345,11 @@ fn each_allocation(design: &Design, subsystem: Subsystem) -> usize {
         cookie: 1,
         link,
     };
-    let mut operations = vec![
+    let mut operations = common::rings(subsystem, &[0, 1]);
+    operations.extend([
         Operation::MapCreate { map: 0 },
         Operation::MapCreate { map: 1 },
-    ];
+    ]);
     if subsystem != Subsystem::Dummy {
         operations.extend([
             Operation::MapUpdate { map: 0 },
@@ -449,6 +450,7 @@ fn locks(subsystem: Subsystem) -> &'static [LockClass] {
         // It reprobes its device at last.
         Subsystem::HidBpf => &[LockClass::ProgList, LockClass::Device],
         Subsystem::BpfTcp => &[LockClass::Cgroup],
+        Subsystem::IoUring => &[LockClass::IoBpfCtrl, LockClass::Uring],
         Subsystem::Dummy | Subsystem::Own(_) => &[],
     }
 }
@@ -486,12 +488,19 @@ fn a_reg_takes_its_locks_under_that_of_the_map_or_of_links() {
                 (by_map, Some(LockClass::StMap)),
             ];
             for (setup, held) in ways.into_iter().take(if cgroups { 1 } else { 2 }) {
-                world.setup = setup;
+                world.setup = common::rings(*subsystem, &[0]);
+                world.setup.extend(setup);
                 let machine = Machine::new(world.clone(), design.clone()).expect("it is attached");
                 let found: HashSet<_> = machine.lock_order().pairs().collect();
                 let taken = locks(*subsystem).iter();
-                let wanted = held.map(|held| taken.map(|taken| (held, *taken)).collect());
-                assert_eq!(found, wanted.unwrap_or_default(), "{subsystem:?}, {design}");
+                let mut wanted: HashSet<_> = held
+                    .into_iter()
+                    .flat_map(|held| taken.clone().map(move |taken| (held, *taken)))
+                    .collect();
+                if *subsystem == Subsystem::IoUring {
+                    wanted.insert((LockClass::IoBpfCtrl, LockClass::Uring));
+                }
+                assert_eq!(found, wanted, "{subsystem:?}, {design}");
             }
         }
     }

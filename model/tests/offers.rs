@@ -78,6 +78,14 @@ fn choices(world: &World, k: &Kernel, operand: Operand) -> Vec<Box<dyn Fn(Reques
             let open = socks.filter(|(_, s)| s.kdata.is_some());
             open.map(|(sock, _)| number(sock)).collect()
         }
+        Operand::NewRing if k.subsys.rings.iter().all(|r| r.there) => Vec::new(),
+        Operand::NewRing => {
+            let open = |key: &u8| k.subsys.rings.iter().any(|r| r.fds != 0 && r.key == *key);
+            let keys = (0..world.keys.len() as u8).filter(|key| !open(key));
+            keys.map(number).collect()
+        }
+        Operand::Ring => open_rings(k).map(number).collect(),
+        Operand::Entry if world.has_rings() => open_rings(k).map(number).collect(),
         Operand::Entry => {
             let scheduler = k.subsys.scx.state == ScxState::Enabled;
             numbers(k.subsys.regs.iter().flatten().count() + usize::from(scheduler))
@@ -101,6 +109,11 @@ fn choices(world: &World, k: &Kernel, operand: Operand) -> Vec<Box<dyn Fn(Reques
         Operand::Cgroup => Vec::new(),
         Operand::Target | Operand::Position => nothing(),
     }
+}
+
+fn open_rings(k: &Kernel) -> impl Iterator<Item = u8> {
+    let rings = (0u8..).zip(&k.subsys.rings);
+    rings.filter(|(_, r)| r.fds != 0).map(|(ring, _)| ring)
 }
 
 /// Every request of this kind.

@@ -142,6 +142,8 @@ fn swapped(k: &Kernel, a: CpuId, b: CpuId) -> Kernel {
     k.kdatas.values_mut().for_each(|d| deferred(&mut d.free));
     k.progs.iter_mut().for_each(|p| deferred(&mut p.free));
     k.socks.iter_mut().for_each(|s| cpu(&mut s.busy));
+    let rings = &mut k.subsys.rings;
+    rings.iter_mut().for_each(|r| cpu(&mut r.lock));
     k.locks.iter_mut().for_each(cpu);
     k
 }

@@ -44,12 +44,13 @@ fn world(subsystem: Subsystem, sleeps: bool) -> World {
         world.types[0].members[0].sleepable = true;
         world.progs[1].body = Body::Sleep;
     }
-    world.setup = vec![
+    world.setup = common::rings(subsystem, &[0]);
+    world.setup.extend([
         Operation::MapCreate { map: 0 },
         Operation::MapUpdate { map: 0 },
         Operation::MapCreate { map: 1 },
         Operation::MapUpdate { map: 1 },
-    ];
+    ]);
     let mut first = vec![
         create(0, 0, 1),
         Operation::LinkUpdate {
@@ -181,6 +182,10 @@ bpf_tcp_ops mainline 1331 257 1link
 bpf_tcp_ops rfc 2308 508 1link uaf leak ksyms
 bpf_tcp_ops rfc-one-link 2418 655 uaf leak ksyms
 bpf_tcp_ops link-owned 15269 335
+io_uring_bpf_ops mainline 1523 215
+io_uring_bpf_ops rfc 2005 350 leak atomic ksyms
+io_uring_bpf_ops rfc-one-link 2060 432 leak ksyms
+io_uring_bpf_ops link-owned 9803 221
 asleep mainline 2201 343 1link
 asleep rfc 2842 476 1link uaf leak ksyms
 asleep rfc-one-link 2782 635 uaf leak ksyms

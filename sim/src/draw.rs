@@ -3,7 +3,7 @@
 //! Where the randomness comes from is the caller's. Not here: which operations are worth drawing together.
 
 use struct_ops_model::World;
-use struct_ops_model::world::{MAX_SOCKS, OpKind, Operand, Operation, Position};
+use struct_ops_model::world::{MAX_RINGS, MAX_SOCKS, OpKind, Operand, Operation, Position};
 
 /// A number below the given one, which is not 0.
 pub type Below<'a> = &'a mut dyn FnMut(usize) -> usize;
@@ -51,8 +51,9 @@ fn operand_of(
             return Ok(Some(number as u8));
         }
         Operand::Cookie => world.cookies.len(),
-        Operand::Key => world.keys.len(),
+        Operand::Key | Operand::NewRing => world.keys.len(),
         Operand::Socket => MAX_SOCKS,
+        Operand::Ring => MAX_RINGS,
         // A third registration would need a third map.
         Operand::Entry => {
             let ty = world.called_by(kind).ok_or(())?;

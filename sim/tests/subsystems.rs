@@ -326,11 +326,14 @@ fn said(operation: &str, functions: &[&str]) -> Option<String> {
         ["sock_open", _] => "sock_open".to_string(),
         ["sock_call", "0", member] => format!("sock_call_{member}"),
         ["sock_close", "0"] => "sock_close".to_string(),
+        ["ring_setup", _] => "ring_setup".to_string(),
+        ["ring_close", "0"] => "ring_close".to_string(),
         ["call", "0", member] => format!("call_{member}"),
         ["call", "1", member] => format!("call_second_{member}"),
         ["cgroup_call", _, member] => format!("cgroup_call_{member}"),
         [
-            "sock_call" | "sock_close" | "call" | "cgroup_rmdir" | "scx_error" | "test_run",
+            "sock_call" | "sock_close" | "ring_close" | "call" | "cgroup_rmdir" | "scx_error"
+            | "test_run",
             ..,
         ] => {
             return None;
@@ -359,8 +362,9 @@ fn copied(scenario: &Scenario, name: &str, text: &str) -> Option<Scenario> {
         && world.procs == 1
         && world.cgroups.len() <= 1
         && world.cpus.iter().all(fixed);
-    // A lookup by name finds one of several; here it finds the first one. One socket is open at a time.
-    let keys = name != "tcp_congestion_ops" || world.keys.len() == 1;
+    // A lookup by name finds one of several; here it finds the first one. One socket is open at a time, and one ring.
+    let by_name = ["tcp_congestion_ops", "io_uring_bpf_ops"];
+    let keys = !by_name.contains(&name) || world.keys.len() == 1;
     let opened = scenario.text.matches("sock_open").count();
     if !uses || !simple || !keys || opened > 1 {
         return None;
@@ -413,6 +417,12 @@ const DIFFERENT: &[(&str, &str, &[&str])] = &[
     (
         "two-links-hid",
         "rfc-one-link",
+        &["cookie-fidelity", "no-torn-publish"],
+    ),
+    // The ring calls its copy of the function pointer there; `call` loads the one in kdata.
+    (
+        "two-links-io-uring",
+        "rfc",
         &["cookie-fidelity", "no-torn-publish"],
     ),
     // There is no array here that cannot be allocated.

@@ -20,7 +20,9 @@ use struct_ops_sim::random;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
-use struct_ops_sim::view::state::{CGROUPS, DIRTY, HOLDS, OWN, SCX, SEEN, STUBS};
+use struct_ops_sim::view::state::{
+    CGROUPS, DIRTY, HOLDS, OWN, RINGS, SCX, SEEN, STUBS, uring_lock,
+};
 use struct_ops_sim::view::{self, Played, Run, board};
 
 /// An object of the page, and what has been read of it.
@@ -331,6 +333,7 @@ impl<'a> Shown<'a> {
         c.walk.array = self.items("old item");
         c.asked = self.key("the struct that the program has found", "kdata");
         c.walk.bpf_cookie = self.cookie("the walk's run_ctx.bpf_cookie");
+        c.ring = self.number("ring, plus 1");
         c.readers.rcu = self.number("rcu_read_lock");
         c.readers.trace = self.number("rcu_read_lock_trace");
         c.readers.tasks = self.flag("Tasks RCU reader");
@@ -466,6 +469,15 @@ fn read(world: &World, objects: &BTreeMap<String, Value>) -> Kernel {
                     cgroup.effective = o.items(&format!("{name}: effective"));
                 }
             }
+            "subsys" if slot == RINGS => {
+                for (i, ring) in (0u8..).zip(&mut k.subsys.rings) {
+                    ring.there = o.flag(&format!("ring {i}"));
+                    ring.fds = o.mask(&format!("ring {i}: fds"), "process");
+                    ring.key = o.number(&format!("ring {i}: key"));
+                    ring.loop_step = o.func(&format!("ring {i}: loop_step"));
+                    ring.lock = o.cpu(&uring_lock(i));
+                }
+            }
             "subsys" => {
                 let scx = &mut k.subsys.scx;
                 let names = [
@@ -599,6 +611,7 @@ fn waited_for(
                 let (shape, name) = match lock {
                     Lock::Map(key) => (format!("map{}", key.slot()), String::new()),
                     Lock::Sock(sock) => (format!("sock{sock}"), String::new()),
+                    Lock::Ring(ring) => (format!("subsys{RINGS}"), format!("ring {ring}")),
                     Lock::The(the) => class(the),
                     Lock::Prog(prog) => unreachable!("program {prog}: no step ends with its mutex"),
                 };

@@ -66,6 +66,11 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 event!(x, "closes a socket");
                 x.goto(Pc::SockRelease)
             }
+            Some(OpenFile::Ring(ring)) => {
+                x.cpu().arg = ring;
+                event!(x, "closes a ring");
+                x.goto(Pc::RingClose)
+            }
             Some(OpenFile::Map(map)) => {
                 x.cpu().map = Some(map);
                 event!(x, "closes a map");

@@ -7,6 +7,7 @@
 pub(crate) mod bpf_tcp;
 pub(crate) mod dummy;
 pub(crate) mod hid_bpf;
+pub(crate) mod io_uring;
 pub(crate) mod sched_ext;
 pub(crate) mod script;
 pub(crate) mod tcp_cong;
@@ -122,6 +123,8 @@ subsystems! {
     Dummy dummy::FACTS;
     /// bpf_tcp_ops: attached to cgroups, which call no reg(); sockets walk the effective array of theirs under RCU.
     BpfTcp bpf_tcp::FACTS;
+    /// io_uring_bpf_ops: the loop of a ring, which reg() finds by its descriptor; ring and struct point to each other.
+    IoUring io_uring::FACTS;
 }
 
 impl Subsystem {

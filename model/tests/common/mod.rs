@@ -4,8 +4,8 @@
 #![allow(dead_code)]
 
 use struct_ops_model::world::{
-    Body, Called, CgroupDecl, CpuDecl, MAX_MEMBERS, MapDecl, Member, OpKind, Plan, ProgDecl,
-    ProgType, StructOpsType, Subsystem, World,
+    Body, Called, CgroupDecl, CpuDecl, MAX_MEMBERS, MapDecl, Member, OpKind, Operation, Plan,
+    ProgDecl, ProgType, StructOpsType, Subsystem, World,
 };
 use struct_ops_model::{Action, Kernel, Machine, Report};
 
@@ -74,6 +74,17 @@ pub fn on_its_kernel(mut world: World) -> World {
         world.cgroups = vec![cgroup("c", None), cgroup("d", Some(0))];
     }
     world
+}
+
+/// What must be there before a map of the subsystem is attached: the rings of these numbers.
+pub fn rings(subsystem: Subsystem, keys: &[u8]) -> Vec<Operation> {
+    let keys = match subsystem {
+        Subsystem::IoUring => keys,
+        _ => &[],
+    };
+    keys.iter()
+        .map(|key| Operation::RingSetup { key: *key })
+        .collect()
 }
 
 /// Two link maps and a plain one, CPUs that are free to do anything, and an allocation that may fail.

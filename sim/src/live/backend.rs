@@ -11,7 +11,7 @@ use std::sync::Arc;
 use struct_ops_model::assoc::Assoc;
 use struct_ops_model::backend::{Backend, Counted, Freed, Gone, HasPointers, OpenFile, Step, Stop};
 use struct_ops_model::kernel::{
-    Cgroup, Code, Cpu, Item, ItemArray, MapState, Node, OwnState, Reg, Scx, Stage,
+    Cgroup, Code, Cpu, Item, ItemArray, MapState, Node, OwnState, Reg, Ring, Scx, Stage,
 };
 use struct_ops_model::lock::Lock;
 use struct_ops_model::world::OpKind;
@@ -29,6 +29,7 @@ use super::text::{Found, PAGE_SIZE};
 
 /// Why nobody asks for a cgroup.
 const NO_CGROUPS: &str = "no world with cgroups is run";
+const NO_RINGS: &str = "no world with rings is run";
 
 /// A node of the tcp list as a number: `LIST_POISON`, the head, or the `list` member of a kdata.
 fn number(node: Node<Places>) -> usize {
@@ -269,6 +270,7 @@ impl<'w> Backend<'w> for Task<'w> {
                     relax(&mut tries);
                 }
             }
+            Lock::Ring(_) => unreachable!("{NO_RINGS}"),
         }
         if !matches!(lock, Lock::Sock(_)) {
             self.held.push(lock);
@@ -823,6 +825,7 @@ impl<'w> Backend<'w> for Task<'w> {
         let object = match file {
             Some(OpenFile::Link(link)) => Some(Object::Link(link.number())),
             Some(OpenFile::Sock(sock)) => Some(Object::Sock(usize::from(sock))),
+            Some(OpenFile::Ring(_)) => unreachable!("{NO_RINGS}"),
             Some(OpenFile::Map(map)) => Some(Object::Map(map.number())),
             Some(OpenFile::Prog(prog)) => Some(Object::Prog(usize::from(prog))),
             None => None,
@@ -929,6 +932,12 @@ impl<'w> Backend<'w> for Task<'w> {
     fn set_scx(&mut self, scx: Scx<Places>) {
         *self.rt.scx.lock() = scx;
     }
+
+    fn ring(&mut self, _: u8) -> Ring<Places> {
+        unreachable!("{NO_RINGS}")
+    }
+
+    fn set_ring(&mut self, _: u8, _: Ring<Places>) {}
 
     // ---- cgroups: a world that has some is refused before it is run -----------------------------------
 

@@ -212,6 +212,10 @@ impl Files for Task<'_> {
         sock.is_some_and(|s| s.kdata.is_some() && s.fds & self.bit() != 0)
     }
 
+    fn ring_fd(&self, _: u8) -> bool {
+        false
+    }
+
     fn prog_fd(&self, prog: u8) -> bool {
         self.rt.progs[usize::from(prog)].fds.load(SeqCst) & self.bit() != 0
     }

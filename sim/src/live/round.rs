@@ -40,6 +40,9 @@ pub enum RoundError {
     /// The runtime has no timers and no work queues of programs.
     #[error("a program has a callback, which only the explorer runs")]
     Callbacks,
+    /// The runtime has no rings.
+    #[error("the scenario has rings of io_uring, which only the explorer has")]
+    Rings,
     /// The runtime does not ask for a choice of the design.
     #[error(transparent)]
     NotAsked(#[from] NotAsked),
@@ -87,6 +90,9 @@ pub fn run_watched(
     }
     if world.has_callbacks() {
         return Err(RoundError::Callbacks);
+    }
+    if world.has_rings() {
+        return Err(RoundError::Rings);
     }
     let mut only = EXPLORER_ONLY.into_iter();
     if let Some(kind) = only.find(|kind| world.plays(*kind)) {

@@ -263,7 +263,7 @@ fn keys(world: &mut World) {
     world.maps.iter_mut().for_each(|m| m.key = place(m.key));
     for operation in lists(world).flatten() {
         renumber(operation, |operand, value| match operand {
-            Operand::Key => place(value),
+            Operand::Key | Operand::NewRing => place(value),
             _ => value,
         });
     }

@@ -60,6 +60,9 @@ pub(super) fn world(g: &mut Gen) -> World {
     }
     // Most of what can go wrong needs a map with a value: often it is there from the start.
     if !one_in(g, 4) {
+        if world.has_rings() {
+            world.setup.push(Operation::RingSetup { key: 0 });
+        }
         let refused = subsystem.facts().init_member != 0;
         for (i, decl) in world.maps.iter().enumerate() {
             let map = i as u8;

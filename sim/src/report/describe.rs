@@ -275,7 +275,8 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
     let kdata = |key: Option<_>| key.map_or("-".into(), |d| names.kdata(k, d));
     let mut all = Object::new(String::new()).with("tcp_cong_list", tcp_list(names, k));
     let script = &names.world().script;
-    for (i, reg) in k.subsys.regs.iter().enumerate() {
+    let rings = names.world().has_rings();
+    for (i, reg) in k.subsys.regs.iter().enumerate().filter(|_| !rings) {
         let what = match script.slots.is_empty() {
             true => format!("registration {i}"),
             false => format!("entry {i}"),
@@ -338,6 +339,17 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
             )
             .with("alloc-failures left", k.alloc_failures),
     );
+    for (i, ring) in (0u8..).zip(&k.subsys.rings).filter(|(_, r)| r.there) {
+        let mut installed = k.subsys.regs.iter().flatten();
+        let bpf_ops = installed.find(|reg| reg.slot == i);
+        objects.push(
+            Object::new(format!("ring{i}"))
+                .with("fds", fds(ring.fds, MoreFds::default()))
+                .with("bpf_ops", kdata(bpf_ops.map(|reg| reg.kdata)))
+                .with("loop_step", names.func(ring.loop_step))
+                .with("uring_lock", cpu(ring.lock)),
+        );
+    }
     for (i, sock) in k.socks.iter().enumerate() {
         objects.push(
             Object::new(format!("socket{i}"))

@@ -168,8 +168,10 @@ impl<'a> Names<'a> {
                     None => continue,
                 },
                 Operand::Cookie => format!("cookie={}", self.cookie(request.cookie)),
-                Operand::Key => self.world.keys.get(arg).map_or("?".into(), String::clone),
-                Operand::Socket | Operand::Entry => arg.to_string(),
+                Operand::Key | Operand::NewRing => {
+                    self.world.keys.get(arg).map_or("?".into(), String::clone)
+                }
+                Operand::Socket | Operand::Ring | Operand::Entry => arg.to_string(),
                 Operand::Member => self.called(request.kind, usize::from(request.member)),
                 Operand::Program(_) => self.prog(arg),
                 Operand::Function => self.world.script.functions[arg].name.clone(),

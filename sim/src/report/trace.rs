@@ -167,6 +167,7 @@ pub fn waits(wait: &Wait, locks: &[String], flags: &[String]) -> String {
             format!("{}, which cpu{holder} holds", locks[usize::from(*lock)])
         }
         Wait::Flag(flag) => flags[usize::from(*flag)].clone(),
+        Wait::Ring(ring, user) => format!("the file of ring {ring}, which cpu{user} uses"),
         Wait::GracePeriod(gp) if gp.stage == Stage::Srcu => {
             format!("{} to leave SRCU", cpus(gp.rcu))
         }

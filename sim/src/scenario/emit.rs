@@ -260,8 +260,8 @@ pub fn operation(world: &World, operation: Operation) -> String {
                 text.pop();
             }
             Operand::Cookie => text += &format!("cookie={:#x}", world.cookies[i]),
-            Operand::Key => text += &world.keys[i],
-            Operand::Socket | Operand::Entry => text += &value.to_string(),
+            Operand::Key | Operand::NewRing => text += &world.keys[i],
+            Operand::Socket | Operand::Ring | Operand::Entry => text += &value.to_string(),
             Operand::Member => {
                 let called = world.called_by(operation.kind());
                 text += called.map_or("?", |t| &t.members[i].name);

@@ -1,7 +1,7 @@
 //! Operations as scenario files write them: `link_create m1 cookie=0x11 as l1`.
 
 use struct_ops_model::world::{
-    MAX_REGS, MAX_SOCKS, OpKind, Operand, Operation, Position, ProgKind, World,
+    MAX_REGS, MAX_RINGS, MAX_SOCKS, OpKind, Operand, Operation, Position, ProgKind, World,
 };
 
 use super::error::{printable, unknown};
@@ -167,13 +167,14 @@ fn value(
         Operand::Link(_) => link(world, known, w)?,
         Operand::NewLink => new_link(world, known, w)?,
         Operand::Cookie => cookie_of(world, w)?,
-        Operand::Key => {
+        Operand::Key | Operand::NewRing => {
             let word = w.word("a key")?;
             let key = world.keys.iter().position(|k| k == word.1);
             let known = || world.keys.iter().map(String::as_str);
             key.ok_or_else(|| (span(word), unknown("key", word.1, known())))? as u8
         }
         Operand::Socket => below(w, "a socket", MAX_SOCKS)?,
+        Operand::Ring => below(w, "a ring", MAX_RINGS)?,
         Operand::Entry => below(w, "an entry of the subsystem's table", MAX_REGS)?,
         Operand::Member => member(world, w)?,
         Operand::Program(runs) => program(world, w, runs)?,

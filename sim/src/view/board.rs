@@ -7,13 +7,13 @@
 use std::fmt::Write;
 
 use struct_ops_model::World;
-use struct_ops_model::world::{MAX_SOCKS, OpKind, Operation, Plan, Subsystem};
+use struct_ops_model::world::{MAX_RINGS, MAX_SOCKS, OpKind, Operation, Plan, Subsystem};
 
 use super::draw::{
     GAP, HEAD, LINE, Line, MARGIN, Place, Shape, arrow, beside, curve, down, filled, fitting,
     frame, line, tag,
 };
-use super::state::{CGROUPS, Field, Id, Kind, OWN, Object};
+use super::state::{CGROUPS, Field, Id, Kind, OWN, Object, RINGS, uring_lock};
 use super::svg::{cut, escape};
 
 /// Where each kind of object is from left to right: where it begins, and how wide it is.
@@ -157,6 +157,9 @@ impl<'a> Layout<'a> {
         }
         if has(&|s| s == Subsystem::HidBpf) {
             locks.extend([Class::ProgList as usize, Class::Device as usize]);
+        }
+        if has(&|s| s == Subsystem::IoUring) {
+            locks.push(Class::IoBpfCtrl as usize);
         }
         if has(&|s| s == Subsystem::SchedExt) {
             locks.push(Class::ScxEnable as usize);
@@ -611,6 +614,7 @@ impl<'a> Layout<'a> {
                 }
             }
             Kind::Subsys if object.id.slot == OWN => self.own_lines(object, waiting),
+            Kind::Subsys if object.id.slot == RINGS => ring_lines(object, waiting),
             _ => {
                 let lines = rows_of(object).into_iter();
                 let lines = lines.map(|row| {
@@ -760,6 +764,11 @@ impl<'a> Layout<'a> {
                 let place = kept.position(|f| f.name == field.name).unwrap_or(0);
                 row((fixed + place) as u32)
             }
+            // "ring 1: loop_step"
+            Kind::Subsys if object.id.slot == RINGS => {
+                let ring = field.name.trim_start_matches(|c: char| !c.is_ascii_digit());
+                row(u32::from(ring.starts_with('1')))
+            }
             Kind::Subsys => {
                 let rows = rows_of(object);
                 let has = |row: &Vec<&Field>| row.iter().any(|f| f.name == field.name);
@@ -862,8 +871,23 @@ fn structures(subsystem: Subsystem) -> &'static [usize] {
         Subsystem::SchedExt => &[2],
         Subsystem::Own(_) => &[1, OWN],
         Subsystem::BpfTcp => &[CGROUPS],
+        Subsystem::IoUring => &[1, RINGS],
         _ => &[1],
     }
+}
+
+/// A line for each ring: who has it open, and who is inside.
+fn ring_lines(object: &Object, waiting: &[Option<Waiting>]) -> Vec<Line> {
+    let rings = (0..MAX_RINGS as u8).map(|i| {
+        let ring = format!("ring {i}");
+        let held = holder(object, &uring_lock(i), waiting);
+        match (object.field(&ring), object.value(&format!("{ring}: fds"))) {
+            (None, _) => line(format!("no {ring}"), "dim"),
+            (_, "") => line(format!("{ring}  no fd  {held}"), "held"),
+            (_, fds) => line(format!("{ring}  {fds}  {held}"), "held"),
+        }
+    });
+    rings.collect()
 }
 
 /// The fields of a subsystem's structure, those that belong together in one line.

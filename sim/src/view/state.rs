@@ -177,12 +177,16 @@ pub fn place_of(wait: &Wait, own: &[String]) -> Option<(Id, String)> {
     let (kind, slot, field) = match wait {
         Wait::Lock(Lock::Map(key), _) => (Kind::Map, key.slot(), "lock".into()),
         Wait::Lock(Lock::Sock(sock), _) => (Kind::Sock, usize::from(*sock), "lock_sock".into()),
+        Wait::Lock(Lock::Ring(ring), _) => (Kind::Subsys, RINGS, uring_lock(*ring)),
         Wait::Lock(Lock::The(class), _) => (Kind::Lock, *class as usize, "holder".into()),
         Wait::OwnLock(lock, _) => {
             let name = &own[usize::from(*lock)];
             (Kind::Subsys, OWN, format!("lock {name}"))
         }
-        Wait::Lock(Lock::Prog(_), _) | Wait::GracePeriod(_) | Wait::Flag(_) => return None,
+        Wait::Lock(Lock::Prog(_), _)
+        | Wait::GracePeriod(_)
+        | Wait::Flag(_)
+        | Wait::Ring(..) => return None,
     };
     Some((Id { kind, slot }, field))
 }
@@ -211,7 +215,7 @@ pub const DIRTY: [&str; 7] = [
 ];
 
 /// Names of the bits of [`Seen`], lowest first.
-pub const SEEN: [&str; 12] = [
+pub const SEEN: [&str; 14] = [
     "INIT",
     "INUSE",
     "TOBEFREE",
@@ -224,11 +228,13 @@ pub const SEEN: [&str; 12] = [
     "map has a link",
     "no replacement",
     "module gone",
+    "no ring",
+    "no member",
 ];
 
 const _: () = assert!(Holds::ASKED.bits() == 1 << (HOLDS.len() - 1));
 const _: () = assert!(Dirty::TIED.bits() == 1 << (DIRTY.len() - 1));
-const _: () = assert!(Seen::NO_MODULE.bits() == 1 << (SEEN.len() - 1));
+const _: () = assert!(Seen::NO_MEMBER.bits() == 1 << (SEEN.len() - 1));
 
 /// Names of the values of [`ScxState`] in their order.
 pub const SCX: [&str; 4] = ["DISABLED", "ENABLING", "ENABLED", "DISABLING"];
@@ -238,6 +244,14 @@ pub const OWN: usize = 3;
 
 /// The slot of the cgroups.
 pub const CGROUPS: usize = 4;
+
+/// The slot of the rings of io_uring.
+pub const RINGS: usize = 5;
+
+/// The field of a ring's lock.
+pub fn uring_lock(ring: u8) -> String {
+    format!("lock uring_lock of ring {ring}")
+}
 
 /// An item of an effective array that has the type's stubs.
 pub const STUBS: &str = "stubs";
@@ -521,6 +535,17 @@ impl<'a> Teller<'a> {
                 }
             });
         }
+        if world.has_rings() {
+            self.add(Kind::Subsys, RINGS, "rings".into(), |f| {
+                for (i, ring) in (0u8..).zip(&s.rings).filter(|(_, ring)| ring.there) {
+                    f.flag(&format!("ring {i}"), true);
+                    f.mask(&format!("ring {i}: fds"), ring.fds, "process");
+                    f.number(&format!("ring {i}: key"), ring.key);
+                    f.func(&format!("ring {i}: loop_step"), ring.loop_step);
+                    f.cpu(&uring_lock(i), ring.lock);
+                }
+            });
+        }
         for (i, prog) in k.progs.iter().enumerate().take(world.progs.len()) {
             self.add(Kind::Prog, i, self.names.prog(i), |f| {
                 f.number("refs", prog.refs);
@@ -694,6 +719,7 @@ fn cpu(f: &mut Fields<'_, '_>, c: &Cpu) {
     f.flag("the array has been replaced", c.walk.replaced);
     f.items("old item", &c.walk.array);
     f.cookie("the walk's run_ctx.bpf_cookie", c.walk.bpf_cookie);
+    f.number("ring, plus 1", c.ring);
 }
 
 fn cgroup_fields(f: &mut Fields<'_, '_>, name: &str, cgroup: &Cgroup) {

@@ -167,7 +167,7 @@ fn cast(subsystem: Subsystem, world: &World, target: &Target) -> Result<Cast, St
                 false => "Debian's kernel has CONFIG_BINFMT_MISC=m: CONFIG_BINFMT_MISC_BPF wants it built in".into(),
             });
         }
-        Subsystem::Own(_) | Subsystem::KeyedByMap | Subsystem::BpfTcp => {
+        Subsystem::Own(_) | Subsystem::KeyedByMap | Subsystem::BpfTcp | Subsystem::IoUring => {
             return Err(format!("the runner does not play {name} yet"));
         }
     })
