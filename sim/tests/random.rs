@@ -97,7 +97,7 @@ fn the_exhaustive_engine_finds_it_too() {
 #[test]
 fn link_owned_breaks_nothing() {
     let mut excused = 0;
-    for seed in 0..1000 {
+    for seed in 4000..6000 {
         if let Some(f) = random::run(seed, &Design::link_owned()).finding {
             // 6.12's bpf_scx_unreg() disables whatever is enabled, and an attach to a cgroup of 7.4 does not look whether it is
             // there: nothing outside of them can prevent that.

@@ -142,26 +142,34 @@ enum Verb {
         #[arg(long, short)]
         verbose: bool,
     },
-    /// force the interleaving of saved counterexamples on booted kernels
+    /// force the interleaving of counterexamples on booted kernels
     Replay {
-        /// the kernel [default: the one that the trace's design stands for]
+        /// the kernels; give it twice for two [default: for a file, the one that its trace's design stands for; for
+        /// scenarios, stock and rfc]
         #[arg(long, value_enum)]
-        series: Option<Series>,
+        series: Vec<Series>,
         #[command(flatten)]
         kind: Kind,
+        /// run on a ready-made Debian kernel of this version (stock only): what can be played by turns
+        #[arg(long, value_name = "VERSION")]
+        image: Option<String>,
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
         /// how often each is replayed
         #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1_000))]
         runs: u16,
+        /// say which moves there would be, and boot nothing
+        #[arg(long)]
+        dry_run: bool,
         /// only one line for each trace
         #[arg(long)]
         brief: bool,
         /// show the console
         #[arg(long, short)]
         verbose: bool,
-        /// files that `struct-ops-sim check --save-traces` has written
-        #[arg(value_name = "TRACE", required = true)]
+        /// `.json` files that `struct-ops-sim check --save-traces` has written, or scenarios as in `scenario`, of which
+        /// every shortest counterexample is taken [default: all shipped ones with plans]
+        #[arg(value_name = "TRACE|NAME|FILE")]
         traces: Vec<String>,
     },
     /// every patch applies and builds alone, checkpatch, uapi in step
@@ -423,44 +431,79 @@ fn run(cli: Cli) -> Result<bool> {
         Verb::Replay {
             series,
             kind,
+            image,
             format,
             runs,
+            dry_run,
             brief,
             verbose,
             traces,
         } => {
-            let mut by_series: BTreeMap<Series, Vec<replay::Trace>> = BTreeMap::new();
-            for file in &traces {
+            let (files, names): (Vec<String>, Vec<String>) =
+                traces.into_iter().partition(|name| name.ends_with(".json"));
+            let mut kernels: BTreeMap<Series, Vec<replay::Trace>> = BTreeMap::new();
+            for file in &files {
                 let trace = replay::Trace::read(file)?;
-                let of = series.map_or_else(|| trace.series(kind.base), Ok)?;
-                by_series.entry(of).or_default().push(trace);
+                let of = match series.as_slice() {
+                    [] => vec![trace.series(kind.base)?],
+                    series => series.to_vec(),
+                };
+                for series in of {
+                    kernels.entry(series).or_default().push(trace.clone());
+                }
+            }
+            if !names.is_empty() || files.is_empty() {
+                let of = match series.as_slice() {
+                    [] => vec![Series::Stock, Series::Rfc],
+                    series => series.to_vec(),
+                };
+                let mut found = scenario::find(&names)?;
+                if names.is_empty() {
+                    found.retain(replay::has_plans);
+                }
+                for series in of {
+                    let base = base_of(kind.base, image.as_deref())?;
+                    let design = design_of(series, base)?;
+                    let traces = kernels.entry(series).or_default();
+                    for scenario in found.iter().filter(|found| found.runs_under(&design)) {
+                        match replay::Trace::shortest(scenario, &design)? {
+                            Ok(all) => traces.extend(all),
+                            Err(why) => eprintln!("{}: {why}", scenario.name),
+                        }
+                    }
+                }
             }
             let mut all = Vec::new();
-            for (series, traces) in by_series {
-                let asked = Asked::new(&lab, kind.flavour(series), None)?;
+            for (series, traces) in kernels {
+                let asked = Asked::new(&lab, kind.flavour(series), image.as_deref())?;
                 let machine = machine(&lab, &asked.built, asked.accel, kind.debug);
-                let mut outcomes = Vec::new();
+                let (mut outcomes, mut made) = (Vec::new(), replay::Made::new());
                 for trace in &traces {
-                    let outcome =
-                        replay::replay(&machine, &asked.target, trace, runs.into(), verbose)?;
-                    eprintln!("{}: {}", trace.file, outcome.verdict.word());
+                    let outcome = match dry_run {
+                        true => replay::plan(&asked.target, trace)?,
+                        false => {
+                            let (runs, made) = (runs.into(), &mut made);
+                            replay::replay(&machine, &asked.target, trace, runs, made, verbose)?
+                        }
+                    };
+                    eprintln!("{}: {}", trace.name, outcome.verdict.word());
                     outcomes.push(outcome);
                 }
                 if format == Format::Text {
-                    print!("{}", replay::text(&asked.title, &outcomes, brief));
+                    print!("{}", replay::report::text(&asked.title, &outcomes, brief));
                 }
                 all.push((asked.title, outcomes));
             }
             if format == Format::Json {
                 let kernels: Vec<_> = all
                     .iter()
-                    .map(|(title, outcomes)| replay::json(title, outcomes))
+                    .map(|(title, outcomes)| replay::report::json(title, outcomes))
                     .collect();
                 let all = serde_json::json!({ "schema": 1, "verb": "replay", "kernels": kernels });
                 println!("{all:#}");
             }
             let mut outcomes = all.iter().flat_map(|(_, outcomes)| outcomes);
-            Ok(outcomes.all(|outcome| outcome.verdict == replay::Verdict::Reproduced))
+            Ok(dry_run || outcomes.all(|outcome| outcome.verdict.is_as_predicted()))
         }
         Verb::Check { series, base } => {
             let every = [
@@ -525,14 +568,8 @@ struct Asked {
 impl Asked {
     fn new(lab: &Lab, flavour: Flavour, image: Option<&str>) -> Result<Self> {
         let series = flavour.patched.series;
-        let base = match image {
-            Some(version) => Base::of(version).ok_or_else(|| {
-                Error::Input(format!("--image {version}: the model knows 6.12 and 7.3"))
-            })?,
-            None => flavour.patched.base,
-        };
-        let design = struct_ops_model::Design::parse(series.design(base))
-            .map_err(|err| Error::Bug(err.to_string()))?;
+        let base = base_of(flavour.patched.base, image)?;
+        let design = design_of(series, base)?;
         let (built, accel) = ready(lab, flavour, image)?;
         Ok(Asked {
             title: image.map_or_else(|| flavour.title(), |version| format!("image-{version}")),
@@ -548,11 +585,25 @@ impl Asked {
     }
 }
 
+/// The base of a kernel that is built, or ready-made.
+fn base_of(built: Base, image: Option<&str>) -> Result<Base> {
+    let Some(version) = image else {
+        return Ok(built);
+    };
+    Base::of(version)
+        .ok_or_else(|| Error::Input(format!("--image {version}: the model knows 6.12 and 7.3")))
+}
+
+fn design_of(series: Series, base: Base) -> Result<struct_ops_model::Design> {
+    struct_ops_model::Design::parse(series.design(base)).map_err(|err| Error::Bug(err.to_string()))
+}
+
 fn machine<'a>(lab: &'a Lab, built: &'a Built, accel: Accel, debug: bool) -> Machine<'a> {
     Machine {
         cache: &lab.cache,
         built,
         accel,
+        processors: vm::PROCESSORS,
         limits: Limits::new(debug),
     }
 }

@@ -183,10 +183,9 @@ pub fn place_of(wait: &Wait, own: &[String]) -> Option<(Id, String)> {
             let name = &own[usize::from(*lock)];
             (Kind::Subsys, OWN, format!("lock {name}"))
         }
-        Wait::Lock(Lock::Prog(_), _)
-        | Wait::GracePeriod(_)
-        | Wait::Flag(_)
-        | Wait::Ring(..) => return None,
+        Wait::Lock(Lock::Prog(_), _) | Wait::GracePeriod(_) | Wait::Flag(_) | Wait::Ring(..) => {
+            return None;
+        }
     };
     Some((Id { kind, slot }, field))
 }

@@ -1,23 +1,28 @@
 //! From the steps of a trace to moves: who goes on, and where everybody else is held meanwhile.
 //!
 //! A trace changes from one CPU to another wherever it likes; a thread of a kernel can be held at the gates of `gates`
-//! only. Where a trace leaves a CPU at a place without gate, that CPU is let go on to the next one, or is held back at the one
-//! before: the order of the steps is then another one, and is taken only if the model says that it breaks the same promise.
-//! Not here: how the moves are made (`vm/tests/scenario.c`).
+//! only. Where a trace leaves a CPU at a place without gate, another order of its steps is looked for (`search`), which is
+//! taken only if the model says that it breaks the same promise at the same step. When nobody has anything left to do but to
+//! exit, the moves are over: what is closed then, the kernel closes. Not here: how the moves are made
+//! (`vm/tests/scenario.c`).
 
 use std::fmt;
 
-use struct_ops_model::world::{MAX_CPUS, Plan, World};
+use struct_ops_model::kernel::Code;
+use struct_ops_model::world::{MAX_CPUS, Plan, ProgType, World};
 use struct_ops_model::{Action, Invariant, Kernel, Machine, Pc, Report};
 use struct_ops_sim::view::path::Walk;
 
 use super::gates::{self, At as End, Context, Gate, Who};
+use super::search::{self, Strict};
+use crate::scenario::program::Foreseen;
 use crate::series::Base;
 
-/// Most orders of the steps that are tried.
-const MOST_ORDERS: usize = 4_000;
-/// Most steps that a CPU is let go beyond the trace.
-const MOST_BEYOND: usize = 40;
+/// Most steps of a call until the program reads its cookie.
+const MOST_STEPS_TO_BODY: usize = 4;
+
+/// What a trace breaks, and at which step; none: only the final state shows it.
+pub type Broken = (Invariant, Option<Pc>);
 
 /// Who moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +34,8 @@ pub enum Actor {
 }
 
 impl Actor {
-    fn of(action: Action) -> Self {
+    /// Who takes a step.
+    pub fn of(action: Action) -> Self {
         action.cpu().map_or(Actor::Work, Actor::Cpu)
     }
 }
@@ -64,6 +70,15 @@ pub struct Move {
 }
 
 impl Move {
+    /// Somebody is held inside of a read side section.
+    pub fn may_spin(&self) -> bool {
+        matches!(self.until, Until::Held(gate, ..) if gate.who == Who::Anybody)
+    }
+
+    fn is_of_work(&self) -> bool {
+        self.actor == Actor::Work
+    }
+
     /// The line that the runner reads.
     pub fn line(&self) -> String {
         let actor = match self.actor {
@@ -75,16 +90,17 @@ impl Move {
             Until::Blocked => format!("move {actor} blocked"),
             Until::Held(gate, skip, fault) => {
                 let returns = u32::from(gate.at == End::Return);
-                let who = match gate.who {
-                    Who::Thread => 0,
-                    Who::Worker => 2,
-                    Who::Kthread => 4,
+                let (symbol, who) = match gate.who {
+                    Who::Thread => (gate.symbol, 0),
+                    Who::Worker => (gate.symbol, 2),
+                    Who::Kthread => (gate.symbol, 4),
+                    Who::Anybody => ("-", 8),
                 };
+                let zero = u32::from(gate.zero) << 4;
                 let (arg, value) = gate.arg.unwrap_or((0, 0));
                 format!(
-                    "move {actor} gate {} {} {} {arg} {value} {}",
-                    gate.symbol,
-                    returns | who,
+                    "move {actor} gate {symbol} {} {} {arg} {value} {}",
+                    returns | who | zero,
                     gate.skip + skip,
                     fault.unwrap_or(0)
                 )
@@ -104,9 +120,15 @@ impl fmt::Display for Move {
                     End::Entry => "entry",
                     End::Return => "return",
                 };
-                write!(f, "{actor} is held at the {end} of {}", gate.symbol)?;
+                match gate.who {
+                    Who::Anybody => write!(f, "{actor} is held in {}", gate.symbol)?,
+                    _ => write!(f, "{actor} is held at the {end} of {}", gate.symbol)?,
+                }
                 if gate.skip + skip > 0 {
                     write!(f, ", call {}", gate.skip + skip + 1)?;
+                }
+                if gate.zero {
+                    f.write_str("; its result is 0")?;
                 }
                 if let Some(fault) = fault {
                     write!(f, "; its allocation {fault} after that fails")?;
@@ -128,67 +150,62 @@ pub struct Moves {
     pub moved: usize,
     /// What of it is not exactly the trace's.
     pub notes: Vec<String>,
+    /// What a program reads then, and should not.
+    pub foreseen: Option<Foreseen>,
+}
+
+/// What moves need of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: one operation follows the other.
+    Turns,
+    /// Somebody is held inside of the kernel.
+    Gates,
+}
+
+impl Moves {
+    /// As the runner reads them.
+    pub fn lines(&self) -> String {
+        let lines: Vec<String> = self.moves.iter().map(Move::line).collect();
+        lines.join("\n")
+    }
+
+    /// What they need.
+    pub fn needs(&self) -> Needs {
+        let held = |step: &Move| matches!(step.until, Until::Held(..));
+        match self
+            .moves
+            .iter()
+            .skip_while(|step| step.is_of_work())
+            .any(held)
+        {
+            true => Needs::Gates,
+            false => Needs::Turns,
+        }
+    }
+
+    /// Deferred work is not held, and comes when it comes.
+    pub fn let_work_come(&mut self) {
+        let before = self.moves.len();
+        self.moves.retain(|step| !step.is_of_work());
+        if self.moves.len() < before {
+            self.notes
+                .push("deferred work comes by itself, and is not held".into());
+        }
+    }
 }
 
 /// A part of a run: some steps of one actor.
 #[derive(Clone, Debug)]
-struct Turn {
-    actor: Actor,
-    steps: Vec<Action>,
+pub struct Turn {
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub steps: Vec<Action>,
 }
 
-/// Where a run is.
-#[derive(Clone)]
-struct State {
-    k: Kernel,
-    /// The last step of each CPU.
-    last: [Pc; MAX_CPUS],
-    /// The function at whose entry each CPU was held last: it is inside, and its return can no longer be caught.
-    inside: [Option<&'static str>; MAX_CPUS],
-}
-
-/// What became of a run that was tried.
-struct Tried {
-    moves: Vec<Move>,
-    broke: bool,
-}
-
-/// Why a run was not carried out.
-enum Failed {
-    /// A step cannot be taken in this order.
-    Impossible,
-    /// The actor of this turn cannot be held where the turn ends.
-    NotHeld(usize, String),
-    /// An allocation of a step cannot be made to fail alone.
-    NoFault(String),
-    /// Deferred work of two objects.
-    TwoWorkers,
-}
-
-struct Deriver<'a> {
-    machine: &'a Machine,
-    base: Base,
-    invariant: Invariant,
-}
-
-/// The moves of a trace.
-///
-/// # Errors
-/// The steps that cannot be gated, in words.
-pub fn derive(
-    machine: &Machine,
-    actions: &[Action],
-    invariant: Invariant,
-    base: Base,
-) -> Result<Moves, String> {
-    let world = &machine.world;
-    if world
-        .cpus
-        .iter()
-        .any(|cpu| matches!(cpu.plan, Plan::Free { .. }))
-    {
-        return Err("the scenario's plans are free: a run of it is no plan of its own".into());
-    }
+/// Steps as turns.
+pub fn turns(actions: &[Action]) -> Vec<Turn> {
     let mut turns: Vec<Turn> = Vec::new();
     for action in actions {
         let actor = Actor::of(*action);
@@ -200,54 +217,126 @@ pub fn derive(
             }),
         }
     }
+    turns
+}
+
+/// Where a run is.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct State {
+    /// The model's state.
+    pub k: Kernel,
+    /// The last step of each CPU.
+    last: [Pc; MAX_CPUS],
+    /// The function at whose entry each CPU was held last: it is inside, and its return can no longer be caught.
+    inside: [Option<&'static str>; MAX_CPUS],
+    /// The last step of deferred work.
+    worked: Pc,
+}
+
+impl State {
+    /// Somebody has left his place to others: he is held there.
+    pub fn held(&mut self, actor: Actor, until: Until) {
+        if let (Actor::Cpu(cpu), Until::Held(gate, ..)) = (actor, until) {
+            self.inside[usize::from(cpu)] = (gate.at == End::Entry).then_some(gate.symbol);
+        }
+    }
+}
+
+/// What became of a run that was tried.
+struct Tried {
+    moves: Vec<Move>,
+    /// The steps that were taken.
+    taken: Vec<Action>,
+    broke: bool,
+    /// At which step, if not in the end.
+    at: Option<Pc>,
+    /// Something else was broken before that ends the kernel.
+    died: bool,
+}
+
+/// Why a run was not carried out.
+#[derive(Debug)]
+pub enum Failed {
+    /// A step cannot be taken in this order.
+    Impossible,
+    /// The actor of a turn cannot be held where the turn ends.
+    NotHeld(String),
+    /// An allocation of a step cannot be made to fail alone.
+    NoFault(String),
+    /// Deferred work of two objects.
+    TwoWorkers,
+}
+
+impl Failed {
+    fn why(self) -> Option<String> {
+        match self {
+            Failed::Impossible => None,
+            Failed::NotHeld(why) | Failed::NoFault(why) => Some(why),
+            Failed::TwoWorkers => Some("deferred work of two objects is not told apart".into()),
+        }
+    }
+}
+
+/// A trace, and where its steps can be held.
+pub struct Deriver<'a> {
+    /// The model.
+    pub machine: &'a Machine,
+    base: Base,
+    broken: Broken,
+    /// What happens when nobody has anything left to do but to exit.
+    pub tail: &'a [Action],
+}
+
+/// The moves of a trace.
+///
+/// # Errors
+/// The steps that cannot be gated, in words.
+pub fn derive(
+    machine: &Machine,
+    actions: &[Action],
+    broken: Broken,
+    base: Base,
+) -> Result<Moves, String> {
+    let (actions, tail) = actions.split_at(teardown(&machine.world, actions));
     let deriver = Deriver {
         machine,
         base,
-        invariant,
+        broken,
+        tail,
     };
     let mut first = None;
-    let mut best: Option<(usize, Vec<Move>)> = None;
-    let mut waiting = vec![(0, turns)];
-    let mut tried = 0;
-    // the order with the fewest steps in other places comes first
-    while let Some(at) = (0..waiting.len()).min_by_key(|at| waiting[*at].0) {
-        let (moved, turns) = waiting.swap_remove(at);
-        if best.is_some() || tried >= MOST_ORDERS {
-            break;
+    let mut found = None;
+    match deriver.carry_out(&turns(actions), Strict::Dies) {
+        Ok(tried) if tried.broke && !tried.died => found = Some(tried),
+        Ok(tried) if tried.broke => {
+            // the kernel would die before: rather an order in which it does not
+            found = deriver.other(actions, Strict::Lives).or(Some(tried));
         }
-        tried += 1;
-        match deriver.carry_out(&turns) {
-            Ok(found) if found.broke => best = Some((moved, found.moves)),
-            Ok(_) => {
-                first.get_or_insert_with(|| {
-                    format!(
-                        "no order of the steps that can be gated breaks {}",
-                        invariant.id()
-                    )
-                });
-            }
-            Err(Failed::Impossible) => {}
-            Err(Failed::NoFault(why)) => {
-                first.get_or_insert(why);
-            }
-            Err(Failed::TwoWorkers) => {
-                first.get_or_insert("deferred work of two objects is not told apart".into());
-            }
-            Err(Failed::NotHeld(turn, why)) => {
-                first.get_or_insert(why);
-                for (more, turns) in [forward(&turns, turn), backward(&turns, turn)]
-                    .into_iter()
-                    .flatten()
-                {
-                    waiting.push((moved + more, turns));
-                }
-            }
+        Ok(_) => first = Some("the model does not break it again".to_owned()),
+        Err(failed) => {
+            first = failed.why();
+            found = deriver
+                .other(actions, Strict::Lives)
+                .or_else(|| deriver.other(actions, Strict::Dies))
+                .or_else(|| deriver.other(actions, Strict::Elsewhere));
         }
     }
-    let Some((moved, moves)) = best else {
-        return Err(first.unwrap_or_else(|| "the trace has no steps".into()));
+    let Some(Tried {
+        moves, taken, at, ..
+    }) = found
+    else {
+        return Err(first.unwrap_or_else(|| "a step cannot be taken".into()));
     };
     let mut notes: Vec<String> = Vec::new();
+    if let (Some(wanted), Some(step)) = (broken.1, at)
+        && wanted != step
+    {
+        notes.push(format!(
+            "it is broken at {}, not at {}",
+            step.name(),
+            wanted.name()
+        ));
+    }
     for (at, step) in moves.iter().enumerate() {
         if let Until::Held(
             Gate {
@@ -264,59 +353,62 @@ pub fn derive(
     Ok(Moves {
         world: deriver.begun(actions),
         moves,
-        moved,
+        moved: elsewhere(actions, &taken),
         notes,
+        foreseen: deriver.foreseen(&taken),
     })
 }
 
-/// One more step in this turn: the actor's next one. None if the trace has no more of it that could be let go.
-fn forward(turns: &[Turn], turn: usize) -> Option<(usize, Vec<Turn>)> {
-    let mut turns = turns.to_vec();
-    let actor = turns[turn].actor;
-    let next = (turn + 1..turns.len()).find(|later| turns[*later].actor == actor);
-    let step = match next {
-        Some(next) => {
-            let step = turns[next].steps.remove(0);
-            if turns[next].steps.is_empty() {
-                turns.remove(next);
+/// From which step on nobody does anything but what follows from the end of the processes.
+fn teardown(world: &World, actions: &[Action]) -> usize {
+    let mut begun = [0; MAX_CPUS];
+    let mut exits = [false; MAX_CPUS];
+    let mut from = None;
+    for (at, action) in actions.iter().enumerate() {
+        if let Action::Begin(cpu, _) = *action {
+            let cpu = usize::from(cpu);
+            begun[cpu] += 1;
+            if let Plan::Fixed(plan) = &world.cpus[cpu].plan {
+                exits[cpu] |= begun[cpu] > plan.len();
             }
-            step
         }
-        None => match actor {
-            Actor::Cpu(cpu) if turns[turn].steps.len() < MOST_BEYOND => Action::Step(cpu, 0),
-            _ => return None,
-        },
+        match action.cpu() {
+            Some(cpu) if exits[usize::from(cpu)] => from = from.or(Some(at)),
+            Some(_) => from = None,
+            None => {}
+        }
+    }
+    from.unwrap_or(actions.len())
+}
+
+/// How many steps of a run come in another place than in a trace, or are not in it.
+fn elsewhere(trace: &[Action], taken: &[Action]) -> usize {
+    // each step by its actor and its number among his: names of objects differ from order to order
+    let named = |actions: &[Action]| {
+        let mut counts = [0; MAX_CPUS + 1];
+        let name = |action: &Action| {
+            let actor = action.cpu().map_or(MAX_CPUS, usize::from);
+            counts[actor] += 1;
+            (actor, counts[actor])
+        };
+        actions.iter().map(name).collect::<Vec<(usize, usize)>>()
     };
-    turns[turn].steps.push(step);
-    Some((1, joined(turns)))
-}
-
-/// One step less in this turn: the actor takes it when it comes next.
-fn backward(turns: &[Turn], turn: usize) -> Option<(usize, Vec<Turn>)> {
-    let mut turns = turns.to_vec();
-    let actor = turns[turn].actor;
-    let next = (turn + 1..turns.len()).find(|later| turns[*later].actor == actor);
-    let step = turns[turn].steps.pop()?;
-    match next {
-        Some(next) => turns[next].steps.insert(0, step),
-        // what comes after the last step of others cannot be what they met
-        None => return None,
-    }
-    if turns[turn].steps.is_empty() {
-        turns.remove(turn);
-    }
-    Some((1, joined(turns)))
-}
-
-fn joined(turns: Vec<Turn>) -> Vec<Turn> {
-    let mut joined: Vec<Turn> = Vec::new();
-    for turn in turns {
-        match joined.last_mut() {
-            Some(last) if last.actor == turn.actor => last.steps.extend(turn.steps),
-            _ => joined.push(turn),
+    let (trace, taken) = (named(trace), named(taken));
+    // the longest part of both that is in the same order
+    let mut best = vec![0; trace.len() + 1];
+    for step in &taken {
+        let mut corner = 0;
+        for (at, other) in trace.iter().enumerate() {
+            let above = best[at + 1];
+            best[at + 1] = if step == other {
+                corner + 1
+            } else {
+                above.max(best[at])
+            };
+            corner = above;
         }
     }
-    joined
+    taken.len() - best[trace.len()]
 }
 
 impl Deriver<'_> {
@@ -338,15 +430,21 @@ impl Deriver<'_> {
         let map = at.k.cpus[usize::from(cpu)].map;
         let map = map.and_then(|map| at.k.maps.get(map));
         let decl = map.map(|map| &world.maps[usize::from(map.decl)]);
+        let plain = |prog: &u8| match world.progs[usize::from(*prog)].of {
+            ProgType::StructOps { ty, member } => !world.types[ty].members[member].sleepable,
+            ProgType::Syscall | ProgType::Tracing => false,
+        };
+        let prog = at.k.cpus[usize::from(cpu)].prog.checked_sub(1);
         Context {
             base: self.base,
             subsystem: world.types[decl.map_or(0, |decl| decl.ty)].subsystem,
             link: decl.is_none_or(|decl| decl.link),
+            prog: prog.filter(plain),
         }
     }
 
     /// The gate at which an actor stands now.
-    fn gate(&self, at: &State, actor: Actor, next: Option<Pc>) -> Option<Gate> {
+    fn gate(&self, at: &State, actor: Actor) -> Option<Gate> {
         match actor {
             Actor::Cpu(cpu) => {
                 let place = usize::from(cpu);
@@ -355,7 +453,10 @@ impl Deriver<'_> {
                 let missed = gate.at == End::Return && at.inside[place] == Some(gate.symbol);
                 (!missed).then_some(gate)
             }
-            Actor::Work => gates::before(Pc::Idle, next?, self.context(at, 0)),
+            Actor::Work if at.worked == Pc::MapFree => {
+                gates::before(Pc::Idle, Pc::MapFreeGp, self.context(at, 0))
+            }
+            Actor::Work => None,
         }
     }
 
@@ -367,41 +468,154 @@ impl Deriver<'_> {
         Passed { gate, last, next }
     }
 
-    /// Takes a step, or the one of this actor that is possible in its place.
-    fn take(&self, at: &mut State, action: Action, report: &mut Report) -> Option<Pc> {
-        let action = self.machine.like(&at.k, action)?;
-        let pc = self.machine.label(&at.k, action);
-        self.machine.apply(&mut at.k, action, report, None);
-        if let Some(cpu) = action.cpu() {
-            at.last[usize::from(cpu)] = pc;
-        }
-        Some(pc)
-    }
-
-    /// Carries the turns out in the model, and says at which gates they change.
-    fn carry_out(&self, turns: &[Turn]) -> Result<Tried, Failed> {
-        let mut at = State {
+    /// Before the first step.
+    pub fn start(&self) -> State {
+        State {
             k: self.machine.initial(),
             last: [Pc::Idle; MAX_CPUS],
             inside: [None; MAX_CPUS],
-        };
-        let mut moves: Vec<Move> = Vec::new();
-        let work: Vec<Action> = turns
-            .iter()
-            .filter(|turn| turn.actor == Actor::Work)
-            .flat_map(|turn| turn.steps.iter().copied())
-            .collect();
-        if work.windows(2).any(|pair| pair[0] != pair[1]) {
-            return Err(Failed::TwoWorkers);
+            worked: Pc::Idle,
         }
-        let mut broke = false;
+    }
+
+    /// Takes a step, or the one of this actor that is possible in its place.
+    pub fn take(&self, at: &mut State, action: Action, report: &mut Report) -> Option<Action> {
+        let action = self.machine.like(&at.k, action)?;
+        let pc = self.machine.label(&at.k, action);
+        report.clear();
+        self.machine.apply(&mut at.k, action, report, None);
+        match action.cpu() {
+            Some(cpu) => at.last[usize::from(cpu)] = pc,
+            None => at.worked = pc,
+        }
+        Some(action)
+    }
+
+    /// The step that breaks what the trace breaks, where it does.
+    pub fn breaks(&self, report: &Report, strict: Strict) -> Option<Pc> {
+        let (invariant, step) = self.broken;
+        let of = report.violations.iter().find(|violation| {
+            let there = Some(violation.step) == step || strict == Strict::Elsewhere;
+            violation.invariant == invariant && there
+        });
+        of.map(|violation| violation.step)
+    }
+
+    /// Whether a kernel dies of a step, or goes on with what is gone.
+    pub fn ends(report: &Report) -> bool {
+        let deadly = [Invariant::NoUseAfterFree, Invariant::NoDeadlock];
+        let mut broken = report.violations.iter();
+        report.fatal || broken.any(|violation| deadly.contains(&violation.invariant))
+    }
+
+    /// Whether the trace's promise is broken when nobody has anything left to do but to exit.
+    pub fn breaks_in_the_end(&self, at: &State, strict: Strict) -> bool {
+        let mut at = at.clone();
+        let mut report = Report::default();
+        let mut tail = self.tail.iter();
+        let mut enabled = Vec::new();
+        loop {
+            let next = tail
+                .next()
+                .and_then(|action| self.machine.like(&at.k, *action));
+            enabled.clear();
+            self.machine.enabled(&at.k, &mut enabled);
+            let Some(action) = next.or_else(|| enabled.first().copied()) else {
+                break;
+            };
+            if self.take(&mut at, action, &mut report).is_none() || report.fatal {
+                return self.breaks(&report, strict).is_some();
+            }
+            if self.breaks(&report, strict).is_some() {
+                return true;
+            }
+        }
+        report.clear();
+        self.machine.terminal(&at.k, &mut report);
+        self.broken.1.is_none()
+            && report
+                .violations
+                .iter()
+                .any(|violation| violation.invariant == self.broken.0)
+    }
+
+    /// An order of the trace's steps in which every change is at a gate, the one with the fewest changes.
+    fn other(&self, actions: &[Action], strict: Strict) -> Option<Tried> {
+        search::orders(self, actions, strict, |steps| {
+            let tried = self.carry_out(&turns(steps), strict).ok()?;
+            tried.broke.then_some(tried)
+        })
+    }
+
+    /// The cookie that the program reads whose call ends a run, if it should read another one.
+    fn foreseen(&self, taken: &[Action]) -> Option<Foreseen> {
+        let mut at = self.start();
+        let mut report = Report::default();
+        for action in taken {
+            self.take(&mut at, *action, &mut report)?;
+        }
+        let cpu = taken.last()?.cpu()?;
+        let begun = |action: &&Action| matches!(action, Action::Begin(of, _) if *of == cpu);
+        let number = taken.iter().filter(begun).count().checked_sub(1)?;
+        for _ in 0..MOST_STEPS_TO_BODY {
+            let state = &at.k.cpus[usize::from(cpu)];
+            let called = match state.pc {
+                // what stands in the trampoline: the model's call may end here, where a kernel's goes on
+                Pc::CallEnter => {
+                    let image = state.func.image.and_then(|image| at.k.images.get(image));
+                    image.map(|image| image.code[usize::from(state.func.index)])
+                }
+                // the step that ends the run may be the one in which it reads
+                pc if pc == Pc::CallBody || at.last[usize::from(cpu)] == Pc::CallBody => {
+                    Some(Code {
+                        prog: state.prog,
+                        cookie: state.run_ctx,
+                    })
+                }
+                _ => None,
+            };
+            if let Some(code) = called
+                && let Some(prog) = code.prog.checked_sub(1)
+            {
+                let cookies = &self.machine.world.cookies;
+                let cookie = cookies[usize::from(code.cookie)];
+                let right = cookies[usize::from(state.expect)];
+                return (cookie != right).then_some(Foreseen {
+                    cpu: cpu.into(),
+                    number,
+                    prog,
+                    cookie,
+                    right,
+                });
+            }
+            if state.pc == Pc::Idle {
+                return None;
+            }
+            self.take(&mut at, Action::Step(cpu, 0), &mut report)?;
+            if report.fatal {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Carries the turns out in the model, and says at which gates they change.
+    fn carry_out(&self, turns: &[Turn], strict: Strict) -> Result<Tried, Failed> {
+        let mut at = self.start();
+        let mut tried = Tried {
+            moves: Vec::new(),
+            taken: Vec::new(),
+            broke: false,
+            at: None,
+            died: false,
+        };
+        let moves = &mut tried.moves;
         let mut report = Report::default();
         let count = turns.len();
         for (number, turn) in turns.iter().enumerate() {
             let actor = turn.actor;
             // calls of each gate's function that this turn has made so far, since the last move
             let mut passed: Vec<Passed> = Vec::new();
-            let mut done = Pc::Idle;
             for (place, step) in turn.steps.iter().enumerate() {
                 if let (Action::Step(cpu, choice), true) = (*step, place > 0)
                     && choice > 0
@@ -420,20 +634,21 @@ impl Deriver<'_> {
                 }
                 if let Actor::Cpu(_) = actor
                     && place > 0
-                    && let Some(gate) = self.gate(&at, actor, None)
+                    && let Some(gate) = self.gate(&at, actor)
                 {
                     passed.push(self.passed(&at, actor, gate));
                 }
-                report.clear();
-                done = self
-                    .take(&mut at, *step, &mut report)
-                    .ok_or(Failed::Impossible)?;
-                broke |= self.breaks(&report);
-                if report.fatal || at.k.dead {
+                let taken = self.take(&mut at, *step, &mut report);
+                tried.taken.push(taken.ok_or(Failed::Impossible)?);
+                tried.at = self.breaks(&report, strict);
+                tried.broke = tried.at.is_some();
+                tried.died |= !tried.broke && Self::ends(&report);
+                if tried.broke || report.fatal || at.k.dead {
                     break;
                 }
             }
-            if broke || at.k.dead || number + 1 == count {
+            let over = tried.broke || report.fatal || at.k.dead;
+            if over || (number + 1 == count && self.tail.is_empty()) {
                 if actor == Actor::Work {
                     moves.push(Move {
                         actor,
@@ -455,39 +670,21 @@ impl Deriver<'_> {
                 .iter()
                 .find(|later| later.actor == actor)
                 .map(|later| later.steps[0]);
-            let until = match actor {
-                Actor::Work if done == Pc::MapFreeGp => {
-                    moves.push(Move {
-                        actor,
-                        until: Until::Held(gates::MAP_IS_FREED, 0, None),
-                    });
-                    Until::Returned
-                }
-                Actor::Work => match self.gate(&at, actor, Some(Pc::MapFreeGp)) {
-                    Some(gate) if done == Pc::MapFree => Until::Held(gate, 0, None),
-                    _ => {
-                        return Err(Failed::NotHeld(
-                            number,
-                            format!("deferred work cannot be held after {}", done.name()),
-                        ));
-                    }
-                },
-                Actor::Cpu(cpu) => self.until(&at, number, cpu, next, &passed)?,
-            };
-            if let (Actor::Cpu(cpu), Until::Held(gate, ..)) = (actor, until) {
-                at.inside[usize::from(cpu)] = (gate.at == End::Entry).then_some(gate.symbol);
+            let until = self.until(&at, actor, next, &passed)?;
+            if actor == Actor::Work && until == Until::Returned {
+                moves.push(Move {
+                    actor,
+                    until: Until::Held(gates::MAP_IS_FREED, 0, None),
+                });
             }
+            at.held(actor, until);
             moves.extend(via(actor, until));
             moves.push(Move { actor, until });
         }
-        if !broke {
-            let mut enabled = Vec::new();
-            self.machine.enabled(&at.k, &mut enabled);
-            if enabled.is_empty() && !at.k.dead {
-                report.clear();
-                self.machine.terminal(&at.k, &mut report);
-                broke = self.breaks(&report);
-            }
+        let steps = turns.iter().flat_map(|turn| &turn.steps);
+        let work: Vec<&Action> = steps.filter(|step| step.cpu().is_none()).collect();
+        if work.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Err(Failed::TwoWorkers);
         }
         // deferred work comes by itself, and must not come earlier than the trace has it
         if !work.is_empty() || at.k.maps.iter().any(|(_, map)| map.free.elapsed()) {
@@ -502,25 +699,28 @@ impl Deriver<'_> {
                 );
             }
         }
-        Ok(Tried { moves, broke })
+        tried.broke = tried.broke || (!tried.died && self.breaks_in_the_end(&at, strict));
+        Ok(tried)
     }
 
-    fn breaks(&self, report: &Report) -> bool {
-        report
-            .violations
-            .iter()
-            .any(|violation| violation.invariant == self.invariant)
-    }
-
-    /// How far a CPU goes that stands where others come in.
-    fn until(
+    /// How far somebody goes that stands where others come in.
+    pub fn until(
         &self,
         at: &State,
-        number: usize,
-        cpu: u8,
+        actor: Actor,
         next: Option<Action>,
         passed: &[Passed],
     ) -> Result<Until, Failed> {
+        let Actor::Cpu(cpu) = actor else {
+            return match self.gate(at, actor) {
+                _ if at.worked == Pc::MapFreeGp => Ok(Until::Returned),
+                Some(gate) => Ok(Until::Held(gate, 0, None)),
+                None => Err(Failed::NotHeld(format!(
+                    "deferred work cannot be held after {}",
+                    at.worked.name()
+                ))),
+            };
+        };
         let pc = at.k.cpus[usize::from(cpu)].pc;
         if pc == Pc::Idle {
             return Ok(Until::Returned);
@@ -530,18 +730,18 @@ impl Deriver<'_> {
         {
             return Ok(self.fault(at, cpu, choice, passed)?.until);
         }
-        if let Some(gate) = self.gate(at, Actor::Cpu(cpu), None) {
-            let here = self.passed(at, Actor::Cpu(cpu), gate);
+        if let Some(gate) = self.gate(at, actor) {
+            let here = self.passed(at, actor, gate);
             return Ok(Until::Held(gate, skipped(here, passed), None));
         }
         if self.machine.waits_for(&at.k, cpu).is_some() {
             return Ok(Until::Blocked);
         }
         let site = pc.place().on(self.machine.world.linux);
-        Err(Failed::NotHeld(
-            number,
-            format!("cpu{cpu} cannot be held before {} in {site}", pc.name()),
-        ))
+        Err(Failed::NotHeld(format!(
+            "cpu{cpu} cannot be held before {} in {site}",
+            pc.name()
+        )))
     }
 
     /// The move that lets an allocation of a CPU's next step fail.
@@ -549,14 +749,21 @@ impl Deriver<'_> {
         let place = usize::from(cpu);
         let pc = at.k.cpus[place].pc;
         let first = at.last[place] != pc;
-        let Some((gate, nth)) = gates::before_failure(pc, choice, first) else {
+        let map = at.k.cpus[place].map.and_then(|map| at.k.maps.get(map));
+        let programs = map.map_or(0, |map| {
+            let progs = &self.machine.world.maps[usize::from(map.decl)].progs;
+            progs.iter().flatten().count()
+        });
+        let context = self.context(at, cpu);
+        let Some(failure) = gates::failure(pc, choice, first, programs, context) else {
             return Err(Failed::NoFault(format!(
                 "allocation {choice} of {} cannot be made to fail alone",
                 pc.name()
             )));
         };
-        let mut skip = skipped(self.passed(at, Actor::Cpu(cpu), gate), passed);
-        if gate.at == End::Return {
+        let gate = failure.gate;
+        let mut skip = failure.skip + skipped(self.passed(at, Actor::Cpu(cpu), gate), passed);
+        if failure.of_members {
             // the members before this one, whose entries are what was counted
             let entries = passed
                 .iter()
@@ -571,7 +778,7 @@ impl Deriver<'_> {
         }
         Ok(Move {
             actor: Actor::Cpu(cpu),
-            until: Until::Held(gate, skip, Some(nth)),
+            until: Until::Held(gate, skip, failure.nth),
         })
     }
 }
@@ -587,7 +794,7 @@ fn via(actor: Actor, until: Until) -> Option<Move> {
 
 /// A gate that a turn has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Passed {
+pub struct Passed {
     gate: Gate,
     last: Pc,
     next: Pc,
@@ -608,73 +815,113 @@ fn skipped(here: Passed, passed: &[Passed]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replay::Trace;
     use struct_ops_model::Design;
-    use struct_ops_sim::bounds::{Bounds, Memory};
-    use struct_ops_sim::check::{Settings, check};
-    use struct_ops_sim::explore::Reductions;
-    use struct_ops_sim::verdict::Path;
 
     /// The moves of every shortest counterexample of a scenario.
-    fn all(scenario: &str, design: Design) -> Vec<(Invariant, Result<Moves, String>)> {
+    fn all(scenario: &str, design: &Design) -> Vec<(Broken, Result<Moves, String>)> {
         let scenario = struct_ops_sim::shipped::find(scenario).unwrap();
-        let settings = Settings {
-            threads: 1,
-            max_states: None,
-            exact: false,
-            reductions: Reductions::ALL,
+        let traces = Trace::shortest(&scenario, design).unwrap().unwrap();
+        let machine = Machine::new(scenario.world.clone(), design.clone()).unwrap();
+        let moves = |trace: &Trace| {
+            let broken = (trace.invariant, trace.step);
+            let moves = derive(&machine, &trace.actions, broken, Base::V6_12);
+            (broken, moves)
         };
-        let bounds = Bounds::new(std::sync::Arc::default(), None, Memory::new(None));
-        let run = check(&scenario, &design, &settings, &bounds, &mut |_| ()).unwrap();
-        let machine = Machine::new(scenario.world.clone(), design).unwrap();
-        let moves = |found: &struct_ops_sim::verdict::Counterexample| match &found.path {
-            Path::Attach(violation, actions) => {
-                let invariant = violation.invariant;
-                (invariant, derive(&machine, actions, invariant, Base::V6_12))
-            }
-            Path::Reach(_) => unreachable!("a scenario of the attach path"),
-        };
-        run.found.iter().map(moves).collect()
+        traces.iter().map(moves).collect()
+    }
+
+    fn of(all: &[(Broken, Result<Moves, String>)], broken: Broken) -> &Moves {
+        let found = all.iter().find(|one| one.0 == broken).unwrap();
+        found.1.as_ref().unwrap()
     }
 
     #[test]
     fn a_link_create_is_held_while_another_cpu_calls() {
-        let all = all("two-links-always", Design::rfc());
-        let of = |invariant| all.iter().find(|one| one.0 == invariant).unwrap();
-        let moves = of(Invariant::CookieFidelity).1.as_ref().unwrap();
-        let lines: Vec<String> = moves.moves.iter().map(Move::line).collect();
-        assert!(
-            lines.iter().any(|line| line.starts_with("move 0 gate ")),
-            "{lines:?}"
-        );
-        assert_eq!(lines.last().unwrap(), "move 1 blocked");
+        let all = all("two-links-always", &Design::rfc());
+        let moves = of(&all, (Invariant::CookieFidelity, Some(Pc::CallBody)));
+        let lines = moves.lines();
+        assert!(lines.contains("move 0 gate "), "{lines}");
+        assert!(lines.ends_with("move 1 blocked"), "{lines}");
+        assert_eq!(moves.needs(), Needs::Gates);
         // what the trace does not begin is not carried out
         let Plan::Fixed(plan) = &moves.world.cpus[1].plan else {
             panic!("a fixed plan");
         };
         assert_eq!(plan.len(), 1);
+        let foreseen = moves.foreseen.unwrap();
+        assert_eq!((foreseen.cpu, foreseen.number), (1, 0));
+        assert!(foreseen.cookie != foreseen.right, "{foreseen:?}");
+    }
+
+    #[test]
+    fn a_cookie_is_foreseen_where_the_models_call_ends() {
+        // the page is not protected yet: in the model the call faults
+        let all = all("attach-detach-attach", &Design::rfc());
+        let moves = of(&all, (Invariant::NoTornPublish, Some(Pc::CallEnter)));
+        let foreseen = moves.foreseen.unwrap();
+        assert_eq!((foreseen.cookie, foreseen.right), (0x22, 0x11));
     }
 
     #[test]
     fn an_allocation_fails_where_its_thread_is_held() {
-        let all = all("hid-failing-reg", Design::mainline());
-        let moves = all.iter().filter_map(|(invariant, moves)| {
-            (*invariant == Invariant::NoUseAfterFree).then_some(moves.as_ref())
-        });
-        let lines: Vec<String> = moves
-            .flatten()
-            .flat_map(|moves| moves.moves.iter().map(Move::line))
-            .collect();
-        let fails = "move 0 gate __kmalloc_noprof 0 0 1 64 1".to_owned();
-        assert!(lines.contains(&fails), "{lines:?}");
+        let failing = all("hid-failing-reg", &Design::mainline());
+        let moves = of(&failing, (Invariant::NoUseAfterFree, Some(Pc::CallEnter)));
+        let fails = "move 0 gate __kmalloc_noprof 0 0 1 64 1";
+        assert!(moves.lines().contains(fails), "{}", moves.lines());
+        // the page of a link's first trampoline: no allocation that could be made to fail, its result is 0
+        let hid = all("two-links-hid", &Design::rfc());
+        let moves = of(&hid, (Invariant::NoLeak, None));
+        let fails = "gate arch_alloc_bpf_trampoline 17 0 0 0 0";
+        assert!(moves.lines().contains(fails), "{}", moves.lines());
+    }
+
+    #[test]
+    fn who_is_in_a_trampoline_is_held_in_its_program() {
+        let all = all("two-links-tcp", &Design::rfc());
+        let moves = of(&all, (Invariant::NoUseAfterFree, Some(Pc::CallBody)));
+        let lines = moves.lines();
+        assert!(lines.contains("move 1 gate - 8 0 1 0 0"), "{lines}");
+        assert!(moves.moved > 0);
+        // after the program's last instruction there is no such place: it is broken somewhere else
+        let moves = of(&all, (Invariant::NoUseAfterFree, Some(Pc::CallRet)));
+        let notes = moves.notes.join("\n");
+        assert!(notes.contains(", not at CallRet"), "{notes}");
+    }
+
+    #[test]
+    fn what_follows_from_the_end_of_the_processes_is_no_move() {
+        let all = all("attach-detach-attach", &Design::rfc());
+        let moves = of(&all, (Invariant::NoLeak, None));
+        let lines = moves.lines();
+        let returns = |line: &str| line.ends_with(" return") || line.starts_with("move work ");
+        assert!(lines.lines().all(returns), "{lines}");
+        assert_eq!(moves.needs(), Needs::Turns);
+        let mut moves = moves.clone();
+        moves.let_work_come();
+        assert!(!moves.lines().contains("work"), "{}", moves.lines());
     }
 
     #[test]
     fn what_cannot_be_gated_names_the_step() {
-        let all = all("two-links-tcp", Design::rfc());
+        // this kernel's subsystem has no row
+        let all = all("two-links-keyed", &Design::rfc());
         let why: Vec<&String> = all.iter().filter_map(|one| one.1.as_ref().err()).collect();
         assert!(
             why.iter().any(|why| why.contains("cannot be held before")),
             "{why:?}"
+        );
+    }
+
+    #[test]
+    fn steps_in_other_places_are_counted() {
+        let step = |cpu| Action::Step(cpu, 0);
+        let trace = [step(0), step(0), step(1), step(1)];
+        assert_eq!(elsewhere(&trace, &trace), 0);
+        assert_eq!(elsewhere(&trace, &[step(0), step(1), step(0), step(1)]), 1);
+        assert_eq!(
+            elsewhere(&trace, &[step(0), step(0), step(0), step(1), step(1)]),
+            1
         );
     }
 
@@ -691,5 +938,6 @@ mod tests {
         base: Base::V6_12,
         subsystem: struct_ops_model::world::Subsystem::TcpCong,
         link: true,
+        prog: None,
     };
 }

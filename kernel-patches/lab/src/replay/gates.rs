@@ -1,9 +1,10 @@
 //! Where a thread of a booted kernel can be held before a step of the model: the one table from steps to gates.
 //!
 //! A row is of a step, not of a scenario. Most rows name the step's own kernel function; where one function carries
-//! out several steps, what it calls between two of them stands for the border. What has no row cannot be held: inside
-//! of a read side section, under a spinlock, or where nothing is called between two steps. Not here: which border a
-//! trace needs (`derive`), and how a task is held (`vm/module/lab_ops.c`).
+//! out several steps, what it calls between two of them stands for the border. Who is in a read side section must not
+//! sleep; the lab's programs and its subsystem have places of their own there. What has no row cannot be held: under a
+//! spinlock, in a trampoline, or where nothing is called between two steps. Not here: which border a trace needs
+//! (`derive`), and how a task is held (`vm/module/lab_ops.c`).
 
 use struct_ops_model::Pc;
 use struct_ops_model::world::Subsystem;
@@ -28,6 +29,8 @@ pub enum Who {
     Worker,
     /// A kernel thread that works for the operation, which waits for it.
     Kthread,
+    /// Whoever comes to a place of the lab's own.
+    Anybody,
 }
 
 /// A place where somebody can be held.
@@ -47,6 +50,8 @@ pub struct Gate {
     pub via: Option<&'static str>,
     /// In what it differs from the border between the two steps.
     pub note: Option<&'static str>,
+    /// The function's result is 0 when it goes on: what it has allocated is lost.
+    pub zero: bool,
 }
 
 const fn at(symbol: &'static str, at: At) -> Gate {
@@ -58,6 +63,7 @@ const fn at(symbol: &'static str, at: At) -> Gate {
         skip: 0,
         via: None,
         note: None,
+        zero: false,
     }
 }
 
@@ -72,6 +78,14 @@ const fn after(symbol: &'static str) -> Gate {
 
 const fn of(who: Who, gate: Gate) -> Gate {
     Gate { who, ..gate }
+}
+
+/// A place of the lab's own: `enum lab_place` of `vm/module/lab_ops.h`.
+const fn place(name: &'static str, place: u64) -> Gate {
+    Gate {
+        arg: Some((1, place)),
+        ..of(Who::Anybody, entry(name))
+    }
 }
 
 /// `reg()`, `unreg()` and `update()` of the type that plays a subsystem.
@@ -106,6 +120,8 @@ pub struct Context {
     pub subsystem: Subsystem,
     /// The operation's map is made for links.
     pub link: bool,
+    /// The program that runs, if it is one that does not sleep.
+    pub prog: Option<u8>,
 }
 
 /// Where somebody who has taken `last` and is about to take `next` can be held.
@@ -174,6 +190,19 @@ pub fn before(last: Pc, next: Pc, context: Context) -> Option<Gate> {
             ..entry("__kmalloc_cache_noprof")
         },
         // a call
+        (_, Pc::CallRead) if context.subsystem == Subsystem::Always => place(
+            "lab_ops' caller, which reads the function pointer next",
+            0x200,
+        ),
+        (Pc::CallRead, Pc::CallEnter) if context.subsystem == Subsystem::Always => place(
+            "lab_ops' caller, which has read the function pointer",
+            0x201,
+        ),
+        (Pc::CallEnter, Pc::CallBody) => place("the program", context.prog?.into()),
+        (Pc::CallBody, Pc::CallExit) => place(
+            "the program's last instruction",
+            u64::from(context.prog?) | 0x100,
+        ),
         (last, Pc::CallSleep) if last != Pc::CallSleep => entry("lab_ops_wait"),
         (Pc::CallSleep, Pc::CallSleep | Pc::CallExit) => after("lab_ops_wait"),
         // deferred work
@@ -189,24 +218,68 @@ pub const MAP_IS_FREED: Gate = Gate {
     ..of(Who::Worker, entry("bpf_map_area_free"))
 };
 
-/// Where a thread is held so that its next allocation but `nth - 1` is the one that fails in the step that it takes
-/// next: which allocation of the step, and whether one of its members has come before.
-pub fn before_failure(next: Pc, choice: u8, first: bool) -> Option<(Gate, u32)> {
-    match (next, choice) {
+/// How an allocation of a step is made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Where its thread is held before.
+    pub gate: Gate,
+    /// Which of its allocations after that fails; none: the gate itself sees to it.
+    pub nth: Option<u32>,
+    /// Calls at the gate that pass, of those that the step makes itself.
+    pub skip: u32,
+    /// It is one of a walk over the members: those before it have called, too.
+    pub of_members: bool,
+}
+
+/// How the allocation `choice` of the step that a thread takes next is made to fail; `first`: it is the first one of its
+/// kind. `members` is how many programs the map has.
+pub fn failure(
+    next: Pc,
+    choice: u8,
+    first: bool,
+    members: usize,
+    context: Context,
+) -> Option<Failure> {
+    let failure = |gate, nth| Failure {
+        gate,
+        nth: Some(nth),
+        skip: 0,
+        of_members: false,
+    };
+    Some(match (next, choice) {
         // once it knows the size: while a probe asks for the fixup the device has no reports, and nothing is allocated
-        (Pc::HidRegData, 1) => Some((
+        (Pc::HidRegData, 1) => failure(
             Gate {
                 arg: Some((1, 64)),
                 via: Some("hid_bpf_allocate_event_data"),
                 ..entry("__kmalloc_noprof")
             },
             1,
-        )),
+        ),
+        // a link for each program that it takes
+        (Pc::UpdMembers, nth) if context.link && usize::from(nth) <= members => Failure {
+            skip: u32::from(nth) - 1,
+            ..failure(after("bpf_prog_get"), 1)
+        },
         // the table of links comes before the first ksym
-        (Pc::PrepMember, 1) if first => Some((entry("bpf_struct_ops_prepare_attach"), 2)),
-        (Pc::PrepMember, 1) => Some((after("bpf_struct_ops_prepare_trampoline"), 1)),
-        _ => None,
-    }
+        (Pc::PrepMember, 1) if first => failure(entry("bpf_struct_ops_prepare_attach"), 2),
+        (Pc::PrepMember, 1) => Failure {
+            of_members: true,
+            ..failure(after("bpf_struct_ops_prepare_trampoline"), 1)
+        },
+        // it comes out of a pack that is there: no allocation that could be made to fail
+        (Pc::PrepMember, 2) => Failure {
+            nth: None,
+            ..failure(
+                Gate {
+                    zero: true,
+                    ..after("arch_alloc_bpf_trampoline")
+                },
+                1,
+            )
+        },
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -214,11 +287,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_allocation_fails_by_its_number_or_by_its_result() {
+        let context = Context {
+            base: Base::V6_12,
+            subsystem: Subsystem::TcpCong,
+            link: true,
+            prog: None,
+        };
+        let second = failure(Pc::UpdMembers, 2, true, 2, context).unwrap();
+        assert_eq!((second.gate.symbol, second.skip), ("bpf_prog_get", 1));
+        // the third one is of what a link map builds elsewhere
+        assert_eq!(failure(Pc::UpdMembers, 3, true, 2, context), None);
+        let page = failure(Pc::PrepMember, 2, true, 2, context).unwrap();
+        assert!(page.gate.zero && page.nth.is_none());
+    }
+
+    #[test]
     fn a_row_is_of_the_steps_own_kernel() {
         let tcp = Context {
             base: Base::V6_12,
             subsystem: Subsystem::TcpCong,
             link: true,
+            prog: None,
         };
         let gate = before(Pc::PrepSeal, Pc::TcpReg, tcp).unwrap();
         assert_eq!(
@@ -230,13 +320,20 @@ mod tests {
             (undone.symbol, undone.at),
             ("bpf_struct_ops_prepare_attach", At::Return)
         );
-        // a member is called under RCU
+        // tcp calls a member under RCU, and nothing between reading the pointer and the call
         assert_eq!(before(Pc::CallRead, Pc::CallEnter, tcp), None);
+        let runs = Context {
+            prog: Some(3),
+            ..tcp
+        };
+        let gate = before(Pc::CallBody, Pc::CallExit, runs).unwrap();
+        assert_eq!((gate.who, gate.arg), (Who::Anybody, Some((1, 0x103))));
         let scx = |base| {
             let context = Context {
                 base,
                 subsystem: Subsystem::SchedExt,
                 link: true,
+                prog: None,
             };
             before(Pc::LcReg, Pc::ScxEnable, context).unwrap()
         };

@@ -1,105 +1,37 @@
-//! `replay`: the interleaving of a saved counterexample, forced on a booted kernel.
+//! `replay`: the interleaving of a counterexample, forced on a booted kernel.
 //!
-//! `derive` makes moves of the trace's steps, `gates` knows where a thread can be held, the runner in the VM makes the
-//! moves, ten times by default, each time from the set-up on. Reproduced is what shows the predicted symptom in nine of
-//! ten runs; a run in which somebody did not come to a gate is none, whatever it shows.
+//! `trace` has the counterexamples, `derive` makes moves of their steps, `gates` knows where a thread can be held, the
+//! runner in the VM makes the moves, ten times by default, each time from the set-up on. Reproduced is what shows the
+//! predicted symptom in nine of ten runs; a run in which somebody did not come to a gate is none, whatever it shows.
 
 pub mod derive;
 pub mod gates;
+pub mod report;
+pub mod search;
+pub mod trace;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
-use serde_json::{Value, json};
-use struct_ops_model::{Design, Invariant, Machine as Model};
-use struct_ops_sim::counterexample::Steps;
-use struct_ops_sim::scenario::{Case, Scenario};
-use struct_ops_sim::tracefile::File;
+use struct_ops_model::world::Plan;
+use struct_ops_model::{Invariant, Machine as Model, Pc};
+use struct_ops_sim::scenario::Scenario;
 
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::scenario::explain::Unexplained;
 use crate::scenario::job::{self, Job};
 use crate::scenario::program::{self, Round, Target};
 use crate::scenario::symptom::{self, Symptom};
-use crate::series::{Base, Series};
-use crate::vm::Machine;
-use derive::Moves;
-
-/// A saved counterexample.
-#[derive(Clone, Debug)]
-pub struct Trace {
-    /// The file, as it was given.
-    pub file: String,
-    scenario: Scenario,
-    /// The design under which it was found.
-    pub design: Design,
-    invariant: Invariant,
-    actions: Vec<struct_ops_model::Action>,
-}
-
-impl Trace {
-    /// Reads a file that `check --save-traces` or the explorer has written.
-    ///
-    /// # Errors
-    /// What is wrong with it, or that it is about lookups or breaks nothing.
-    pub fn read(path: &str) -> Result<Self> {
-        let input = |error: struct_ops_sim::scenario::InputError| Error::Input(error.to_string());
-        let text = std::fs::read_to_string(path).at(path)?;
-        let file = File::parse(path, &text).map_err(input)?;
-        let case = file.case_inside().transpose().map_err(input)?;
-        let Some(Case::Attach(scenario)) = case else {
-            return Err(Error::Input(format!(
-                "{path}: a trace of a lookup: expected one of the attach path"
-            )));
-        };
-        let replayed = file.replay(path, None).map_err(input)?;
-        if let Some(why) = &replayed.parted {
-            return Err(Error::Input(format!("{path}: {why}")));
-        }
-        let Steps::Attach(steps) = &replayed.steps else {
-            return Err(Error::Bug(format!("{path}: two kinds of steps")));
-        };
-        let again = replayed.again().into_iter().find_map(|again| again.found);
-        let recorded = again.and_then(|promise| Invariant::from_id(&promise.invariant));
-        let invariant = recorded.or_else(|| steps.broken().next().map(|(_, v)| v.invariant));
-        let invariant = invariant
-            .ok_or_else(|| Error::Input(format!("{path}: expected a run that breaks a promise")))?;
-        Ok(Trace {
-            file: path.to_owned(),
-            scenario: *scenario,
-            invariant,
-            actions: steps.steps.iter().map(|step| step.action).collect(),
-            design: replayed.design,
-        })
-    }
-
-    /// The series whose kernels are what the design stands for.
-    ///
-    /// # Errors
-    /// That there is none.
-    pub fn series(&self, base: Base) -> Result<Series> {
-        let all = [Series::Stock, Series::Rfc, Series::LinkOwned, Series::Fixes];
-        let of = |series: &Series| {
-            Design::parse(series.design(base)).is_ok_and(|design| design.name == self.design.name)
-        };
-        all.into_iter().find(of).ok_or_else(|| {
-            Error::Input(format!(
-                "{}: no series of patches on {} is design {}: say with --series on which kernel",
-                self.file,
-                base.name(),
-                self.design.name
-            ))
-        })
-    }
-}
+use crate::vm::{Machine, PROCESSORS};
+use derive::{Moves, Needs};
+pub use trace::Trace;
 
 /// What came of a trace on one kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The predicted symptom, in at least nine of ten runs.
     Reproduced,
-    /// The moves were made, and the symptom did not come up often enough.
-    NotReproduced,
+    /// The moves were made, and the symptom did not come up often enough; what came up first, if that ended the kernel.
+    NotReproduced(Option<String>),
     /// Somebody did not come where he should be held, and why.
     NotReached(String),
     /// A step that cannot be gated.
@@ -108,6 +40,8 @@ pub enum Verdict {
     NotObservable,
     /// The scenario cannot be expressed.
     NotExpressible(String),
+    /// Its moves are known, and were not made.
+    NotTried,
     /// The runner failed.
     Runner(String),
 }
@@ -117,13 +51,22 @@ impl Verdict {
     pub fn word(&self) -> &'static str {
         match self {
             Verdict::Reproduced => "reproduced",
-            Verdict::NotReproduced => "not reproduced",
+            Verdict::NotReproduced(_) => "not reproduced",
             Verdict::NotReached(_) => "not reached",
             Verdict::NotGated(_) => "not gated",
             Verdict::NotObservable => "not observable",
             Verdict::NotExpressible(_) => "not expressible",
+            Verdict::NotTried => "not tried",
             Verdict::Runner(_) => "THE RUNNER FAILED",
         }
+    }
+
+    /// Nothing that a kernel should have shown is missing.
+    pub fn is_as_predicted(&self) -> bool {
+        matches!(
+            self,
+            Verdict::Reproduced | Verdict::NotObservable | Verdict::NotExpressible(_)
+        )
     }
 
     /// The reason, if it has one.
@@ -132,6 +75,7 @@ impl Verdict {
             Verdict::NotReached(why)
             | Verdict::NotGated(why)
             | Verdict::NotExpressible(why)
+            | Verdict::NotReproduced(Some(why))
             | Verdict::Runner(why) => Some(why),
             _ => None,
         }
@@ -141,12 +85,16 @@ impl Verdict {
 /// One trace on one kernel.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// The trace.
-    pub file: String,
+    /// What the trace is called.
+    pub name: String,
     scenario: String,
     design: String,
     invariant: Invariant,
+    step: Option<Pc>,
+    what: String,
     moves: Option<Moves>,
+    /// The trace whose moves are the same, and were made for both.
+    with: Option<String>,
     /// What is said of it.
     pub verdict: Verdict,
     runs: usize,
@@ -155,6 +103,105 @@ pub struct Outcome {
     told: usize,
     explained: usize,
     open: BTreeMap<String, usize>,
+}
+
+impl Outcome {
+    fn new(trace: &Trace) -> Self {
+        Outcome {
+            name: trace.name.clone(),
+            scenario: trace.scenario.name.clone(),
+            design: trace.design.name.clone(),
+            invariant: trace.invariant,
+            step: trace.step,
+            what: trace.what(),
+            moves: None,
+            with: None,
+            verdict: Verdict::NotTried,
+            runs: 0,
+            hits: 0,
+            seen: BTreeMap::new(),
+            told: 0,
+            explained: 0,
+            open: BTreeMap::new(),
+        }
+    }
+}
+
+/// Each CPU of a scenario has a plan: what a trace does of it can be carried out again.
+pub fn has_plans(scenario: &Scenario) -> bool {
+    let mut cpus = scenario.world.cpus.iter();
+    cpus.all(|cpu| matches!(cpu.plan, Plan::Fixed(_)))
+}
+
+/// What was made on a kernel, by what the runner read: counterexamples of different promises may come to the same moves.
+pub type Made = BTreeMap<String, (String, Vec<Job>)>;
+
+/// A round in which a kernel carries a trace out.
+///
+/// # Errors
+/// Why it cannot.
+fn round(target: &Target, trace: &Trace) -> std::result::Result<Round, Verdict> {
+    let round = Round {
+        world: trace.scenario.world.clone(),
+        turns: Vec::new(),
+        fail: None,
+        seed: 1,
+        ksyms: matches!(
+            trace.invariant,
+            Invariant::KsymsMatchImages | Invariant::FailureAtomic | Invariant::NoLeak
+        ),
+        moves: Vec::new(),
+        foreseen: None,
+        broken: None,
+    };
+    program::program(target, &[(0, &round)]).map_err(Verdict::NotExpressible)?;
+    if !has_plans(&trace.scenario) {
+        let why = "its plans are free: a run of it is no plan of its own";
+        return Err(Verdict::NotExpressible(why.into()));
+    }
+    Ok(round)
+}
+
+/// The moves of a trace, and the round that makes them.
+fn prepare(target: &Target, trace: &Trace) -> Result<std::result::Result<(Moves, Round), Verdict>> {
+    let mut round = match round(target, trace) {
+        Ok(round) => round,
+        Err(verdict) => return Ok(Err(verdict)),
+    };
+    let model = Model::new(trace.scenario.world.clone(), trace.design.clone())
+        .map_err(|error| Error::Input(format!("{}: {error}", trace.name)))?;
+    let broken = (trace.invariant, trace.step);
+    let mut moves = match derive::derive(&model, &trace.actions, broken, target.base) {
+        Ok(moves) => moves,
+        Err(why) => return Ok(Err(Verdict::NotGated(why))),
+    };
+    if !target.modules {
+        if moves.needs() == Needs::Gates {
+            let why = "the gates are in a module that was not built for it";
+            return Ok(Err(Verdict::NotExpressible(why.into())));
+        }
+        moves.let_work_come();
+    }
+    round.world = moves.world.clone();
+    round.foreseen = moves.foreseen.filter(|_| {
+        let of_cookies = [Invariant::CookieFidelity, Invariant::NoTornPublish];
+        target.cookie && of_cookies.contains(&trace.invariant)
+    });
+    round.moves = moves.moves.iter().map(derive::Move::line).collect();
+    Ok(Ok((moves, round)))
+}
+
+/// Says which moves there would be.
+///
+/// # Errors
+/// A trace that is none of its scenario.
+pub fn plan(target: &Target, trace: &Trace) -> Result<Outcome> {
+    let mut outcome = Outcome::new(trace);
+    match prepare(target, trace)? {
+        Ok((moves, _)) => outcome.moves = Some(moves),
+        Err(verdict) => outcome.verdict = verdict,
+    }
+    Ok(outcome)
 }
 
 /// Replays one trace so many times.
@@ -166,80 +213,64 @@ pub fn replay(
     target: &Target,
     trace: &Trace,
     runs: usize,
+    made: &mut Made,
     verbose: bool,
 ) -> Result<Outcome> {
-    let mut outcome = Outcome {
-        file: trace.file.clone(),
-        scenario: trace.scenario.name.clone(),
-        design: trace.design.name.clone(),
-        invariant: trace.invariant,
-        moves: None,
-        verdict: Verdict::NotReproduced,
-        runs,
-        hits: 0,
-        seen: BTreeMap::new(),
-        told: 0,
-        explained: 0,
-        open: BTreeMap::new(),
-    };
-    let mut round = Round {
-        world: trace.scenario.world.clone(),
-        turns: Vec::new(),
-        fail: None,
-        seed: 1,
-        ksyms: matches!(
-            trace.invariant,
-            Invariant::KsymsMatchImages | Invariant::FailureAtomic | Invariant::NoLeak
-        ),
-        moves: Vec::new(),
-        broken: None,
-    };
-    if let Err(why) = program::program(target, &[(0, &round)]) {
-        outcome.verdict = Verdict::NotExpressible(why);
-        return Ok(outcome);
-    }
-    if !target.modules {
-        outcome.verdict =
-            Verdict::NotExpressible("the gates are in a module that was not built for it".into());
-        return Ok(outcome);
-    }
-    let model = Model::new(trace.scenario.world.clone(), trace.design.clone())
-        .map_err(|error| Error::Input(format!("{}: {error}", trace.file)))?;
-    let moves = match derive::derive(&model, &trace.actions, trace.invariant, target.base) {
-        Ok(moves) => moves,
-        Err(why) => {
-            outcome.verdict = Verdict::NotGated(why);
+    let mut outcome = Outcome::new(trace);
+    let (moves, round) = match prepare(target, trace)? {
+        Ok(prepared) => prepared,
+        Err(verdict) => {
+            outcome.verdict = verdict;
             return Ok(outcome);
         }
     };
-    round.world = moves.world.clone();
-    round.moves = moves.moves.iter().map(derive::Move::line).collect();
-    let needed = moves.moves.len();
-    outcome.moves = Some(moves);
-    let mut jobs = vec![Job::new(vec![round]); runs];
-    job::carry_out(machine, target, &trace.design, &mut jobs, verbose)?;
+    let mut text = program::program(target, &[(0, &round)]).map_err(Error::Bug)?;
+    text += &format!("{:?}", round.foreseen);
+    let moves = &outcome.moves.insert(moves).moves;
+    outcome.runs = runs;
+    let (first, jobs) = match made.entry(text) {
+        std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+        std::collections::btree_map::Entry::Vacant(entry) => {
+            // one for each thread; one for who opens the gates if somebody spins in his
+            let spins = moves.iter().any(derive::Move::may_spin);
+            let processors = PROCESSORS.max(round.world.cpus.len() + usize::from(spins));
+            let machine = &Machine {
+                processors,
+                ..*machine
+            };
+            let mut jobs = vec![Job::new(vec![round]); runs];
+            job::carry_out(machine, target, &trace.design, &mut jobs, verbose)?;
+            entry.insert((trace.name.clone(), jobs))
+        }
+    };
+    outcome.with = (*first != trace.name).then(|| first.clone());
+    judge(&mut outcome, jobs);
+    Ok(outcome)
+}
+
+/// Puts what the runs showed beside what the trace breaks.
+fn judge(outcome: &mut Outcome, jobs: &[Job]) {
+    let runs = jobs.len();
     let (mut unmade, mut runner) = (Vec::new(), None);
-    for job in &jobs {
+    let moves = outcome.moves.as_ref().map_or(&[][..], |all| &all.moves);
+    for job in jobs {
         if let Some(why) = &job.runner {
             runner.get_or_insert_with(|| why.clone());
             continue;
         }
         let (begun, failed) = &job.moves;
         if let Some((number, why)) = failed {
-            let place = outcome
-                .moves
-                .as_ref()
-                .and_then(|all| all.moves.get(*number));
+            let place = moves.get(*number);
             let place = place.map_or(String::new(), |place| format!("{place}: "));
             unmade.push(format!("{place}{why}"));
             continue;
         }
-        if *begun < needed && job.seen.is_empty() {
-            unmade.push(format!("it ended after {begun} of {needed} moves"));
+        if *begun == 0 || *begun < moves.len() && job.seen.is_empty() {
+            unmade.push(format!("it ended after {begun} of {} moves", moves.len()));
             continue;
         }
-        let shows = |symptom: Symptom| symptom.shows(|i| i == trace.invariant).is_some();
-        let told = job.explained.broke.contains_key(&trace.invariant);
+        let shows = |symptom: Symptom| symptom.shows(|i| i == outcome.invariant).is_some();
+        let told = job.explained.broke.contains_key(&outcome.invariant);
         outcome.told += usize::from(told);
         outcome.explained += job.explained.rounds;
         for (why, count) in &job.explained.beyond {
@@ -262,10 +293,15 @@ pub fn replay(
         (_, Some(why)) if 10 * unmade.len() > runs => {
             Verdict::NotReached(format!("{why} ({} of {runs} runs)", unmade.len()))
         }
-        _ if outcome.hits == 0 && !observable(trace.invariant) => Verdict::NotObservable,
-        _ => Verdict::NotReproduced,
+        _ if outcome.hits == 0 && !observable(outcome.invariant) => Verdict::NotObservable,
+        _ => {
+            let died = jobs.iter().flat_map(|job| &job.seen);
+            let mut died =
+                died.filter(|seen| matches!(seen.symptom, Symptom::Crash | Symptom::Hang));
+            let why = |seen: &symptom::Seen| format!("the kernel dies before: {}", seen.what);
+            Verdict::NotReproduced(died.next().map(why))
+        }
     };
-    Ok(outcome)
 }
 
 /// Some symptom shows it, alone or with others.
@@ -273,113 +309,4 @@ fn observable(invariant: Invariant) -> bool {
     Symptom::ALL
         .iter()
         .any(|symptom| symptom.shows(|other| other == invariant).is_some())
-}
-
-/// For people: each trace, then how many came to what.
-pub fn text(title: &str, outcomes: &[Outcome], brief: bool) -> String {
-    let mut out = String::new();
-    for outcome in outcomes {
-        out += &one(title, outcome, brief);
-    }
-    if outcomes.len() > 1 {
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        for outcome in outcomes {
-            *counts.entry(outcome.verdict.word()).or_default() += 1;
-        }
-        let counts: Vec<String> = counts
-            .iter()
-            .map(|(word, count)| format!("{count} {word}"))
-            .collect();
-        let _ = writeln!(
-            out,
-            "\n{title}: {} traces: {}",
-            outcomes.len(),
-            counts.join(", ")
-        );
-    }
-    out
-}
-
-fn one(title: &str, outcome: &Outcome, brief: bool) -> String {
-    let mut out = String::new();
-    let place = format!("{} {}", outcome.scenario, outcome.invariant.id());
-    let why = outcome
-        .verdict
-        .why()
-        .map_or(String::new(), |why| format!(": {why}"));
-    let times = match outcome.verdict {
-        Verdict::Reproduced | Verdict::NotReproduced => {
-            format!(", {} of {} runs", outcome.hits, outcome.runs)
-        }
-        _ => String::new(),
-    };
-    let _ = writeln!(
-        out,
-        "{place} on {title}, design {}: {}{times}{why}",
-        outcome.design,
-        outcome.verdict.word()
-    );
-    if brief {
-        return out;
-    }
-    if let Some(moves) = &outcome.moves {
-        for step in &moves.moves {
-            let _ = writeln!(out, "  {step}");
-        }
-        if moves.moved > 0 {
-            let _ = writeln!(
-                out,
-                "  {} steps come in another place than in the trace; the model breaks the same promise so",
-                moves.moved
-            );
-        }
-        for note in &moves.notes {
-            let _ = writeln!(out, "  {note}");
-        }
-    }
-    for (symptom, (count, what)) in &outcome.seen {
-        let _ = writeln!(out, "  seen: {count} x {}: {what}", symptom.word());
-    }
-    if outcome.explained > 0 {
-        let _ = writeln!(
-            out,
-            "  the model explains {} runs, {} of them not without breaking the promise",
-            outcome.explained, outcome.told
-        );
-    }
-    for (why, count) in &outcome.open {
-        let _ = writeln!(out, "  {count} runs: {why}");
-    }
-    out.push('\n');
-    out
-}
-
-/// For programs.
-pub fn json(title: &str, outcomes: &[Outcome]) -> Value {
-    let one = |outcome: &Outcome| {
-        let moves = outcome.moves.iter().flat_map(|moves| &moves.moves);
-        let seen: Vec<Value> = outcome
-            .seen
-            .iter()
-            .map(|(symptom, (count, what))| {
-                json!({ "symptom": symptom.word(), "count": count, "what": what })
-            })
-            .collect();
-        json!({
-            "trace": outcome.file,
-            "scenario": outcome.scenario,
-            "design": outcome.design,
-            "invariant": outcome.invariant.id(),
-            "verdict": outcome.verdict.word().to_lowercase(),
-            "why": outcome.verdict.why(),
-            "runs": outcome.runs,
-            "hits": outcome.hits,
-            "rounds_unexplained_without": outcome.told,
-            "moves": moves.map(ToString::to_string).collect::<Vec<String>>(),
-            "steps_moved": outcome.moves.as_ref().map(|moves| moves.moved),
-            "notes": outcome.moves.as_ref().map(|moves| moves.notes.clone()),
-            "seen": seen,
-        })
-    };
-    json!({ "title": title, "traces": outcomes.iter().map(one).collect::<Vec<Value>>() })
 }

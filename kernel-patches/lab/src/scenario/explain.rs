@@ -144,10 +144,12 @@ fn explain(
 
 /// What ran in a round.
 fn of(ran: &Round) -> World {
-    World {
-        alloc_failures: u8::from(ran.fail.is_some()),
-        ..ran.world.clone()
+    let mut world = ran.world.clone();
+    // a replay's moves make it fail
+    if ran.moves.is_empty() {
+        world.alloc_failures = u8::from(ran.fail.is_some());
     }
+    world
 }
 
 /// The round without the operation whose allocation was made to fail, if it returned -ENOMEM: bpf(2) allocates before

@@ -21,7 +21,7 @@ use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::live::stress;
 use struct_ops_sim::scenario::{Case, InputError, Scenario};
 use struct_ops_sim::shipped;
-use struct_ops_sim::verdict::Verdict;
+use struct_ops_sim::verdict::{Run, Verdict};
 
 use crate::error::{Error, Result};
 use crate::vm::Machine;
@@ -176,18 +176,10 @@ pub fn predict(
     scenario: &Scenario,
     design: &Design,
 ) -> Result<std::result::Result<Vec<(Invariant, Verdict)>, String>> {
-    let deadline = Some(Instant::now() + MOST_TIME);
-    let bounds = Bounds::new(std::sync::Arc::default(), deadline, Memory::new(None));
-    let settings = Settings {
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-        max_states: Some(MOST_STATES),
-        exact: false,
-        reductions: Reductions::ALL,
-    };
-    let run = match check(scenario, design, &settings, &bounds, &mut |_| ()) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let run = match explore(scenario, design, threads)? {
         Ok(run) => run,
-        Err(CheckError::Input(error)) => return Ok(Err(error.to_string())),
-        Err(CheckError::Internal(text)) => return Err(Error::Bug(text)),
+        Err(why) => return Ok(Err(why)),
     };
     let asked = Invariant::ALL
         .iter()
@@ -195,6 +187,32 @@ pub fn predict(
     Ok(Ok(asked
         .map(|invariant| (*invariant, run.verdict(*invariant)))
         .collect()))
+}
+
+/// All that the model can do under a design, within bounds.
+///
+/// Why there is nothing is that the set-up does not work under it.
+///
+/// # Errors
+/// A bug of ours.
+pub fn explore(
+    scenario: &Scenario,
+    design: &Design,
+    threads: usize,
+) -> Result<std::result::Result<Run, String>> {
+    let deadline = Some(Instant::now() + MOST_TIME);
+    let bounds = Bounds::new(std::sync::Arc::default(), deadline, Memory::new(None));
+    let settings = Settings {
+        threads,
+        max_states: Some(MOST_STATES),
+        exact: false,
+        reductions: Reductions::ALL,
+    };
+    match check(scenario, design, &settings, &bounds, &mut |_| ()) {
+        Ok(run) => Ok(Ok(run)),
+        Err(CheckError::Input(error)) => Ok(Err(error.to_string())),
+        Err(CheckError::Internal(text)) => Err(Error::Bug(text)),
+    }
 }
 
 /// Carries scenarios out on one kernel. What the model says is broken has VMs of its own.

@@ -302,9 +302,35 @@ pub struct Round {
     pub moves: Vec<String>,
     /// What goes wrong on purpose in the first operation (see `prove`).
     pub broken: Option<&'static str>,
+    /// The cookie that a replay shall read, and should not.
+    pub foreseen: Option<Foreseen>,
+}
+
+/// A program that reads the cookie of another attachment than the one through which it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// In which CPU's operation.
+    pub cpu: usize,
+    /// Its place in the CPU's plan.
+    pub number: usize,
+    /// The program.
+    pub prog: u8,
+    /// What it reads.
+    pub cookie: u64,
+    /// What it should read.
+    pub right: u64,
 }
 
 impl Round {
+    /// A replay in which one operation follows the other.
+    pub fn is_by_turns(&self) -> bool {
+        let all = |line: &String| line.ends_with(" return") || line.starts_with("move work ");
+        match self.moves.split_last() {
+            Some((last, before)) => before.iter().all(all) && !last.contains(" gate "),
+            None => false,
+        }
+    }
+
     /// The operations of a CPU.
     pub fn plan(&self, cpu: usize) -> &[Operation] {
         match &self.world.cpus[cpu].plan {
@@ -366,6 +392,7 @@ pub fn rounds(world: &World, target: &Target, count: usize, seed: u64) -> Vec<Ro
             ksyms: number.is_multiple_of(2) && number < 2 * KSYMS,
             moves: Vec::new(),
             broken: None,
+            foreseen: None,
         }
     };
     (0..count).map(one).collect()

@@ -8,7 +8,7 @@ use struct_ops_model::Invariant;
 use struct_ops_model::world::{Body, Operation, World};
 
 use super::program::Round;
-use super::record::{Done, Record};
+use super::record::{Done, Read, Record};
 
 /// Something that can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +66,7 @@ const TABLE: [Row; 11] = [
             RefcountsBalance,
             SingleLinkPerMap,
             KsymsMatchImages,
+            FailureAtomic,
         ],
     },
     Row {
@@ -239,12 +240,14 @@ pub fn look(rounds: &[Round], cookie: bool, record: &Record, end: &End) -> Vec<S
                     .map(|w| at(Symptom::WrongCookie, w)),
             );
         }
+        seen.extend(foreseen(ran, round).map(|what| at(Symptom::WrongCookie, what)));
         for (operation, done) in &all {
             if done.result > 0 || done.result < -4095 {
                 let what = format!("{} returned {}", operation.kind().name(), done.result);
                 seen.push(at(Symptom::Result, what));
             }
-            if let Some(read) = done.reads.iter().find(|read| read.unnamed) {
+            let unnamed = |read: &&Read| read.unnamed && read.cpu == done.cpu;
+            if let Some(read) = done.reads.iter().find(unnamed) {
                 let name = &ran.world.progs[usize::from(read.prog)].name;
                 let what = format!(
                     "{name} ran in a trampoline that kallsyms does not name, in {}",
@@ -263,7 +266,7 @@ pub fn look(rounds: &[Round], cookie: bool, record: &Record, end: &End) -> Vec<S
                 seen.push(at(Symptom::Ksyms, what));
             }
         }
-        if !ran.turns.is_empty() {
+        if !ran.turns.is_empty() || ran.is_by_turns() {
             seen.extend(failures(&all).map(|what| at(Symptom::AfterFailure, what)));
         }
         for (cpu, operation) in &round.hang {
@@ -348,6 +351,21 @@ fn operations<'a>(ran: &Round, round: &'a super::record::Round) -> Vec<(Operatio
         .collect();
     done.sort_by_key(|(_, d)| d.invoked);
     setup.chain(done).collect()
+}
+
+/// The cookie that a replay shall read, where no other attachment accounts for it.
+fn foreseen(ran: &Round, round: &super::record::Round) -> Option<String> {
+    let wanted = ran.foreseen?;
+    let mut done = round.done.iter();
+    let done = done.find(|done| (done.cpu, done.number) == (wanted.cpu, wanted.number))?;
+    let is =
+        |read: &&Read| (read.prog, read.cookie, read.cpu) == (wanted.prog, wanted.cookie, done.cpu);
+    done.reads.iter().find(is)?;
+    let name = &ran.world.progs[usize::from(wanted.prog)].name;
+    Some(format!(
+        "{name} reads {:#x}, called through the attachment with {:#x}",
+        wanted.cookie, wanted.right
+    ))
 }
 
 /// A cookie that none of the attachments has through which the program can have been called: those of maps that have
@@ -655,6 +673,27 @@ mod tests {
         // on another CPU: not what was called here
         let elsewhere = RIGHT.replace("@c 1 0 0 0 11 1", "@c 1 0 0 0 22 0");
         assert_eq!(seen(&elsewhere, &End::default()), []);
+    }
+
+    #[test]
+    fn a_replay_foresees_a_cookie() {
+        let mut round = two_links(false).remove(0);
+        round.foreseen = Some(crate::scenario::program::Foreseen {
+            cpu: 1,
+            number: 0,
+            prog: 0,
+            cookie: 0x22,
+            right: 0x11,
+        });
+        let shown = |text: &str| {
+            let mut record = Record::default();
+            text.lines().for_each(|line| record.line(line));
+            let seen = look(&[round.clone()], false, &record, &End::default());
+            seen.iter().map(|seen| seen.symptom).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&format!("{SETUP}{RIGHT}")), []);
+        let wrong = RIGHT.replace("@c 1 0 0 0 11 1", "@c 1 0 0 0 22 1");
+        assert_eq!(shown(&format!("{SETUP}{wrong}")), [Symptom::WrongCookie]);
     }
 
     #[test]

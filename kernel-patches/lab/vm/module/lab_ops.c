@@ -48,6 +48,44 @@ static DECLARE_WAIT_QUEUE_HEAD(waiters);
 static atomic_t waiters_cnt;
 static atomic_t wakes;
 
+static struct gate {
+	struct lab_gate gate;
+	struct kprobe probe;
+	bool armed;			/* protected by gate_mutex */
+	bool probed;			/* its probe is registered; protected by gate_mutex */
+	bool leaving;			/* LAB_GATE_OPEN: whoever comes passes */
+	atomic_t skip;			/* calls that pass; negative: one was taken */
+	atomic_t state;
+	struct task_struct *task;	/* on its way through, or asleep in it */
+	unsigned long resume;		/* where it shall go on */
+} gates[LAB_GATES];
+static DEFINE_MUTEX(gate_mutex);
+static DECLARE_WAIT_QUEUE_HEAD(gate_queue);
+
+/* Whoever comes to a place of the lab's own, inside of a read side section. */
+static void lab_gate_here(u32 place, bool sleepable)
+{
+	unsigned long end = jiffies + LAB_GATE_SPIN_S * HZ;
+	struct gate *g;
+
+	for (g = gates; g < gates + LAB_GATES; g++) {
+		if (!READ_ONCE(g->armed) || READ_ONCE(g->leaving) ||
+		    !(g->gate.flags & LAB_GATE_PLACE) || g->gate.value != place)
+			continue;
+		if (atomic_dec_return(&g->skip) != -1)
+			continue;
+		atomic_set(&g->state, LAB_GATE_HOLDS);
+		if (sleepable)
+			wait_event_timeout(gate_queue, READ_ONCE(g->leaving),
+					   LAB_GATE_LIMIT_S * HZ);
+		else
+			while (!READ_ONCE(g->leaving) && time_before(jiffies, end))
+				cpu_relax();
+		atomic_set(&g->state, READ_ONCE(g->leaving) ? LAB_GATE_PASSED :
+							      LAB_GATE_GAVE_UP);
+	}
+}
+
 __bpf_kfunc_start_defs();
 
 __bpf_kfunc int lab_ops_wait(void)
@@ -75,6 +113,12 @@ __bpf_kfunc int lab_ops_named(void)
 	return strncmp(name, "0x", 2) != 0;
 }
 
+/* A program that does not sleep is at one of its places. */
+__bpf_kfunc void lab_ops_here(u32 place)
+{
+	lab_gate_here(place, false);
+}
+
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
 #define LAB_HAS_ASSOC
 
@@ -90,6 +134,7 @@ __bpf_kfunc_end_defs();
 BTF_KFUNCS_START(lab_ops_kfunc_ids)
 BTF_ID_FLAGS(func, lab_ops_wait, KF_SLEEPABLE)
 BTF_ID_FLAGS(func, lab_ops_named)
+BTF_ID_FLAGS(func, lab_ops_here)
 #ifdef LAB_HAS_ASSOC
 BTF_ID_FLAGS(func, lab_ops_assoc, KF_IMPLICIT_ARGS)
 #endif
@@ -206,6 +251,7 @@ static long lab_ops_call_member(struct lab_ops_call *call)
 		slot = lab_ops_nth(slot & ~LAB_OPS_NTH);
 	ops = slot < LAB_OPS_SLOTS ? READ_ONCE(slots[slot].ops) : NULL;
 	if (ops) {
+		lab_gate_here(LAB_CALL_READS, sleepable);
 		switch (call->member) {
 		case LAB_PLAIN:
 			fn = ops->plain;
@@ -218,8 +264,10 @@ static long lab_ops_call_member(struct lab_ops_call *call)
 			break;
 		}
 	}
-	if (fn)
+	if (fn) {
+		lab_gate_here(LAB_CALL_ENTERS, sleepable);
 		call->result = fn(call->arg);
+	}
 
 	if (sleepable)
 		rcu_read_unlock_trace();
@@ -229,24 +277,11 @@ static long lab_ops_call_member(struct lab_ops_call *call)
 	return fn ? 0 : -ENOENT;
 }
 
-static struct gate {
-	struct lab_gate gate;
-	struct kprobe probe;
-	bool armed;			/* protected by gate_mutex */
-	bool leaving;			/* LAB_GATE_OPEN: whoever comes passes */
-	atomic_t skip;			/* calls that pass; negative: one was taken */
-	atomic_t state;
-	struct task_struct *task;	/* on its way through, or asleep in it */
-	unsigned long resume;		/* where it shall go on */
-} gates[LAB_GATES];
-static DEFINE_MUTEX(gate_mutex);
-static DECLARE_WAIT_QUEUE_HEAD(gate_queue);
-
-asmlinkage unsigned long lab_gate_wait(unsigned long at_return);
+asmlinkage unsigned long lab_gate_wait(unsigned long at_return, unsigned long *result);
 extern char lab_gate_stub[], lab_gate_return_stub[];
 
-/* In the task that is held; where it shall go on. */
-asmlinkage unsigned long lab_gate_wait(unsigned long at_return)
+/* In the task that is held; where it shall go on. At a return, with which result. */
+asmlinkage unsigned long lab_gate_wait(unsigned long at_return, unsigned long *result)
 {
 	unsigned long resume;
 	struct gate *g;
@@ -263,6 +298,8 @@ asmlinkage unsigned long lab_gate_wait(unsigned long at_return)
 		atomic_set(&g->state, LAB_GATE_GAVE_UP);
 	else
 		atomic_set(&g->state, LAB_GATE_PASSED);
+	if (at_return && (g->gate.flags & LAB_GATE_ZERO))
+		*result = 0;
 	smp_store_release(&g->task, NULL);
 	wake_up_all(&gate_queue);
 	return resume;
@@ -287,6 +324,7 @@ asm(
 "	pushq %r10\n"
 "	pushq %r11\n"
 "	xorl %edi, %edi\n"
+"	xorl %esi, %esi\n"
 "	call lab_gate_wait\n"
 "	movq %rax, 72(%rsp)\n"
 "	popq %r11\n"
@@ -306,6 +344,7 @@ asm(
 "	pushq %rax\n"
 "	pushq %rdx\n"
 "	movl $1, %edi\n"
+"	leaq 8(%rsp), %rsi\n"
 "	call lab_gate_wait\n"
 "	movq %rax, 16(%rsp)\n"
 "	popq %rdx\n"
@@ -359,9 +398,16 @@ static long lab_gate_open_locked(struct gate *g)
 		return LAB_GATE_CLOSED;
 	WRITE_ONCE(g->leaving, true);
 	wake_up_all(&gate_queue);
-	unregister_kprobe(&g->probe);
-	g->armed = false;
+	WRITE_ONCE(g->armed, false);
 	return state;
+}
+
+/* Not at once when it is opened: that waits for a grace period, and somebody else may spin in a read side section. */
+static void lab_gate_unprobe(struct gate *g)
+{
+	if (g->probed)
+		unregister_kprobe(&g->probe);
+	g->probed = false;
 }
 
 static long lab_gate_open(unsigned long slot)
@@ -395,17 +441,24 @@ static long lab_gate_arm(const void __user *uarg)
 		err = -EBUSY;
 		goto out;
 	}
+	lab_gate_unprobe(g);
 	g->gate = gate;
 	g->leaving = false;
+	atomic_set(&g->skip, gate.skip);
+	atomic_set(&g->state, LAB_GATE_CLOSED);
+	if (gate.flags & LAB_GATE_PLACE) {
+		smp_store_release(&g->armed, true);
+		err = 0;
+		goto out;
+	}
 	memset(&g->probe, 0, sizeof(g->probe));
 	g->probe.symbol_name = g->gate.symbol;
 	g->probe.pre_handler = lab_gate_pre;
-	atomic_set(&g->skip, gate.skip);
-	atomic_set(&g->state, LAB_GATE_CLOSED);
 	err = register_kprobe(&g->probe);
+	g->probed = !err;
 	/* elsewhere than on ftrace's nop there is no address to go on at */
 	if (!err && !kprobe_ftrace(&g->probe)) {
-		unregister_kprobe(&g->probe);
+		lab_gate_unprobe(g);
 		err = -EOPNOTSUPP;
 	}
 	g->armed = !err;
@@ -572,8 +625,10 @@ static void __exit lab_ops_exit(void)
 	int i;
 
 	misc_deregister(&lab_ops_device);
-	for (i = 0; i < LAB_GATES; i++)
+	for (i = 0; i < LAB_GATES; i++) {
 		lab_gate_open(i);
+		lab_gate_unprobe(&gates[i]);
+	}
 }
 
 module_init(lab_ops_init);

@@ -35,15 +35,29 @@ struct lab_gate {
 	__u32 pad;
 };
 
-#define LAB_GATES 10
+#define LAB_GATES 24
 
 enum lab_gate_flags {
 	LAB_GATE_RETURN = 1,	/* where the function returns, not where it begins */
 	LAB_GATE_WORKER = 2,	/* any worker of a workqueue instead of tid */
 	LAB_GATE_KTHREAD = 4,	/* any kernel thread instead of tid */
+	LAB_GATE_PLACE = 8,	/* at a place of the lab's own, whoever comes: value */
+	LAB_GATE_ZERO = 16,	/* at a return: the result is 0 when it goes on */
+};
+
+/*
+ * Places of the lab's own are inside of read side sections. Who must not sleep
+ * there spins, with interrupts on and not for as long: a processor is taken.
+ */
+enum lab_place {
+	LAB_PROG_BEGINS = 0,		/* or'ed with a program's number: it has not read its cookie */
+	LAB_PROG_ENDS = 0x100,		/* or'ed with a program's number: its next instruction returns */
+	LAB_CALL_READS = 0x200,		/* the caller is going to load the function pointer */
+	LAB_CALL_ENTERS = 0x201,	/* the caller has loaded it */
 };
 
 #define LAB_GATE_LIMIT_S 30
+#define LAB_GATE_SPIN_S 8
 
 enum lab_gate_state {
 	LAB_GATE_CLOSED,	/* nobody has come */

@@ -130,6 +130,9 @@ struct move {
 
 #define WORKER	MOST_CPUS
 
+/* Gates of each actor, one after the other: one in which it is held, and the one to which it goes. */
+#define ITS_GATES (LAB_GATES / (MOST_CPUS + 1))
+
 /* One round. */
 static struct {
 	int number, cpus, turns;
@@ -326,6 +329,13 @@ static void emit_kfunc(struct code *c, const char *module, const char *name)
 /* On no CPU that is known: the program has no helper that says. */
 #define NO_CPU		0xff
 
+/* A replay may hold the program here. */
+static void emit_place(struct code *c, int prog, int place)
+{
+	MOV_IMM(1, prog | place);
+	emit_kfunc(c, "lab_ops", "lab_ops_here");
+}
+
 /* Writes down that the program runs, and which cookie it reads; ctx is in r6. */
 static void emit_log(struct code *c, int prog, int phase, bool helpers)
 {
@@ -389,13 +399,16 @@ static int prog_load(int number, int type, const char *member, const char *body,
 	bool scx = is_called(type, "scx");
 	int id, index = member_index(type, member), result = 0, fd;
 	/* bpf_dummy_ops offers its programs no more than a pointer to a map's value */
-	bool helpers = !is_called(type, "test_run");
+	bool helpers = !is_called(type, "test_run"), places;
 	char name[16];
 
 	struct_of(type, &id);
 	if (index < 0)
 		broken("struct %s has no %s", world.type[type].name, member);
 	MOV_REG(6, 1);
+	places = world.named && strcmp(body, "fill") && !sleepable;
+	if (places)
+		emit_place(c, number, LAB_PROG_BEGINS);
 	if (strcmp(body, "fill"))
 		emit_log(c, number, 0, helpers);
 	if (!strcmp(body, "sleep")) {
@@ -426,6 +439,8 @@ static int prog_load(int number, int type, const char *member, const char *body,
 	}
 	if (scx && !strcmp(member, "enqueue"))
 		emit_dispatch(c);
+	if (places)
+		emit_place(c, number, LAB_PROG_ENDS);
 	MOV_IMM(0, result);
 	if (scx && !strcmp(member, "select_cpu"))
 		emit(c, BPF_LDX | BPF_MEM | BPF_W, 0, 6, 8, 0);
@@ -815,8 +830,10 @@ static int sock_call_locked(int proc, int sock, int member)
 			broken("no filter: %s", strerror(errno));
 		if (send(p->client, &byte, 1, MSG_DONTWAIT) != 1)
 			broken("send: %s", strerror(errno));
+		/* in a replay the timer shall expire on this processor, which must not be idle */
 		for (end = lab_now_ms() + 2000; !has_run(since, type, member) && lab_now_ms() < end; )
-			usleep(500);
+			if (!round_.moves)
+				usleep(500);
 		setsockopt(p->server, SOL_SOCKET, SO_DETACH_FILTER, &one, sizeof(one));
 		if (recv(p->server, &byte, 1, 0) != 1)
 			broken("recv: %s", strerror(errno));
@@ -828,7 +845,8 @@ static int sock_call_locked(int proc, int sock, int member)
 			    recv(p->server, &byte, 1, 0) != 1)
 				broken("send or recv: %s", strerror(errno));
 			setsockopt(p->server, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
-			usleep(200);
+			if (!round_.moves)
+				usleep(200);
 		}
 	}
 	/* the program may have moved the socket to another algorithm */
@@ -1530,7 +1548,6 @@ static void *cpu_main(void *arg)
 
 /* --- a replay ---------------------------------------------------------------- */
 
-/* Each actor has two gates: one in which it is held, and the one to which it goes. */
 static struct {
 	int slot;		/* the gate in which it is held, or is going to be */
 	bool held;		/* in it, as far as is known */
@@ -1624,11 +1641,22 @@ static void let_go(int actor)
 		printf("@mno -1 somebody was held for too long\n");
 }
 
+/* Whether an operation has begun or returned since. */
+static bool somebody_moved(int *stamp)
+{
+	int now = __atomic_load_n(&shared->stamp, __ATOMIC_SEQ_CST), before = *stamp;
+
+	*stamp = now;
+	return now != before;
+}
+
 /* Whether the move was made; why not, else. */
 static bool make_move(const struct move *m, const char **why)
 {
-	int actor = m->cpu, next = 2 * actor + (actors[actor].slot == 2 * actor);
+	int actor = m->cpu, first = ITS_GATES * actor;
+	int next = first + (actors[actor].slot - first + 1) % ITS_GATES;
 	struct lab_gate gate = m->gate;
+	int stamp = 0;
 	long long end;
 
 	/* deferred work comes by itself to where it is held first */
@@ -1654,6 +1682,9 @@ static bool make_move(const struct move *m, const char **why)
 			return true;
 		if (m->until == UNTIL_BLOCKED && is_blocked(actor))
 			return true;
+		/* it has returned, and looks through kallsyms */
+		if (somebody_moved(&stamp))
+			end = lab_now_ms() + MOVE_MS;
 	}
 	*why = "does not return";
 	/* neither done nor asleep: whatever it does, that is how far it goes */
@@ -1663,22 +1694,29 @@ static bool make_move(const struct move *m, const char **why)
 /* The moves one after the other; then nobody is held any more. */
 static void replay(void)
 {
-	long long end = lab_now_ms() + MOVE_MS;
+	long long end = lab_now_ms() + ROUND_MS;
 	const char *why = "";
-	int i;
+	int i, stamp = 0;
 
+	/* who spins takes its processor */
+	for (i = 0; i < round_.moves; i++)
+		if (round_.move[i].gate.flags & LAB_GATE_PLACE)
+			pin(sysconf(_SC_NPROCESSORS_ONLN) - 1);
 	memset(actors, 0, sizeof(actors));
 	for (i = 0; i <= WORKER; i++)
-		actors[i].slot = 2 * i;
+		actors[i].slot = ITS_GATES * i;
 	while (__atomic_load_n(&shared->ready, __ATOMIC_SEQ_CST) < round_.cpus) {
+		/* a set-up that looks through kallsyms takes a while */
+		if (somebody_moved(&stamp))
+			end = lab_now_ms() + ROUND_MS;
 		if (lab_now_ms() > end || shared->setup_done == 2)
 			return;
 		usleep(100);
 	}
-	if (dev < 0)
-		broken("no gates: the module is not there");
 	__atomic_store_n(&shared->go, 1, __ATOMIC_SEQ_CST);
 	for (i = 0; i < round_.moves; i++) {
+		if (dev < 0 && round_.move[i].until == UNTIL_GATE)
+			broken("no gates: the module is not there");
 		printf("@m %d\n", i);
 		if (!make_move(&round_.move[i], &why)) {
 			printf("@mno %d %s\n", i, why);
@@ -1852,10 +1890,8 @@ static void run_round(void)
 			}
 		}
 		/* to look through the kallsyms of a large kernel takes seconds, too */
-		if (__atomic_load_n(&shared->stamp, __ATOMIC_SEQ_CST) != stamp) {
-			stamp = __atomic_load_n(&shared->stamp, __ATOMIC_SEQ_CST);
+		if (somebody_moved(&stamp))
 			end = lab_now_ms() + ROUND_MS;
-		}
 		if (lab_now_ms() > end)
 			break;
 		usleep(100);
