@@ -12,7 +12,7 @@ pub mod side;
 
 use std::collections::{BTreeSet, HashSet};
 
-use struct_ops_model::kernel::Kdata;
+use struct_ops_model::kernel::{Func, ScxState};
 use struct_ops_model::pack::Packing;
 use struct_ops_model::world::{OpKind, Operation, Plan};
 use struct_ops_model::{
@@ -133,16 +133,19 @@ fn frees_listed(violation: &Violation) -> bool {
     violation.invariant == Invariant::KsymsMatchImages && violation.step != Pc::CallEnter
 }
 
-/// A socket has a function pointer that leads nowhere. The stack follows it whenever something is acknowledged, if only the
-/// end of the connection when the process ends: no plan has to say so.
+/// Somebody whom no plan has to call has a function pointer that leads nowhere. The stack follows a socket's whenever
+/// something is acknowledged, if only the end of the connection when the process ends; the core follows those of an enabled
+/// scheduler whenever a task wakes.
 fn is_doomed(k: &Kernel) -> bool {
-    let used = k.socks.iter().filter_map(|sock| sock.kdata);
-    let dangles = |kdata: &Kdata| {
-        let mut pages = kdata.func.iter().filter_map(|func| func.image);
+    let dangle = |funcs: &[Func]| {
+        let mut pages = funcs.iter().filter_map(|func| func.image);
         pages.any(|page| k.images.get(page).is_none())
     };
+    let used = k.socks.iter().filter_map(|sock| sock.kdata);
     let mut kdatas = used.map(|key| k.kdatas.get(key));
-    kdatas.any(|kdata| kdata.is_none_or(dangles))
+    let scx = &k.subsys.scx;
+    kdatas.any(|kdata| kdata.is_none_or(|kdata| dangle(&kdata.func)))
+        || scx.state == ScxState::Enabled && dangle(&scx.ops)
 }
 
 /// What one search found.
@@ -712,9 +715,15 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_may_die_of_what_no_plan_calls() {
-        let mut world = shipped::find("two-links-tcp").unwrap().world;
-        // The set-up has a link and a socket. A second link is refused: rfc has freed what the socket will call.
+    fn a_kernel_may_die_of_what_no_plan_calls() {
+        // The set-up has a link, and a socket or an enabled scheduler. A second link is refused: rfc has freed what that
+        // will call.
+        dies_of_a_refused_attach("two-links-tcp", errno::EEXIST);
+        dies_of_a_refused_attach("two-links-sched-ext", errno::EBUSY);
+    }
+
+    fn dies_of_a_refused_attach(scenario: &str, err: i8) {
+        let mut world = shipped::find(scenario).unwrap().world;
         let second = Operation::LinkCreate {
             map: 0,
             target: None,
@@ -728,7 +737,7 @@ mod tests {
             calls: vec![Call {
                 cpu: 0,
                 number: 0,
-                result: Some(errno::EEXIST.into()),
+                result: Some(err.into()),
                 reads: vec![],
                 ksyms: None,
             }],
@@ -738,7 +747,7 @@ mod tests {
         };
         let explain = |design| Explainer::new(&world, &design).unwrap().explain(&history);
         let Explanation::Explained { broke, .. } = explain(Design::rfc()) else {
-            panic!("rfc frees what a socket calls");
+            panic!("rfc frees what is called");
         };
         assert!(broke.contains(&Invariant::NoUseAfterFree), "{broke:?}");
         let owned = explain(Design::link_owned());
