@@ -62,12 +62,16 @@ pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, F
     let outcome =
         run(&options, &|| bounds.reached().is_some(), &hung).map_err(|error| match error {
             RoundError::Unavailable(why) => Failure::Outside(why.to_string()),
-            RoundError::OwnSubsystem(_) => {
+            RoundError::OwnSubsystem(_)
+            | RoundError::ExplorerOnly(_)
+            | RoundError::Cgroups
+            | RoundError::Rings
+            | RoundError::Callbacks => {
                 let file = options.scenario.map_or("--scenario", |s| s.file.as_str());
                 InputError::whole(file, error.to_string()).into()
             }
             RoundError::NotAsked(why) => InputError::whole("--design", why.to_string()).into(),
-            other => Failure::Bug(other.to_string()),
+            RoundError::SetUp { .. } => Failure::Bug(error.to_string()),
         })?;
     let unexpected = unexpected(&options, &outcome);
     let interrupted = bounds.reached();

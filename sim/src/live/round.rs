@@ -35,13 +35,13 @@ pub enum RoundError {
         why: String,
     },
     /// The runtime has no cgroups.
-    #[error("the scenario has cgroups, which only the explorer has")]
+    #[error("the scenario has cgroups, and the runtime has none")]
     Cgroups,
     /// The runtime has no timers and no work queues of programs.
-    #[error("a program has a callback, which only the explorer runs")]
+    #[error("a program has a callback, and the runtime has no timers and no work queues")]
     Callbacks,
     /// The runtime has no rings.
-    #[error("the scenario has rings of io_uring, which only the explorer has")]
+    #[error("the scenario has rings of io_uring, and the runtime has none")]
     Rings,
     /// The runtime does not ask for a choice of the design.
     #[error(transparent)]

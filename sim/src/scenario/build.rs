@@ -625,8 +625,9 @@ fn maps(s: &Source<'_>, world: &mut World, tables: &[MapTable]) -> Result<(), In
                 return s.error(
                     text.span(),
                     format!(
-                        "program `{}` is a syscall program: no map takes it",
-                        prog.name
+                        "program `{}` is a {} program: no map takes it",
+                        prog.name,
+                        prog.of.name()
                     ),
                 );
             };
