@@ -353,13 +353,11 @@ impl Machine {
                 && threads.all(|c| self.done(k, c as CpuId))
                 && let Some(first) = first
             {
-                out.push(Action::Begin(
-                    first as CpuId,
-                    Request {
-                        kind: OpKind::Exit,
-                        ..Request::default()
-                    },
-                ));
+                let request = Request {
+                    kind: OpKind::Exit,
+                    ..Request::default()
+                };
+                self.push_begin(k, first as CpuId, request, out);
             }
         }
         if all_exited && k.cpus.iter().all(|c| c.pc == Pc::Idle) {
@@ -433,7 +431,7 @@ impl Machine {
                 self.meanings(k, cpu, *operation, &mut |request| {
                     meant = true;
                     if self.may_begin(k, cpu, &request) {
-                        out.push(Action::Begin(cpu, request));
+                        self.push_begin(k, cpu, request, out);
                     }
                 });
                 if !meant {
@@ -446,13 +444,31 @@ impl Machine {
                     for kind in kinds {
                         self.requests(k, cpu, *kind, &mut |request| {
                             if self.may_begin(k, cpu, &request) {
-                                out.push(Action::Begin(cpu, request));
+                                self.push_begin(k, cpu, request, out);
                             }
                         });
                     }
                 }
             }
         }
+    }
+
+    /// A request, or, of an exit, one for each file that it may close first: its `arg` is the choice of its first step.
+    fn push_begin(&self, k: &Kernel, cpu: CpuId, request: Request, out: &mut Vec<Action>) {
+        let choices = match request.kind {
+            OpKind::Exit => self.files_to_close(k, cpu),
+            _ => return out.push(Action::Begin(cpu, request)),
+        };
+        for choice in 0..choices {
+            let mut request = request;
+            request.arg = choice;
+            out.push(Action::Begin(cpu, request));
+        }
+    }
+
+    /// In how many ways an exit can go on: one if nothing is open.
+    fn files_to_close(&self, k: &Kernel, cpu: CpuId) -> u8 {
+        Tables::open_files(k, self.world.cpus[usize::from(cpu)].proc).max(1)
     }
 
     /// Requests that block before their first step: for its lock, and an exit for the other threads of its process.
@@ -632,7 +648,7 @@ impl Machine {
     /// In how many ways the CPU's next step can go: which allocation fails, which fd is closed next.
     fn alternatives(&self, k: &Kernel, cpu: CpuId) -> u8 {
         if k.cpus[usize::from(cpu)].pc == Pc::ExitNext {
-            return Tables::open_files(k, self.world.cpus[usize::from(cpu)].proc).max(1);
+            return self.files_to_close(k, cpu);
         }
         1 + self.failing_allocs(k, cpu)
     }
@@ -813,7 +829,10 @@ impl Machine {
         x.event = event.as_deref_mut();
         let mut early = false;
         let result = match action {
-            Action::Begin(_, request) => {
+            Action::Begin(_, mut request) => {
+                if request.kind == OpKind::Exit {
+                    x.choice = std::mem::take(&mut request.arg);
+                }
                 let begun = syscall::begin(&mut x, request);
                 if request.kind == OpKind::None {
                     x.cpu().err = errno::EBADF;

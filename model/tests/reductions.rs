@@ -150,50 +150,50 @@ fn files() -> World {
 
 /// What the world is about, the design, states as they are and reduced, and what is broken.
 const PINNED: &str = "\
-tcp_congestion_ops mainline 2569 414
-tcp_congestion_ops rfc 3248 593 uaf leak atomic ksyms
-tcp_congestion_ops rfc-one-link 3918 904 uaf leak atomic ksyms
-tcp_congestion_ops link-owned 30082 532
-sched_ext_ops mainline 1277 175
-sched_ext_ops rfc 1652 275 leak atomic ksyms
-sched_ext_ops rfc-one-link 1742 356 leak ksyms
-sched_ext_ops link-owned 7515 194
-bpf_testmod_ops mainline 2189 338 1link
-bpf_testmod_ops rfc 2830 471 1link uaf leak ksyms
-bpf_testmod_ops rfc-one-link 2770 629 uaf leak ksyms
-bpf_testmod_ops link-owned 20935 448
-st_ops mainline 1179 154
-st_ops rfc 1540 252 leak atomic ksyms
-st_ops rfc-one-link 1624 327 leak ksyms
-st_ops link-owned 7161 168
-bpf_testmod_multi_st_ops mainline 1270 166
-bpf_testmod_multi_st_ops rfc 1659 267 leak atomic ksyms
-bpf_testmod_multi_st_ops rfc-one-link 1693 338 leak ksyms
-bpf_testmod_multi_st_ops link-owned 7446 181
-hid_bpf_ops mainline 1667 252
-hid_bpf_ops rfc 2216 392 leak atomic ksyms
-hid_bpf_ops rfc-one-link 1941 429 leak ksyms
-hid_bpf_ops link-owned 9010 304
-bpf_dummy_ops mainline 342 101
-bpf_dummy_ops rfc 342 101
-bpf_dummy_ops rfc-one-link 342 101
-bpf_dummy_ops link-owned 342 101
-bpf_tcp_ops mainline 1331 257 1link
-bpf_tcp_ops rfc 2308 508 1link uaf leak ksyms
-bpf_tcp_ops rfc-one-link 2418 655 uaf leak ksyms
-bpf_tcp_ops link-owned 15269 335
-io_uring_bpf_ops mainline 1523 215
-io_uring_bpf_ops rfc 2005 350 leak atomic ksyms
-io_uring_bpf_ops rfc-one-link 2060 432 leak ksyms
-io_uring_bpf_ops link-owned 9803 221
-asleep mainline 2201 343 1link
-asleep rfc 2842 476 1link uaf leak ksyms
-asleep rfc-one-link 2782 635 uaf leak ksyms
-asleep link-owned 53165 458
-files mainline 4104 811
-files rfc 4106 814
-files rfc-one-link 4107 862
-files link-owned 5855 867
+tcp_congestion_ops mainline 3613 517
+tcp_congestion_ops rfc 4459 726 uaf leak atomic ksyms
+tcp_congestion_ops rfc-one-link 5125 1046 uaf leak atomic ksyms
+tcp_congestion_ops link-owned 46934 605
+sched_ext_ops mainline 1731 201
+sched_ext_ops rfc 2320 328 leak atomic ksyms
+sched_ext_ops rfc-one-link 2476 431 leak ksyms
+sched_ext_ops link-owned 12075 211
+bpf_testmod_ops mainline 2643 364 1link
+bpf_testmod_ops rfc 3544 514 1link uaf leak ksyms
+bpf_testmod_ops rfc-one-link 3554 681 uaf leak ksyms
+bpf_testmod_ops link-owned 31387 465
+st_ops mainline 1633 180
+st_ops rfc 2208 305 leak atomic ksyms
+st_ops rfc-one-link 2358 402 leak ksyms
+st_ops link-owned 11721 185
+bpf_testmod_multi_st_ops mainline 1724 192
+bpf_testmod_multi_st_ops rfc 2327 320 leak atomic ksyms
+bpf_testmod_multi_st_ops rfc-one-link 2427 413 leak ksyms
+bpf_testmod_multi_st_ops link-owned 12006 198
+hid_bpf_ops mainline 2121 278
+hid_bpf_ops rfc 2884 445 leak atomic ksyms
+hid_bpf_ops rfc-one-link 2675 504 leak ksyms
+hid_bpf_ops link-owned 13570 321
+bpf_dummy_ops mainline 365 106
+bpf_dummy_ops rfc 365 106
+bpf_dummy_ops rfc-one-link 365 106
+bpf_dummy_ops link-owned 365 106
+bpf_tcp_ops mainline 1837 291 1link
+bpf_tcp_ops rfc 3104 565 1link uaf leak ksyms
+bpf_tcp_ops rfc-one-link 3290 721 uaf leak ksyms
+bpf_tcp_ops link-owned 26823 358
+io_uring_bpf_ops mainline 2623 285
+io_uring_bpf_ops rfc 3652 494 leak atomic ksyms
+io_uring_bpf_ops rfc-one-link 3863 621 leak ksyms
+io_uring_bpf_ops link-owned 21143 266
+asleep mainline 2655 369 1link
+asleep rfc 3556 519 1link uaf leak ksyms
+asleep rfc-one-link 3566 687 uaf leak ksyms
+asleep link-owned 92785 475
+files mainline 6477 1047
+files rfc 6479 1050
+files rfc-one-link 6480 1104
+files link-owned 9022 1099
 ";
 
 #[test]

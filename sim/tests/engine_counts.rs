@@ -14,13 +14,13 @@ use struct_ops_sim::explore::{Explored, Reductions};
 const PINNED: &str = "\
 straight-path mainline 509 960 148 259
 straight-path link-owned 677 1392 148 259
-attach-detach-attach rfc-one-link 441 783 238 406
-two-links-tcp rfc 453 671 246 342
-two-links-always mainline 512 959 246 449
-two-links-sched-ext link-owned 483 1006 77 116
-update-races-detach link-owned 6788 19071 504 982
-process-exit rfc 902 1952 341 637
-universe-assoc-2cpu association 714863 1712820 45878 117999
+attach-detach-attach rfc-one-link 485 847 259 435
+two-links-tcp rfc 489 713 263 363
+two-links-always mainline 524 974 252 456
+two-links-sched-ext link-owned 524 1084 84 124
+update-races-detach link-owned 8475 23300 596 1129
+process-exit rfc 1274 2736 498 963
+universe-assoc-2cpu association 725250 1730475 47696 120789
 assoc-two-links link-owned,identity=association 1770 4169 423 786
 ";
 

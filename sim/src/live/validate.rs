@@ -19,6 +19,8 @@ use super::event::{Actor, Ask, Event, Object, Recorded};
 
 /// Most states that a search visits.
 const MOST_STATES: usize = 200_000;
+/// Most files that a process has open.
+const MOST_FILES: u8 = 16;
 
 /// One recorded step and the model's step that explains it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,13 +241,19 @@ impl Validator {
     fn actions(&self, at: &Place, event: &Event) -> Vec<Action> {
         let key = |object: Object| at.bound.get(&object).copied();
         match (event.actor, event.ask, event.object) {
-            (Actor::Cpu(cpu), Some(ask), _) => request(&at.bound, &ask)
-                .map(|request| vec![Action::Begin(cpu, request)])
-                .unwrap_or_default(),
-            (Actor::Cpu(cpu), None, _) if event.pc == Pc::ExitNext => (0..=u8::MAX)
-                .map(|c| Action::Step(cpu, c))
-                .take(16)
-                .collect(),
+            (Actor::Cpu(cpu), Some(ask), _) => match request(&at.bound, &ask) {
+                Some(request) if request.kind == OpKind::Exit => (0..MOST_FILES)
+                    .map(|choice| {
+                        let mut request = request;
+                        request.arg = choice;
+                        Action::Begin(cpu, request)
+                    })
+                    .collect(),
+                request => request.map(|r| Action::Begin(cpu, r)).into_iter().collect(),
+            },
+            (Actor::Cpu(cpu), None, _) if event.pc == Pc::ExitNext => {
+                (0..MOST_FILES).map(|c| Action::Step(cpu, c)).collect()
+            }
             (Actor::Cpu(cpu), None, _) => vec![Action::Step(cpu, event.choice)],
             (Actor::Worker, _, Some(object @ Object::Link(_))) => key(object)
                 .map(|slot| vec![Action::LinkWork(Key::new(slot), event.choice)])
