@@ -5,9 +5,9 @@
 
 use crate::design::{Build, KsymOwner, KsymTime, Links, Owner, Twin};
 use crate::kernel::{Cpu, CpuId, Holds, Kernel, MapState};
+use crate::machine::Machine;
 use crate::operation::Entry;
 use crate::pc::{Mover, Pc};
-use crate::step::Machine;
 
 /// The mover of the CPU's next step.
 pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mover {

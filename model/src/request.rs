@@ -1,7 +1,7 @@
 //! What an operation's operands stand for at a given moment: those that a plan names, or all that there are.
 //!
 //! Stands for the way from a descriptor or a path to its object, which the entry of every bpf(2) command goes. Not here:
-//! which operands an operation has (`operation`), and whether a request may begin now (`step`).
+//! which operands an operation has (`operation`), and whether a request may begin now (`machine`).
 
 use crate::backend::{HasPointers, LinkOf, MapOf, Pointers};
 use crate::kernel::{Kernel, LinkKey, MapKey, ScxState, Slots};

@@ -15,11 +15,10 @@ use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::design::{Build, KsymOwner, Links, Owner, SameMap, Validate};
 use struct_ops_model::kernel::{Cpu, Kernel, MapState, Node};
 use struct_ops_model::place::Linux;
-use struct_ops_model::step::{Action, Request};
 use struct_ops_model::world::{
     Body, CgroupDecl, OpKind, Operation, Plan, ProgDecl, ProgType, Subsystem, World,
 };
-use struct_ops_model::{Design, Machine, Pc, Report, contract, errno};
+use struct_ops_model::{Action, Design, Machine, Pc, Report, Request, contract, errno};
 
 const EPERM: i8 = -1;
 const ENOENT: i8 = -2;

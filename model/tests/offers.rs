@@ -9,9 +9,8 @@ use std::collections::HashSet;
 use quickcheck::{Arbitrary, Gen};
 use struct_ops_model::kernel::{Kernel, ScxState};
 use struct_ops_model::operation::{Needs, OpKind, Operand, Which};
-use struct_ops_model::step::{Action, Request};
 use struct_ops_model::world::{Subsystem, World};
-use struct_ops_model::{Design, Machine, Pc};
+use struct_ops_model::{Action, Design, Machine, Pc, Request};
 
 /// What an operand can name, each as a change of the request. There is one process.
 fn choices(world: &World, k: &Kernel, operand: Operand) -> Vec<Box<dyn Fn(Request) -> Request>> {

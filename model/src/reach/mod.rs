@@ -3,7 +3,7 @@
 //!
 //! A second state machine beside the attach path: [`Reach`] is a [`crate::Design`] in a [`World`];
 //! [`Reach::enabled`] lists what may happen next, [`Reach::apply`] lets it happen and says what was found and which
-//! [`crate::Invariant`] broke. What it leaves out is the attach path itself (trampolines, pages, locks: `step`); a
+//! [`crate::Invariant`] broke. What it leaves out is the attach path itself (trampolines, pages, locks: `machine`); a
 //! struct_ops attachment is here one step that enables a scheduler. Stands for `kernel/sched/ext.c`,
 //! `include/linux/bpf.h` (run contexts), `kernel/bpf/{trampoline,helpers,verifier}.c` of Linux 6.12 and for the
 //! association code of `kernel/bpf/bpf_struct_ops.c` of Linux 7.3.

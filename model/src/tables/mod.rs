@@ -2,7 +2,7 @@
 //!
 //! Here each rule that holds for all steps is checked in one place: what is freed is not used, counts do not fall below
 //! 0, an executable page is not written. Not a step, and not the order of steps: those are in `proc`, `subsys` and
-//! [`crate::step`].
+//! [`crate::machine`].
 
 use std::fmt::Arguments;
 
