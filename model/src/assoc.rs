@@ -94,7 +94,9 @@ mod tests {
     use super::*;
     use crate::design::Identity;
 
-    const LOOKUP: Lookup = Lookup::of(Identity::Association);
+    fn lookup() -> Lookup {
+        Lookup::of(Identity::Association)
+    }
 
     fn tied(first: u8, second: u8, lookup: &Lookup) -> (Tied, Assoc<u8>) {
         let mut pointer = Assoc::default();
@@ -104,12 +106,12 @@ mod tests {
 
     #[test]
     fn a_second_map_poisons_and_nothing_heals() {
-        assert_eq!(tied(1, 1, &LOOKUP), (Tied::Tied, Assoc::Map(1)));
-        let (how, mut pointer) = tied(1, 2, &LOOKUP);
+        assert_eq!(tied(1, 1, &lookup()), (Tied::Tied, Assoc::Map(1)));
+        let (how, mut pointer) = tied(1, 2, &lookup());
         assert_eq!((how, pointer), (Tied::Poisoned, Assoc::Poison));
-        pointer.untie(1, &LOOKUP);
-        pointer.untie(2, &LOOKUP);
-        assert_eq!(pointer.tie(1, &LOOKUP), Tied::Poisoned);
+        pointer.untie(1, &lookup());
+        pointer.untie(2, &lookup());
+        assert_eq!(pointer.tie(1, &lookup()), Tied::Poisoned);
         assert_eq!((pointer, pointer.map()), (Assoc::Poison, None));
     }
 
@@ -117,7 +119,7 @@ mod tests {
     fn what_a_second_map_does_is_the_choice() {
         let with = |assoc_share| Lookup {
             assoc_share,
-            ..LOOKUP
+            ..lookup()
         };
         for (share, expected) in [
             (AssocShare::KeepFirst, (Tied::Kept, Assoc::Map(1))),
@@ -128,7 +130,7 @@ mod tests {
         }
         let clears = Lookup {
             assoc_free: AssocFree::ClearPoison,
-            ..LOOKUP
+            ..lookup()
         };
         let (_, mut pointer) = tied(1, 2, &clears);
         pointer.untie(2, &clears);
@@ -142,9 +144,9 @@ mod tests {
         assert_eq!(pointer.command(1), Ok(false));
         assert_eq!(pointer.command(2), Err(errno::EBUSY));
         assert_eq!(pointer, Assoc::Map(1));
-        pointer.untie(2, &LOOKUP);
+        pointer.untie(2, &lookup());
         assert_eq!(pointer, Assoc::Map(1));
-        pointer.untie(1, &LOOKUP);
+        pointer.untie(1, &lookup());
         assert_eq!(pointer, Assoc::None);
     }
 }

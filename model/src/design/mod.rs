@@ -15,116 +15,6 @@ pub use choice::*;
 pub use parse::{DesignError, close};
 pub use preset::PRESETS;
 
-/// How a kfunc finds the scheduler of the program that calls it: the choices behind [`Identity`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lookup {
-    /// Where a program finds the map's id.
-    pub map_id_in: MapIdIn,
-    /// Who reads the cookie.
-    pub cookie_read: CookieRead,
-    /// Two schedulers with one key.
-    pub same_key: SameKey,
-    /// One struct_ops program in two maps.
-    pub assoc_share: AssocShare,
-    /// POISON when a map is freed.
-    pub assoc_free: AssocFree,
-    /// Who holds the map for other programs.
-    pub assoc_ref: AssocRef,
-    /// The getter and references.
-    pub assoc_get: AssocGet,
-    /// The same association again.
-    pub assoc_again: AssocAgain,
-    /// When map_update ties programs.
-    pub assoc_tie: AssocTie,
-    /// A map_update that fails.
-    pub assoc_undo: AssocUndo,
-    /// Pointers to a map that goes.
-    pub assoc_clear: AssocClear,
-    /// When the this-pointer is cleared.
-    pub this_clear: ThisClear,
-    /// Programs that name no scheduler.
-    pub fallback: Fallback,
-}
-
-/// One way to attach struct_ops programs: every choice made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Design {
-    /// Preset name, or the custom design as the user wrote it.
-    pub name: String,
-    /// Where trampolines are generated.
-    pub build: Build,
-    /// Who owns image pages.
-    pub owner: Owner,
-    /// Whose kvalue the subsystem gets.
-    pub kdata: KdataOwner,
-    /// Where kallsyms entries are kept.
-    pub ksyms: KsymOwner,
-    /// When kallsyms learns of a trampoline.
-    pub kallsyms: KsymTime,
-    /// How many links one map may have.
-    pub links: Links,
-    /// How a program finds its instance.
-    pub identity: Identity,
-    /// How a kfunc finds the scheduler of the program that calls it.
-    pub lookup: Lookup,
-    /// Where validate() runs.
-    pub validate: Validate,
-    /// When image pages are freed.
-    pub free: Free,
-    /// What bpf_struct_ops_get/put count.
-    pub count: Count,
-    /// Who holds the programs of an attachment.
-    pub progs: ProgOwner,
-    /// Grace periods before images are freed.
-    pub grace: Grace,
-    /// Where grace periods are waited for.
-    pub wait: Wait,
-    /// link_update to the map already attached.
-    pub same_map: SameMap,
-    /// errno of the module-owner check.
-    pub owner_check: OwnerCheck,
-    /// A deliberate mistake.
-    pub twin: Twin,
-}
-
-/// Every choice and its place in a [`Design`], one row each.
-macro_rules! choices {
-    ($do:ident) => {
-        $do! {
-            Build build;
-            Owner owner;
-            KdataOwner kdata;
-            KsymOwner ksyms;
-            KsymTime kallsyms;
-            Links links;
-            Identity identity;
-            MapIdIn lookup.map_id_in;
-            CookieRead lookup.cookie_read;
-            SameKey lookup.same_key;
-            AssocShare lookup.assoc_share;
-            AssocFree lookup.assoc_free;
-            AssocRef lookup.assoc_ref;
-            AssocGet lookup.assoc_get;
-            AssocAgain lookup.assoc_again;
-            AssocTie lookup.assoc_tie;
-            AssocUndo lookup.assoc_undo;
-            AssocClear lookup.assoc_clear;
-            ThisClear lookup.this_clear;
-            Fallback lookup.fallback;
-            Validate validate;
-            Free free;
-            Count count;
-            ProgOwner progs;
-            Grace grace;
-            Wait wait;
-            SameMap same_map;
-            OwnerCheck owner_check;
-            Twin twin;
-        }
-    };
-}
-use choices;
-
 /// Which executions ask for a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
@@ -142,7 +32,7 @@ impl About {
         let is = |twin: Twin| key == Twin::KEY && value == twin.as_str();
         if key.starts_with("assoc-") {
             About::Both
-        } else if Lookup::KEYS.contains(&key) || is(Twin::NoDeadCheck) || is(Twin::StaleEntry) {
+        } else if Lookup::has(key) || is(Twin::NoDeadCheck) || is(Twin::StaleEntry) {
             About::Lookups
         } else if key == Identity::KEY || is(Twin::None) {
             About::Both
@@ -163,26 +53,14 @@ impl Identity {
 }
 
 impl Lookup {
-    /// The keys of the choices here.
-    const KEYS: [&str; 13] = [
-        MapIdIn::KEY,
-        CookieRead::KEY,
-        SameKey::KEY,
-        AssocShare::KEY,
-        AssocFree::KEY,
-        AssocRef::KEY,
-        AssocGet::KEY,
-        AssocAgain::KEY,
-        AssocTie::KEY,
-        AssocUndo::KEY,
-        AssocClear::KEY,
-        ThisClear::KEY,
-        Fallback::KEY,
-    ];
+    /// Whether the choice with this key is one of these.
+    fn has(key: &str) -> bool {
+        Self::rows().iter().any(|row| row.0 == key)
+    }
 
     /// Whether the choice with this key makes a difference under an identity.
     pub fn matters(key: &str, identity: Identity) -> bool {
-        if !Self::KEYS.contains(&key) {
+        if !Self::has(key) {
             return true;
         }
         match identity {
@@ -244,24 +122,22 @@ impl Design {
     }
 
     /// Every choice with its values and their meanings: `(key, [(value, meaning)])`.
-    pub fn choices() -> Vec<(&'static str, Vec<(&'static str, &'static str)>)> {
-        macro_rules! all {
-            ($($choice:ident $($place:ident).+;)+) => {
-                vec![$(($choice::KEY, $choice::VALUES.iter().map(|v| (v.0, v.2)).collect())),+]
-            };
-        }
-        choices!(all)
+    pub fn choices() -> Vec<Choice> {
+        with_details(Self::rows(), Lookup::rows(), |row| row.0)
     }
 
     /// This design's value for every key, in the order of [`Design::choices`].
     pub fn values(&self) -> Vec<(&'static str, &'static str)> {
-        macro_rules! all {
-            ($($choice:ident $($place:ident).+;)+) => {
-                vec![$(($choice::KEY, self.$($place).+.as_str())),+]
-            };
-        }
-        choices!(all)
+        with_details(self.chosen(), self.lookup.chosen(), |row| row.0)
     }
+}
+
+/// The rows of a design with those of its [`Lookup`] behind [`Identity`], whose details they are.
+fn with_details<T>(mut own: Vec<T>, details: Vec<T>, key: impl Fn(&T) -> &'static str) -> Vec<T> {
+    let identity = own.iter().position(|row| key(row) == Identity::KEY);
+    let behind = identity.map_or(own.len(), |place| place + 1);
+    own.splice(behind..behind, details);
+    own
 }
 
 #[cfg(test)]

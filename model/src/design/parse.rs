@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::choice::*;
-use super::{Design, Lookup, PRESETS, choices};
+use super::{Design, Lookup, PRESETS};
 
 /// What is wrong with a design that a user wrote.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -171,20 +171,12 @@ impl Design {
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), DesignError> {
-        macro_rules! all {
-            ($($choice:ident $($place:ident).+;)+) => {
-                match key {
-                    $($choice::KEY => self.$($place).+ = $choice::parse(value)?,)+
-                    _ => {
-                        return Err(DesignError::UnknownKey {
-                            found: key.into(),
-                            expected: Self::keys(),
-                        });
-                    }
-                }
-            };
+        if !self.choose(key, value)? && !self.lookup.choose(key, value)? {
+            return Err(DesignError::UnknownKey {
+                found: key.into(),
+                expected: Self::keys(),
+            });
         }
-        choices!(all);
         // What follows from a choice unless it is said otherwise.
         match key {
             Owner::KEY => {

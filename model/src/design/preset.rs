@@ -74,22 +74,8 @@ pub const PRESETS: &[(&str, &str)] = &[
 
 impl Lookup {
     /// What the proposal behind an identity chose.
-    pub const fn of(identity: Identity) -> Self {
-        let plain = Lookup {
-            map_id_in: MapIdIn::Global,
-            cookie_read: CookieRead::Ctx,
-            same_key: SameKey::Refuse,
-            assoc_share: AssocShare::Poison,
-            assoc_free: AssocFree::KeepPoison,
-            assoc_ref: AssocRef::Command,
-            assoc_get: AssocGet::Plain,
-            assoc_again: AssocAgain::Same,
-            assoc_tie: AssocTie::AsTaken,
-            assoc_undo: AssocUndo::Once,
-            assoc_clear: AssocClear::BeforeGp,
-            this_clear: ThisClear::MapFree,
-            fallback: Fallback::None,
-        };
+    pub fn of(identity: Identity) -> Self {
+        let plain = Lookup::mainline();
         match identity {
             Identity::ThisPointer => Lookup {
                 assoc_share: AssocShare::Refuse,
@@ -105,30 +91,6 @@ impl Lookup {
 }
 
 impl Design {
-    /// Linux 6.12 as shipped.
-    pub fn mainline() -> Self {
-        Design {
-            name: "mainline".into(),
-            build: Build::MapUpdate,
-            owner: Owner::Map,
-            kdata: KdataOwner::Map,
-            ksyms: KsymOwner::Map,
-            kallsyms: KsymTime::AfterReg,
-            links: Links::Many,
-            identity: Identity::None,
-            lookup: Lookup::of(Identity::None),
-            validate: Validate::MapUpdate,
-            free: Free::WithMap,
-            count: Count::Map,
-            progs: ProgOwner::Map,
-            grace: Grace::RcuTasks,
-            wait: Wait::Worker,
-            same_map: SameMap::Update,
-            owner_check: OwnerCheck::Stale,
-            twin: Twin::None,
-        }
-    }
-
     /// The bpf cookie RFC of July 2025.
     pub fn rfc() -> Self {
         Design {
