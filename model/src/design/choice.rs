@@ -4,7 +4,7 @@
 //! differences between `kernel/bpf/bpf_struct_ops.c` of Linux 6.12, the bpf cookie RFC of July 2025, the repair that this
 //! project proposes, and the ways in which a kfunc may find its scheduler.
 
-use super::DesignError;
+use super::error::DesignError;
 
 /// A choice as users see it: its key, and each value with what it means.
 pub type Choice = (&'static str, Vec<(&'static str, &'static str)>);

@@ -4,6 +4,7 @@
 //! of them.
 
 mod choice;
+mod error;
 mod parse;
 mod preset;
 mod sense;
@@ -12,7 +13,7 @@ use crate::place::Linux;
 use crate::world::World;
 
 pub use choice::*;
-pub use parse::{DesignError, close};
+pub use error::{DesignError, close};
 pub use preset::PRESETS;
 
 /// Which executions ask for a choice.

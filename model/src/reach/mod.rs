@@ -8,11 +8,17 @@
 //! `include/linux/bpf.h` (run contexts), `kernel/bpf/{trampoline,helpers,verifier}.c` of Linux 6.12 and for the
 //! association code of `kernel/bpf/bpf_struct_ops.c` of Linux 7.3.
 
+mod apply;
+mod balance;
 pub mod context;
+mod enabled;
 mod label;
+mod loader;
 mod lookup;
 mod machine;
+mod program;
 pub mod state;
+mod step;
 pub mod world;
 
 pub use context::Kind;

@@ -12,6 +12,8 @@ pub const MAX_CPUS: usize = 2;
 pub const MAX_DEPTH: usize = 3;
 /// `Prog::assoc`: poisoned.
 pub const POISON: u8 = u8::MAX;
+/// `State::next`: the loader has met an error that it must not ignore, and goes no further.
+pub const STOPPED: u8 = u8::MAX;
 /// A cookie that is none: what is in the place of the cookie in another kind of run context.
 pub const GARBAGE: u8 = u8::MAX;
 
