@@ -1,4 +1,4 @@
-//! The vocabulary of steps: all that a step may do to anything that others can see, as one trait.
+//! The vocabulary of steps: all that a step may do to anything that others can see, as a trait per subject and one of all.
 //!
 //! A procedure in `proc` or `subsys` is written once, over this vocabulary. A *backend* carries it out: the
 //! explorer's tables (`tables`), or the threads, locks and pages of a runtime. Each method here is one *primitive*:
@@ -166,88 +166,8 @@ macro_rules! event {
 }
 pub(crate) use event;
 
-/// The vocabulary. `'w` is the life of what does not change: the world and the design.
-pub trait Backend<'w>: HasPointers + Sized {
-    // ---- what does not change, and what is the task's own ------------------------------------------
-
-    /// Types, programs, maps and CPUs.
-    fn world(&self) -> &'w World;
-    /// How programs are attached.
-    fn design(&self) -> &'w Design;
-    /// The step that is being carried out.
-    fn pc(&self) -> Pc;
-    /// The task's local variables. Work items have none.
-    fn cpu(&mut self) -> &mut Cpu<Self::P>;
-    /// The process that the task belongs to.
-    fn proc(&self) -> u8;
-
-    /// The next step.
-    #[inline]
-    fn goto(&mut self, pc: Pc) -> Step {
-        self.cpu().pc = pc;
-        Ok(())
-    }
-
-    /// Sets the result and goes on at `pc`.
-    fn fail(&mut self, err: i8, pc: Pc) -> Step {
-        event!(self, "{}", errno::name(err));
-        self.cpu().err = err;
-        self.goto(pc)
-    }
-
-    /// Notes what the operation has met (see [`crate::kernel::Seen`]).
-    #[inline]
-    fn saw(&mut self, what: Seen) {
-        self.cpu().seen |= what;
-    }
-
-    /// Marks a change that others can see (see [`crate::kernel::Dirty`]); taken back by [`Backend::undo`].
-    fn touch(&mut self, what: Dirty) {
-        self.cpu().dirty |= what;
-    }
-
-    /// The change was taken back.
-    fn undo(&mut self, what: Dirty) {
-        self.cpu().dirty.remove(what);
-    }
-
-    /// Gives up the reference that `flag` stands for without dropping it: somebody else owns it now.
-    fn hand_over(&mut self, flag: Holds) {
-        debug_assert!(self.cpu().holds.contains(flag));
-        self.cpu().holds.remove(flag);
-    }
-
-    /// The map that this task works on.
-    fn my_map(&mut self) -> MapOf<Self> {
-        self.cpu().map.expect("the procedure has a map")
-    }
-
-    /// The link that this task works on.
-    fn my_link(&mut self) -> LinkOf<Self> {
-        self.cpu().link.expect("the procedure has a link")
-    }
-
-    // ---- what is told ------------------------------------------------------------------------------
-
-    /// Somebody wants a sentence about each step.
-    fn listening(&self) -> bool;
-    /// Appends to the sentence.
-    fn say(&mut self, text: Arguments<'_>);
-    /// The invariant's `sometimes` event happened.
-    fn witness(&mut self, invariant: Invariant);
-    /// The invariant is broken, and the state still has a meaning.
-    fn violate(&mut self, invariant: Invariant, text: Arguments<'_>);
-    /// The invariant is broken, and nothing that follows would mean anything.
-    fn broken(&mut self, invariant: Invariant, text: Arguments<'_>) -> Stop;
-    /// Something was used after it was gone.
-    fn gone(&mut self, what: Gone) -> Stop {
-        self.broken(Invariant::NoUseAfterFree, format_args!("{}", what.text()))
-    }
-    /// The system call returns: its result is judged, and the task forgets its local variables.
-    fn returns(&mut self) -> Step;
-    /// Checks of kdata that somebody calls through: it must be built to the end.
-    fn check_whole(&mut self, kdata: KdataOf<Self>) -> Step;
-
+/// Objects come and go: `kmalloc()` and `kfree()`, reference counts, deferred work.
+pub trait Memory: HasPointers + Sized {
     // ---- memory ------------------------------------------------------------------------------------
 
     /// One `kmalloc()`, told to fail where this gives `false`.
@@ -265,15 +185,6 @@ pub trait Backend<'w>: HasPointers + Sized {
     /// `kfree()` of a link.
     fn free_link(&mut self, link: LinkOf<Self>) -> Step;
 
-    // ---- locks -------------------------------------------------------------------------------------
-
-    /// Takes a lock. The first primitive of its step: a step begins when its lock is free.
-    fn lock(&mut self, lock: Lock<Self::P>) -> Step;
-    /// Releases a lock that the task holds.
-    fn unlock(&mut self, lock: Lock<Self::P>) -> Step;
-    /// Whether this task holds the lock.
-    fn holds_lock(&mut self, lock: Lock<Self::P>) -> bool;
-
     // ---- references and deferred work --------------------------------------------------------------
 
     /// `refcount_inc()`.
@@ -290,6 +201,18 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn queue_link(&mut self, link: LinkOf<Self>) -> Step<bool>;
     /// What the deferred work waited for last.
     fn deferred(&mut self, what: Freed<Self::P>) -> Step<Stage>;
+}
+
+/// Locks, and the read sides and grace periods of RCU.
+pub trait Locking: HasPointers + Sized {
+    // ---- locks -------------------------------------------------------------------------------------
+
+    /// Takes a lock. The first primitive of its step: a step begins when its lock is free.
+    fn lock(&mut self, lock: Lock<Self::P>) -> Step;
+    /// Releases a lock that the task holds.
+    fn unlock(&mut self, lock: Lock<Self::P>) -> Step;
+    /// Whether this task holds the lock.
+    fn holds_lock(&mut self, lock: Lock<Self::P>) -> bool;
 
     // ---- RCU ---------------------------------------------------------------------------------------
 
@@ -309,7 +232,10 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn wait_begin(&mut self, stage: Stage);
     /// The task has waited: for this.
     fn waited(&mut self) -> Stage;
+}
 
+/// Fields of maps, kdata and links.
+pub trait Objects: HasPointers + Sized {
     // ---- maps --------------------------------------------------------------------------------------
 
     /// Index of the map's declaration.
@@ -404,7 +330,10 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn set_link_cgroup(&mut self, link: LinkOf<Self>, to: Option<u8>) -> Step;
     /// The link of this name that the process has open.
     fn open_link(&mut self, name: u8) -> Option<LinkOf<Self>>;
+}
 
+/// Image pages, kallsyms, and the call of a member.
+pub trait Trampolines: HasPointers + Sized {
     // ---- trampolines -------------------------------------------------------------------------------
 
     /// What belongs together for somebody who looks at executable memory or kallsyms: under `text_mutex`.
@@ -455,9 +384,10 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn set_run_ctx(&mut self, code: Code);
     /// `bpf_get_attach_cookie()`: what `run_ctx.bpf_cookie` holds now.
     fn run_ctx_cookie(&mut self) -> u64;
+}
 
-    // ---- programs, processes and the module ----------------------------------------------------------
-
+/// What processes have open, what programs are tied to, and the module.
+pub trait Processes: HasPointers + Sized {
     /// The process has an fd of the program.
     fn has_prog_fd(&mut self, prog: u8) -> bool;
     /// The process's fd is gone; the reference behind it is the task's now.
@@ -489,7 +419,10 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn module_unloaded(&mut self) -> bool;
     /// `try_stop_module()`: refused while somebody holds the module.
     fn unload_module(&mut self) -> bool;
+}
 
+/// What subsystems, cgroups and a scenario's own subsystems keep.
+pub trait Structures: HasPointers + Sized {
     // ---- what subsystems keep -------------------------------------------------------------------------
 
     /// `node->next` of the tcp list.
@@ -543,10 +476,6 @@ pub trait Backend<'w>: HasPointers + Sized {
 
     // ---- a scenario's own subsystems -------------------------------------------------------------------
 
-    /// The number by which locks and read sides know this task.
-    fn task(&self) -> u8;
-    /// A bound of the model is reached: what follows is unknown.
-    fn table_full(&mut self) -> Stop;
     /// What they keep besides registrations.
     fn own(&mut self) -> OwnState<Self::P>;
     /// Another state.
@@ -555,6 +484,95 @@ pub trait Backend<'w>: HasPointers + Sized {
     fn srcu_read_unlock(&mut self, domain: u8);
     /// `synchronize_srcu()` begins, for which this task will wait in its next step.
     fn srcu_wait_begin(&mut self, domain: u8);
+}
+
+/// The vocabulary. `'w` is the life of what does not change: the world and the design.
+pub trait Backend<'w>: Memory + Locking + Objects + Trampolines + Processes + Structures {
+    // ---- what does not change, and what is the task's own ------------------------------------------
+
+    /// Types, programs, maps and CPUs.
+    fn world(&self) -> &'w World;
+    /// How programs are attached.
+    fn design(&self) -> &'w Design;
+    /// The step that is being carried out.
+    fn pc(&self) -> Pc;
+    /// The task's local variables. Work items have none.
+    fn cpu(&mut self) -> &mut Cpu<Self::P>;
+    /// The process that the task belongs to.
+    fn proc(&self) -> u8;
+
+    /// The next step.
+    #[inline]
+    fn goto(&mut self, pc: Pc) -> Step {
+        self.cpu().pc = pc;
+        Ok(())
+    }
+
+    /// Sets the result and goes on at `pc`.
+    fn fail(&mut self, err: i8, pc: Pc) -> Step {
+        event!(self, "{}", errno::name(err));
+        self.cpu().err = err;
+        self.goto(pc)
+    }
+
+    /// Notes what the operation has met (see [`crate::kernel::Seen`]).
+    #[inline]
+    fn saw(&mut self, what: Seen) {
+        self.cpu().seen |= what;
+    }
+
+    /// Marks a change that others can see (see [`crate::kernel::Dirty`]); taken back by [`Backend::undo`].
+    fn touch(&mut self, what: Dirty) {
+        self.cpu().dirty |= what;
+    }
+
+    /// The change was taken back.
+    fn undo(&mut self, what: Dirty) {
+        self.cpu().dirty.remove(what);
+    }
+
+    /// Gives up the reference that `flag` stands for without dropping it: somebody else owns it now.
+    fn hand_over(&mut self, flag: Holds) {
+        debug_assert!(self.cpu().holds.contains(flag));
+        self.cpu().holds.remove(flag);
+    }
+
+    /// The map that this task works on.
+    fn my_map(&mut self) -> MapOf<Self> {
+        self.cpu().map.expect("the procedure has a map")
+    }
+
+    /// The link that this task works on.
+    fn my_link(&mut self) -> LinkOf<Self> {
+        self.cpu().link.expect("the procedure has a link")
+    }
+
+    /// The number by which locks and read sides know this task.
+    fn task(&self) -> u8;
+
+    // ---- what is told ------------------------------------------------------------------------------
+
+    /// Somebody wants a sentence about each step.
+    fn listening(&self) -> bool;
+    /// Appends to the sentence.
+    fn say(&mut self, text: Arguments<'_>);
+    /// The invariant's `sometimes` event happened.
+    fn witness(&mut self, invariant: Invariant);
+    /// The invariant is broken, and the state still has a meaning.
+    fn violate(&mut self, invariant: Invariant, text: Arguments<'_>);
+    /// The invariant is broken, and nothing that follows would mean anything.
+    fn broken(&mut self, invariant: Invariant, text: Arguments<'_>) -> Stop;
+    /// Something was used after it was gone.
+    fn gone(&mut self, what: Gone) -> Stop {
+        self.broken(Invariant::NoUseAfterFree, format_args!("{}", what.text()))
+    }
+    /// The system call returns: its result is judged, and the task forgets its local variables.
+    fn returns(&mut self) -> Step;
+    /// Checks of kdata that somebody calls through: it must be built to the end.
+    fn check_whole(&mut self, kdata: KdataOf<Self>) -> Step;
+
+    /// A bound of the model is reached: what follows is unknown.
+    fn table_full(&mut self) -> Stop;
 
     // ---- derived -----------------------------------------------------------------------------------
 

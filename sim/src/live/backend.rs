@@ -9,7 +9,10 @@ use std::fmt::Arguments;
 use std::sync::Arc;
 
 use struct_ops_model::assoc::Assoc;
-use struct_ops_model::backend::{Backend, Counted, Freed, Gone, HasPointers, OpenFile, Step, Stop};
+use struct_ops_model::backend::{
+    Backend, Counted, Freed, Gone, HasPointers, Locking, Memory, Objects, OpenFile, Processes,
+    Step, Stop, Structures, Trampolines,
+};
 use struct_ops_model::kernel::{
     Cgroup, Code, Cpu, Item, ItemArray, MapState, Node, OwnState, Reg, Ring, Scx, Stage,
 };
@@ -197,6 +200,18 @@ impl<'w> Backend<'w> for Task<'w> {
         Ok(())
     }
 
+    // ---- a scenario's own subsystems, which are refused before a world of theirs is run ------------
+
+    fn task(&self) -> u8 {
+        0
+    }
+
+    fn table_full(&mut self) -> Stop {
+        unreachable!("no world with such a subsystem is run")
+    }
+}
+
+impl Memory for Task<'_> {
     // ---- memory ------------------------------------------------------------------------------------
 
     /// Fails now and then, as long as the world allows.
@@ -257,46 +272,6 @@ impl<'w> Backend<'w> for Task<'w> {
         Ok(())
     }
 
-    // ---- locks -------------------------------------------------------------------------------------
-
-    fn lock(&mut self, lock: Lock<Places>) -> Step {
-        match lock {
-            Lock::Map(map) => self.map(map)?.lock.lock(),
-            Lock::The(class) => self.rt.locks[class as usize].lock(),
-            Lock::Prog(prog) => self.rt.progs[usize::from(prog)].st_ops_assoc_mutex.lock(),
-            Lock::Sock(sock) => {
-                let (me, mut tries) = (self.actor, 0);
-                while !self.rt.take_sock(sock, me) {
-                    relax(&mut tries);
-                }
-            }
-            Lock::Ring(_) => unreachable!("{NO_RINGS}"),
-        }
-        if !matches!(lock, Lock::Sock(_)) {
-            self.held.push(lock);
-        }
-        // Whoever held it may have met a fault: then nothing is recorded any more.
-        if self.rt.recording.load(SeqCst) && self.rt.dead.load(SeqCst) {
-            return Err(Stop);
-        }
-        self.restamp();
-        Ok(())
-    }
-
-    fn unlock(&mut self, lock: Lock<Places>) -> Step {
-        self.settle();
-        self.held.retain(|held| *held != lock);
-        self.rt.release(lock);
-        Ok(())
-    }
-
-    fn holds_lock(&mut self, lock: Lock<Places>) -> bool {
-        match lock {
-            Lock::Sock(sock) => self.rt.has_sock(sock, self.actor),
-            _ => self.held.contains(&lock),
-        }
-    }
-
     // ---- references and deferred work --------------------------------------------------------------
 
     fn get(&mut self, what: Counted<Places>) -> Step {
@@ -347,6 +322,48 @@ impl<'w> Backend<'w> for Task<'w> {
     fn deferred(&mut self, _: Freed<Places>) -> Step<Stage> {
         Ok(self.wait)
     }
+}
+
+impl Locking for Task<'_> {
+    // ---- locks -------------------------------------------------------------------------------------
+
+    fn lock(&mut self, lock: Lock<Places>) -> Step {
+        match lock {
+            Lock::Map(map) => self.map(map)?.lock.lock(),
+            Lock::The(class) => self.rt.locks[class as usize].lock(),
+            Lock::Prog(prog) => self.rt.progs[usize::from(prog)].st_ops_assoc_mutex.lock(),
+            Lock::Sock(sock) => {
+                let (me, mut tries) = (self.actor, 0);
+                while !self.rt.take_sock(sock, me) {
+                    relax(&mut tries);
+                }
+            }
+            Lock::Ring(_) => unreachable!("{NO_RINGS}"),
+        }
+        if !matches!(lock, Lock::Sock(_)) {
+            self.held.push(lock);
+        }
+        // Whoever held it may have met a fault: then nothing is recorded any more.
+        if self.rt.recording.load(SeqCst) && self.rt.dead.load(SeqCst) {
+            return Err(Stop);
+        }
+        self.restamp();
+        Ok(())
+    }
+
+    fn unlock(&mut self, lock: Lock<Places>) -> Step {
+        self.settle();
+        self.held.retain(|held| *held != lock);
+        self.rt.release(lock);
+        Ok(())
+    }
+
+    fn holds_lock(&mut self, lock: Lock<Places>) -> bool {
+        match lock {
+            Lock::Sock(sock) => self.rt.has_sock(sock, self.actor),
+            _ => self.held.contains(&lock),
+        }
+    }
 
     // ---- RCU ---------------------------------------------------------------------------------------
 
@@ -388,7 +405,9 @@ impl<'w> Backend<'w> for Task<'w> {
     fn waited(&mut self) -> Stage {
         self.wait
     }
+}
 
+impl Objects for Task<'_> {
     // ---- maps --------------------------------------------------------------------------------------
 
     fn map_decl(&mut self, map: Place<StMap>) -> Step<u8> {
@@ -598,7 +617,9 @@ impl<'w> Backend<'w> for Task<'w> {
     fn open_link(&mut self, _: u8) -> Option<Place<Link>> {
         None
     }
+}
 
+impl Trampolines for Task<'_> {
     // ---- trampolines -------------------------------------------------------------------------------
 
     fn under_text_mutex<T>(&mut self, act: impl FnOnce(&mut Self) -> Step<T>) -> Step<T> {
@@ -778,9 +799,9 @@ impl<'w> Backend<'w> for Task<'w> {
         self.note(|e| e.cookie = Some(cookie));
         cookie
     }
+}
 
-    // ---- programs, processes and the module ----------------------------------------------------------
-
+impl Processes for Task<'_> {
     fn has_prog_fd(&mut self, prog: u8) -> bool {
         self.rt.progs[usize::from(prog)].fds.load(SeqCst) & self.bit() != 0
     }
@@ -862,8 +883,10 @@ impl<'w> Backend<'w> for Task<'w> {
         }
         free
     }
+}
 
-    // ---- what subsystems keep -------------------------------------------------------------------------
+impl Structures for Task<'_> {
+    // ---- what subsystems keep ----------------------------------------------------------------------
 
     fn list_next(&mut self, of: Node<Places>) -> Step<Node<Places>> {
         self.list_end(of, true, |end| node(end.load(SeqCst)))
@@ -939,7 +962,7 @@ impl<'w> Backend<'w> for Task<'w> {
 
     fn set_ring(&mut self, _: u8, _: Ring<Places>) {}
 
-    // ---- cgroups: a world that has some is refused before it is run -----------------------------------
+    // ---- cgroups: a world that has some is refused before it is run --------------------------------
 
     fn cgroup(&mut self, _: u8) -> Cgroup<Places> {
         unreachable!("{NO_CGROUPS}")
@@ -955,15 +978,7 @@ impl<'w> Backend<'w> for Task<'w> {
         unreachable!("{NO_CGROUPS}")
     }
 
-    // ---- a scenario's own subsystems, which are refused before a world of theirs is run --------------
-
-    fn task(&self) -> u8 {
-        0
-    }
-
-    fn table_full(&mut self) -> Stop {
-        unreachable!("no world with such a subsystem is run")
-    }
+    // ---- a scenario's own subsystems, which are refused before a world of theirs is run ------------
 
     fn own(&mut self) -> OwnState<Places> {
         OwnState::default()

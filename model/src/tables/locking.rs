@@ -1,0 +1,182 @@
+//! Locks and RCU in the explorer's tables: holders, which locks were taken while which were held, readers.
+
+use super::Tables;
+use crate::backend::{Backend, Locking, Step};
+use crate::invariant::Invariant;
+use crate::kernel::{CpuId, Deferred, Mask, Readers, Stage};
+use crate::lock::{Lock, LockClass, Nested};
+
+impl Tables<'_> {
+    /// A grace period that begins now waits for these readers.
+    pub(super) fn grace_period(&self, stage: Stage) -> Deferred {
+        let mut begun = Deferred {
+            stage,
+            ..Deferred::default()
+        };
+        if matches!(stage, Stage::Rcu | Stage::RcuAndTasks) {
+            begun.rcu = self.k.readers(|r| r.rcu > 0);
+        }
+        if stage == Stage::Srcu {
+            let domains = self.k.subsys.own.readers.iter();
+            begun.rcu = domains.fold(0, |all, readers| all | readers);
+        }
+        if matches!(stage, Stage::Tasks | Stage::RcuAndTasks) {
+            begun.tasks = self.k.readers(|r| r.tasks);
+        }
+        if stage == Stage::Trace {
+            begun.trace = self.k.readers(|r| r.trace > 0);
+        }
+        begun
+    }
+
+    fn end_reader(
+        &mut self,
+        leave: impl Fn(&mut Readers) -> bool,
+        clear: impl Fn(&mut Deferred, Mask),
+    ) {
+        if !leave(&mut self.cpu().readers) {
+            return;
+        }
+        let mask = !(1 << self.cpu);
+        for map in self.k.maps.values_mut() {
+            clear(&mut map.free, mask);
+        }
+        for kdata in self.k.kdatas.values_mut() {
+            clear(&mut kdata.free, mask);
+        }
+        for prog in &mut self.k.progs {
+            clear(&mut prog.free, mask);
+            prog.free_if_elapsed();
+        }
+        for cpu in &mut self.k.cpus {
+            clear(&mut cpu.wait, mask);
+        }
+    }
+
+    /// Where the holder of a lock is noted; `None` for locks that are released in the step that takes them.
+    fn holder(&mut self, lock: Lock) -> Step<Option<&mut Option<CpuId>>> {
+        Ok(match lock {
+            Lock::Map(map) => Some(&mut self.map(map)?.lock),
+            Lock::Sock(sock) => Some(&mut self.k.socks[usize::from(sock)].busy),
+            Lock::Prog(_) => None,
+            Lock::Ring(ring) => Some(&mut self.k.subsys.rings[usize::from(ring)].lock),
+            Lock::The(class) => class.place().map(|place| &mut self.k.locks[place]),
+        })
+    }
+
+    /// Notes which locks the CPU holds while it takes one of this class.
+    fn note_nesting(&mut self, taken: LockClass) {
+        let me = Some(self.cpu);
+        let mut held = self.within;
+        for (class, holder) in LockClass::ALL.iter().zip(&self.k.locks) {
+            held |= u16::from(*holder == me) << *class as u16;
+        }
+        let map = self.k.maps.iter().any(|(_, m)| m.lock == me);
+        let sock = self.k.socks.iter().any(|s| s.busy == me);
+        let ring = self.k.subsys.rings.iter().any(|r| r.lock == me);
+        held |= u16::from(map) << LockClass::StMap as u16
+            | u16::from(sock) << LockClass::Sock as u16
+            | u16::from(ring) << LockClass::Uring as u16;
+        if held == 0 {
+            return;
+        }
+        self.report.witness(Invariant::LockOrder);
+        let step = self.pc;
+        for class in LockClass::ALL {
+            if held & 1 << *class as u16 != 0 {
+                self.report.nest(Nested {
+                    held: *class,
+                    taken,
+                    step,
+                });
+            }
+        }
+    }
+}
+
+impl Locking for Tables<'_> {
+    // ---- locks -------------------------------------------------------------------------------------
+
+    fn lock(&mut self, lock: Lock) -> Step {
+        let cpu = self.cpu;
+        self.note_nesting(lock.class());
+        if let Some(holder) = self.holder(lock)? {
+            debug_assert_eq!(*holder, None, "{lock:?} is taken, and {cpu} did not wait");
+            *holder = Some(cpu);
+        } else {
+            self.within |= 1 << lock.class() as u16;
+        }
+        Ok(())
+    }
+
+    fn unlock(&mut self, lock: Lock) -> Step {
+        if let Some(holder) = self.holder(lock)? {
+            *holder = None;
+        } else {
+            self.within &= !(1 << lock.class() as u16);
+        }
+        Ok(())
+    }
+
+    fn holds_lock(&mut self, lock: Lock) -> bool {
+        let cpu = self.cpu;
+        matches!(self.holder(lock), Ok(Some(holder)) if *holder == Some(cpu))
+    }
+
+    // ---- RCU ---------------------------------------------------------------------------------------
+
+    fn rcu_read_lock(&mut self) {
+        self.cpu().readers.rcu += 1;
+    }
+
+    fn rcu_read_unlock(&mut self) {
+        self.end_reader(
+            |r| {
+                r.rcu -= 1;
+                r.rcu == 0
+            },
+            |d, m| {
+                if d.stage != Stage::Srcu {
+                    d.rcu &= m;
+                }
+            },
+        );
+    }
+
+    fn rcu_read_lock_trace(&mut self) {
+        self.cpu().readers.trace += 1;
+    }
+
+    fn rcu_read_unlock_trace(&mut self) {
+        self.end_reader(
+            |r| {
+                r.trace -= 1;
+                r.trace == 0
+            },
+            |d, m| d.trace &= m,
+        );
+    }
+
+    fn tasks_enter(&mut self) {
+        self.cpu().readers.tasks = true;
+    }
+
+    fn tasks_quiescent(&mut self) {
+        self.end_reader(
+            |r| {
+                r.tasks = false;
+                true
+            },
+            |d, m| d.tasks &= m,
+        );
+    }
+
+    fn wait_begin(&mut self, stage: Stage) {
+        let begun = self.grace_period(stage);
+        self.cpu().wait = begun;
+    }
+
+    fn waited(&mut self) -> Stage {
+        self.cpu().wait.stage
+    }
+}

@@ -1,0 +1,267 @@
+//! Fields of maps, kdata and links in the explorer's tables.
+
+use super::Tables;
+use crate::backend::{Backend, Objects, Step};
+use crate::kernel::{Dirty, Func, KdataKey, LinkKey, MapKey, MapState, Mask, MoreFds};
+use crate::request::{Descriptors, Files};
+use crate::table::Full;
+use crate::world::OpKind;
+
+/// One more fd of a process.
+fn one_more(fds: &mut Mask, more: &mut MoreFds, proc: u8) -> Result<(), Full> {
+    let further = &mut more.0[usize::from(proc)];
+    if *fds & 1 << proc == 0 {
+        *fds |= 1 << proc;
+    } else if *further < MoreFds::MOST {
+        *further += 1;
+    } else {
+        return Err(Full);
+    }
+    Ok(())
+}
+
+/// One fd of a process less.
+fn one_less(fds: &mut Mask, more: &mut MoreFds, proc: u8) {
+    match &mut more.0[usize::from(proc)] {
+        0 => *fds &= !(1 << proc),
+        further => *further -= 1,
+    }
+}
+
+impl Tables<'_> {
+    /// Somebody may load function pointers from this kdata: a registration or a user has it.
+    pub(super) fn in_use(&self, key: KdataKey) -> bool {
+        self.k.kdatas.get(key).is_some_and(|d| d.registered > 0)
+            || self.k.socks.iter().any(|s| s.kdata == Some(key))
+    }
+}
+
+impl Objects for Tables<'_> {
+    // ---- maps --------------------------------------------------------------------------------------
+
+    fn map_decl(&mut self, map: MapKey) -> Step<u8> {
+        Ok(self.map(map)?.decl)
+    }
+
+    fn map_state(&mut self, map: MapKey) -> Step<MapState> {
+        Ok(self.map(map)?.state)
+    }
+
+    fn set_map_state(&mut self, map: MapKey, to: MapState) -> Step {
+        self.counted |= to != MapState::Ready;
+        self.map(map)?.state = to;
+        Ok(())
+    }
+
+    fn cmpxchg_map_state(&mut self, map: MapKey, from: MapState, to: MapState) -> Step<MapState> {
+        self.counted |= to == MapState::ToBeFree;
+        let state = &mut self.map(map)?.state;
+        let was = *state;
+        if was == from {
+            *state = to;
+        }
+        Ok(was)
+    }
+
+    fn map_kdata(&mut self, map: MapKey) -> Step<Option<KdataKey>> {
+        Ok(self.map(map)?.kdata)
+    }
+
+    fn set_map_kdata(&mut self, map: MapKey, to: Option<KdataKey>) -> Step {
+        self.counted = true;
+        self.map(map)?.kdata = to;
+        Ok(())
+    }
+
+    fn filled(&mut self, map: MapKey, member: usize) -> Step<bool> {
+        Ok(self.map(map)?.filled & (1 << member) != 0)
+    }
+
+    fn set_filled(&mut self, map: MapKey, member: usize, to: bool) -> Step {
+        self.counted = true;
+        let filled = &mut self.map(map)?.filled;
+        *filled = *filled & !(1 << member) | u8::from(to) << member;
+        Ok(())
+    }
+
+    fn set_link_cookie(&mut self, map: MapKey, member: usize, cookie: u8) -> Step {
+        self.map(map)?.link_cookies[member] = cookie;
+        Ok(())
+    }
+
+    fn install_map_fd(&mut self, map: MapKey) -> Step {
+        self.counted = true;
+        let proc = self.proc();
+        let map = self.map(map)?;
+        let room = one_more(&mut map.fds, &mut map.more, proc);
+        room.map_err(|f| self.full(f))
+    }
+
+    fn close_map_fd(&mut self, map: MapKey) -> Step {
+        self.counted = true;
+        let proc = self.proc();
+        let map = self.map(map)?;
+        one_less(&mut map.fds, &mut map.more, proc);
+        Ok(())
+    }
+
+    fn set_map_pinned(&mut self, map: MapKey, to: bool) -> Step {
+        self.counted = true;
+        self.map(map)?.pinned = to;
+        Ok(())
+    }
+
+    fn has_link(&mut self, map: MapKey) -> bool {
+        self.k.links.iter().any(|(_, l)| l.map == Some(map))
+    }
+
+    // ---- kdata -------------------------------------------------------------------------------------
+
+    fn kdata_map(&mut self, kdata: KdataKey) -> Step<MapKey> {
+        Ok(self.kdata(kdata)?.map.expect("kdata has a map"))
+    }
+
+    fn kdata_decl(&mut self, kdata: KdataKey) -> Step<u8> {
+        Ok(self.kdata(kdata)?.decl)
+    }
+
+    fn is_attachment(&mut self, kdata: KdataKey) -> Step<bool> {
+        Ok(self.kdata(kdata)?.attachment)
+    }
+
+    fn func(&mut self, kdata: KdataKey, member: usize) -> Step<Func> {
+        Ok(self.kdata(kdata)?.func[member])
+    }
+
+    fn set_func(&mut self, kdata: KdataKey, member: usize, to: Func) -> Step {
+        if self.in_use(kdata) && self.kdata(kdata)?.func[member] != to {
+            self.touch(Dirty::FUNC);
+        }
+        self.kdata(kdata)?.func[member] = to;
+        Ok(())
+    }
+
+    fn clear_funcs(&mut self, kdata: KdataKey) -> Step {
+        self.kdata(kdata)?.func = Default::default();
+        Ok(())
+    }
+
+    fn has_one_of_its_map(&mut self, kdata: KdataKey, slot: Option<u8>) -> bool {
+        let map = |kdata: KdataKey| self.k.kdatas.get(kdata).and_then(|d| d.map);
+        let regs = self.k.subsys.regs.iter().flatten();
+        let mut regs = regs.filter(|r| slot.is_none_or(|slot| r.slot == slot));
+        map(kdata).is_some_and(|of| regs.any(|r| map(r.kdata) == Some(of)))
+    }
+
+    fn only_attachment(&mut self, map: MapKey) -> Step<Option<KdataKey>> {
+        self.map(map)?;
+        let kdatas = self.k.kdatas.iter();
+        let mut attachments =
+            kdatas.filter(|(_, d)| d.attachment && d.map == Some(map) && d.refs > 0);
+        let first = attachments.next().map(|(key, _)| key);
+        Ok(first.filter(|_| attachments.next().is_none()))
+    }
+
+    fn generated_for(&mut self, func: Func) -> Option<KdataKey> {
+        let page = func.image?;
+        let mut kdatas = self.k.kdatas.iter();
+        kdatas
+            .find(|(_, d)| d.pages.contains(&Some(page)))
+            .map(|(key, _)| key)
+    }
+
+    fn note_registered(&mut self, key: KdataKey, cookie: u8) -> Step {
+        let kdata = self.kdata(key)?;
+        kdata.registered += 1;
+        kdata.expect = cookie;
+        if kdata.registered == 2 {
+            self.doubled = Some(key);
+        }
+        Ok(())
+    }
+
+    fn note_unregistered(&mut self, kdata: KdataKey) -> Step {
+        let kdata = self.kdata(kdata)?;
+        kdata.registered = kdata.registered.saturating_sub(1);
+        Ok(())
+    }
+
+    fn registered_cookie(&mut self, kdata: KdataKey) -> Step<u8> {
+        Ok(self.kdata(kdata)?.expect)
+    }
+
+    // ---- links -------------------------------------------------------------------------------------
+
+    fn link_cookie(&mut self, link: LinkKey) -> Step<u8> {
+        Ok(self.link(link)?.cookie)
+    }
+
+    fn link_map(&mut self, link: LinkKey) -> Step<Option<MapKey>> {
+        Ok(self.link(link)?.map)
+    }
+
+    fn link_attachment(&mut self, link: LinkKey) -> Step<Option<KdataKey>> {
+        Ok(self.link(link)?.attachment)
+    }
+
+    fn set_link(
+        &mut self,
+        link: LinkKey,
+        map: Option<MapKey>,
+        attachment: Option<KdataKey>,
+    ) -> Step {
+        self.counted = true;
+        let link = self.link(link)?;
+        link.map = map;
+        link.attachment = attachment;
+        Ok(())
+    }
+
+    fn install_link_fd(&mut self, link: LinkKey) -> Step {
+        self.counted = true;
+        let proc = self.proc();
+        let link = self.link(link)?;
+        let room = one_more(&mut link.fds, &mut link.more, proc);
+        room.map_err(|f| self.full(f))
+    }
+
+    fn close_link_fd(&mut self, link: LinkKey) -> Step {
+        self.counted = true;
+        let proc = self.proc();
+        let link = self.link(link)?;
+        one_less(&mut link.fds, &mut link.more, proc);
+        Ok(())
+    }
+
+    fn set_link_id(&mut self, link: LinkKey, to: bool) -> Step {
+        // What nobody asks for would only make states larger.
+        if self.world.plays(OpKind::LinkGetFdById) {
+            self.link(link)?.id = to;
+        }
+        Ok(())
+    }
+
+    fn link_has_id(&mut self, link: LinkKey) -> Step<bool> {
+        Ok(self.link(link)?.id)
+    }
+
+    fn set_pinned(&mut self, link: LinkKey, to: bool) -> Step {
+        self.counted = true;
+        self.link(link)?.pinned = to;
+        Ok(())
+    }
+
+    fn link_cgroup(&mut self, link: LinkKey) -> Step<Option<u8>> {
+        Ok(self.link(link)?.cgroup.checked_sub(1))
+    }
+
+    fn set_link_cgroup(&mut self, link: LinkKey, to: Option<u8>) -> Step {
+        self.link(link)?.cgroup = to.map_or(0, |c| c + 1);
+        Ok(())
+    }
+
+    fn open_link(&mut self, name: u8) -> Option<LinkKey> {
+        let bit = self.proc_bit();
+        Descriptors { k: self.k, bit }.link_fd(name)
+    }
+}
