@@ -422,13 +422,19 @@ impl Lab {
         Ok(Some(wrapper))
     }
 
-    pub fn config(debug: bool) -> Result<String> {
+    pub fn config(base: Base, debug: bool) -> Result<String> {
         let dir = lab_root().join("config");
         let mut config = String::new();
-        for name in ["kernel.config", "debug.config"] {
-            if name == "debug.config" && !debug {
-                continue;
-            }
+        let of_base = match base {
+            Base::V6_12 => None,
+            Base::V7_3 => Some("kernel-7.3.config"),
+        };
+        let names = [
+            Some("kernel.config"),
+            of_base,
+            debug.then_some("debug.config"),
+        ];
+        for name in names.into_iter().flatten() {
             let path = dir.join(name);
             config += &fs::read_to_string(&path).at(&path)?;
         }
@@ -436,8 +442,9 @@ impl Lab {
     }
 
     /// Configures a build directory; it is left alone if the config is the same.
-    pub fn configure(&self, make: &mut Command, output: &Path, debug: bool) -> Result<()> {
-        let config = Self::config(debug)?;
+    pub fn configure(&self, make: &mut Command, flavour: Flavour) -> Result<()> {
+        let output = &self.output(flavour);
+        let config = Self::config(flavour.patched.base, flavour.debug)?;
         let stamp = output.join("lab.config");
         if is_current(&stamp, &config) && output.join(".config").exists() {
             return Ok(());
@@ -467,14 +474,17 @@ impl Lab {
 
         let key = Key::default()
             .text("tree", &tree_key)
-            .text("config", &Self::config(flavour.debug)?)
+            .text(
+                "config",
+                &Self::config(flavour.patched.base, flavour.debug)?,
+            )
             .text("compiler", &tools::version(flavour.compiler()))
             .text("ld", &tools::version("ld"))
             .text("pahole", &tools::version(&pahole))
             .finish();
         let stamp = output.join("lab.stamp");
         once(&stamp, &key, || {
-            self.configure(&mut self.kernel_make(flavour)?, &output, flavour.debug)?;
+            self.configure(&mut self.kernel_make(flavour)?, flavour)?;
             run(
                 &format!("{title}: kernel"),
                 self.kernel_make(flavour)?.args(["bzImage", "modules"]),
@@ -748,8 +758,8 @@ mod tests {
 
     #[test]
     fn debug_adds_to_the_config() {
-        let plain = Lab::config(false).unwrap();
-        let debug = Lab::config(true).unwrap();
+        let plain = Lab::config(Base::V7_3, false).unwrap();
+        let debug = Lab::config(Base::V7_3, true).unwrap();
         assert!(debug.starts_with(&plain));
         assert!(debug.contains("CONFIG_KASAN=y") && !plain.contains("CONFIG_KASAN=y"));
     }

@@ -53,7 +53,7 @@ pub fn check(lab: &Lab, series: Series, base: Base) -> Result<Vec<Finding>> {
     };
     let tree = lab.tree(kernel.patched);
     lab.patched_tree(&source, &[], &tree)?;
-    lab.configure(&mut lab.kernel_make(kernel)?, &lab.output(kernel), false)?;
+    lab.configure(&mut lab.kernel_make(kernel)?, kernel)?;
 
     for file in &patches {
         let name = file
