@@ -147,9 +147,18 @@ fn cast(subsystem: Subsystem, world: &World, target: &Target) -> Result<Cast, St
             },
             ..Cast::default()
         },
-        Subsystem::Own(_) if name == "Qdisc_ops" && target.modules => {
-            return Err("the lab's kernels are built without CONFIG_NET_SCH_BPF".into());
-        }
+        Subsystem::KeyedByMap => Cast {
+            ty: "bpf_testmod_multi_st_ops",
+            module: Some("bpf_testmod"),
+            caller: "keyed",
+            members: Members::Named {
+                called: &["test_1"],
+                required: &[],
+            },
+            // under a spinlock
+            sleepable: Some(false),
+            whole: true,
+        },
         Subsystem::Own(_) if name == "Qdisc_ops" => Cast {
             ty: "Qdisc_ops",
             caller: "qdisc",
@@ -161,13 +170,23 @@ fn cast(subsystem: Subsystem, world: &World, target: &Target) -> Result<Cast, St
             whole: true,
             ..Cast::default()
         },
-        Subsystem::Own(_) if name == "binfmt_misc_ops" => {
-            return Err(match target.modules {
-                true => "the lab's kernels are built without CONFIG_BINFMT_MISC_BPF".into(),
-                false => "Debian's kernel has CONFIG_BINFMT_MISC=m: CONFIG_BINFMT_MISC_BPF wants it built in".into(),
-            });
+        Subsystem::Own(_) if name == "binfmt_misc_ops" && !target.modules => {
+            return Err(
+                "Debian's kernel has CONFIG_BINFMT_MISC=m: CONFIG_BINFMT_MISC_BPF wants it built in".into(),
+            );
         }
-        Subsystem::Own(_) | Subsystem::KeyedByMap | Subsystem::BpfTcp | Subsystem::IoUring => {
+        Subsystem::Own(_) if name == "binfmt_misc_ops" => Cast {
+            ty: "binfmt_misc_ops",
+            caller: "binfmt",
+            members: Members::Named {
+                called: &["match", "load"],
+                required: &[],
+            },
+            sleepable: Some(true),
+            whole: true,
+            ..Cast::default()
+        },
+        Subsystem::Own(_) | Subsystem::BpfTcp | Subsystem::IoUring => {
             return Err(format!("the runner does not play {name} yet"));
         }
     })
@@ -432,7 +451,10 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
                 cast.ty
             ));
         }
-        if cast.caller == "qdisc" && map.key != 0 {
+        if cast.caller == "keyed" && !map.link {
+            return Err("nothing tells in which order plain maps were registered".into());
+        }
+        if matches!(cast.caller, "qdisc" | "binfmt") && map.key != 0 {
             return Err(format!("the runner asks for a {} by one name", cast.ty));
         }
     }
@@ -605,6 +627,27 @@ mod tests {
         // its functions have the same names, and do something else
         assert!(why("qdisc-default-v1").contains("brings"));
         assert!(why("binfmt-detach-in-exec").contains("CONFIG_BINFMT_MISC=m"));
+    }
+
+    #[test]
+    fn types_that_only_7_3_has_are_played_on_the_built_one() {
+        let built = Target {
+            base: Base::V7_3,
+            cookie: false,
+            modules: true,
+        };
+        let text = told("binfmt-detach-in-exec", &built).unwrap();
+        for line in [
+            "type binfmt_misc_ops - binfmt",
+            "member load 1",
+            "setup bm_entry_create",
+            "do exec",
+        ] {
+            assert!(text.contains(&format!("\n{line}\n")), "{text}");
+        }
+        let text = told("two-links-keyed", &built).unwrap();
+        let ty = "\ntype bpf_testmod_multi_st_ops bpf_testmod keyed\nmember test_1 0\n";
+        assert!(text.contains(ty), "{text}");
     }
 
     #[test]

@@ -89,7 +89,9 @@ impl Outcome {
 const TCP: &str = "tcp_congestion_ops";
 const SCX: &str = "sched_ext_ops";
 const ALWAYS: &str = "bpf_testmod_ops";
+const KEYED: &str = "bpf_testmod_multi_st_ops";
 const QDISC: &str = "Qdisc_ops";
+const BINFMT: &str = "binfmt_misc_ops";
 
 /// Whose types a world of this kernel may have, each as likely as the others: of one subsystem, or of two.
 fn choices(target: &Target) -> &'static [&'static [&'static str]] {
@@ -112,6 +114,9 @@ fn choices(target: &Target) -> &'static [&'static [&'static str]] {
             &[TCP],
             &[TCP, ALWAYS],
             &[TCP, SCX],
+            &[KEYED],
+            &[QDISC],
+            &[BINFMT],
         ],
         (Base::V7_3, false) => &[&[TCP], &[TCP], &[TCP, SCX], &[QDISC]],
     }
@@ -122,6 +127,8 @@ fn members(subsystem: &str) -> &'static [(&'static str, bool)] {
     match subsystem {
         TCP => &[("ssthresh", false), ("cong_avoid", false)],
         SCX | QDISC => &[("enqueue", false)],
+        KEYED => &[("test_1", false)],
+        BINFMT => &[("match", true), ("load", true)],
         _ => &[("test_1", false), ("test_2", false), ("test_3", true)],
     }
 }
@@ -180,7 +187,8 @@ pub fn world(seed: u64, target: &Target, design: &Design) -> World {
         world.maps.push(MapDecl {
             name: format!("m{}", map + 1),
             ty,
-            link: rng.u8(..5) > 0,
+            // in which order plain ones are registered cannot be seen
+            link: names[ty] == KEYED || rng.u8(..5) > 0,
             key: 0,
             progs,
             owner_set: false,

@@ -64,7 +64,8 @@ enum kind {
 	LINK_CREATE, LINK_UPDATE, LINK_DETACH, LINK_CLOSE, LINK_PIN, LINK_UNPIN, LINK_INFO,
 	SOCK_OPEN, SOCK_CALL, SOCK_CLOSE, CALL, TEST_RUN, SYS_BPF_LINK_CREATE, SCX_ERROR,
 	PROG_ASSOC, PROG_RUN, PROG_CLOSE,
-	QDISC_CREATE, QDISC_DESTROY, DEV_QUEUE_XMIT, QDISC_SET_DEFAULT, EXIT, KINDS
+	QDISC_CREATE, QDISC_DESTROY, DEV_QUEUE_XMIT, QDISC_SET_DEFAULT,
+	BM_ENTRY_CREATE, BM_ENTRY_REMOVE, EXEC, EXIT, KINDS
 };
 
 static const char * const kinds[KINDS] = {
@@ -72,7 +73,8 @@ static const char * const kinds[KINDS] = {
 	"link_create", "link_update", "link_detach", "link_close", "link_pin", "link_unpin",
 	"link_info", "sock_open", "sock_call", "sock_close", "call", "test_run",
 	"sys_bpf_link_create", "scx_error", "prog_assoc", "prog_run", "prog_close",
-	"qdisc_create", "qdisc_destroy", "dev_queue_xmit", "qdisc_set_default", "exit",
+	"qdisc_create", "qdisc_destroy", "dev_queue_xmit", "qdisc_set_default",
+	"bm_entry_create", "bm_entry_remove", "exec", "exit",
 };
 
 struct op {
@@ -165,6 +167,11 @@ static struct shared {
 	int inside[MOST_CPUS];
 	int lines;			/* of the record, printed so far */
 	int sock_owner[MOST_SOCKS];	/* process + 1 */
+	int keyed_links;
+	struct keyed_link {		/* each that a keyed type was given, in their order */
+		__u32 id, map_id;
+		bool detached;
+	} keyed_link[MOST_LINKS];
 	struct result setup[MOST_OPS], result[MOST_CPUS][MOST_OPS];
 } *shared;
 
@@ -431,6 +438,8 @@ static int prog_load(int number, int type, const char *member, const char *body,
 		result = -EIO;
 	if (is_called(type, "tcp"))
 		result = 2;		/* a congestion window */
+	if (is_called(type, "binfmt"))
+		result = !strcmp(member, "load") ? TARGET_LOADED : 1;
 	if (is_called(type, "qdisc") && !strcmp(member, "enqueue")) {
 		LOAD(1, 6, 0);
 		LOAD(2, 6, 16);
@@ -680,6 +689,70 @@ static int map_lookup(int number, long *aux)
 	return err;
 }
 
+/*
+ * A keyed type's registrations in their order: its kfunc takes the id of a map, and
+ * nothing of the kernel's says which there are. They are told by the links that have
+ * an id. No descriptor of one is opened for it: another thread's close(2) would not
+ * be the last one then.
+ */
+static void keyed_add(int link)
+{
+	struct raw_link_info info;
+	int place;
+
+	if (raw_link_info(link, &info))
+		broken("no info of a new link");
+	pthread_mutex_lock(&files);
+	place = shared->keyed_links;
+	if (place == MOST_LINKS)
+		broken("too many links");
+	shared->keyed_link[place] = (struct keyed_link) { .id = info.id, .map_id = info.map_id };
+	__atomic_store_n(&shared->keyed_links, place + 1, __ATOMIC_SEQ_CST);
+	pthread_mutex_unlock(&files);
+}
+
+static void keyed_detached(__u32 id)
+{
+	int i;
+
+	for (i = 0; i < __atomic_load_n(&shared->keyed_links, __ATOMIC_SEQ_CST); i++)
+		if (shared->keyed_link[i].id == id)
+			__atomic_store_n(&shared->keyed_link[i].detached, true, __ATOMIC_SEQ_CST);
+}
+
+/* One bit for each of the links that is there. */
+static unsigned long long keyed_there(void)
+{
+	unsigned long long there = 0;
+	int i;
+
+	for (i = 0; i < __atomic_load_n(&shared->keyed_links, __ATOMIC_SEQ_CST); i++) {
+		const struct keyed_link *l = &shared->keyed_link[i];
+		__u32 next;
+
+		if (!__atomic_load_n(&l->detached, __ATOMIC_SEQ_CST) &&
+		    !bpf_link_get_next_id(l->id - 1, &next) && next == l->id)
+			there |= 1ULL << i;
+	}
+	return there;
+}
+
+/* The map of the entry, or 0: what two looks after each other have found was so in between. */
+static __u32 keyed_map(int entry)
+{
+	unsigned long long there = keyed_there(), before;
+	int i;
+
+	do {
+		before = there;
+		there = keyed_there();
+	} while (there != before);
+	for (i = 0; i < MOST_LINKS; i++)
+		if (there & (1ULL << i) && !entry--)
+			return shared->keyed_link[i].map_id;
+	return 0;
+}
+
 static int link_create(int map, __u64 cookie, int name)
 {
 	int fd = fds_first(&map_fds[map]), link;
@@ -691,8 +764,26 @@ static int link_create(int map, __u64 cookie, int name)
 	link = raw_link_create(fd, world.cookie ? cookie : 0);
 	if (link < 0)
 		return link;
+	if (is_called(world.map[map].type, "keyed"))
+		keyed_add(link);
 	fds_add(&link_fds[name], link);
 	return 0;
+}
+
+static int link_detach(int name)
+{
+	int fd = fds_first(&link_fds[name]), err;
+	bool keyed = type_called("keyed") >= 0;
+	struct raw_link_info info;
+
+	if (fd < 0)
+		return fd;
+	err = keyed ? raw_link_info(fd, &info) : 0;
+	if (!err)
+		err = raw_link_detach(fd);
+	if (!err && keyed)
+		keyed_detached(info.id);
+	return err;
 }
 
 static int link_update(int name, int map, int old)
@@ -921,31 +1012,38 @@ static int syscall_load(void)
 	return syscall_prog(c);
 }
 
-/* What the program returned. */
-static int syscall_run(int prog)
+/* What the program returned that was given this number. */
+static int syscall_run(int prog, __u32 number)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &number, .ctx_size_in = sizeof(number));
 
 	if (bpf_prog_test_run_opts(prog, &opts))
 		broken("a syscall program does not run: %s", strerror(errno));
 	return (int)opts.retval;
 }
 
-/* The programs that call the members of the singleton, one a member. */
+/* The programs that call the members of bpf_testmod's types, one a member. */
 static int call_prog[MOST_MEMBERS];
 
 static void call_progs_load(void)
 {
-	int i, type = type_called("st_ops");
+	int i, type = type_called("st_ops"), keyed = type_called("keyed");
 	char name[128];
 
+	if (type < 0)
+		type = keyed;
 	for (i = 0; type >= 0 && i < world.type[type].members; i++) {
 		struct code code = { .fd_array = { 0, -1 } }, *c = &code;
 
+		/* the map's id comes from user space */
+		if (type == keyed)
+			emit(c, BPF_LDX | BPF_MEM | BPF_W, 2, 1, 0, 0);
 		STORE_IMM(10, -8, 0);
 		MOV_REG(1, 10);
 		ALU_IMM(BPF_ADD, 1, -8);
-		snprintf(name, sizeof(name), "bpf_kfunc_st_ops_%s", world.type[type].member[i].name);
+		snprintf(name, sizeof(name), "bpf_kfunc_%s_%s",
+			 type == keyed ? "multi_st_ops" : "st_ops",
+			 world.type[type].member[i].name);
 		emit_kfunc(c, world.type[type].module, name);
 		EXIT_();
 		call_prog[i] = syscall_prog(c);
@@ -977,7 +1075,7 @@ static int sys_bpf_link_create(int map, __u64 cookie, int name)
 	HELPER(BPF_FUNC_sys_bpf);
 	EXIT_();
 	prog = syscall_prog(c);
-	link = syscall_run(prog);
+	link = syscall_run(prog, 0);
 	close(prog);
 	if (link < 0)
 		return link;
@@ -1171,8 +1269,28 @@ static int type_of_call(void)
 	broken("no type has members that can be called");
 }
 
-/* The name of every map's qdisc. */
-#define KIND	"lab_k0"
+/* One that goes meanwhile is looked for again: another may have its place then. */
+static int keyed_call(int entry, int member)
+{
+	long long end = lab_now_ms() + 2000;
+	__u32 map;
+
+	while ((map = keyed_map(entry))) {
+		if (syscall_run(call_prog[member], map) != -1)
+			return 0;
+		if (lab_now_ms() > end)
+			return -ETIMEDOUT;
+	}
+	return -ENOENT;
+}
+
+static const char *key_name(int key)
+{
+	static __thread char name[16];
+
+	snprintf(name, sizeof(name), "lab_k%d", key);
+	return name;
+}
 
 static int call(int entry, int member, long *aux)
 {
@@ -1196,7 +1314,9 @@ static int call(int entry, int member, long *aux)
 		return err;
 	}
 	if (is_called(type, "st_ops"))
-		return entry || syscall_run(call_prog[member]) == -1 ? -ENOENT : 0;
+		return entry || syscall_run(call_prog[member], 0) == -1 ? -ENOENT : 0;
+	if (is_called(type, "keyed"))
+		return keyed_call(entry, member);
 	if (is_called(type, "hid"))
 		return hid_probe(type);
 	/* sched_ext calls its members by itself */
@@ -1231,8 +1351,7 @@ static long carry_out(int proc, const struct op *op, long *aux)
 	case LINK_UPDATE:
 		return link_update(a[0], a[1], a[2]);
 	case LINK_DETACH:
-		fd = fds_first(&link_fds[a[0]]);
-		return fd < 0 ? fd : raw_link_detach(fd);
+		return link_detach(a[0]);
 	case LINK_CLOSE:
 		fd = fds_take(&link_fds[a[0]]);
 		return fd < 0 ? fd : close(fd) ? -errno : 0;
@@ -1263,13 +1382,19 @@ static long carry_out(int proc, const struct op *op, long *aux)
 	case PROG_CLOSE:
 		return prog_close(a[0]);
 	case QDISC_CREATE:
-		return qdisc_create(KIND);
+		return qdisc_create(key_name(0));
 	case QDISC_DESTROY:
 		return qdisc_destroy();
 	case DEV_QUEUE_XMIT:
 		return dev_queue_xmit();
 	case QDISC_SET_DEFAULT:
-		return qdisc_set_default(KIND);
+		return qdisc_set_default(key_name(0));
+	case BM_ENTRY_CREATE:
+		return bm_entry_create(key_name(0));
+	case BM_ENTRY_REMOVE:
+		return bm_entry_remove();
+	case EXEC:
+		return target_exec();
 	case EXIT:
 	case KINDS:
 		break;
@@ -1913,6 +2038,8 @@ static void run_round(void)
 		unlink(pin_path(i));
 	if (type_called("qdisc") >= 0)
 		qdisc_clear();
+	if (type_called("binfmt") >= 0)
+		bm_clear();
 	unregister_maps();
 	printf("@d %d %d\n", left, shared->lines);
 	if (left)
@@ -2097,7 +2224,8 @@ int main(int argc, char **argv)
 			call_progs_load();
 			if (type_called("hid") >= 0)
 				hid_create();
-			why = type_called("qdisc") >= 0 ? qdisc_set_up() : NULL;
+			why = type_called("qdisc") >= 0 ? qdisc_set_up() :
+			      type_called("binfmt") >= 0 ? bm_set_up() : NULL;
 			if (why)
 				broken("%s: %s", why, strerror(errno));
 			before = look_round(world.ksyms);
