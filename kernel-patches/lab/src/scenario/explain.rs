@@ -142,6 +142,54 @@ fn explain(
     Ok((history, explanation))
 }
 
+/// An attach of the round that succeeded, and that the model of mainline refuses: what both are, in words.
+pub fn not_refused(design: &Design, ran: &Round, round: &record::Round) -> Option<String> {
+    let mainline = Design::mainline();
+    if *design == mainline || !round.over {
+        return None;
+    }
+    // of maps that have been attached with success more than once, the set-up included
+    let attached = |operation: &Operation, done: &record::Done| match *operation {
+        Operation::LinkCreate { map, .. } if done.result == 0 => Some(map),
+        _ => None,
+    };
+    let setup = round.setup.iter();
+    let setup = setup.filter_map(|done| attached(ran.world.setup.get(done.number)?, done));
+    let plans = round.done.iter();
+    let plans = plans.filter_map(|done| attached(ran.plan(done.cpu).get(done.number)?, done));
+    let all: Vec<u8> = setup.chain(plans).collect();
+    let twice = all.iter().enumerate();
+    let twice: Vec<u8> = twice
+        .filter_map(|(at, map)| all[..at].contains(map).then_some(*map))
+        .collect();
+    if twice.is_empty() {
+        return None;
+    }
+    let mut history = history(ran, round, false, &mainline).ok()?;
+    history.calls.iter_mut().for_each(|call| call.ksyms = None);
+    let explainer = Explainer::new(&of(ran), &mainline).ok()?;
+    let Explanation::Unexplained {
+        events, allowed, ..
+    } = explainer.explain(&history)
+    else {
+        return None;
+    };
+    let Some(Event::Return(call)) = history.events.get(events) else {
+        return None;
+    };
+    let call = &history.calls[*call];
+    let operation = ran.plan(call.cpu.into()).get(usize::from(call.number))?;
+    let refuses = allowed.iter().all(|what| what.contains(" returns -"));
+    let again = matches!(operation, Operation::LinkCreate { map, .. } if twice.contains(map));
+    (again && call.result == Some(0) && refuses).then(|| {
+        format!(
+            "{} = 0; on mainline {}",
+            struct_ops_sim::scenario::operation(&ran.world, *operation),
+            allowed.join(", or ")
+        )
+    })
+}
+
 /// What ran in a round.
 fn of(ran: &Round) -> World {
     let mut world = ran.world.clone();
@@ -340,6 +388,38 @@ mod tests {
         let mut explained = Explained::default();
         explained.add(design, &ran, &record.rounds[0], death, &mut Boot::default());
         explained
+    }
+
+    #[test]
+    fn an_attach_that_mainline_refuses_is_a_symptom() {
+        let target = Target {
+            base: Base::V6_12,
+            cookie: true,
+            modules: true,
+        };
+        let scenario = struct_ops_sim::shipped::find("hid-map-twice").unwrap();
+        let mut ran = rounds(&scenario.world, &target, 1, 1).remove(0);
+        ran.turns = vec![0, 0, 1];
+        let shown = |second: i64, design: &Design| {
+            let mut record = Record::default();
+            let text = format!(
+                "@r 0\n@s 0 0 0 1 0 0 0 -1\n@s 0 1 2 3 0 0 0 -1\n@s 0 2 4 5 0 0 0 -1\n\
+                @o 0 0 6 7 {second} 0 0 -1\n@o 0 1 8 9 {} 0 0 -1\n@o 1 0 10 11 0 0 0 -1\n\
+                @c 1 0 0 0 11 1\n@d 0 7",
+                if second == 0 { 0 } else { -9 }
+            );
+            text.lines().for_each(|line| record.line(line));
+            not_refused(design, &ran, &record.rounds[0])
+        };
+        let owned = Design::link_owned();
+        let what = shown(0, &owned).unwrap();
+        assert!(
+            what.ends_with("as l2 = 0; on mainline link_create returns -EINVAL"),
+            "{what}"
+        );
+        assert_eq!(shown(-22, &owned), None);
+        // there it would be unexplained
+        assert_eq!(shown(0, &Design::mainline()), None);
     }
 
     #[test]

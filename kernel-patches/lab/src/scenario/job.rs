@@ -6,10 +6,10 @@
 use struct_ops_model::Design;
 use struct_ops_sim::scenario::operation;
 
-use super::explain::{Boot, Explained, LOST};
+use super::explain::{self, Boot, Explained, LOST};
 use super::program::{self, Round, Target};
 use super::record::Record;
-use super::symptom::{self, End, Seen};
+use super::symptom::{self, End, Seen, Symptom};
 use crate::console::strip;
 use crate::error::{Error, Result};
 use crate::vm::{Accel, Machine};
@@ -152,6 +152,12 @@ fn boot(
             let death = end.complaint.as_deref().filter(|_| !round.over);
             if round.over || death.is_some() {
                 job.explained.add(design, ran, round, death, &mut left);
+                let accepted = explain::not_refused(design, ran, round);
+                job.seen.extend(accepted.map(|what| Seen {
+                    symptom: Symptom::NotRefused,
+                    what,
+                    round: Some(round.number),
+                }));
             } else if stale {
                 job.explained.say_nothing(STALE, &mut left);
             } else if place + 1 < record.rounds.len() {

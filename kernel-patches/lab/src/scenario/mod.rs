@@ -14,14 +14,15 @@ pub mod symptom;
 
 use std::time::{Duration, Instant};
 
-use struct_ops_model::{Design, Invariant};
+use struct_ops_model::{Design, Invariant, Pc};
 use struct_ops_sim::bounds::{Bounds, Memory};
 use struct_ops_sim::check::{CheckError, Settings, check};
 use struct_ops_sim::explore::Reductions;
+use struct_ops_sim::live::round::RoundError;
 use struct_ops_sim::live::stress;
 use struct_ops_sim::scenario::{Case, InputError, Scenario};
 use struct_ops_sim::shipped;
-use struct_ops_sim::verdict::{Run, Verdict};
+use struct_ops_sim::verdict::{Counterexample, Path, Run, Verdict};
 
 use crate::error::{Error, Result};
 use crate::vm::Machine;
@@ -61,8 +62,48 @@ pub struct Effort {
     pub stress: u64,
 }
 
-/// What real threads in user space did with each promise; empty if nobody asked them.
-pub type Runtime = Vec<(Invariant, Verdict)>;
+/// What an execution did with each promise.
+pub type Verdicts = Vec<(Invariant, Verdict)>;
+
+/// What real threads in user space did with each promise.
+#[derive(Clone, Debug)]
+pub enum Runtime {
+    /// Nobody asked them.
+    NotAsked,
+    /// They have no such operations or objects, and which.
+    NotExpressible(String),
+    /// They ran.
+    Ran(Verdicts),
+}
+
+impl Runtime {
+    /// The verdict, if they ran.
+    pub fn verdict(&self, invariant: Invariant) -> Option<Verdict> {
+        match self {
+            Runtime::Ran(verdicts) => of(verdicts, invariant),
+            Runtime::NotAsked | Runtime::NotExpressible(_) => None,
+        }
+    }
+
+    /// The word in text and JSON.
+    pub fn word(&self, invariant: Invariant) -> &'static str {
+        match self {
+            Runtime::NotExpressible(_) => NOT_EXPRESSIBLE,
+            _ => self
+                .verdict(invariant)
+                .map_or(Verdict::NotAsked.word(), Verdict::word),
+        }
+    }
+}
+
+/// Of an execution that cannot carry a scenario out.
+pub const NOT_EXPRESSIBLE: &str = "not expressible";
+
+fn of(verdicts: &Verdicts, invariant: Invariant) -> Option<Verdict> {
+    let mut verdicts = verdicts.iter();
+    let found = verdicts.find(|(other, _)| *other == invariant);
+    found.map(|(_, verdict)| *verdict)
+}
 
 /// Most scenarios that share a VM.
 const SHARED: usize = 6;
@@ -147,6 +188,8 @@ pub struct Row {
     pub scenario: String,
     /// The design whose verdicts are the prediction.
     pub design: String,
+    /// The model under that design; empty if it is not run under it.
+    pub model: Verdicts,
     /// The runtime under that design.
     pub runtime: Runtime,
     /// What came of it.
@@ -154,6 +197,35 @@ pub struct Row {
 }
 
 impl Row {
+    /// What the kernel did with a promise, in a word.
+    pub fn kernel(&self, invariant: Invariant) -> &'static str {
+        match &self.outcome {
+            Outcome::Skipped(_) => NOT_EXPRESSIBLE,
+            Outcome::Runner(_) => "RUNNER FAILED",
+            Outcome::Ran { promises, .. } => {
+                let mut promises = promises.iter();
+                let found = promises.find(|promise| promise.invariant == invariant);
+                found.map_or(Shown::NotAsked.word(), |promise| promise.kernel.word())
+            }
+        }
+    }
+
+    /// The promises that some execution sees broken.
+    pub fn broken(&self) -> Vec<Invariant> {
+        let kernel = |invariant| {
+            [Shown::Seen, Shown::Unexpected]
+                .iter()
+                .any(|shown| shown.word() == self.kernel(invariant))
+        };
+        let violated = Some(Verdict::Violated);
+        let broken = |invariant: &Invariant| {
+            of(&self.model, *invariant) == violated
+                || self.runtime.verdict(*invariant) == violated
+                || kernel(*invariant)
+        };
+        Invariant::ALL.iter().copied().filter(broken).collect()
+    }
+
     /// Nothing unexpected, and nothing of ours failed.
     pub fn as_predicted(&self) -> bool {
         match &self.outcome {
@@ -166,6 +238,16 @@ impl Row {
     }
 }
 
+/// What the model says under a design.
+#[derive(Clone, Debug, Default)]
+pub struct Predicted {
+    /// Of each promise.
+    pub verdicts: Verdicts,
+    /// No run leaves a kernel on which another scenario would meet what this one has left: what is broken is a result, an
+    /// answer, or that kallsyms does not name who runs.
+    pub harmless: bool,
+}
+
 /// The model's verdicts under a design.
 ///
 /// Why there are none is that the set-up does not work under it.
@@ -175,7 +257,7 @@ impl Row {
 pub fn predict(
     scenario: &Scenario,
     design: &Design,
-) -> Result<std::result::Result<Vec<(Invariant, Verdict)>, String>> {
+) -> Result<std::result::Result<Predicted, String>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let run = match explore(scenario, design, threads)? {
         Ok(run) => run,
@@ -184,9 +266,26 @@ pub fn predict(
     let asked = Invariant::ALL
         .iter()
         .filter(|invariant| !invariant.of_lookups());
-    Ok(Ok(asked
+    let verdicts = asked
         .map(|invariant| (*invariant, run.verdict(*invariant)))
-        .collect()))
+        .collect();
+    let harmless = |found: &Counterexample| match (found.invariant, &found.path) {
+        (Invariant::KsymsMatchImages, Path::Attach(violation, _)) => {
+            violation.step == Pc::CallEnter
+        }
+        (invariant, _) => matches!(
+            invariant,
+            Invariant::SingleLinkPerMap
+                | Invariant::CookieFidelity
+                | Invariant::ErrnoContract
+                | Invariant::RefusalsKept
+                | Invariant::AssocFidelity
+        ),
+    };
+    Ok(Ok(Predicted {
+        verdicts,
+        harmless: run.found.iter().all(harmless) && run.bound.is_none(),
+    }))
 }
 
 /// All that the model can do under a design, within bounds.
@@ -215,7 +314,7 @@ pub fn explore(
     }
 }
 
-/// Carries scenarios out on one kernel. What the model says is broken has VMs of its own.
+/// Carries scenarios out on one kernel. What may leave a broken kernel behind, as the model says, has VMs of its own.
 ///
 /// # Errors
 /// What is outside of kernel and scenario: files, QEMU, the model's bounds.
@@ -227,44 +326,38 @@ pub fn run(
     effort: Effort,
     verbose: bool,
 ) -> Result<Vec<Row>> {
-    let mut rows: Vec<Option<Row>> = vec![None; scenarios.len()];
-    let mut predicted = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     let (mut alone, mut together) = (Vec::new(), Vec::new());
     for (place, scenario) in scenarios.iter().enumerate() {
-        let skip = |why: String| {
-            Some(Row {
-                scenario: scenario.name.clone(),
-                design: design.name.clone(),
-                runtime: Runtime::new(),
-                outcome: Outcome::Skipped(why),
-            })
+        let mut row = Row {
+            scenario: scenario.name.clone(),
+            design: design.name.clone(),
+            model: Verdicts::new(),
+            runtime: Runtime::NotAsked,
+            outcome: Outcome::Skipped(String::new()),
         };
-        predicted.push(Vec::new());
-        if !scenario.runs_under(design) {
-            rows[place] = skip(format!("it is not run under design {design}"));
-            continue;
-        }
-        let rounds = program::rounds(&scenario.world, target, effort.rounds, effort.seed);
-        if let Err(why) = program::program(target, &rounds.iter().enumerate().collect::<Vec<_>>()) {
-            rows[place] = skip(why);
-            continue;
-        }
-        predicted[place] = match predict(scenario, design)? {
-            Ok(verdicts) => verdicts,
+        let predicted = match scenario.runs_under(design) {
+            true => predict(scenario, design)?,
+            false => Err(format!("it is not run under design {design}")),
+        };
+        let predicted = match predicted {
+            Ok(predicted) => predicted,
             Err(why) => {
-                rows[place] = skip(why);
+                row.outcome = Outcome::Skipped(why);
+                rows.push(row);
                 continue;
             }
         };
-        let broken = predicted[place]
-            .iter()
-            .any(|(_, verdict)| *verdict == Verdict::Violated);
-        let job = (place, Job::new(rounds));
-        if broken {
-            alone.push(vec![job]);
-        } else {
-            together.push(job);
+        row.model = predicted.verdicts;
+        row.runtime = runtime(scenario, design, effort.stress)?;
+        let rounds = program::rounds(&scenario.world, target, effort.rounds, effort.seed);
+        let numbered: Vec<_> = rounds.iter().enumerate().collect();
+        match program::program(target, &numbered) {
+            Err(why) => row.outcome = Outcome::Skipped(why),
+            Ok(_) if predicted.harmless => together.push((place, Job::new(rounds))),
+            Ok(_) => alone.push(vec![(place, Job::new(rounds))]),
         }
+        rows.push(row);
     }
     while !together.is_empty() {
         let rest = together.split_off(together.len().min(SHARED));
@@ -274,21 +367,17 @@ pub fn run(
         let (places, mut jobs): (Vec<usize>, Vec<Job>) = group.into_iter().unzip();
         job::carry_out(machine, target, design, &mut jobs, verbose)?;
         for (place, job) in places.into_iter().zip(&jobs) {
-            rows[place] = Some(Row {
-                scenario: scenarios[place].name.clone(),
-                design: design.name.clone(),
-                runtime: runtime(&scenarios[place], design, effort.stress)?,
-                outcome: judge(job, &predicted[place]),
-            });
+            rows[place].outcome = judge(job, &rows[place].model);
+            eprintln!("{}", rows[place].scenario);
         }
     }
-    Ok(rows.into_iter().flatten().collect())
+    Ok(rows)
 }
 
 /// What real threads in user space did with the promises, in so many seconds.
 fn runtime(scenario: &Scenario, design: &Design, seconds: u64) -> Result<Runtime> {
     if seconds == 0 {
-        return Ok(Runtime::new());
+        return Ok(Runtime::NotAsked);
     }
     let options = stress::Options {
         design: design.clone(),
@@ -303,8 +392,11 @@ fn runtime(scenario: &Scenario, design: &Design, seconds: u64) -> Result<Runtime
         eprintln!("kernel-lab: a bug: the runtime is deadlocked: {places}");
         std::process::exit(70);
     };
-    let outcome = stress::stress(&options, &|| false, &hung)
-        .map_err(|error| Error::Other(format!("stress: {error}")))?;
+    let outcome = match stress::stress(&options, &|| false, &hung) {
+        Ok(outcome) => outcome,
+        Err(error @ RoundError::SetUp { .. }) => return Err(Error::Bug(error.to_string())),
+        Err(error) => return Ok(Runtime::NotExpressible(error.to_string())),
+    };
     let asked = Invariant::ALL
         .iter()
         .filter(|invariant| !invariant.of_lookups());
@@ -314,9 +406,8 @@ fn runtime(scenario: &Scenario, design: &Design, seconds: u64) -> Result<Runtime
         () if outcome.exercised.contains_key(invariant) => Verdict::Holds,
         () => Verdict::NeverExercised,
     };
-    Ok(asked
-        .map(|invariant| (*invariant, word(invariant)))
-        .collect())
+    let verdicts = asked.map(|invariant| (*invariant, word(invariant)));
+    Ok(Runtime::Ran(verdicts.collect()))
 }
 
 /// Puts what was seen beside what was predicted.

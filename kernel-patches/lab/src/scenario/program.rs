@@ -159,6 +159,16 @@ fn cast(subsystem: Subsystem, world: &World, target: &Target) -> Result<Cast, St
             sleepable: Some(false),
             whole: true,
         },
+        Subsystem::Own(_) if name == "hid_bpf_ops-events" => Cast {
+            ty: "hid_bpf_ops",
+            caller: "hid_event",
+            members: Members::Named {
+                called: &["hid_device_event"],
+                required: &[],
+            },
+            sleepable: Some(false),
+            ..Cast::default()
+        },
         Subsystem::Own(_) if name == "Qdisc_ops" => Cast {
             ty: "Qdisc_ops",
             caller: "qdisc",
@@ -478,6 +488,9 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
     line(format!("ksyms {}", u8::from(ksyms)));
     let named = rounds.iter().any(|(_, round)| !round.moves.is_empty());
     line(format!("named {}", u8::from(named)));
+    // with the kfunc and the ioctl of the lab's module
+    let asks = world.asks() && target.base == Base::V7_3 && target.modules;
+    line(format!("tied {}", u8::from(asks)));
     for (cast, ty) in &casts {
         let module = cast.module.unwrap_or("-");
         line(format!("type {} {module} {}", cast.ty, cast.caller));
@@ -495,8 +508,14 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
                 "a program sleeps in a kfunc of a module that was not built for this kernel".into(),
             );
         }
-        if prog.body.asks() && prog.of != ProgType::Syscall {
-            return Err("the runner has no kfunc that asks for a struct by its association".into());
+        if prog.body.has_callback() || prog.body == Body::Ask && prog.of == ProgType::Tracing {
+            return Err("the runner has no timer, no work queue and no tracing program".into());
+        }
+        let member = matches!(prog.of, ProgType::StructOps { .. });
+        if prog.body == Body::Ask && member && !asks {
+            return Err(
+                "no kfunc of this kernel asks for a struct by the program's association".into(),
+            );
         }
         if prog.body == Body::Fail {
             return Err("no subsystem that the runner plays asks for a program's error".into());
@@ -581,7 +600,7 @@ mod tests {
     fn a_scenario_becomes_a_program() {
         let text = told("two-links-tcp", &TARGET).unwrap();
         assert!(text.starts_with(
-            "cookie 1\nksyms 1\nnamed 0\ntype tcp_congestion_ops - tcp\nmember ssthresh 0\n"
+            "cookie 1\nksyms 1\nnamed 0\ntied 0\ntype tcp_congestion_ops - tcp\nmember ssthresh 0\n"
         ));
         assert!(text.contains("\nsetup link_create 0 17 0\nsetup sock_open 0\nround 0 "));
         assert_eq!(text.matches("\nrun\n").count(), 4);

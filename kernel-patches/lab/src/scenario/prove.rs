@@ -144,7 +144,7 @@ pub fn run(
         ..*machine
     };
     let scenario = shipped::find("two-links-tcp").map_err(|err| Error::Bug(err.to_string()))?;
-    let predicted = predict(&scenario, design)?.map_err(Error::Bug)?;
+    let predicted = predict(&scenario, design)?.map_err(Error::Bug)?.verdicts;
     let mut all = Vec::new();
     for (name, broken, must) in PROOFS {
         if name == "cookie" && !target.cookie {
@@ -177,7 +177,8 @@ fn proven(
     let row = Row {
         scenario: name.into(),
         design: design.name.clone(),
-        runtime: Runtime::new(),
+        model: predicted.to_vec(),
+        runtime: Runtime::NotAsked,
         outcome: judge(job, predicted),
     };
     let mut symptoms: Vec<Symptom> = job.seen.iter().map(|seen| seen.symptom).collect();

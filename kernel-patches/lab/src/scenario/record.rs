@@ -32,6 +32,8 @@ pub struct Done {
     pub aux: [i64; 2],
     /// How many trampolines kallsyms named afterwards, if anybody looked.
     pub ksyms: Option<u32>,
+    /// The programs that were tied to a map afterwards, one bit each, if anybody asked.
+    pub tied: Option<u32>,
     /// The programs that ran meanwhile, on any CPU.
     pub reads: Vec<Read>,
 }
@@ -200,7 +202,18 @@ fn read_words(rest: &str) -> Option<Vec<i64>> {
 }
 
 fn done(numbers: &[i64]) -> Option<Done> {
-    let [cpu, number, invoked, returned, result, first, second, ksyms] = *numbers else {
+    let [
+        cpu,
+        number,
+        invoked,
+        returned,
+        result,
+        first,
+        second,
+        ksyms,
+        ref rest @ ..,
+    ] = *numbers
+    else {
         return None;
     };
     Some(Done {
@@ -211,6 +224,7 @@ fn done(numbers: &[i64]) -> Option<Done> {
         result,
         aux: [first, second],
         ksyms: u32::try_from(ksyms).ok(),
+        tied: rest.first().and_then(|tied| u32::try_from(*tied).ok()),
         reads: Vec::new(),
     })
 }
@@ -222,14 +236,15 @@ mod tests {
     #[test]
     fn lines_become_a_record() {
         let mut record = Record::default();
-        let text = "@r 3\n@s 0 0 0 1 0 0 0 2\n@o 1 0 2 3 -17 0 0 -1\n@c 1 0 4 1 ffffffffffffffff 1 1\n\
+        let text = "@r 3\n@s 0 0 0 1 0 0 0 2\n@o 1 0 2 3 -17 0 0 -1 5\n@c 1 0 4 1 ffffffffffffffff 1 1\n\
             @o 0 0 4 -1 0 0 0 -1\n@o 1 1 6 7 0[   12.3] TCP: key\n@hang 0 1\n@d 1 5\n@left 0 1 0 -3 0\n@runner no memory\nnothing";
         text.lines().for_each(|line| record.line(line));
         let round = &record.rounds[0];
         assert_eq!((round.number, round.over), (3, true));
         assert_eq!((round.lines, round.lost, round.staying), (4, 1, 1));
         assert_eq!(round.setup[0].ksyms, Some(2));
-        assert_eq!(round.done[0].result, -17);
+        assert_eq!((round.done[0].result, round.done[0].tied), (-17, Some(5)));
+        assert_eq!(round.done[1].tied, None);
         let read = Read {
             prog: 4,
             phase: 1,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use struct_ops_model::Invariant;
 
-use super::{Outcome, Row, Shown};
+use super::{Outcome, Row, Runtime, Shown};
 use crate::error::{Error, Result};
 use struct_ops_sim::verdict::Verdict;
 
@@ -33,33 +33,82 @@ pub fn text(kernels: &[Kernel], brief: bool) -> String {
             }
         }
     }
-    let rows: usize = kernels.iter().map(|kernel| kernel.rows.len()).sum();
-    if brief || rows > 1 {
-        out += &summary(kernels);
-    }
     if brief {
-        out += &skipped(kernels);
+        let tables: Vec<String> = kernels.iter().map(executions).collect();
+        return out + &tables.join("\n");
+    }
+    let rows: usize = kernels.iter().map(|kernel| kernel.rows.len()).sum();
+    if rows > 1 {
+        out += &summary(kernels);
     }
     out
 }
 
-/// The scenarios that cannot be expressed, and why.
-fn skipped(kernels: &[Kernel]) -> String {
-    let mut reasons: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for row in kernels.iter().flat_map(|kernel| &kernel.rows) {
+/// The three executions side by side: a row for each promise that one of them sees broken, then the scenarios of which no
+/// promise is, and what a kernel or the runtime cannot carry out.
+fn executions(kernel: &Kernel) -> String {
+    let mut out = format!(
+        "{} (Linux {}, {})\n\n{:<32} {:<20} {:<9} {:<16} kernel\n",
+        kernel.title, kernel.version, kernel.accel, "scenario", "promise", "model", "runtime"
+    );
+    let mut kept = BTreeSet::new();
+    let mut reasons: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for row in &kernel.rows {
+        let broken = row.broken();
+        for (number, invariant) in broken.iter().enumerate() {
+            let model = super::of(&row.model, *invariant);
+            let line = format!(
+                "{:<32} {:<20} {:<9} {:<16} {}",
+                if number == 0 { &row.scenario } else { "" },
+                invariant.id(),
+                model.map_or("", Verdict::word),
+                row.runtime.word(*invariant),
+                row.kernel(*invariant)
+            );
+            out += line.trim_end();
+            out.push('\n');
+        }
+        let ran = matches!(row.outcome, Outcome::Ran { .. });
+        if broken.is_empty() && ran {
+            kept.insert(row.scenario.as_str());
+        }
         if let Outcome::Skipped(why) = &row.outcome {
-            reasons.entry(why).or_default().insert(&row.scenario);
+            let of_kernel = reasons.entry(format!("not on the kernel: {why}"));
+            of_kernel.or_default().insert(&row.scenario);
+        }
+        if let Runtime::NotExpressible(why) = &row.runtime {
+            let of_runtime = reasons.entry(format!("not in the runtime: {why}"));
+            of_runtime.or_default().insert(&row.scenario);
         }
     }
-    let mut out = String::new();
-    for (why, scenarios) in reasons {
+    let kept = (!kept.is_empty()).then(|| ("run, and nothing broken".to_owned(), kept));
+    for (what, scenarios) in kept.into_iter().chain(reasons) {
         let scenarios: Vec<&str> = scenarios.into_iter().collect();
-        out += &format!("\n- {why}: {}", scenarios.join(", "));
-    }
-    if !out.is_empty() {
         out.push('\n');
+        out += &wrapped(&format!("{what}: {}", scenarios.join(", ")));
     }
     out
+}
+
+/// The width of a page of the book.
+const WIDTH: usize = 100;
+
+/// In lines that are not too long, indented from the second on.
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    let mut width = 0;
+    for word in text.split(' ') {
+        if width > 0 && width + 1 + word.len() > WIDTH {
+            out += "\n ";
+            width = 1;
+        }
+        if width > 0 {
+            out.push(' ');
+        }
+        out += word;
+        width += 1 + word.len();
+    }
+    out + "\n"
 }
 
 fn one(kernel: &Kernel, row: &Row) -> String {
@@ -97,7 +146,7 @@ fn one(kernel: &Kernel, row: &Row) -> String {
                     "  {:<20} {:<15} {:<15} {:<15}",
                     promise.invariant.id(),
                     promise.model.word(),
-                    runtime(row, promise.invariant),
+                    row.runtime.word(promise.invariant),
                     promise.kernel.word()
                 );
                 let told = (promise.told > 0)
@@ -133,11 +182,6 @@ fn one(kernel: &Kernel, row: &Row) -> String {
     out
 }
 
-fn runtime(row: &Row, invariant: Invariant) -> &'static str {
-    let found = row.runtime.iter().find(|(of, _)| *of == invariant);
-    found.map_or("not asked", |(_, verdict)| verdict.word())
-}
-
 /// Rounds of which nothing is said.
 fn beyond(explained: &super::explain::Explained) -> String {
     let parts = explained
@@ -158,7 +202,10 @@ fn word(row: &Row) -> String {
             ..
         } => {
             let model = promises.iter().filter(|p| p.model == Verdict::Violated);
-            let runtime = row.runtime.iter().filter(|(_, v)| *v == Verdict::Violated);
+            let runtime = promises.iter().filter(|p| {
+                let verdict = row.runtime.verdict(p.invariant);
+                verdict == Some(Verdict::Violated)
+            });
             let kernel = promises.iter().filter(|p| p.kernel == Shown::Seen);
             let mark = if unexpected.is_empty() {
                 ""
@@ -211,7 +258,18 @@ fn kernel(kernel: &Kernel) -> Value {
 
 fn row(row: &Row) -> Value {
     let mut value = match &row.outcome {
-        Outcome::Skipped(why) => json!({ "outcome": "skipped", "why": why }),
+        Outcome::Skipped(why) => {
+            let promise = |(invariant, model): &(Invariant, Verdict)| {
+                json!({
+                    "invariant": invariant.id(),
+                    "model": model.word(),
+                    "runtime": row.runtime.word(*invariant),
+                    "kernel": row.kernel(*invariant),
+                })
+            };
+            let promises: Vec<Value> = row.model.iter().map(promise).collect();
+            json!({ "outcome": "skipped", "why": why, "promises": promises })
+        }
         Outcome::Runner(why) => json!({ "outcome": "runner-failed", "why": why }),
         Outcome::Ran {
             rounds,
@@ -232,7 +290,7 @@ fn row(row: &Row) -> Value {
                 json!({
                     "invariant": p.invariant.id(),
                     "model": p.model.word(),
-                    "runtime": runtime(row, p.invariant),
+                    "runtime": row.runtime.word(p.invariant),
                     "kernel": p.kernel.word().to_lowercase(),
                     "seen": seen,
                     "rounds_unexplained_without": p.told,
@@ -266,4 +324,113 @@ fn row(row: &Row) -> Value {
     value["design"] = row.design.clone().into();
     value["as_predicted"] = row.as_predicted().into();
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Promise, Verdicts};
+    use super::*;
+    use crate::scenario::explain::Explained;
+
+    #[test]
+    fn what_some_execution_sees_broken_has_a_row() {
+        let verdicts = |broken: &[Invariant]| -> Verdicts {
+            let verdict = |invariant: &Invariant| match broken.contains(invariant) {
+                true => Verdict::Violated,
+                false => Verdict::Holds,
+            };
+            let all = Invariant::ALL.iter();
+            all.map(|invariant| (*invariant, verdict(invariant)))
+                .collect()
+        };
+        let row = |scenario: &str, model: &[Invariant], runtime, outcome| Row {
+            scenario: scenario.into(),
+            design: "rfc".into(),
+            model: verdicts(model),
+            runtime,
+            outcome,
+        };
+        let ran = |shown: &[(Invariant, Shown)]| Outcome::Ran {
+            rounds: 8,
+            operations: 24,
+            boots: 1,
+            promises: shown
+                .iter()
+                .map(|(invariant, kernel)| Promise {
+                    invariant: *invariant,
+                    model: Verdict::Holds,
+                    kernel: *kernel,
+                    seen: Vec::new(),
+                    told: 0,
+                })
+                .collect(),
+            explained: Explained::default(),
+            unexpected: Vec::new(),
+        };
+        let leak = [Invariant::NoLeak];
+        let rows = vec![
+            row(
+                "a",
+                &leak,
+                Runtime::Ran(verdicts(&[Invariant::NoUseAfterFree])),
+                ran(&[
+                    (Invariant::NoLeak, Shown::NotSeen),
+                    (Invariant::NoUseAfterFree, Shown::Kept),
+                    (Invariant::CookieFidelity, Shown::Seen),
+                    (Invariant::NoDeadlock, Shown::Kept),
+                ]),
+            ),
+            row("b", &[], Runtime::NotAsked, ran(&[])),
+            row(
+                "c",
+                &leak,
+                Runtime::NotExpressible("no rings".into()),
+                Outcome::Skipped("no such kernel".into()),
+            ),
+        ];
+        let kernel = Kernel {
+            title: "6.12-rfc".into(),
+            version: "6.12.117-lab".into(),
+            accel: "tcg",
+            rows,
+        };
+        let text = text(&[kernel], true);
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split("  ").map(str::trim).filter(|w| !w.is_empty()))
+            .map(Iterator::collect)
+            .collect();
+        let table = &lines[3..7];
+        assert_eq!(
+            table[0],
+            ["a", "cookie-fidelity", "holds", "holds", "violated"]
+        );
+        assert_eq!(
+            table[1],
+            ["no-use-after-free", "holds", "violated", "holds"]
+        );
+        assert_eq!(table[2], ["no-leak", "violated", "holds", "not seen"]);
+        let beyond = [
+            "c",
+            "no-leak",
+            "violated",
+            "not expressible",
+            "not expressible",
+        ];
+        assert_eq!(table[3], beyond);
+        let rest = "run, and nothing broken: b\n\nnot in the runtime: no rings: c\n\n\
+            not on the kernel: no such kernel: c\n";
+        assert!(text.ends_with(rest), "{text}");
+    }
+
+    #[test]
+    fn long_lists_are_wrapped() {
+        let text = wrapped(&format!("all: {}", vec!["scenario"; 40].join(", ")));
+        assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
+        assert!(
+            text.lines().skip(1).all(|line| line.starts_with("  s")),
+            "{text}"
+        );
+        assert_eq!(text.matches("scenario").count(), 40);
+    }
 }

@@ -27,6 +27,8 @@ pub enum Symptom {
     Ksyms,
     /// An operation that failed changed what others see.
     AfterFailure,
+    /// An attach succeeds that is refused on mainline.
+    NotRefused,
     /// A call returned what no bpf(2) command returns.
     Result,
     /// The kernel complained of something else.
@@ -47,10 +49,11 @@ struct Row {
 
 use Invariant::{
     CookieFidelity, ErrnoContract, EventualRelease, FailureAtomic, KsymsMatchImages, NoDeadlock,
-    NoForeignUnreg, NoLeak, NoTornPublish, NoUseAfterFree, RefcountsBalance, SingleLinkPerMap,
+    NoForeignUnreg, NoLeak, NoTornPublish, NoUseAfterFree, RefcountsBalance, RefusalsKept,
+    SingleLinkPerMap,
 };
 
-const TABLE: [Row; 11] = [
+const TABLE: [Row; 12] = [
     Row {
         symptom: Symptom::WrongCookie,
         word: "wrong cookie",
@@ -103,6 +106,12 @@ const TABLE: [Row; 11] = [
         word: "changed by a failure",
         shows: Some(FailureAtomic),
         or: &[KsymsMatchImages, NoUseAfterFree],
+    },
+    Row {
+        symptom: Symptom::NotRefused,
+        word: "not refused",
+        shows: Some(RefusalsKept),
+        or: &[SingleLinkPerMap],
     },
     Row {
         symptom: Symptom::Result,
@@ -268,6 +277,8 @@ pub fn look(rounds: &[Round], cookie: bool, record: &Record, end: &End) -> Vec<S
         }
         if !ran.turns.is_empty() || ran.is_by_turns() {
             seen.extend(failures(&all).map(|what| at(Symptom::AfterFailure, what)));
+            let untied = untied(&ran.world, &all).into_iter();
+            seen.extend(untied.map(|what| at(Symptom::AfterFailure, what)));
         }
         for (cpu, operation) in &round.hang {
             let name = ran
@@ -487,6 +498,36 @@ fn failures(all: &[(Operation, &Done)]) -> impl Iterator<Item = String> {
     })
 }
 
+/// By turns, an operation that failed, and a program that was tied to a map before it and is not any more. A map that was
+/// closed before goes when it goes, and takes its programs along.
+fn untied(world: &World, all: &[(Operation, &Done)]) -> Vec<String> {
+    let mut lost = Vec::new();
+    for (place, pair) in all.windows(2).enumerate() {
+        let [(_, before), (operation, after)] = pair else {
+            continue;
+        };
+        let (Some(was), Some(is)) = (before.tied, after.tied) else {
+            continue;
+        };
+        let goes = all[..=place].iter().any(|(operation, _)| {
+            matches!(
+                operation,
+                Operation::MapClose { .. } | Operation::ProgClose { .. } | Operation::Exit {}
+            )
+        });
+        if after.result >= 0 || goes || was & !is == 0 {
+            continue;
+        }
+        let prog = (was & !is).trailing_zeros() as usize;
+        lost.push(format!(
+            "{} failed, and {} is tied to no map any more",
+            operation.kind().name(),
+            world.progs[prog].name
+        ));
+    }
+    lost
+}
+
 /// So many times each, one line a symptom: the first of each kind in full.
 pub fn summary(seen: &[Seen]) -> BTreeMap<Symptom, (usize, String)> {
     let mut all: BTreeMap<Symptom, (usize, String)> = BTreeMap::new();
@@ -626,6 +667,14 @@ mod tests {
             None,
             None,
         ),
+        // 7.3: map_update of a map that takes a program of another one
+        (
+            Symptom::AfterFailure,
+            "@o 0 0 8 9 -17 0 0 2\n@o 1 0 10 11 0 0 0 2",
+            "@o 1 0 8 9 0 0 0 2 3\n@o 0 0 10 11 -22 0 0 2 2",
+            None,
+            None,
+        ),
         // stock: map_update of a value that sets the module owner returns 1
         (
             Symptom::Result,
@@ -651,7 +700,7 @@ mod tests {
     ];
 
     /// Seen by the search, and not here: `explain` has its test.
-    const ELSEWHERE: [Symptom; 1] = [Symptom::Unexplained];
+    const ELSEWHERE: [Symptom; 2] = [Symptom::Unexplained, Symptom::NotRefused];
 
     #[test]
     fn every_symptom_is_seen_and_nothing_else() {

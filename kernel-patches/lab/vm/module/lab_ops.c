@@ -502,6 +502,24 @@ static long lab_break(unsigned long what)
 	}
 }
 
+static long lab_ops_tied(u32 fd)
+{
+#ifdef LAB_HAS_ASSOC
+	struct bpf_prog *prog = bpf_prog_get_type_dev(fd, BPF_PROG_TYPE_STRUCT_OPS, false);
+	bool tied;
+
+	if (IS_ERR(prog))
+		return PTR_ERR(prog);
+	rcu_read_lock();
+	tied = bpf_prog_get_assoc_struct_ops(prog->aux);
+	rcu_read_unlock();
+	bpf_prog_put(prog);
+	return tied;
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
 static long lab_ops_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	void __user *uarg = (void __user *)arg;
@@ -535,6 +553,8 @@ static long lab_ops_ioctl(struct file *file, unsigned int cmd, unsigned long arg
 		return lab_gate_open(arg);
 	case LAB_OPS_BREAK:
 		return lab_break(arg);
+	case LAB_OPS_TIED:
+		return lab_ops_tied(arg);
 	default:
 		return -ENOTTY;
 	}

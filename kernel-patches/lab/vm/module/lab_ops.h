@@ -86,5 +86,7 @@ enum lab_breaks {
 #define LAB_GATE_OPEN	  _IO('L', 7)	/* release, and take the gate away; the state before */
 /* its argument is one of enum lab_breaks */
 #define LAB_OPS_BREAK	  _IO('L', 8)
+/* whether the struct_ops program of this descriptor is tied to exactly one map (7.x) */
+#define LAB_OPS_TIED	  _IO('L', 9)
 
 #endif

@@ -65,7 +65,7 @@ enum kind {
 	SOCK_OPEN, SOCK_CALL, SOCK_CLOSE, CALL, TEST_RUN, SYS_BPF_LINK_CREATE, SCX_ERROR,
 	PROG_ASSOC, PROG_RUN, PROG_CLOSE,
 	QDISC_CREATE, QDISC_DESTROY, DEV_QUEUE_XMIT, QDISC_SET_DEFAULT,
-	BM_ENTRY_CREATE, BM_ENTRY_REMOVE, EXEC, EXIT, KINDS
+	BM_ENTRY_CREATE, BM_ENTRY_REMOVE, EXEC, HID_INPUT_REPORT, EXIT, KINDS
 };
 
 static const char * const kinds[KINDS] = {
@@ -74,7 +74,7 @@ static const char * const kinds[KINDS] = {
 	"link_info", "sock_open", "sock_call", "sock_close", "call", "test_run",
 	"sys_bpf_link_create", "scx_error", "prog_assoc", "prog_run", "prog_close",
 	"qdisc_create", "qdisc_destroy", "dev_queue_xmit", "qdisc_set_default",
-	"bm_entry_create", "bm_entry_remove", "exec", "exit",
+	"bm_entry_create", "bm_entry_remove", "exec", "hid_input_report", "exit",
 };
 
 struct op {
@@ -112,6 +112,7 @@ struct map {
 static struct {
 	bool cookie, ksyms;	/* reads cookies; looks at kallsyms */
 	bool named;		/* asks whether kallsyms names the trampoline that runs */
+	bool tied;		/* asks which programs are tied to a map */
 	int types, progs, maps, procs;
 	struct type type[MOST_TYPES];
 	struct prog prog[MOST_PROGS];
@@ -156,6 +157,7 @@ struct result {
 	unsigned int log_from, log_to;
 	long result, aux[2];
 	int ksyms;			/* -1: not counted */
+	int tied;			/* programs that are tied to a map, one bit each; -1: not asked */
 };
 
 static struct shared {
@@ -434,6 +436,9 @@ static int prog_load(int number, int type, const char *member, const char *body,
 		MOV_IMM(5, 5);
 		HELPER(BPF_FUNC_setsockopt);
 	}
+	/* what it finds is asked from outside */
+	if (!strcmp(body, "ask"))
+		emit_kfunc(c, "lab_ops", "lab_ops_assoc");
 	if (!strcmp(body, "fail"))
 		result = -EIO;
 	if (is_called(type, "tcp"))
@@ -1248,6 +1253,16 @@ static void hid_driver(const char *file)
 	close(fd);
 }
 
+/* A report of the device, which is handed to its programs before this returns. */
+static int hid_input_report(void)
+{
+	struct uhid_event e = { .type = UHID_INPUT2, .u.input2.size = 8 };
+
+	if (write(hid.uhid, &e, sizeof(e)) != sizeof(e))
+		broken("uhid: %s", strerror(errno));
+	return 0;
+}
+
 /* A probe of the device asks for its report descriptor. */
 static int hid_probe(int type)
 {
@@ -1395,6 +1410,8 @@ static long carry_out(int proc, const struct op *op, long *aux)
 		return bm_entry_remove();
 	case EXEC:
 		return target_exec();
+	case HID_INPUT_REPORT:
+		return hid_input_report();
 	case EXIT:
 	case KINDS:
 		break;
@@ -1466,8 +1483,8 @@ static void print_op(const char *what, int cpu, int number, struct result *r)
 	char text[8192];
 	int len, lines = 1;
 
-	len = sprintf(text, "%s %d %d %lld %lld %ld %ld %ld %d\n", what, cpu, number, r->invoked,
-		      r->returned, r->result, r->aux[0], r->aux[1], r->ksyms);
+	len = sprintf(text, "%s %d %d %lld %lld %ld %ld %ld %d %d\n", what, cpu, number,
+		      r->invoked, r->returned, r->result, r->aux[0], r->aux[1], r->ksyms, r->tied);
 	for (i = r->log_from; i < r->log_to && i < r->log_from + 64; i++) {
 		const struct entry *e = &log_->entry[i % LOG_ENTRIES];
 
@@ -1527,16 +1544,37 @@ static void go_wrong(void)
 	}
 }
 
+/* Struct_ops programs that are tied to a map, one bit each. */
+static int tied(void)
+{
+	int i, all = 0;
+
+	for (i = 0; i < world.progs; i++) {
+		int one;
+
+		if (world.prog[i].type < 0 || world.prog[i].fd < 0)
+			continue;
+		one = ioctl(dev, LAB_OPS_TIED, world.prog[i].fd);
+		/* closed meanwhile */
+		if (one < 0 && errno != EBADF)
+			broken("tied: %s", strerror(errno));
+		all |= (one == 1) << i;
+	}
+	return all;
+}
+
 static void carry_out_recorded(int proc, const struct op *op, struct result *r)
 {
 	r->log_from = log_count();
-	r->ksyms = -1;
+	r->ksyms = r->tied = -1;
 	r->invoked = __atomic_fetch_add(&shared->stamp, 1, __ATOMIC_SEQ_CST);
 	r->result = carry_out(proc, op, r->aux);
 	r->returned = __atomic_fetch_add(&shared->stamp, 1, __ATOMIC_SEQ_CST);
 	r->log_to = log_count();
 	if (round_.ksyms)
 		r->ksyms = ksyms_after(r->result) - round_.ksyms_before;
+	if (world.tied)
+		r->tied = tied();
 	r->done = true;
 }
 
@@ -1643,7 +1681,7 @@ static void *cpu_main(void *arg)
 		if (op->kind == EXIT) {
 			__atomic_fetch_sub(&shared->inside[plan->proc], 1, __ATOMIC_SEQ_CST);
 			r->invoked = __atomic_fetch_add(&shared->stamp, 1, __ATOMIC_SEQ_CST);
-			r->ksyms = -1;
+			r->ksyms = r->tied = -1;
 			r->returned = -1;
 			r->log_from = r->log_to = log_count();
 			r->done = true;
@@ -2096,6 +2134,8 @@ static void read_line(char *line)
 		world.cookie = atoi(rest);
 	} else if (!strncmp(line, "named ", 6)) {
 		world.named = atoi(rest);
+	} else if (!strncmp(line, "tied ", 5)) {
+		world.tied = atoi(rest);
 	} else if (!strncmp(line, "ksyms ", 6)) {
 		world.ksyms = atoi(rest);
 	} else if (!strncmp(line, "type ", 5)) {
@@ -2222,7 +2262,7 @@ int main(int argc, char **argv)
 		if (!strcmp(line, "run") && !looked) {
 			looked = true;
 			call_progs_load();
-			if (type_called("hid") >= 0)
+			if (type_called("hid") >= 0 || type_called("hid_event") >= 0)
 				hid_create();
 			why = type_called("qdisc") >= 0 ? qdisc_set_up() :
 			      type_called("binfmt") >= 0 ? bm_set_up() : NULL;
