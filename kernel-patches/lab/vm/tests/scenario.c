@@ -65,7 +65,7 @@ enum kind {
 	SOCK_OPEN, SOCK_CALL, SOCK_CLOSE, CALL, TEST_RUN, SYS_BPF_LINK_CREATE, SCX_ERROR,
 	PROG_ASSOC, PROG_RUN, PROG_CLOSE,
 	QDISC_CREATE, QDISC_DESTROY, DEV_QUEUE_XMIT, QDISC_SET_DEFAULT,
-	BM_ENTRY_CREATE, BM_ENTRY_REMOVE, EXEC, HID_INPUT_REPORT, EXIT, KINDS
+	BM_ENTRY_CREATE, BM_ENTRY_REMOVE, EXEC, HID_REPORT, EXIT, KINDS
 };
 
 static const char * const kinds[KINDS] = {
@@ -1410,7 +1410,7 @@ static long carry_out(int proc, const struct op *op, long *aux)
 		return bm_entry_remove();
 	case EXEC:
 		return target_exec();
-	case HID_INPUT_REPORT:
+	case HID_REPORT:
 		return hid_input_report();
 	case EXIT:
 	case KINDS:
