@@ -13,7 +13,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Row {
     pub question: &'static str,
     pub predicted: Prediction,
+    /// In at least nine of ten runs.
     pub as_predicted: bool,
+    pub runs: usize,
+    pub runs_as_predicted: usize,
     #[serde(flatten)]
     pub result: TestResult,
 }
@@ -43,6 +46,25 @@ impl Report {
             .iter()
             .all(|row| row.as_predicted || row.result.outcome == Outcome::Skipped)
             && self.tests.iter().any(|row| row.as_predicted)
+    }
+}
+
+/// Adds one more run of the same list on the same kernels. What is shown of a test is the first run that was not as
+/// predicted.
+pub fn add(reports: &mut [Report], again: Vec<Report>) {
+    for (report, again) in reports.iter_mut().zip(again) {
+        for new in again.tests {
+            let mut rows = report.tests.iter_mut();
+            let Some(row) = rows.find(|row| row.result.name == new.result.name) else {
+                continue;
+            };
+            if row.runs == row.runs_as_predicted && new.runs_as_predicted == 0 {
+                row.result = new.result;
+            }
+            row.runs += new.runs;
+            row.runs_as_predicted += new.runs_as_predicted;
+            row.as_predicted = 10 * row.runs_as_predicted >= 9 * row.runs;
+        }
     }
 }
 
@@ -168,6 +190,8 @@ fn row(test: &Test, flavour: Flavour, result: TestResult) -> Row {
         question: test.question,
         predicted,
         as_predicted: predicted.is(result.outcome),
+        runs: 1,
+        runs_as_predicted: predicted.is(result.outcome).into(),
         result,
     }
 }
@@ -238,8 +262,12 @@ fn table(report: &Report) -> String {
     );
     for row in &report.tests {
         let outcome = outcome_word(row.result.outcome);
+        let times = match row.runs {
+            1 => String::new(),
+            runs => format!("{} of {runs} runs as predicted: ", row.runs_as_predicted),
+        };
         text += &format!(
-            "{:<22} {:<16} {:<8} {}{}\n",
+            "{:<22} {:<16} {:<8} {times}{}{}\n",
             row.result.name,
             row.predicted.word(),
             outcome,
@@ -326,6 +354,27 @@ mod tests {
             tests: vec![row(test, flavour, result(test.name, Outcome::Broken))],
         };
         assert!(!report.as_predicted());
+        let mut reports = [report];
+        let good = |report: &Report| Report {
+            title: report.title.clone(),
+            kernel: report.kernel.clone(),
+            tests: vec![row(test, flavour, result(test.name, Outcome::Ok))],
+            ..*report
+        };
+        let again: Vec<Report> = (1..10).map(|_| good(&reports[0])).collect();
+        for one in again {
+            add(&mut reports, vec![one]);
+        }
+        assert!(reports[0].as_predicted());
+        let once = table(&reports[0]);
+        assert!(
+            once.contains("9 of 10 runs as predicted: what was seen"),
+            "{once}"
+        );
+        let report = Report {
+            tests: vec![row(test, flavour, result(test.name, Outcome::Broken))],
+            ..good(&reports[0])
+        };
         let text = table(&report);
         assert!(text.contains("NOT AS PREDICTED") && text.contains("KASAN"));
         let reports = [report];

@@ -486,7 +486,9 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
     line(format!("cookie {}", u8::from(target.cookie)));
     let ksyms = rounds.iter().any(|(_, round)| round.ksyms);
     line(format!("ksyms {}", u8::from(ksyms)));
-    let named = rounds.iter().any(|(_, round)| !round.moves.is_empty());
+    // with kfuncs of the lab's module
+    let replays = rounds.iter().any(|(_, round)| !round.moves.is_empty());
+    let named = replays && target.modules;
     line(format!("named {}", u8::from(named)));
     // with the kfunc and the ioctl of the lab's module
     let asks = world.asks() && target.base == Base::V7_3 && target.modules;
