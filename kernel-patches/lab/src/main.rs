@@ -308,7 +308,7 @@ fn run(cli: Cli) -> Result<bool> {
             }
         }
         Verb::Test {
-            kernels: several,
+            kernels: mut several,
             image,
             format,
             runs,
@@ -316,6 +316,7 @@ fn run(cli: Cli) -> Result<bool> {
             only,
         } => {
             let debug = several.kind.debug;
+            several.kind.base = base_of(several.kind.base, image.as_deref())?;
             let mut kernels = Vec::new();
             for flavour in several.flavours() {
                 kernels.push((flavour, ready(&lab, flavour, image.as_deref())?));
