@@ -435,7 +435,7 @@ steps! {
         AssocGet No "The kfunc that the program calls loads its st_ops_assoc: the struct of the map, or NULL for none and for POISON. No state is looked at.";
     }
     Assoc, Place::Code(Code::Program) => {
-        AssocUse No "The kfunc reads the struct.";
+        AssocUse No "The kfunc reads the struct, if it has found one.";
     }
     Assoc, always("bpf_prog_test_run_syscall", TEST_RUN) => {
         ProgRunDone No "The read side ends; the program is put.";
