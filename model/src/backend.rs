@@ -15,7 +15,7 @@ use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{
     Cgroup, Code, Cpu, Dirty, Holds, Item, ItemArray, MapState, Node, OwnState, Reg, Ring, Scx,
-    Seen, Stage,
+    Seen, Srcu, Stage,
 };
 use crate::lock::Lock;
 use crate::pc::Pc;
@@ -230,6 +230,12 @@ pub trait Locking: HasPointers + Sized {
     fn tasks_quiescent(&mut self);
     /// A grace period begins, for which this task will wait in its next step.
     fn wait_begin(&mut self, stage: Stage);
+    /// `srcu_read_lock()`.
+    fn srcu_read_lock(&mut self, domain: Srcu);
+    /// `srcu_read_unlock()`.
+    fn srcu_read_unlock(&mut self, domain: Srcu);
+    /// `synchronize_srcu()` begins, for which this task will wait in its next step.
+    fn srcu_wait_begin(&mut self, domain: Srcu);
     /// The task has waited: for this.
     fn waited(&mut self) -> Stage;
 }
@@ -456,6 +462,19 @@ pub trait Structures: HasPointers + Sized {
     /// Another state.
     fn set_scx(&mut self, scx: Scx<Self::P>);
 
+    /// `ops->hdev` is set.
+    fn hdev(&mut self, kdata: KdataOf<Self>) -> Step<bool>;
+    /// `ops->hdev` is the device, or NULL.
+    fn set_hdev(&mut self, kdata: KdataOf<Self>, to: bool) -> Step;
+    /// `hdev->bpf.rdesc_ops`.
+    fn rdesc_ops(&mut self) -> Option<Reg<Self::P>>;
+    /// Another one, or NULL.
+    fn set_rdesc_ops(&mut self, to: Option<Reg<Self::P>>);
+    /// `hdev->bpf.device_data` is allocated.
+    fn device_data(&mut self) -> bool;
+    /// It is from now on.
+    fn set_device_data(&mut self);
+
     /// A ring of io_uring; of no such number one that is not there.
     fn ring(&mut self, ring: u8) -> Ring<Self::P>;
     /// Another state of it.
@@ -480,10 +499,6 @@ pub trait Structures: HasPointers + Sized {
     fn own(&mut self) -> OwnState<Self::P>;
     /// Another state.
     fn set_own(&mut self, own: OwnState<Self::P>);
-    /// `srcu_read_unlock()`.
-    fn srcu_read_unlock(&mut self, domain: u8);
-    /// `synchronize_srcu()` begins, for which this task will wait in its next step.
-    fn srcu_wait_begin(&mut self, domain: u8);
 }
 
 /// The vocabulary. `'w` is the life of what does not change: the world and the design.

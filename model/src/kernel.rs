@@ -109,7 +109,7 @@ pub enum Stage {
     RcuAndTasks,
     /// `synchronize_rcu()`.
     Rcu,
-    /// `synchronize_srcu()` of the domain that the task's line names, or, for a deferred free, of each domain.
+    /// `synchronize_srcu()` of the domain that the task's step names, or, for a deferred free, of each domain.
     Srcu,
 }
 
@@ -137,6 +137,15 @@ impl Stage {
             Stage::Srcu => "a grace period of SRCU",
         }
     }
+}
+
+/// A domain of SRCU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Srcu {
+    /// `hdev->bpf.srcu`.
+    HidDevice,
+    /// One that the scenario brings, by its number.
+    Own(u8),
 }
 
 /// Progress of a deferred free: which stage, and which readers it still waits for.
@@ -233,6 +242,8 @@ pub struct Kdata {
     pub next: Node,
     /// `tcp_congestion_ops.list.prev`.
     pub prev: Node,
+    /// `hid_bpf_ops.hdev` is the device.
+    pub hdev: bool,
     /// Ghost: cookie of the link through which it was last registered.
     pub expect: u8,
     /// Ghost: how many registrations point here. No step of the kernel reads it, only the checks do.
@@ -344,7 +355,28 @@ pub struct Sock {
     pub fds: Mask,
 }
 
-/// An entry of a subsystem's own table (bpf_testmod's types, hid_bpf's device, what is installed in rings).
+/// `struct hid_bpf` of the one HID device. Its `prog_list` is the subsystem's registrations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HidDevice<P: Pointers = Slots> {
+    /// `rdesc_ops`.
+    pub rdesc_ops: Option<Reg<P>>,
+    /// `device_data` is allocated.
+    pub device_data: bool,
+    /// Readers of `srcu`.
+    pub readers: Mask,
+}
+
+impl<P: Pointers> Default for HidDevice<P> {
+    fn default() -> Self {
+        HidDevice {
+            rdesc_ops: None,
+            device_data: false,
+            readers: 0,
+        }
+    }
+}
+
+/// An entry of a subsystem's own table (bpf_testmod's types, hid_bpf's `prog_list`, what is installed in rings).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reg<P: Pointers = Slots> {
     /// What was registered.
@@ -563,13 +595,15 @@ pub struct Subsys {
     pub tcp_prev: Node,
     /// sched_ext.
     pub scx: Scx,
-    /// bpf_testmod's registrations, oldest first and without gaps; the HID device's `bpf.rdesc_ops`; each ring's
+    /// bpf_testmod's registrations, oldest first and without gaps; the HID device's `bpf.prog_list`; each ring's
     /// `bpf_ops`.
     pub regs: [Option<Reg>; MAX_REGS],
     /// A scenario's own.
     pub own: OwnState,
     /// Cgroups, by their index in the world.
     pub cgroups: [Cgroup; MAX_CGROUPS],
+    /// The HID device.
+    pub hid: HidDevice,
     /// Rings of io_uring.
     pub rings: [Ring; MAX_RINGS],
 }
@@ -627,6 +661,8 @@ bitflags! {
         const ASSOC = 32;
         /// A program that was tied to no map is.
         const TIED = 64;
+        /// `ops->hdev` of a struct that stays: hid_bpf takes it for one that is attached.
+        const HDEV = 128;
     }
 }
 

@@ -7,7 +7,7 @@ use crate::backend::Backend;
 use crate::design::{Links, SameMap};
 use crate::kernel::{Func, Kdata, KdataKey, Kernel, MapKey, Seen};
 use crate::pc::Pc;
-use crate::subsys::given_again;
+use crate::subsys::{given_again, hid_bpf};
 use crate::tables::Tables;
 use crate::world::{MapDecl, Subsystem, World};
 
@@ -59,10 +59,24 @@ pub(crate) fn note(x: &mut Tables<'_>) {
             let gone = x.world.types[ty].module && x.k.module.unloaded;
             saw_if(x, gone, Seen::NO_MODULE);
         }
-        Pc::TcpReg | Pc::ScxEnable | Pc::SingletonReg | Pc::KeyedReg | Pc::HidReg => {
+        Pc::TcpReg | Pc::ScxEnable | Pc::SingletonReg | Pc::KeyedReg => {
             let Some(kdata) = x.cpu().kdata else { return };
             given_again(x, kdata, None);
             let taken = taken(x.k, x.world, kdata);
+            saw_if(x, taken, Seen::TAKEN);
+        }
+        Pc::HidReg => {
+            let Some(kdata) = x.cpu().kdata else { return };
+            given_again(x, kdata, None);
+            let marked = x.k.kdatas.get(kdata).is_some_and(|d| d.hdev);
+            saw_if(x, marked, Seen::TAKEN);
+        }
+        Pc::HidRegLock => {
+            let Some(kdata) = x.cpu().kdata.and_then(|d| x.k.kdatas.get(d)) else {
+                return;
+            };
+            let fixup = hid_bpf::has_program(x.world, kdata.decl);
+            let taken = fixup && x.k.subsys.hid.rdesc_ops.is_some();
             saw_if(x, taken, Seen::TAKEN);
         }
         Pc::IoReg => {
@@ -176,7 +190,7 @@ fn taken(k: &Kernel, world: &World, kdata: KdataKey) -> bool {
     registered(k, world, subsystem, &|other, decl| match subsystem {
         Subsystem::TcpCong => decl.key == my.key,
         Subsystem::KeyedByMap => other.map == mine.map,
-        Subsystem::SchedExt | Subsystem::Singleton | Subsystem::HidBpf => true,
+        Subsystem::SchedExt | Subsystem::Singleton => true,
         _ => false,
     })
 }

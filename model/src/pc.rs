@@ -337,21 +337,20 @@ steps! {
         Rmmod No "delete_module(): refused while the module is in use.";
     }
     Of(HidBpf), always("hid_bpf_reg", HID) => {
-        HidReg No "Under prog_list_lock: -EINVAL if the device has a rdesc_ops, else it is kdata: a probe may find it from here on.";
-        HidRegData No "hid_bpf_allocate_event_data(). If that fails rdesc_ops is NULL again, and nobody waits for a probe that has found it.";
+        HidReg No "Under no lock of its own: -EINVAL if ops->hdev is set, else it is set.";
+        HidRegData No "hid_bpf_allocate_event_data(), where the device has no buffer yet; then the struct goes into prog_list, and synchronize_srcu() begins.";
     }
     Of(HidBpf), always("hid_bpf_unreg", HID) => {
-        HidUnreg No "Under prog_list_lock: rdesc_ops is NULL again.";
+        HidUnreg No "Nothing to do where ops->hdev is NULL.";
     }
     Of(HidBpf), always("hid_bpf_reconnect", HID_DISPATCH) => {
-        HidReconnect No "device_reprobe(): waits for device_lock(), and so for a probe in progress; then probes again, which calls the fixup if there is one.";
-        HidReconnectDone Left "The probe is over: device_unlock().";
+        HidReconnect No "device_reprobe(): waits for device_lock(), and so for a probe in progress; then probes again, which looks whether there is a rdesc_ops.";
     }
     Of(HidBpf), always("call_hid_bpf_rdesc_fixup", HID_DISPATCH) => {
-        HidProbe No "A probe, under device_lock(), loads rdesc_ops and its member. No other lock, no read-side section.";
+        HidProbe No "A probe, under device_lock(), looks whether there is a rdesc_ops. No other lock, no read-side section.";
     }
     Of(HidBpf), Place::Code(Code::Caller) => {
-        HidProbeDone Left "The probe is over: device_unlock().";
+        HidProbed Left "The probe is over: device_unlock().";
     }
     Of(Always), Place::Code(Code::Model) => {
         AlwaysUpdate No "The registration points to the new kdata.";
@@ -468,6 +467,22 @@ steps! {
     Of(IoUring), new_in_7_3("io_run_loop", "io_uring/loop.c") => {
         RingEnter No "io_uring_enter(): mutex_lock(&ctx->uring_lock), then one step of the loop through the ring's copy of loop_step.";
         RingEnterDone Left "mutex_unlock(&ctx->uring_lock).";
+    }
+    Of(HidBpf), always("hid_bpf_reg", HID) => {
+        HidRegLock No "Under prog_list_lock: a struct with a fixup is -EINVAL if the device has a rdesc_ops, else it is rdesc_ops: a probe may find it from here on.";
+        HidRegSynced Left "mutex_unlock(&hdev->bpf.prog_list_lock).";
+        HidRegUndo No "It has failed: under no lock, rdesc_ops is NULL again if it was this struct, and nobody waits for a probe that has found it. ops->hdev stays.";
+    }
+    Of(HidBpf), always("hid_bpf_unreg", HID) => {
+        HidUnregLock No "Under prog_list_lock: list_del_rcu(), and synchronize_srcu() begins.";
+        HidUnregSynced No "ops->hdev is NULL, and rdesc_ops if it was this struct; mutex_unlock(&hdev->bpf.prog_list_lock).";
+    }
+    Of(HidBpf), always("call_hid_bpf_rdesc_fixup", HID_DISPATCH) => {
+        HidFixup No "rdesc_ops is loaded again, and its member from it.";
+    }
+    Of(HidBpf), always("dispatch_hid_bpf_raw_requests", HID_DISPATCH) => {
+        HidRequest No "srcu_read_lock(&hdev->bpf.srcu), and an entry of prog_list is found.";
+        HidRequestDone Left "srcu_read_unlock(&hdev->bpf.srcu).";
     }
     Worker, always("bpf_prog_free_deferred", CORE) => {
         ProgFree No "Work item, after the program's grace period: it lets go of the map that it is tied to.";

@@ -7,7 +7,7 @@ use crate::backend::{HasPointers, LinkOf, MapOf, Pointers};
 use crate::kernel::{Kernel, LinkKey, MapKey, ScxState, Slots};
 use crate::operation::{Needs, OpKind, Operand, Operation, Which};
 use crate::pc::Pc;
-use crate::subsys::scx_types;
+use crate::subsys::{self, scx_types};
 use crate::world::World;
 
 /// The process that `fork` starts.
@@ -279,14 +279,21 @@ impl Descriptors<'_> {
                 let entries = if scx_types(world) {
                     usize::from(self.k.subsys.scx.state == ScxState::Enabled)
                 } else {
-                    self.k.subsys.regs.iter().flatten().count()
+                    // A probe finds rdesc_ops before the struct is in the list.
+                    let rdesc_ops = self.k.subsys.hid.rdesc_ops.is_some();
+                    let listed = self.k.subsys.regs.iter().flatten().count();
+                    listed.max(usize::from(rdesc_ops))
                 };
                 numbers(entries, &|_| true);
             }
             Operand::Member => {
                 let called = world.called_by(request.kind);
                 for member in 0..called.map_or(0, |t| t.members.len()) as u8 {
-                    with(Request { member, ..request });
+                    // Of that the device has one.
+                    let probe = subsys::call(world, member) == Pc::HidProbe;
+                    if !probe || request.arg == 0 {
+                        with(Request { member, ..request });
+                    }
                 }
             }
             Operand::Cookie => {

@@ -40,6 +40,10 @@ pub(crate) trait Visitor {
     fn rings(&self) -> usize {
         MAX_RINGS
     }
+    /// The world has a HID device. Who looks for pointers need not know.
+    fn hid(&self) -> bool {
+        true
+    }
     /// A pointer to a map.
     fn map(&mut self, key: &mut Option<MapKey>);
     /// A pointer to a kdata.
@@ -227,9 +231,10 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     let mut holds = c.holds.bits();
     byte(v, 8, &mut holds);
     c.holds = Holds::from_bits_retain(holds);
-    let mut dirty = c.dirty.bits();
-    byte(v, 7, &mut dirty);
-    c.dirty = Dirty::from_bits_retain(dirty);
+    let mut dirty = c.dirty - Dirty::HDEV;
+    let mut bits = dirty.bits();
+    byte(v, 7, &mut bits);
+    dirty = Dirty::from_bits_retain(bits);
     let mut seen = c.seen.bits();
     v.bits(14, &mut seen);
     c.seen = Seen::from_bits_retain(seen);
@@ -250,6 +255,12 @@ pub(crate) fn cpu<V: Visitor>(v: &mut V, c: &mut Cpu) {
     if v.rings() > 0 {
         byte(v, 2, &mut c.ring);
     }
+    if v.hid() {
+        let mut hdev = c.dirty.contains(Dirty::HDEV);
+        flag(v, &mut hdev);
+        dirty.set(Dirty::HDEV, hdev);
+    }
+    c.dirty = dirty;
     v.end();
 }
 
@@ -344,6 +355,9 @@ pub(crate) fn kdata<V: Visitor>(v: &mut V, d: &mut Kdata) {
     v.cookie(&mut d.expect);
     refs(v, &mut d.registered);
     deferred(v, &mut d.free);
+    if v.hid() {
+        flag(v, &mut d.hdev);
+    }
     for page in &mut d.pages {
         v.image(page);
         if page.is_none() {
@@ -421,6 +435,24 @@ pub(crate) fn sock<V: Visitor>(v: &mut V, s: &mut Sock) {
 }
 
 #[inline(always)]
+fn reg<V: Visitor>(v: &mut V, place: &mut Option<Reg>) {
+    let mut kdata = place.map(|reg| reg.kdata);
+    v.kdata(&mut kdata);
+    let Some(kdata) = kdata else { return };
+    let (mut expect, mut link) = place.map_or((0, None), |reg| (reg.expect, reg.link));
+    v.cookie(&mut expect);
+    v.link(&mut link);
+    let mut slot = place.map_or(0, |reg| reg.slot);
+    byte(v, 2, &mut slot);
+    *place = Some(Reg {
+        kdata,
+        expect,
+        link,
+        slot,
+    });
+}
+
+#[inline(always)]
 pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
     node(v, &mut s.tcp_next);
     node(v, &mut s.tcp_prev);
@@ -443,22 +475,18 @@ pub(crate) fn subsys<V: Visitor>(v: &mut V, s: &mut Subsys) {
     }
     v.end();
     for place in &mut s.regs {
-        let mut kdata = place.map(|reg| reg.kdata);
-        v.kdata(&mut kdata);
-        let Some(kdata) = kdata else { break };
-        let (mut expect, mut link) = place.map_or((0, None), |reg| (reg.expect, reg.link));
-        v.cookie(&mut expect);
-        v.link(&mut link);
-        let mut slot = place.map_or(0, |reg| reg.slot);
-        byte(v, 2, &mut slot);
-        *place = Some(Reg {
-            kdata,
-            expect,
-            link,
-            slot,
-        });
+        reg(v, place);
+        if place.is_none() {
+            break;
+        }
     }
     v.end();
+    if v.hid() {
+        reg(v, &mut s.hid.rdesc_ops);
+        flag(v, &mut s.hid.device_data);
+        v.cpus(&mut s.hid.readers);
+        v.end();
+    }
     if any {
         own(v, &mut s.own);
         v.end();

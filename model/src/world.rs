@@ -374,6 +374,12 @@ impl World {
         types.any(|t| t.subsystem == Subsystem::IoUring)
     }
 
+    /// Whether its types are attached to a HID device.
+    pub fn has_hid_device(&self) -> bool {
+        let mut types = self.types.iter();
+        types.any(|t| t.subsystem == Subsystem::HidBpf)
+    }
+
     /// The type whose members an operation of this kind calls, if there is one. Where types are of several subsystems, each
     /// is called in a way of its own.
     pub fn called_by(&self, kind: OpKind) -> Option<&StructOpsType> {

@@ -164,6 +164,8 @@ struct Reference {
     /// What the subsystem has registered, in its order; for cgroups, the lists of all of them.
     list: Vec<Attachment>,
     sockets: [Option<Attachment>; SOCKETS],
+    /// Maps whose struct the subsystem has refused, and takes for one that it has.
+    refused: BTreeSet<u32>,
     /// The name under which the process has each ring.
     rings: [Option<u8>; RINGS],
     online: [bool; CGROUPS],
@@ -190,6 +192,7 @@ impl Reference {
             maps: vec![],
             links: vec![],
             list: vec![],
+            refused: BTreeSet::new(),
             sockets: [None; SOCKETS],
             rings: [Some(0), None],
             online: [true; CGROUPS],
@@ -231,6 +234,11 @@ impl Reference {
         attached.any(|a| a.map == map)
     }
 
+    /// The device has a report descriptor fixup.
+    fn has_fixup(&self) -> bool {
+        self.list.iter().any(|a| MAPS[self.decl(a.map)].2)
+    }
+
     /// `st_ops->reg()`.
     fn register(&mut self, map: u32) -> Result<Attachment, i8> {
         let list = &self.list;
@@ -241,7 +249,18 @@ impl Reference {
             Subsystem::SchedExt if self.decl(map) == FAILING => return Err(EIO),
             Subsystem::Singleton if !list.is_empty() => return Err(EEXIST),
             Subsystem::KeyedByMap if list.iter().any(|a| a.map == map) => return Err(EEXIST),
-            Subsystem::HidBpf if !list.is_empty() => return Err(EINVAL),
+            // A struct is known by what is in it: an attachment has one of its own.
+            Subsystem::HidBpf if !self.rules.attachments && list.iter().any(|a| a.map == map) => {
+                return Err(EINVAL);
+            }
+            Subsystem::HidBpf if self.refused.contains(&map) => return Err(EINVAL),
+            Subsystem::HidBpf if MAPS[self.decl(map)].2 && self.has_fixup() => {
+                // A plain map is reset.
+                if !self.rules.attachments && MAPS[self.decl(map)].0 {
+                    self.refused.insert(map);
+                }
+                return Err(EINVAL);
+            }
             Subsystem::IoUring if !self.rings.contains(&Some(self.name(map))) => return Err(EBADF),
             // The ring has a struct, or the struct a ring, which is the same one.
             Subsystem::IoUring if list.iter().any(same_name) => return Err(EBUSY),
@@ -394,12 +413,13 @@ impl Reference {
                 self.sockets[usize::from(sock)].take()?;
                 0
             }
+            Operation::Call { .. } if self.rules.subsystem == Subsystem::HidBpf => {
+                // A device has one; which one is not asked.
+                if self.has_fixup() { 0 } else { ENOENT }
+            }
             Operation::Call { entry, .. } => {
-                // sched_ext and a device have one; which one is not asked.
-                let any = matches!(
-                    self.rules.subsystem,
-                    Subsystem::SchedExt | Subsystem::HidBpf
-                );
+                // It has one; which one is not asked.
+                let any = self.rules.subsystem == Subsystem::SchedExt;
                 if self.rules.subsystem == Subsystem::IoUring {
                     let ring = self.rings[usize::from(entry)];
                     let mut names = self.list.iter().map(|a| self.name(a.map));
@@ -732,8 +752,9 @@ fn world(rules: Rules) -> World {
         ty.module = rules.module();
         let validates = ![Subsystem::Dummy, Subsystem::IoUring].contains(&rules.subsystem);
         ty.members[0].required = validates;
-        let scx = rules.subsystem == Subsystem::SchedExt;
-        ty.members[0].name = if scx { "init" } else { "a_member" }.into();
+        if rules.subsystem == Subsystem::SchedExt {
+            ty.members[0].name = "init".into();
+        }
     }
     if rules.subsystem == Subsystem::SchedExt {
         world.progs[FAILING].body = Body::Fail;
@@ -1186,7 +1207,12 @@ fn table(rules: Rules) -> Met {
             ("cgroup_rmdir", ENOENT),
             ("cgroup_rmdir", EBUSY),
         ],
-        Subsystem::HidBpf => &[("call", 0), ("call", ENOENT)],
+        Subsystem::HidBpf => &[
+            ("link_create", EINVAL),
+            ("map_update", EINVAL),
+            ("call", 0),
+            ("call", ENOENT),
+        ],
         Subsystem::IoUring => &[
             ("map_update", EBADF),
             ("link_create", EBADF),

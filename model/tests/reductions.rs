@@ -170,10 +170,10 @@ bpf_testmod_multi_st_ops mainline 1724 192
 bpf_testmod_multi_st_ops rfc 2327 320 leak atomic ksyms
 bpf_testmod_multi_st_ops rfc-one-link 2427 413 leak ksyms
 bpf_testmod_multi_st_ops link-owned 12006 198
-hid_bpf_ops mainline 2121 278
-hid_bpf_ops rfc 2884 445 leak atomic ksyms
-hid_bpf_ops rfc-one-link 2675 504 leak ksyms
-hid_bpf_ops link-owned 13570 321
+hid_bpf_ops mainline 2429 359 uaf
+hid_bpf_ops rfc 3260 544 uaf leak atomic ksyms
+hid_bpf_ops rfc-one-link 2942 591 uaf leak ksyms
+hid_bpf_ops link-owned 14751 438 uaf
 bpf_dummy_ops mainline 365 106
 bpf_dummy_ops rfc 365 106
 bpf_dummy_ops rfc-one-link 365 106

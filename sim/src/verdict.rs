@@ -244,6 +244,13 @@ impl Run {
         verdict != Verdict::Incomplete && self.expected(invariant).is_some_and(|e| e != found)
     }
 
+    /// The counterexample to an invariant that is told: the shortest one, of those at this step if one is named.
+    pub fn told(&self, invariant: Invariant, at: Option<&str>) -> Option<&Counterexample> {
+        let there = |c: &&Counterexample| at.is_none_or(|at| c.place.is_some_and(|p| p.0 == at));
+        let found = self.found.iter().filter(|c| c.invariant == invariant);
+        found.into_iter().find(there)
+    }
+
     /// The shortest counterexample to an invariant.
     pub fn shortest(&self, invariant: Invariant) -> Option<&Counterexample> {
         self.found.iter().find(|c| c.invariant == invariant)
@@ -267,6 +274,8 @@ pub struct Results {
     pub stopped: Option<Bound>,
     /// Scenarios whose set-up does not work under a design.
     pub failed: Vec<SetUpFails>,
+    /// The step at which promises are broken that are told, if it was named.
+    pub at: Option<String>,
     /// These are the results of a shard: what did not happen here may have happened in another one.
     pub part: bool,
 }

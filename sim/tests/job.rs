@@ -91,6 +91,7 @@ static JOB: LazyLock<Results> = LazyLock::new(|| {
         invariants: Invariant::ALL.to_vec(),
         skipped: Vec::new(),
         stopped: None,
+        at: None,
         part: false,
     }
 });

@@ -77,6 +77,7 @@ fn results(designs: Vec<Design>, runs: Vec<Run>) -> Results {
         skipped: Vec::new(),
         stopped: None,
         failed: Vec::new(),
+        at: None,
         part: false,
     }
 }

@@ -33,7 +33,7 @@ pub enum Wait {
 impl Machine {
     /// Requests that block before their first step: for its lock, and an exit for the other threads of its process.
     pub(super) fn may_begin(&self, k: &Kernel, cpu: CpuId, request: &Request) -> bool {
-        let first = syscall::first_step(&self.world, request.kind);
+        let first = syscall::first_step(&self.world, request.kind, request.member);
         let lock = self.lock_of(first, request.map, request.arg, 0);
         if lock.and_then(|l| holder(k, l)).is_some() {
             return false;
@@ -105,7 +105,7 @@ impl Machine {
             Pc::UpdLock => map.map(Lock::Map),
             Pc::LcLock | Pc::LuLock | Pc::LdLock => the(LockClass::UpdateMutex),
             Pc::SingletonReg | Pc::SingletonUnreg | Pc::SingletonCall => the(LockClass::StOps),
-            Pc::HidReg | Pc::HidUnreg => the(LockClass::ProgList),
+            Pc::HidRegLock | Pc::HidUnregLock => the(LockClass::ProgList),
             Pc::HidReconnect | Pc::HidProbe => the(LockClass::Device),
             Pc::ScxEnable | Pc::ScxDisable | Pc::ScxError => the(LockClass::ScxEnable),
             Pc::SockCall | Pc::SockRelease => Some(Lock::Sock(arg)),
@@ -180,7 +180,7 @@ impl Machine {
         }
         let operation = *operations.get(usize::from(c.position))?;
         let request = self.resolve(k, cpu, operation)?;
-        let first = syscall::first_step(&self.world, request.kind);
+        let first = syscall::first_step(&self.world, request.kind, request.member);
         let lock = self.lock_of(first, request.map, request.arg, 0)?;
         holder(k, lock).map(|holder| Wait::Lock(lock, holder))
     }

@@ -38,7 +38,7 @@ pub(super) const WORDS: usize = 5 * MAX_CPUS
     + MAX_IMAGES
     + MAX_KSYMS
     + MAX_PROGS
-    + 8;
+    + 9;
 
 /// Collects a state's fields in words. A field never crosses from one word into the next.
 ///
@@ -127,6 +127,10 @@ impl<N: Naming> Visitor for Writer<'_, N> {
     #[inline(always)]
     fn rings(&self) -> usize {
         self.parts.rings
+    }
+    #[inline(always)]
+    fn hid(&self) -> bool {
+        self.parts.hid
     }
     #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {
@@ -291,6 +295,10 @@ impl Visitor for Reader<'_> {
     #[inline(always)]
     fn rings(&self) -> usize {
         self.parts.rings
+    }
+    #[inline(always)]
+    fn hid(&self) -> bool {
+        self.parts.hid
     }
     #[inline(always)]
     fn map(&mut self, key: &mut Option<MapKey>) {

@@ -48,6 +48,8 @@ struct Parts {
     cgroups: usize,
     /// How many rings there may be.
     rings: usize,
+    /// There is a HID device.
+    hid: bool,
 }
 
 impl Packing {
@@ -105,6 +107,7 @@ impl Packing {
                 asks: world.asks(),
                 cgroups: world.cgroups.len(),
                 rings: if world.has_rings() { MAX_RINGS } else { 0 },
+                hid: world.has_hid_device(),
             },
         }
     }

@@ -181,6 +181,7 @@ fn reset<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step {
                 free_images(x, kdata)
             })?;
             x.clear_funcs(kdata)?;
+            x.undo(Dirty::HDEV);
         }
     } else if !decl_of(x, map)?.link
         && let Some(kdata) = kdata

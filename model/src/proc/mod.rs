@@ -77,7 +77,14 @@ pub fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
 pub fn waits(pc: Pc) -> bool {
     matches!(
         pc,
-        Pc::SyncRcu | Pc::ScriptWaited | Pc::ScxDisabled | Pc::LdWait | Pc::LuWait | Pc::CgRelease
+        Pc::SyncRcu
+            | Pc::ScriptWaited
+            | Pc::ScxDisabled
+            | Pc::HidRegSynced
+            | Pc::HidUnregSynced
+            | Pc::LdWait
+            | Pc::LuWait
+            | Pc::CgRelease
     )
 }
 

@@ -13,9 +13,10 @@ use crate::request::Request;
 use crate::subsys;
 use crate::world::World;
 
-/// The first step of an operation.
-pub fn first_step(world: &World, kind: OpKind) -> Pc {
-    kind.info().first.unwrap_or_else(|| subsys::call(world))
+/// The first step of an operation; a call's depends on the member.
+pub fn first_step(world: &World, kind: OpKind, member: u8) -> Pc {
+    let first = kind.info().first;
+    first.unwrap_or_else(|| subsys::call(world, member))
 }
 
 /// Puts the request into the task's local variables, at its first step.
@@ -48,7 +49,7 @@ pub fn begin<'w, X: Backend<'w>>(x: &mut X, request: Request<X::P>) -> Step {
         Entry::Exit => x.begin_exit(),
         Entry::Function => return subsys::script::enter(x, request.arg),
     }
-    let first = first_step(x.world(), request.kind);
+    let first = first_step(x.world(), request.kind, request.member);
     x.goto(first)
 }
 

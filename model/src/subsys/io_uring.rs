@@ -34,7 +34,7 @@ pub(crate) const FACTS: Facts = Facts {
     reg: Pc::IoReg,
     unreg: Pc::IoUnreg,
     update: None,
-    called: Called::From(Pc::RingEnter),
+    called: Called::From(&[Pc::RingEnter]),
     entries: MAX_RINGS,
     refusals: &[
         (errno::EBADF, Seen::NO_RING),

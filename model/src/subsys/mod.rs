@@ -28,8 +28,9 @@ use crate::world::{OpKind, World};
 pub enum Called {
     /// Through a socket that has taken a reference.
     ThroughSockets,
-    /// By the subsystem itself; the call of a member of its n-th registration begins with this step.
-    From(Pc),
+    /// By the subsystem itself, for its n-th registration: the first step of a call of each of [`Facts::members`], or one
+    /// for all.
+    From(&'static [Pc]),
     /// By BPF_PROG_TEST_RUN alone.
     ByTestRun,
     /// By functions that the scenario brings.
@@ -47,7 +48,7 @@ pub struct Facts {
     pub about: &'static str,
     /// Members of its struct, as the kernel calls them, those that random worlds use.
     pub members: &'static [&'static str],
-    /// Its members can be no others than these.
+    /// Its members can be no others than these, some or all of them in this order.
     pub only_these: bool,
     /// What `st_ops->init_member` answers whatever the member is, if it is an errno: then no map is ever ready. 0: each is
     /// taken, or copied.
@@ -116,8 +117,8 @@ subsystems! {
     Singleton testmod::SINGLETON;
     /// bpf_testmod_multi_st_ops: a list keyed by the map's id.
     KeyedByMap testmod::KEYED;
-    /// hid_bpf_ops of drivers/hid/bpf: one `hid_rdesc_fixup` per device, published before reg() can still fail; a
-    /// probe calls it under the device's lock only.
+    /// hid_bpf_ops of drivers/hid/bpf: a list per device, whose requests are readers of its SRCU, and one
+    /// `hid_rdesc_fixup`, published before reg() can still fail, which a probe calls under the device's lock only.
     HidBpf hid_bpf::FACTS;
     /// bpf_dummy_ops: reg() is -EOPNOTSUPP; BPF_PROG_TEST_RUN builds a trampoline of its own.
     Dummy dummy::FACTS;
@@ -193,10 +194,19 @@ pub(crate) fn update<'w, X: Backend<'w>>(x: &mut X, ret: Pc) -> Step {
 }
 
 /// The first step of a call of a member by the subsystem.
-pub(crate) fn call(world: &World) -> Pc {
-    let ty = world.called_by(OpKind::Call);
-    match ty.map(|t| t.subsystem.facts().called) {
-        Some(Called::From(first)) => first,
+pub(crate) fn call(world: &World, member: u8) -> Pc {
+    let Some(ty) = world.called_by(OpKind::Call) else {
+        return Pc::Finish;
+    };
+    let facts = ty.subsystem.facts();
+    match facts.called {
+        Called::From([first]) => *first,
+        Called::From(each) => {
+            let member = ty.members.get(usize::from(member));
+            let name = member.map_or("", |m| m.name.as_str());
+            let place = facts.members.iter().position(|m| *m == name);
+            place.map_or(Pc::Finish, |place| each[place])
+        }
         _ => Pc::Finish,
     }
 }
@@ -207,7 +217,7 @@ pub(crate) fn scx_types(world: &World) -> bool {
     world
         .types
         .iter()
-        .any(|t| called(t) == Called::From(Pc::ScxCall))
+        .any(|t| called(t) == Called::From(&[Pc::ScxCall]))
 }
 
 /// A subsystem function without result returns to the attach path.

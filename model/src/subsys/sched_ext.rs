@@ -26,7 +26,7 @@ pub(crate) const FACTS: Facts = Facts {
     reg: Pc::ScxEnable,
     unreg: Pc::ScxDisable,
     update: None,
-    called: Called::From(Pc::ScxCall),
+    called: Called::From(&[Pc::ScxCall]),
     entries: 1,
     refusals: &[(errno::EBUSY, Seen::TAKEN), (errno::EIO, Seen::PROG_ERROR)],
     tasks_rcu: false,

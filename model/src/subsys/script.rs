@@ -5,7 +5,7 @@
 use crate::backend::{Backend, Gone, KdataOf, LinkOf, Step, event};
 use crate::design::Twin;
 use crate::invariant::Invariant;
-use crate::kernel::{Dirty, Reg, Seen, Stage};
+use crate::kernel::{Dirty, Reg, Seen, Srcu, Stage};
 use crate::operation::Entry;
 use crate::pc::Pc;
 use crate::proc::call;
@@ -65,7 +65,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 return x.goto(Pc::ScriptWaited);
             }
             Statement::SynchronizeSrcu(domain) => {
-                x.srcu_wait_begin(domain);
+                x.srcu_wait_begin(Srcu::Own(domain));
                 return x.goto(Pc::ScriptWaited);
             }
             other => {
@@ -139,15 +139,13 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
             x.rcu_read_unlock_trace();
         }
         Statement::Enter(ReadSide::Srcu(domain)) => {
-            let (cpu, mut own) = (x.task(), x.own());
-            own.readers[usize::from(domain)] |= 1 << cpu;
-            x.set_own(own);
+            x.srcu_read_lock(Srcu::Own(domain));
         }
         Statement::Leave(ReadSide::Srcu(domain)) => {
             let cpu = x.task();
             let none = x.own().readers[usize::from(domain)] & (1 << cpu) == 0;
             outside(x, none)?;
-            x.srcu_read_unlock(domain);
+            x.srcu_read_unlock(Srcu::Own(domain));
         }
         Statement::Publish(slot) => publish(x, slot)?,
         Statement::Withdraw(slot) => withdraw(x, slot)?,

@@ -3,10 +3,20 @@
 use super::Tables;
 use crate::backend::{Backend, Locking, Step};
 use crate::invariant::Invariant;
-use crate::kernel::{CpuId, Deferred, Mask, Readers, Stage};
+use crate::kernel::{CpuId, Deferred, Mask, Readers, Srcu, Stage};
 use crate::lock::{Lock, LockClass, Nested};
+use crate::pc::Pc;
+use crate::script::Statement;
 
 impl Tables<'_> {
+    /// The readers of a domain of SRCU.
+    fn srcu(&mut self, domain: Srcu) -> &mut Mask {
+        match domain {
+            Srcu::HidDevice => &mut self.k.subsys.hid.readers,
+            Srcu::Own(own) => &mut self.k.subsys.own.readers[usize::from(own)],
+        }
+    }
+
     /// A grace period that begins now waits for these readers.
     pub(super) fn grace_period(&self, stage: Stage) -> Deferred {
         let mut begun = Deferred {
@@ -18,7 +28,8 @@ impl Tables<'_> {
         }
         if stage == Stage::Srcu {
             let domains = self.k.subsys.own.readers.iter();
-            begun.rcu = domains.fold(0, |all, readers| all | readers);
+            let hid = self.k.subsys.hid.readers;
+            begun.rcu = domains.fold(hid, |all, readers| all | readers);
         }
         if matches!(stage, Stage::Tasks | Stage::RcuAndTasks) {
             begun.tasks = self.k.readers(|r| r.tasks);
@@ -178,5 +189,50 @@ impl Locking for Tables<'_> {
 
     fn waited(&mut self) -> Stage {
         self.cpu().wait.stage
+    }
+
+    fn srcu_read_lock(&mut self, domain: Srcu) {
+        let me = 1 << self.cpu;
+        *self.srcu(domain) |= me;
+    }
+
+    fn srcu_read_unlock(&mut self, domain: Srcu) {
+        let mask = !(1 << self.cpu);
+        *self.srcu(domain) &= mask;
+        let (own, hid) = (&self.k.subsys.own.readers, self.k.subsys.hid.readers);
+        let in_none = own.iter().chain([&hid]).all(|r| r & !mask == 0);
+        let maps = self.k.maps.values_mut().map(|m| &mut m.free);
+        let attachments = self.k.kdatas.values_mut().map(|d| &mut d.free);
+        for free in maps.chain(attachments) {
+            // A free waits for all domains.
+            if in_none && free.stage == Stage::Srcu {
+                free.rcu &= mask;
+            }
+        }
+        for cpu in &mut self.k.cpus {
+            let waits_for = match cpu.pc {
+                Pc::HidRegSynced | Pc::HidUnregSynced => Some(Srcu::HidDevice),
+                Pc::ScriptWaited if cpu.wait.stage == Stage::Srcu => {
+                    let line = &self.world.script.lines[usize::from(cpu.line)];
+                    match line.statements.last() {
+                        Some(Statement::SynchronizeSrcu(own)) => Some(Srcu::Own(*own)),
+                        _ => None,
+                    }
+                }
+                _ => None,
+            };
+            if waits_for == Some(domain) {
+                cpu.wait.rcu &= mask;
+            }
+        }
+    }
+
+    fn srcu_wait_begin(&mut self, domain: Srcu) {
+        let readers = *self.srcu(domain);
+        self.cpu().wait = Deferred {
+            stage: Stage::Srcu,
+            rcu: readers,
+            ..Deferred::default()
+        };
     }
 }

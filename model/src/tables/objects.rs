@@ -142,7 +142,9 @@ impl Objects for Tables<'_> {
     }
 
     fn clear_funcs(&mut self, kdata: KdataKey) -> Step {
-        self.kdata(kdata)?.func = Default::default();
+        let kdata = self.kdata(kdata)?;
+        kdata.func = Default::default();
+        kdata.hdev = false;
         Ok(())
     }
 

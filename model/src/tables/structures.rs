@@ -3,10 +3,8 @@
 use super::Tables;
 use crate::backend::{Backend, Gone, Step, Structures};
 use crate::kernel::{
-    Cgroup, Deferred, Item, ItemArray, KdataKey, Node, OwnState, Reg, Ring, Scx, Sock, Stage, Walk,
+    Cgroup, Item, ItemArray, KdataKey, Node, OwnState, Reg, Ring, Scx, Sock, Walk,
 };
-use crate::pc::Pc;
-use crate::script::Statement;
 use crate::table::Full;
 use crate::world::MAX_KDATAS;
 
@@ -113,6 +111,31 @@ impl Structures for Tables<'_> {
         self.k.subsys.scx = scx;
     }
 
+    fn hdev(&mut self, kdata: KdataKey) -> Step<bool> {
+        Ok(self.kdata(kdata)?.hdev)
+    }
+
+    fn set_hdev(&mut self, kdata: KdataKey, to: bool) -> Step {
+        self.kdata(kdata)?.hdev = to;
+        Ok(())
+    }
+
+    fn rdesc_ops(&mut self) -> Option<Reg> {
+        self.k.subsys.hid.rdesc_ops
+    }
+
+    fn set_rdesc_ops(&mut self, to: Option<Reg>) {
+        self.k.subsys.hid.rdesc_ops = to;
+    }
+
+    fn device_data(&mut self) -> bool {
+        self.k.subsys.hid.device_data
+    }
+
+    fn set_device_data(&mut self) {
+        self.k.subsys.hid.device_data = true;
+    }
+
     fn ring(&mut self, ring: u8) -> Ring {
         let rings = &self.k.subsys.rings;
         rings.get(usize::from(ring)).copied().unwrap_or_default()
@@ -180,36 +203,5 @@ impl Structures for Tables<'_> {
     fn set_own(&mut self, own: OwnState) {
         self.counted |= self.k.subsys.own.refs != own.refs;
         self.k.subsys.own = own;
-    }
-
-    fn srcu_read_unlock(&mut self, domain: u8) {
-        let mask = !(1 << self.cpu);
-        self.k.subsys.own.readers[usize::from(domain)] &= mask;
-        let in_none = self.k.subsys.own.readers.iter().all(|r| r & !mask == 0);
-        let maps = self.k.maps.values_mut().map(|m| &mut m.free);
-        let attachments = self.k.kdatas.values_mut().map(|d| &mut d.free);
-        for free in maps.chain(attachments) {
-            // A free waits for all domains.
-            if in_none && free.stage == Stage::Srcu {
-                free.rcu &= mask;
-            }
-        }
-        for cpu in &mut self.k.cpus {
-            let waits = cpu.pc == Pc::ScriptWaited && cpu.wait.stage == Stage::Srcu;
-            let line = waits.then(|| &self.world.script.lines[usize::from(cpu.line)]);
-            if line
-                .is_some_and(|l| l.statements.last() == Some(&Statement::SynchronizeSrcu(domain)))
-            {
-                cpu.wait.rcu &= mask;
-            }
-        }
-    }
-
-    fn srcu_wait_begin(&mut self, domain: u8) {
-        self.cpu().wait = Deferred {
-            stage: Stage::Srcu,
-            rcu: self.k.subsys.own.readers[usize::from(domain)],
-            ..Deferred::default()
-        };
     }
 }

@@ -13,7 +13,7 @@ use struct_ops_model::{Action, Kernel, Machine, Report};
 /// has a program of its own.
 pub fn world(subsystem: Subsystem, maps: &[(bool, u8, bool)], cpus: Vec<Plan>) -> World {
     let member = Member {
-        name: "ssthresh".into(),
+        name: subsystem.facts().members.first().unwrap_or(&"").to_string(),
         sleepable: false,
         required: true,
         size: 171,

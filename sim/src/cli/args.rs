@@ -137,6 +137,9 @@ pub(super) struct Check {
     /// Look at these invariants only. [default: all]
     #[arg(long, value_delimiter = ',')]
     pub invariant: Vec<String>,
+    /// Of one scenario and one design, tell the shortest runs that break a promise at this step. [default: at any]
+    #[arg(long, value_name = "STEP")]
+    pub at: Option<String>,
     /// Threads; more than 64 find nothing to do. [default: one per processor]
     #[arg(long, value_name = "N", value_parser = whole(1..=8192))]
     pub threads: Option<u64>,

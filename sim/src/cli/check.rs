@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use struct_ops_model::design::About;
+use struct_ops_model::pc::STEPS;
 use struct_ops_model::{Design, Linux};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -64,6 +65,9 @@ pub(super) fn explored(
             .collect();
         invariants.retain(|i| kinds.contains(&i.of_lookups()));
     }
+    if let Some(at) = &args.at {
+        at_one_step(at, &scenarios, &designs)?;
+    }
     if let Some(directory) = &args.save_traces {
         writable(directory)?;
     }
@@ -87,6 +91,7 @@ pub(super) fn explored(
         skipped: Vec::new(),
         stopped: None,
         failed: Vec::new(),
+        at: args.at.clone(),
         part: args.shard.is_some(),
     };
     let asked = asked(args, &settings, &results);
@@ -104,6 +109,24 @@ pub(super) fn explored(
     };
     let explored = explore(&mut results, &settings, &bounds, &asked, quiet, &ended);
     Ok((results, asked, explored))
+}
+
+/// `--at` names a step, and there is one run whose counterexamples are told.
+fn at_one_step(at: &str, scenarios: &[Case], designs: &[Design]) -> Result<(), Failure> {
+    let steps = STEPS.iter().map(|s| s.name);
+    if !steps.clone().any(|s| s == at) {
+        let message = super::unknown("step", at, steps);
+        return Err(InputError::whole("--at", message).into());
+    }
+    if scenarios.len() * designs.len() != 1 {
+        let message = format!(
+            "one run is told, and these are {} scenarios under {} designs: name one of each with --scenario and --design",
+            scenarios.len(),
+            designs.len()
+        );
+        return Err(InputError::whole("--at", message).into());
+    }
+    Ok(())
 }
 
 /// What was asked for, as results say it.

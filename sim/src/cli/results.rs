@@ -144,8 +144,15 @@ fn text(results: &Results, asked: &Asked, verbose: bool) -> Result<(), Failure> 
     if let [run] = results.runs.as_slice() {
         print(&report::summary::overview(screen(), results, run))?;
         for invariant in &results.invariants {
-            if let Some(shortest) = run.shortest(*invariant) {
-                print(&counterexample(screen(), results, run, shortest)?)?;
+            if let Some(told) = run.told(*invariant, results.at.as_deref()) {
+                print(&counterexample(screen(), results, run, told)?)?;
+            } else if let (Some(at), Some(other)) = (&results.at, run.shortest(*invariant)) {
+                let text = format!(
+                    "{} is not broken at {at}, but {}.",
+                    invariant.id(),
+                    report::summary::place(other)
+                );
+                print(&screen().paragraph(&text, 0))?;
             }
         }
     }
@@ -190,7 +197,8 @@ fn mails(results: &Results) -> Result<String, Failure> {
     let plain = super::mailer();
     let mut mails = Vec::new();
     for run in &results.runs {
-        let broken = results.invariants.iter().filter_map(|i| run.shortest(*i));
+        let broken = results.invariants.iter();
+        let broken = broken.filter_map(|i| run.told(*i, results.at.as_deref()));
         for found in broken {
             let case = case(results, run);
             let about = format!(
@@ -262,11 +270,10 @@ fn counterexample(
     let others = run
         .found
         .iter()
-        .filter(|c| c.invariant == invariant)
-        .skip(1);
+        .filter(|c| c.invariant == invariant && c.place != shortest.place);
     for other in others {
         let text = format!(
-            "Also broken {}, after {} steps (--save-traces keeps each one).",
+            "Also broken {}, after {} steps (--at tells it).",
             report::summary::place(other),
             other.steps
         );

@@ -14,7 +14,7 @@ use struct_ops_model::backend::{
     Step, Stop, Structures, Trampolines,
 };
 use struct_ops_model::kernel::{
-    Cgroup, Code, Cpu, Item, ItemArray, MapState, Node, OwnState, Reg, Ring, Scx, Stage,
+    Cgroup, Code, Cpu, Item, ItemArray, MapState, Node, OwnState, Reg, Ring, Scx, Srcu, Stage,
 };
 use struct_ops_model::lock::Lock;
 use struct_ops_model::world::OpKind;
@@ -387,6 +387,18 @@ impl Locking for Task<'_> {
         self.reader.rcu_read_unlock_trace();
     }
 
+    fn srcu_read_lock(&mut self, _: Srcu) {
+        self.reader.srcu_read_lock();
+    }
+
+    fn srcu_read_unlock(&mut self, _: Srcu) {
+        self.reader.srcu_read_unlock();
+    }
+
+    fn srcu_wait_begin(&mut self, _: Srcu) {
+        self.wait = Stage::Srcu;
+    }
+
     fn tasks_enter(&mut self) {
         self.cpu.readers.tasks = true;
         self.reader.tasks_enter();
@@ -529,6 +541,7 @@ impl Objects for Task<'_> {
     fn clear_funcs(&mut self, kdata: Place<Kdata>) -> Step {
         let kdata = self.kdata(kdata)?;
         kdata.func.iter().for_each(|f| f.store(0, SeqCst));
+        kdata.hdev.store(false, SeqCst);
         Ok(())
     }
 
@@ -956,6 +969,31 @@ impl Structures for Task<'_> {
         *self.rt.scx.lock() = scx;
     }
 
+    fn hdev(&mut self, kdata: Place<Kdata>) -> Step<bool> {
+        Ok(self.kdata(kdata)?.hdev.load(SeqCst))
+    }
+
+    fn set_hdev(&mut self, kdata: Place<Kdata>, to: bool) -> Step {
+        self.kdata(kdata)?.hdev.store(to, SeqCst);
+        Ok(())
+    }
+
+    fn rdesc_ops(&mut self) -> Option<Reg<Places>> {
+        *self.rt.rdesc_ops.lock()
+    }
+
+    fn set_rdesc_ops(&mut self, to: Option<Reg<Places>>) {
+        *self.rt.rdesc_ops.lock() = to;
+    }
+
+    fn device_data(&mut self) -> bool {
+        self.rt.device_data.load(SeqCst)
+    }
+
+    fn set_device_data(&mut self) {
+        self.rt.device_data.store(true, SeqCst);
+    }
+
     fn ring(&mut self, _: u8) -> Ring<Places> {
         unreachable!("{NO_RINGS}")
     }
@@ -985,8 +1023,4 @@ impl Structures for Task<'_> {
     }
 
     fn set_own(&mut self, _: OwnState<Places>) {}
-
-    fn srcu_read_unlock(&mut self, _: u8) {}
-
-    fn srcu_wait_begin(&mut self, _: u8) {}
 }

@@ -233,6 +233,8 @@ pub struct Kdata {
     /// `tcp_congestion_ops.list`, as numbers of nodes.
     pub(crate) next: AtomicUsize,
     pub(crate) prev: AtomicUsize,
+    /// `hid_bpf_ops.hdev` is the device.
+    pub(crate) hdev: AtomicBool,
     /// The cookie (index) with which it was last registered, for the check of what programs read.
     pub(crate) expect: AtomicU8,
     pub(crate) freed: AtomicBool,
@@ -252,6 +254,7 @@ impl Kdata {
             }),
             next: AtomicUsize::new(0),
             prev: AtomicUsize::new(0),
+            hdev: AtomicBool::new(false),
             expect: AtomicU8::new(0),
             freed: AtomicBool::new(false),
         }

@@ -52,8 +52,11 @@ impl Task<'_> {
 
     fn operate(&mut self, operation: Operation) -> Step {
         let kind = operation.kind();
-        let first = proc::first_step(&self.rt.world, kind);
-        self.begin(first)?;
+        let member = match operation {
+            Operation::Call { member, .. } => member,
+            _ => 0,
+        };
+        self.begin(proc::first_step(&self.rt.world, kind, member))?;
         let rt = self.rt;
         let files = kind.names_files().then(|| rt.files.lock());
         let Some(request) = self.resolve(operation)? else {
@@ -90,7 +93,8 @@ impl Task<'_> {
 
     /// A request whose objects are known without a descriptor.
     fn request(&mut self, request: Request<Places>) -> Step {
-        self.begin(proc::first_step(&self.rt.world, request.kind))?;
+        let first = proc::first_step(&self.rt.world, request.kind, request.member);
+        self.begin(first)?;
         self.start(request)?;
         self.run()
     }

@@ -1,8 +1,9 @@
-//! Read-side sections and grace periods: RCU on crossbeam-epoch, Tasks RCU and Tasks Trace RCU by their readers.
+//! Read-side sections and grace periods: RCU on crossbeam-epoch, Tasks RCU, Tasks Trace RCU and SRCU by their readers.
 //!
 //! Stands for kernel/rcu: a grace period of RCU waits for every epoch pinned when it began. Tasks RCU waits until
 //! every task has made a voluntary switch: here, until it is not between the load of a function pointer and the last
-//! instruction of the trampoline. Tasks Trace RCU waits for those inside sleepable programs. Not here: callbacks in
+//! instruction of the trampoline. Tasks Trace RCU waits for those inside sleepable programs.
+//! Of SRCU there is one domain, the HID device's. Not here: callbacks in
 //! batches; whoever needs one waits.
 
 use std::cell::{Cell, RefCell};
@@ -81,6 +82,7 @@ pub struct Rcu {
     collector: Collector,
     tasks: Flavour,
     trace: Flavour,
+    srcu: Flavour,
 }
 
 /// The grace periods that something waits for, one after the other.
@@ -94,6 +96,8 @@ pub enum GracePeriod {
     Trace,
     /// `synchronize_rcu_mult(call_rcu, call_rcu_tasks)`.
     RcuAndTasks,
+    /// `synchronize_srcu()` of the HID device's domain.
+    Srcu,
 }
 
 impl Rcu {
@@ -102,6 +106,7 @@ impl Rcu {
             collector: Collector::new(),
             tasks: Flavour::new(),
             trace: Flavour::new(),
+            srcu: Flavour::new(),
         }
     }
 
@@ -111,6 +116,7 @@ impl Rcu {
             pins: RefCell::new(Vec::new()),
             tasks: self.tasks.register(),
             trace: self.trace.register(),
+            srcu: self.srcu.register(),
             rcu: self.clone(),
         }
     }
@@ -123,6 +129,7 @@ pub struct Reader {
     handle: LocalHandle,
     tasks: Announced,
     trace: Announced,
+    srcu: Announced,
     rcu: Arc<Rcu>,
 }
 
@@ -150,6 +157,15 @@ impl Reader {
         self.trace.leave();
     }
 
+    /// Of the HID device's domain.
+    pub(crate) fn srcu_read_lock(&self) {
+        self.srcu.enter();
+    }
+
+    pub(crate) fn srcu_read_unlock(&self) {
+        self.srcu.leave();
+    }
+
     /// From here on without a voluntary switch.
     pub(crate) fn tasks_enter(&self) {
         self.tasks.enter();
@@ -166,6 +182,7 @@ impl Reader {
             GracePeriod::Rcu => self.synchronize_rcu(),
             GracePeriod::Tasks => self.rcu.tasks.synchronize(),
             GracePeriod::Trace => self.rcu.trace.synchronize(),
+            GracePeriod::Srcu => self.rcu.srcu.synchronize(),
             GracePeriod::RcuAndTasks => {
                 self.synchronize_rcu();
                 self.rcu.tasks.synchronize();
@@ -194,7 +211,8 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.rcu.tasks.forget(&self.tasks);
         self.rcu.trace.forget(&self.trace);
-        for flavour in [&self.tasks, &self.trace] {
+        self.rcu.srcu.forget(&self.srcu);
+        for flavour in [&self.tasks, &self.trace, &self.srcu] {
             if flavour.depth.get() > 0 {
                 flavour.count.fetch_add(1, SeqCst);
             }

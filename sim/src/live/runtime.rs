@@ -95,6 +95,10 @@ pub struct Runtime {
     pub(crate) socks: Mutex<Vec<Sock>>,
     pub(crate) regs: Mutex<Vec<Reg<Places>>>,
     pub(crate) scx: Mutex<Scx<Places>>,
+    /// `rdesc_ops` of the HID device.
+    pub(crate) rdesc_ops: Mutex<Option<Reg<Places>>>,
+    /// Its `device_data` is allocated.
+    pub(crate) device_data: AtomicBool,
     pub(crate) module: Module,
     pub(crate) rcu: Arc<Rcu>,
     pub(crate) dead: AtomicBool,
@@ -152,6 +156,8 @@ impl Machine {
             socks: Mutex::new(Vec::new()),
             regs: Mutex::new(Vec::new()),
             scx: Mutex::new(Scx::default()),
+            rdesc_ops: Mutex::new(None),
+            device_data: AtomicBool::new(false),
             module: Module {
                 refs: AtomicI64::new(0),
                 unloaded: AtomicBool::new(false),

@@ -186,12 +186,13 @@ impl<'a> Task<'a> {
     /// Waits for a grace period.
     pub(crate) fn synchronize(&self, stage: Stage) {
         match stage {
-            // Of SRCU only subsystems that a scenario brings know, which are not run here.
-            Stage::None | Stage::Queued | Stage::Srcu => {}
+            Stage::None | Stage::Queued => {}
             Stage::Tasks => self.reader.synchronize(GracePeriod::Tasks),
             Stage::Trace => self.reader.synchronize(GracePeriod::Trace),
             Stage::RcuAndTasks => self.reader.synchronize(GracePeriod::RcuAndTasks),
             Stage::Rcu => self.reader.synchronize(GracePeriod::Rcu),
+            // Domains that a scenario brings are not run here.
+            Stage::Srcu => self.reader.synchronize(GracePeriod::Srcu),
         }
     }
 

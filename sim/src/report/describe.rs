@@ -230,6 +230,7 @@ fn kdatas(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
                     list(kdata.ksyms.iter().flatten(), |s| names.ksym(*s)),
                 )
                 .with("registrations", kdata.registered)
+                .with("ops->hdev", kdata.hdev)
                 .with("free", deferred(&kdata.free)),
         );
     }
@@ -350,6 +351,15 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
                 .with("uring_lock", cpu(ring.lock)),
         );
     }
+    if names.world().has_hid_device() {
+        let hid = &k.subsys.hid;
+        objects.push(
+            Object::new("hdev->bpf".to_string())
+                .with("rdesc_ops", kdata(hid.rdesc_ops.map(|reg| reg.kdata)))
+                .with("device_data", hid.device_data)
+                .with("readers of srcu", cpus(hid.readers)),
+        );
+    }
     for (i, sock) in k.socks.iter().enumerate() {
         objects.push(
             Object::new(format!("socket{i}"))
@@ -359,18 +369,19 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
     }
 }
 
+fn cpus(mask: u8) -> String {
+    let cpus = (0..8).filter(|c| mask & (1 << c) != 0);
+    let cpus: Vec<String> = cpus.map(|c| format!("cpu{c}")).collect();
+    if cpus.is_empty() {
+        "-".to_string()
+    } else {
+        cpus.join(" ")
+    }
+}
+
 /// What the scenario's own subsystems keep besides entries.
 fn own(names: &Names<'_>, k: &Kernel, mut all: Object) -> Object {
     let (script, own) = (&names.world().script, &k.subsys.own);
-    let cpus = |mask: u8| {
-        let cpus = (0..8).filter(|c| mask & (1 << c) != 0);
-        let cpus: Vec<String> = cpus.map(|c| format!("cpu{c}")).collect();
-        if cpus.is_empty() {
-            "-".to_string()
-        } else {
-            cpus.join(" ")
-        }
-    };
     for (i, lock) in script.locks.iter().enumerate() {
         all = all.with(lock.clone(), cpu(own.locks[i]));
         all = all.with(format!("readers of {lock}"), cpus(own.shared[i]));

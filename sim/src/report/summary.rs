@@ -221,12 +221,14 @@ pub fn command(screen: &Screen, results: &Results, run: &Run, invariant: Invaria
     ];
     options.extend(linux.map(|linux| ("--linux", linux.version())));
     options.push(("--invariant", invariant.id()));
+    options.extend(results.at.as_deref().map(|at| ("--at", at)));
     screen.command("check", &options)
 }
 
 /// What one run broke, before its traces are told; nothing where there is but one to tell.
 pub fn overview(screen: &Screen, results: &Results, run: &Run) -> String {
-    let broken = results.invariants.iter().filter_map(|i| run.shortest(*i));
+    let broken = results.invariants.iter();
+    let broken = broken.filter_map(|i| run.told(*i, results.at.as_deref()));
     let broken: Vec<&Counterexample> = broken.collect();
     if broken.len() < 2 {
         return String::new();

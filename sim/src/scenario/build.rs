@@ -453,12 +453,20 @@ fn types(s: &Source<'_>, world: &mut World, tables: &[TypeTable]) -> Result<(), 
             );
         }
         let facts = subsystem.facts();
-        if facts.only_these && !members.iter().map(|m| &m.name).eq(facts.members) {
+        let mut known = facts.members.iter();
+        let in_order = members.iter().all(|m| known.any(|k| *k == m.name));
+        if facts.only_these && (members.is_empty() || !in_order) {
+            let (which, names) = match facts.members {
+                [one] => ("the one member ", format!("`{one}`")),
+                more => (
+                    "some of the members ",
+                    format!("`{}`, in this order", more.join("`, `")),
+                ),
+            };
             return s.error(
                 table.members.span(),
                 format!(
-                    "expected the one member `{}`: {} is modelled with no other",
-                    facts.members.join("`, `"),
+                    "expected {which}{names}: {} is modelled with no other",
                     facts.name
                 ),
             );

@@ -13,7 +13,7 @@ use super::draw::{
     GAP, HEAD, LINE, Line, MARGIN, Place, Shape, arrow, beside, curve, down, filled, fitting,
     frame, line, tag,
 };
-use super::state::{CGROUPS, Field, Id, Kind, OWN, Object, RINGS, uring_lock};
+use super::state::{CGROUPS, Field, HID, Id, Kind, OWN, Object, RINGS, uring_lock};
 use super::svg::{cut, escape};
 
 /// Where each kind of object is from left to right: where it begins, and how wide it is.
@@ -409,6 +409,9 @@ impl<'a> Layout<'a> {
                     let readers = own.value(&format!("readers of {domain}"));
                     side(own.id, &format!("SRCU {domain}"), readers);
                 }
+            }
+            if own.id.slot == HID {
+                side(own.id, "SRCU of the device", own.value("readers of srcu"));
             }
         }
         let periods = objects.iter().filter_map(|o| {
@@ -872,6 +875,7 @@ fn structures(subsystem: Subsystem) -> &'static [usize] {
         Subsystem::Own(_) => &[1, OWN],
         Subsystem::BpfTcp => &[CGROUPS],
         Subsystem::IoUring => &[1, RINGS],
+        Subsystem::HidBpf => &[1, HID],
         _ => &[1],
     }
 }

@@ -247,6 +247,9 @@ pub const CGROUPS: usize = 4;
 /// The slot of the rings of io_uring.
 pub const RINGS: usize = 5;
 
+/// The slot of the HID device.
+pub const HID: usize = 6;
+
 /// The field of a ring's lock.
 pub fn uring_lock(ring: u8) -> String {
     format!("lock uring_lock of ring {ring}")
@@ -508,6 +511,19 @@ impl<'a> Teller<'a> {
                 f.cookie(&format!("{i}: attached with cookie"), reg.expect);
             }
         });
+        if world.has_hid_device() {
+            self.add(Kind::Subsys, HID, "hdev->bpf".into(), |f| {
+                let rdesc_ops = s.hid.rdesc_ops;
+                f.kdata("rdesc_ops", rdesc_ops.map(|reg| reg.kdata));
+                f.link("rdesc_ops: link", rdesc_ops.and_then(|reg| reg.link));
+                f.cookie(
+                    "rdesc_ops: attached with cookie",
+                    rdesc_ops.map_or(0, |reg| reg.expect),
+                );
+                f.flag("device_data", s.hid.device_data);
+                f.mask("readers of srcu", s.hid.readers, "cpu");
+            });
+        }
         self.add(Kind::Subsys, 2, "sched_ext".into(), |f| {
             if s.scx.state != ScxState::Disabled {
                 f.text("state", SCX[s.scx.state as usize]);
@@ -747,6 +763,7 @@ fn kdata_fields(f: &mut Fields<'_, '_>, kdata: &Kdata) {
     }
     f.node("list.next", kdata.next);
     f.node("list.prev", kdata.prev);
+    f.flag("ops->hdev", kdata.hdev);
     f.cookie("registered with cookie", kdata.expect);
     f.number("registrations", kdata.registered);
     f.deferred("free", &kdata.free);

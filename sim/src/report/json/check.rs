@@ -329,6 +329,7 @@ impl Begin {
             skipped: Vec::new(),
             stopped: None,
             failed: Vec::new(),
+            at: None,
             part: false,
         })
     }
