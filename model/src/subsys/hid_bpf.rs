@@ -8,6 +8,7 @@
 //! another one in progress.
 
 use crate::backend::{Backend, FuncOf, Gone, KdataOf, Step, event};
+use crate::design::Twin;
 use crate::errno;
 use crate::invariant::Invariant;
 use crate::kernel::{Dirty, Reg, Seen, Srcu};
@@ -15,6 +16,7 @@ use crate::lock::{Lock, LockClass};
 use crate::pc::Pc;
 use crate::place::Linux;
 use crate::proc::call;
+use crate::report::Violation;
 use crate::subsys::{Called, Facts, back, leave, registered, unregistered};
 use crate::world::{MAX_REGS, OpKind, World};
 
@@ -35,7 +37,24 @@ pub(crate) const FACTS: Facts = Facts {
     refusals: &[(errno::EINVAL, Seen::TAKEN)],
     tasks_rcu: false,
     since: Linux::V6_12,
-    known_bugs: &[],
+    known_bugs: &[
+        (
+            Linux::V7_4,
+            Violation {
+                invariant: Invariant::NoUseAfterFree,
+                step: Pc::HidFixup,
+            },
+            "a probe reads rdesc_ops twice, and unreg() clears it under no lock of a probe",
+        ),
+        (
+            Linux::V7_4,
+            Violation {
+                invariant: Invariant::RefusalsKept,
+                step: Pc::HidRegData,
+            },
+            "it knows a struct by a field of the struct, which each attachment has for itself",
+        ),
+    ],
 };
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
@@ -44,7 +63,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
     match x.pc() {
         Pc::HidReg => {
             let kdata = mine(x);
-            if x.hdev(kdata)? {
+            if x.hdev(kdata)? && x.design().twin != Twin::ForgottenStruct {
                 return leave(x, errno::EINVAL);
             }
             x.set_hdev(kdata, true)?;

@@ -219,6 +219,9 @@ fn kdatas(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
         for (member, func) in kdata.func.iter().enumerate() {
             object = object.with(names.member(kdata.decl, member), names.func(*func));
         }
+        if names.world().has_hid_device() {
+            object = object.with("ops->hdev", if kdata.hdev { "the device" } else { "-" });
+        }
         objects.push(
             object
                 .with(
@@ -230,7 +233,6 @@ fn kdatas(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
                     list(kdata.ksyms.iter().flatten(), |s| names.ksym(*s)),
                 )
                 .with("registrations", kdata.registered)
-                .with("ops->hdev", kdata.hdev)
                 .with("free", deferred(&kdata.free)),
         );
     }
@@ -356,7 +358,10 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
         objects.push(
             Object::new("hdev->bpf".to_string())
                 .with("rdesc_ops", kdata(hid.rdesc_ops.map(|reg| reg.kdata)))
-                .with("device_data", hid.device_data)
+                .with(
+                    "device_data",
+                    if hid.device_data { "allocated" } else { "-" },
+                )
                 .with("readers of srcu", cpus(hid.readers)),
         );
     }
