@@ -84,7 +84,7 @@ const TWINS: [(Invariant, &str, &str, &str); 17] = [
         Invariant::RefusalsKept,
         "mainline,twin=forgotten-struct",
         "hid-map-twice",
-        "HidRegData",
+        "Script",
     ),
     (
         Invariant::AssocFidelity,

@@ -21,7 +21,7 @@ use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
 use struct_ops_sim::view::state::{
-    CGROUPS, DIRTY, HOLDS, OWN, RINGS, SCX, SEEN, STUBS, uring_lock,
+    CGROUPS, DIRTY, HID, HOLDS, OWN, RINGS, SCX, SEEN, STUBS, uring_lock,
 };
 use struct_ops_sim::view::{self, Played, Run, board};
 
@@ -251,6 +251,7 @@ impl<'a> Shown<'a> {
             refs: self.number("refs"),
             next: self.node("list.next"),
             prev: self.node("list.prev"),
+            hdev: self.flag("ops->hdev"),
             expect: self.cookie("registered with cookie"),
             registered: self.number("registrations"),
             free: self.deferred("free"),
@@ -468,6 +469,19 @@ fn read(world: &World, objects: &BTreeMap<String, Value>) -> Kernel {
                     }
                     cgroup.effective = o.items(&format!("{name}: effective"));
                 }
+            }
+            "subsys" if slot == HID => {
+                let hid = &mut k.subsys.hid;
+                if let Some(kdata) = o.key("rdesc_ops", "kdata") {
+                    hid.rdesc_ops = Some(Reg {
+                        kdata,
+                        expect: o.cookie("rdesc_ops: attached with cookie"),
+                        link: o.key("rdesc_ops: link", "link"),
+                        slot: 0,
+                    });
+                }
+                hid.device_data = o.flag("device_data");
+                hid.readers = o.mask("readers of srcu", "cpu");
             }
             "subsys" if slot == RINGS => {
                 for (i, ring) in (0u8..).zip(&mut k.subsys.rings) {

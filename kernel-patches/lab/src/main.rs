@@ -397,12 +397,14 @@ fn run(cli: Cli) -> Result<bool> {
                 // silence ends a VM that hangs; one that talks may go on
                 machine.limits.total *= 10;
                 let Asked { target, design, .. } = &asked;
-                let outcome = scenario::random::run(&machine, target, design, effort, verbose)?;
+                let keep = |outcome: &scenario::random::Outcome| match &save {
+                    Some(directory) => outcome.save(&asked.title, directory),
+                    None => Ok(()),
+                };
+                let outcome =
+                    scenario::random::run(&machine, target, design, effort, verbose, &keep)?;
                 if format == Format::Text {
                     print!("{}", scenario::random::text(&asked.title, &outcome));
-                }
-                if let Some(directory) = &save {
-                    outcome.save(&asked.title, directory)?;
                 }
                 all.push((asked.title, outcome));
             }

@@ -203,7 +203,7 @@ pub const HOLDS: [&str; 8] = [
 ];
 
 /// Names of the bits of [`Dirty`], lowest first.
-pub const DIRTY: [&str; 7] = [
+pub const DIRTY: [&str; 8] = [
     "state",
     "function pointers",
     "kallsyms",
@@ -211,6 +211,7 @@ pub const DIRTY: [&str; 7] = [
     "image pages",
     "what a program of others is tied to",
     "what a program is tied to",
+    "ops->hdev",
 ];
 
 /// Names of the bits of [`Seen`], lowest first.
@@ -232,7 +233,7 @@ pub const SEEN: [&str; 14] = [
 ];
 
 const _: () = assert!(Holds::ASKED.bits() == 1 << (HOLDS.len() - 1));
-const _: () = assert!(Dirty::TIED.bits() == 1 << (DIRTY.len() - 1));
+const _: () = assert!(Dirty::HDEV.bits() == 1 << (DIRTY.len() - 1));
 const _: () = assert!(Seen::NO_MEMBER.bits() == 1 << (SEEN.len() - 1));
 
 /// Names of the values of [`ScxState`] in their order.

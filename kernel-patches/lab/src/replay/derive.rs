@@ -866,7 +866,7 @@ mod tests {
     #[test]
     fn an_allocation_fails_where_its_thread_is_held() {
         let failing = all("hid-failing-reg", &Design::mainline());
-        let moves = of(&failing, (Invariant::NoUseAfterFree, Some(Pc::CallEnter)));
+        let moves = of(&failing, (Invariant::NoUseAfterFree, Some(Pc::HidFixup)));
         let fails = "move 0 gate __kmalloc_noprof 0 0 1 64 1";
         assert!(moves.lines().contains(fails), "{}", moves.lines());
         // the page of a link's first trampoline: no allocation that could be made to fail, its result is 0

@@ -182,13 +182,13 @@ pub fn before(last: Pc, next: Pc, context: Context) -> Option<Gate> {
         (_, Pc::HidRegData) => entry("hid_bpf_allocate_event_data"),
         (_, Pc::HidReconnect) => entry("hid_bpf_reconnect"),
         // its buffer is of the size that a descriptor may have
-        (Pc::HidProbe | Pc::HidReconnect, Pc::CallEnter) if old => Gate {
+        (Pc::HidProbe | Pc::HidReconnect, Pc::HidFixup) if old => Gate {
             arg: Some((3, 4096)),
-            note: Some(
-                "a probe loads rdesc_ops twice; it is held between the two, the model takes them as one",
-            ),
             ..entry("__kmalloc_cache_noprof")
         },
+        // the lock of the list is not released yet, and no probe takes it
+        (Pc::HidRegData, Pc::HidRegUndo) => after("hid_bpf_allocate_event_data"),
+        (_, Pc::HidRegSynced | Pc::HidUnregSynced) => after("synchronize_srcu"),
         // a call
         (_, Pc::CallRead) if context.subsystem == Subsystem::Always => place(
             "lab_ops' caller, which reads the function pointer next",

@@ -270,7 +270,7 @@ fn kinds(world: &World, design: &Design, tied: bool) -> Vec<OpKind> {
 /// One seed in so many has a round that reads kallsyms after each operation: that takes longer than all the rest.
 const LOOKED: u64 = 4;
 
-/// Carries the seeds out on one kernel.
+/// Carries the seeds out on one kernel; what is known is told `so_far` again and again, and is not lost if a later VM is.
 ///
 /// # Errors
 /// What is outside of kernel and runner: files, QEMU.
@@ -280,6 +280,7 @@ pub fn run(
     design: &Design,
     effort: Effort,
     verbose: bool,
+    so_far: &dyn Fn(&Outcome) -> Result<()>,
 ) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let seeds: Vec<u64> = (effort.seeds.0..effort.seeds.1).collect();
@@ -298,7 +299,7 @@ pub fn run(
         for (seed, job) in shared.iter().zip(&jobs) {
             add(&mut outcome, *seed, design, job);
         }
-        // What is known until then is not lost.
+        so_far(&outcome)?;
         if let Err(error) = carried_out {
             eprintln!("{}", text("until then", &outcome));
             return Err(error);
