@@ -7,7 +7,7 @@ lab() {
     cargo run --release -q -p struct-ops-lab-kernel -- "$@"
 }
 lab scenario two-links-tcp two-links-always --series rfc --series link-owned > seen/two-links.txt
-lab scenario --brief --rounds 8 --series stock > seen/executions.txt
+lab scenario --brief --rounds 8 --series stock --series link-owned > seen/executions.txt
 lab scenario --series stock --series link-owned hid-map-twice > seen/hid-map-twice.txt
 lab prove > seen/prove.txt
 lab random --seeds 0..25 --series link-owned > seen/random.txt
