@@ -211,7 +211,9 @@ pub trait Locking: HasPointers + Sized {
     fn lock(&mut self, lock: Lock<Self::P>) -> Step;
     /// Releases a lock that the task holds.
     fn unlock(&mut self, lock: Lock<Self::P>) -> Step;
-    /// Whether this task holds the lock.
+    /// Takes one of the scenario's own locks for reading. The first primitive of its step, too.
+    fn lock_shared(&mut self, own: u8);
+    /// Whether this task holds the lock, and not for reading.
     fn holds_lock(&mut self, lock: Lock<Self::P>) -> bool;
 
     // ---- RCU ---------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ pub mod script;
 mod subsys;
 pub mod table;
 mod tables;
+pub mod uapi;
 mod visit;
 pub mod world;
 

@@ -6,8 +6,9 @@
 use crate::backend::Pointers;
 use crate::kernel::Slots;
 use crate::pc::Pc;
+use crate::script::{MAX_OWN_LOCKS, Script};
 
-/// A lock of which there is one per class, map, program, socket or ring.
+/// A lock of which there is one per class, map, program, socket or ring, or one that the scenario brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lock<P: Pointers = Slots> {
     /// `st_map->lock` of this map.
@@ -18,6 +19,8 @@ pub enum Lock<P: Pointers = Slots> {
     Prog(u8),
     /// `uring_lock` of this ring.
     Ring(u8),
+    /// One of the scenario's own subsystems: index into [`crate::script::Script::locks`].
+    Own(u8),
     /// The only one of its class.
     The(LockClass),
 }
@@ -30,6 +33,7 @@ impl<P: Pointers> Lock<P> {
             Lock::Sock(_) => LockClass::Sock,
             Lock::Prog(_) => LockClass::StOpsAssoc,
             Lock::Ring(_) => LockClass::Uring,
+            Lock::Own(own) => LockClass::OWN[usize::from(own)],
             Lock::The(class) => class,
         }
     }
@@ -75,12 +79,31 @@ classes! {
     Cgroup "cgroup_mutex" "kernel/cgroup/cgroup.c";
     StOpsAssoc "st_ops_assoc_mutex" "include/linux/bpf.h";
     Uring "uring_lock" "include/linux/io_uring_types.h";
+    Own0 "own lock 0" "the scenario";
+    Own1 "own lock 1" "the scenario";
+    Own2 "own lock 2" "the scenario";
+    Own3 "own lock 3" "the scenario";
 }
 
 /// How many classes have a place in [`crate::kernel::Kernel::locks`].
 pub(crate) const HELD: usize = LockClass::IoBpfCtrl as usize + 1;
 
 impl LockClass {
+    /// Those of the scenario's own locks, each of which is the only one of its class.
+    pub const OWN: [LockClass; MAX_OWN_LOCKS] = [
+        LockClass::Own0,
+        LockClass::Own1,
+        LockClass::Own2,
+        LockClass::Own3,
+    ];
+
+    /// Its name in a world with these subsystems of its own.
+    pub fn name_in(self, script: &Script) -> &str {
+        let own = LockClass::OWN.iter().position(|own| *own == self);
+        let own = own.and_then(|own| script.locks.get(own));
+        own.map_or(self.name(), |name| name)
+    }
+
     /// The place in [`crate::kernel::Kernel::locks`], if it has one.
     #[inline]
     pub(crate) fn place(self) -> Option<usize> {
@@ -102,34 +125,34 @@ pub struct Nested {
 /// Which classes of locks were taken while which were held, as lockdep collects it: an order, if no class can be reached
 /// from itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct LockOrder([u16; LockClass::ALL.len()]);
+pub struct LockOrder([u32; LockClass::ALL.len()]);
 
 impl LockOrder {
     /// The order of these pairs.
     pub fn from_pairs(pairs: impl IntoIterator<Item = (LockClass, LockClass)>) -> Self {
         let mut order = LockOrder::default();
         for (held, taken) in pairs {
-            order.0[held as usize] |= 1 << taken as u16;
+            order.0[held as usize] |= 1 << taken as u32;
         }
         order
     }
 
     /// Notes that one was taken while the other one was held.
     pub fn add(&mut self, nested: Nested) {
-        self.0[nested.held as usize] |= 1 << nested.taken as u16;
+        self.0[nested.held as usize] |= 1 << nested.taken as u32;
     }
 
     /// Every pair: held, taken.
     pub fn pairs(self) -> impl Iterator<Item = (LockClass, LockClass)> {
         let all = || LockClass::ALL.iter().copied();
         let pairs = all().flat_map(move |held| all().map(move |taken| (held, taken)));
-        pairs.filter(move |(held, taken)| self.0[*held as usize] & 1 << *taken as u16 != 0)
+        pairs.filter(move |(held, taken)| self.0[*held as usize] & 1 << *taken as u32 != 0)
     }
 
     /// A shortest way along the order, both ends included; none if there is no way.
     pub fn way(&self, from: LockClass, to: LockClass) -> Option<Vec<LockClass>> {
         let mut ways = vec![vec![from]];
-        let mut seen = 1u16 << from as u16;
+        let mut seen = 1u32 << from as u32;
         while !ways.is_empty() {
             if let Some(way) = ways.iter().find(|way| way.last() == Some(&to)) {
                 return Some(way.clone());
@@ -139,7 +162,7 @@ impl LockOrder {
                 let next = self.0[*way.last().expect("a way has an end") as usize] & !seen;
                 seen |= next;
                 for class in LockClass::ALL {
-                    if next & 1 << *class as u16 != 0 {
+                    if next & 1 << *class as u32 != 0 {
                         longer.push(way.iter().copied().chain([*class]).collect());
                     }
                 }

@@ -2,7 +2,7 @@
 //!
 //! Not an engine (those know no design), and no report for people.
 
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,8 +93,8 @@ pub struct Explored {
     packing: Packing,
     /// Steps taken so far, as [`StepSet::words`].
     taken: [AtomicU64; StepSet::WORDS],
-    /// Locks taken so far while others were held, one row for each class that was held, bit `class as u16`.
-    nested: [AtomicU16; LockClass::ALL.len()],
+    /// Locks taken so far while others were held, one row for each class that was held, bit `class as u32`.
+    nested: [AtomicU32; LockClass::ALL.len()],
     /// Per CPU: one per operation of a fixed plan, one per kind of operation of a free one.
     fates: Vec<Vec<SharedFate>>,
 }
@@ -135,7 +135,7 @@ impl Explored {
     /// The order of locks that the set-up and all that was explored so far has shown.
     pub fn lock_order(&self) -> LockOrder {
         let seen = |held: LockClass, taken: LockClass| {
-            self.nested[held as usize].load(Relaxed) & 1 << taken as u16 != 0
+            self.nested[held as usize].load(Relaxed) & 1 << taken as u32 != 0
         };
         let all = LockClass::ALL.iter().copied();
         let pairs = all
@@ -242,7 +242,7 @@ impl System for Explored {
         }
         if report.nests() {
             for nested in report.nested() {
-                let (row, bit) = (&self.nested[nested.held as usize], 1 << nested.taken as u16);
+                let (row, bit) = (&self.nested[nested.held as usize], 1 << nested.taken as u32);
                 if row.load(Relaxed) & bit == 0 {
                     row.fetch_or(bit, Relaxed);
                 }

@@ -5,6 +5,7 @@
 use struct_ops_model::kernel::CpuId;
 use struct_ops_model::lock::{LockClass, LockOrder, Nested};
 use struct_ops_model::place::Site;
+use struct_ops_model::script::Script;
 use struct_ops_model::world::{OpKind, Operand, Plan, Which, World};
 use struct_ops_model::{Action, Invariant, Kernel, Linux, Machine, Pc, Report, Violation, Wait};
 
@@ -117,6 +118,7 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
         own_flags: machine.world.script.flags.clone(),
     };
     let mut locks = Locks {
+        script: &machine.world.script,
         order: machine.lock_order(),
         shown: Vec::new(),
     };
@@ -157,13 +159,14 @@ pub fn trace(machine: &Machine, actions: &[Action]) -> Result<Trace, Box<NotEnab
 }
 
 /// The order of locks that a run has shown so far.
-struct Locks {
+struct Locks<'a> {
+    script: &'a Script,
     order: LockOrder,
     /// Where each pair was shown first.
     shown: Vec<((LockClass, LockClass), usize)>,
 }
 
-impl Locks {
+impl Locks<'_> {
     /// Judges what a step took while it held something, and says what it contradicts.
     fn judge(&mut self, number: usize, report: &mut Report, said: &mut String) {
         for nested in report.nested() {
@@ -180,7 +183,8 @@ impl Locks {
             let before = |pair: &[LockClass]| {
                 let shown = self.shown.iter().find(|s| s.0 == (pair[0], pair[1]));
                 let place = shown.map_or("in the set-up".into(), |s| format!("in step {}", s.1));
-                format!("{} under {} {place}", pair[1].name(), pair[0].name())
+                let [held, taken] = [pair[0], pair[1]].map(|class| class.name_in(self.script));
+                format!("{taken} under {held} {place}")
             };
             let before: Vec<String> = way.windows(2).map(before).collect();
             if !said.is_empty() {
@@ -188,8 +192,8 @@ impl Locks {
             }
             *said += &format!(
                 "takes {} under {}, and this run took {}",
-                taken.name(),
-                held.name(),
+                taken.name_in(self.script),
+                held.name_in(self.script),
                 before.join(", ")
             );
             let violation = Violation {

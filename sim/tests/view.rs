@@ -627,13 +627,13 @@ fn waited_for(
                     Lock::Sock(sock) => (format!("sock{sock}"), String::new()),
                     Lock::Ring(ring) => (format!("subsys{RINGS}"), format!("ring {ring}")),
                     Lock::The(the) => class(the),
+                    Lock::Own(own) => {
+                        let name = machine.world.script.locks[usize::from(own)].clone();
+                        (format!("subsys{OWN}"), name)
+                    }
                     Lock::Prog(prog) => unreachable!("program {prog}: no step ends with its mutex"),
                 };
                 (shape, holder, name)
-            }
-            Some(Wait::OwnLock(lock, holder)) => {
-                let name = machine.world.script.locks[usize::from(lock)].clone();
-                (format!("subsys{OWN}"), holder, name)
             }
             Some(Wait::GracePeriod(_)) => {
                 let rcu = &shapes["rcus"];

@@ -22,8 +22,6 @@ pub enum Wait {
     Lock(Lock, CpuId),
     /// Readers of a grace period.
     GracePeriod(Deferred),
-    /// A lock of the scenario's own subsystem, by its index, and a CPU that holds it.
-    OwnLock(u8, CpuId),
     /// A flag of the scenario's own subsystem, by its index.
     Flag(u8),
     /// A ring, whose file this CPU uses.
@@ -137,7 +135,7 @@ impl Machine {
                 };
                 let reader = (readers != 0).then(|| readers.trailing_zeros() as CpuId);
                 let holder = own.locks[place].or(reader);
-                holder.map(|holder| Wait::OwnLock(lock, holder))
+                holder.map(|holder| Wait::Lock(Lock::Own(lock), holder))
             }
             Statement::Wait(flag) => {
                 let set = own.flags & (1 << flag) != 0;
@@ -206,6 +204,7 @@ fn holder(k: &Kernel, lock: Lock) -> Option<CpuId> {
         Lock::Sock(sock) => k.socks.get(usize::from(sock)).and_then(|s| s.busy),
         Lock::Prog(_) => None,
         Lock::Ring(ring) => k.subsys.rings.get(usize::from(ring)).and_then(|r| r.lock),
+        Lock::Own(own) => k.subsys.own.locks.get(usize::from(own)).and_then(|l| *l),
         Lock::The(class) => k.holder(class),
     }
 }

@@ -6,6 +6,7 @@ use crate::backend::{Backend, Gone, KdataOf, LinkOf, Step, event};
 use crate::design::Twin;
 use crate::invariant::Invariant;
 use crate::kernel::{Dirty, Reg, Seen, Srcu, Stage};
+use crate::lock::Lock;
 use crate::operation::Entry;
 use crate::pc::Pc;
 use crate::proc::call;
@@ -86,15 +87,8 @@ fn on<'w, X: Backend<'w>>(x: &mut X, line: u8) -> Step {
 /// A statement that ends within the step: where to go on, if not behind it.
 fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> {
     match statement {
-        Statement::Lock(lock, mode) => {
-            let cpu = x.task();
-            let mut own = x.own();
-            match mode {
-                Mode::Exclusive => own.locks[usize::from(lock)] = Some(cpu),
-                Mode::Shared => own.shared[usize::from(lock)] |= 1 << cpu,
-            }
-            x.set_own(own);
-        }
+        Statement::Lock(lock, Mode::Exclusive) => x.lock(Lock::Own(lock))?,
+        Statement::Lock(lock, Mode::Shared) => x.lock_shared(lock),
         Statement::Unlock(lock, mode) => {
             let cpu = x.task();
             let mut own = x.own();

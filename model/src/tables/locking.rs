@@ -3,7 +3,7 @@
 use super::Tables;
 use crate::backend::{Backend, Locking, Step};
 use crate::invariant::Invariant;
-use crate::kernel::{CpuId, Deferred, Mask, Readers, Srcu, Stage};
+use crate::kernel::{CpuId, Deferred, Mask, Readers, Slots, Srcu, Stage};
 use crate::lock::{Lock, LockClass, Nested};
 use crate::pc::Pc;
 use crate::script::Statement;
@@ -71,6 +71,7 @@ impl Tables<'_> {
             Lock::Sock(sock) => Some(&mut self.k.socks[usize::from(sock)].busy),
             Lock::Prog(_) => None,
             Lock::Ring(ring) => Some(&mut self.k.subsys.rings[usize::from(ring)].lock),
+            Lock::Own(own) => Some(&mut self.k.subsys.own.locks[usize::from(own)]),
             Lock::The(class) => class.place().map(|place| &mut self.k.locks[place]),
         })
     }
@@ -80,21 +81,28 @@ impl Tables<'_> {
         let me = Some(self.cpu);
         let mut held = self.within;
         for (class, holder) in LockClass::ALL.iter().zip(&self.k.locks) {
-            held |= u16::from(*holder == me) << *class as u16;
+            held |= u32::from(*holder == me) << *class as u32;
         }
         let map = self.k.maps.iter().any(|(_, m)| m.lock == me);
         let sock = self.k.socks.iter().any(|s| s.busy == me);
         let ring = self.k.subsys.rings.iter().any(|r| r.lock == me);
-        held |= u16::from(map) << LockClass::StMap as u16
-            | u16::from(sock) << LockClass::Sock as u16
-            | u16::from(ring) << LockClass::Uring as u16;
+        held |= u32::from(map) << LockClass::StMap as u32
+            | u32::from(sock) << LockClass::Sock as u32
+            | u32::from(ring) << LockClass::Uring as u32;
+        if !self.world.script.locks.is_empty() {
+            let own = &self.k.subsys.own;
+            for (place, class) in LockClass::OWN.into_iter().enumerate() {
+                let mine = own.locks[place] == me || own.shared[place] & 1 << self.cpu != 0;
+                held |= u32::from(mine) << class as u32;
+            }
+        }
         if held == 0 {
             return;
         }
         self.report.witness(Invariant::LockOrder);
         let step = self.pc;
         for class in LockClass::ALL {
-            if held & 1 << *class as u16 != 0 {
+            if held & 1 << *class as u32 != 0 {
                 self.report.nest(Nested {
                     held: *class,
                     taken,
@@ -115,7 +123,7 @@ impl Locking for Tables<'_> {
             debug_assert_eq!(*holder, None, "{lock:?} is taken, and {cpu} did not wait");
             *holder = Some(cpu);
         } else {
-            self.within |= 1 << lock.class() as u16;
+            self.within |= 1 << lock.class() as u32;
         }
         Ok(())
     }
@@ -124,9 +132,15 @@ impl Locking for Tables<'_> {
         if let Some(holder) = self.holder(lock)? {
             *holder = None;
         } else {
-            self.within &= !(1 << lock.class() as u16);
+            self.within &= !(1 << lock.class() as u32);
         }
         Ok(())
+    }
+
+    fn lock_shared(&mut self, own: u8) {
+        self.note_nesting(Lock::<Slots>::Own(own).class());
+        let me = 1 << self.cpu;
+        self.k.subsys.own.shared[usize::from(own)] |= me;
     }
 
     fn holds_lock(&mut self, lock: Lock) -> bool {

@@ -42,7 +42,7 @@ pub(crate) struct Tables<'a> {
     pub report: &'a mut Report,
     pub event: Option<&'a mut String>,
     /// Classes of the locks that this step has taken and that have no holder in the state, one bit each.
-    pub within: u16,
+    pub within: u32,
     /// A reference count or its holders changed.
     pub counted: bool,
     /// A kdata that was registered once is registered twice.

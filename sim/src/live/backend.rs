@@ -33,6 +33,7 @@ use super::text::{Found, PAGE_SIZE};
 /// Why nobody asks for a cgroup.
 const NO_CGROUPS: &str = "no world with cgroups is run";
 const NO_RINGS: &str = "no world with rings is run";
+const NO_SCRIPT: &str = "no world with such a subsystem is run";
 
 /// A node of the tcp list as a number: `LIST_POISON`, the head, or the `list` member of a kdata.
 fn number(node: Node<Places>) -> usize {
@@ -207,7 +208,7 @@ impl<'w> Backend<'w> for Task<'w> {
     }
 
     fn table_full(&mut self) -> Stop {
-        unreachable!("no world with such a subsystem is run")
+        unreachable!("{NO_SCRIPT}")
     }
 }
 
@@ -339,6 +340,7 @@ impl Locking for Task<'_> {
                 }
             }
             Lock::Ring(_) => unreachable!("{NO_RINGS}"),
+            Lock::Own(_) => unreachable!("{NO_SCRIPT}"),
         }
         if !matches!(lock, Lock::Sock(_)) {
             self.held.push(lock);
@@ -357,6 +359,8 @@ impl Locking for Task<'_> {
         self.rt.release(lock);
         Ok(())
     }
+
+    fn lock_shared(&mut self, _: u8) {}
 
     fn holds_lock(&mut self, lock: Lock<Places>) -> bool {
         match lock {

@@ -288,7 +288,7 @@ impl Runtime {
             Lock::The(class) => self.locks[class as usize].unlock(),
             Lock::Sock(sock) => self.socks.lock()[usize::from(sock)].busy = None,
             Lock::Prog(prog) => self.progs[usize::from(prog)].st_ops_assoc_mutex.unlock(),
-            Lock::Ring(_) => {}
+            Lock::Ring(_) | Lock::Own(_) => {}
         }
     }
 

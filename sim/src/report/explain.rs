@@ -8,6 +8,9 @@ use struct_ops_model::place::{Function, Place};
 use struct_ops_model::reach::context::{NO_HELPER, RunCtx, Slot, Way};
 use struct_ops_model::reach::{Kind, Label};
 use struct_ops_model::script::SlotKey;
+use struct_ops_model::uapi::{
+    Attribute, LINK_CREATE, LINK_CREATE_UNION, ReadBy, collisions, free_from,
+};
 use struct_ops_model::world::{Body, OpKind, Operand, Plan, Subsystem};
 use struct_ops_model::{Design, Invariant, Linux};
 
@@ -49,7 +52,11 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
         }
         let width = rows.iter().map(|row| row.0.len()).max().unwrap_or(0).max(6);
         let rows = rows.iter().map(|row| screen.entry(row.0, width, row.1));
-        format!("operation {name}\n\n{}", rows.collect::<String>())
+        let mut about = format!("operation {name}\n\n{}", rows.collect::<String>());
+        if kind == OpKind::LinkCreate {
+            about += &link_create_attributes(screen);
+        }
+        about
     }));
     let choices = Design::choices();
     let named = choices.iter().find(|c| c.0 == name);
@@ -98,6 +105,48 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
     let body = Body::NAMES.iter().find(|n| n.0 == name);
     found.extend(body.map(|n| short("body", &format!("A program with this body {}.", n.2))));
     (!found.is_empty()).then(|| found.join("\n"))
+}
+
+/// Where the attributes of BPF_LINK_CREATE lie, and what two of them in the same bytes mean.
+fn link_create_attributes(screen: &Screen) -> String {
+    let bytes = |range: std::ops::Range<usize>| format!("{}..{}", range.start, range.end);
+    let reader = |attribute: &Attribute| match attribute.read_by {
+        ReadBy::Linux(Linux::V6_12) => "Linux".to_string(),
+        ReadBy::Linux(linux) => format!("Linux from {} on", linux.version()),
+        ReadBy::Series(series) => format!("kernel-patches/{series}"),
+        ReadBy::OtherLinks(links) => format!("for links to {links}"),
+    };
+    let text = format!(
+        "Its attributes in union bpf_attr, by their bytes; the union of what each kind of link has is {}:",
+        bytes(LINK_CREATE_UNION)
+    );
+    let mut out = format!("\n{}\n", screen.paragraph(&text, 2));
+    for attribute in LINK_CREATE {
+        let text = format!(
+            "{} ({}): {}",
+            attribute.name,
+            reader(attribute),
+            attribute.meaning
+        );
+        out += &screen.entry(&bytes(attribute.bytes()), 6, &text);
+    }
+    out.push('\n');
+    for (ours, theirs) in collisions() {
+        let text = format!(
+            "COLLISION: {} of {} and {} of {}.",
+            ours.name,
+            reader(ours),
+            theirs.name,
+            reader(theirs)
+        );
+        out += &screen.paragraph(&text, 2);
+    }
+    let text = format!(
+        "No kernel that is known here reads bytes {} for struct_ops, or refuses what is there: a cookie would be ignored by one that does not know it.",
+        bytes(free_from()..LINK_CREATE_UNION.end)
+    );
+    out += &screen.paragraph(&text, 2);
+    out
 }
 
 /// A subsystem in the language: what its file says of it, and the file.

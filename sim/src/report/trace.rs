@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use struct_ops_model::kernel::Stage;
+use struct_ops_model::lock::Lock;
 use struct_ops_model::place::Site;
 use struct_ops_model::{Linux, Pc, Violation, Wait};
 
@@ -161,10 +162,11 @@ fn cpus(mask: u8) -> String {
 pub fn waits(wait: &Wait, locks: &[String], flags: &[String]) -> String {
     match wait {
         Wait::Lock(lock, holder) => {
-            format!("{}, which cpu{holder} holds", lock.class().name())
-        }
-        Wait::OwnLock(lock, holder) => {
-            format!("{}, which cpu{holder} holds", locks[usize::from(*lock)])
+            let name = match lock {
+                Lock::Own(own) => &locks[usize::from(*own)],
+                lock => lock.class().name(),
+            };
+            format!("{name}, which cpu{holder} holds")
         }
         Wait::Flag(flag) => flags[usize::from(*flag)].clone(),
         Wait::Ring(ring, user) => format!("the file of ring {ring}, which cpu{user} uses"),

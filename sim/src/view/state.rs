@@ -179,7 +179,7 @@ pub fn place_of(wait: &Wait, own: &[String]) -> Option<(Id, String)> {
         Wait::Lock(Lock::Sock(sock), _) => (Kind::Sock, usize::from(*sock), "lock_sock".into()),
         Wait::Lock(Lock::Ring(ring), _) => (Kind::Subsys, RINGS, uring_lock(*ring)),
         Wait::Lock(Lock::The(class), _) => (Kind::Lock, *class as usize, "holder".into()),
-        Wait::OwnLock(lock, _) => {
+        Wait::Lock(Lock::Own(lock), _) => {
             let name = &own[usize::from(*lock)];
             (Kind::Subsys, OWN, format!("lock {name}"))
         }
