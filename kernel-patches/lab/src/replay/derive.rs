@@ -227,8 +227,9 @@ pub struct State {
     pub k: Kernel,
     /// The last step of each CPU.
     last: [Pc; MAX_CPUS],
-    /// The function at whose entry each CPU was held last: it is inside, and its return can no longer be caught.
-    inside: [Option<&'static str>; MAX_CPUS],
+    /// The functions in which each CPU was held, the last one first: it is inside, and their returns can no longer be
+    /// caught.
+    inside: [[Option<&'static str>; NESTED]; MAX_CPUS],
     /// The last step of deferred work.
     worked: Pc,
 }
@@ -236,11 +237,36 @@ pub struct State {
 impl State {
     /// Somebody has left his place to others: he is held there.
     pub fn held(&mut self, actor: Actor, until: Until) {
-        if let (Actor::Cpu(cpu), Until::Held(gate, ..)) = (actor, until) {
-            self.inside[usize::from(cpu)] = (gate.at == End::Entry).then_some(gate.symbol);
+        let (Actor::Cpu(cpu), Until::Held(gate, ..)) = (actor, until) else {
+            return;
+        };
+        match gate.at {
+            End::Entry => {
+                if let Some(function) = gates::within(self.k.cpus[usize::from(cpu)].pc) {
+                    self.enter(cpu, function);
+                }
+                self.enter(cpu, gate.symbol);
+            }
+            End::Return => {
+                let inside = &mut self.inside[usize::from(cpu)];
+                let left = inside.iter_mut().filter(|s| **s == Some(gate.symbol));
+                left.for_each(|symbol| *symbol = None);
+            }
+        }
+    }
+
+    /// Whoever is held in a function cannot be caught at its return.
+    fn enter(&mut self, cpu: u8, symbol: &'static str) {
+        let inside = &mut self.inside[usize::from(cpu)];
+        if !inside.contains(&Some(symbol)) {
+            inside.rotate_right(1);
+            inside[0] = Some(symbol);
         }
     }
 }
+
+/// How many functions are remembered in which a CPU is.
+const NESTED: usize = 4;
 
 /// What became of a run that was tried.
 struct Tried {
@@ -450,7 +476,8 @@ impl Deriver<'_> {
                 let place = usize::from(cpu);
                 let gate =
                     gates::before(at.last[place], at.k.cpus[place].pc, self.context(at, cpu))?;
-                let missed = gate.at == End::Return && at.inside[place] == Some(gate.symbol);
+                let missed =
+                    gate.at == End::Return && at.inside[place].contains(&Some(gate.symbol));
                 (!missed).then_some(gate)
             }
             Actor::Work if at.worked == Pc::MapFree => {
@@ -473,7 +500,7 @@ impl Deriver<'_> {
         State {
             k: self.machine.initial(),
             last: [Pc::Idle; MAX_CPUS],
-            inside: [None; MAX_CPUS],
+            inside: [[None; NESTED]; MAX_CPUS],
             worked: Pc::Idle,
         }
     }
@@ -485,7 +512,13 @@ impl Deriver<'_> {
         report.clear();
         self.machine.apply(&mut at.k, action, report, None);
         match action.cpu() {
-            Some(cpu) => at.last[usize::from(cpu)] = pc,
+            Some(cpu) => {
+                let cpu = usize::from(cpu);
+                at.last[cpu] = pc;
+                if at.k.cpus[cpu].pc == Pc::Idle {
+                    at.inside[cpu] = [None; NESTED];
+                }
+            }
             None => at.worked = pc,
         }
         Some(action)

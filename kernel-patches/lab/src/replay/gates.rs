@@ -111,6 +111,18 @@ fn members(subsystem: Subsystem) -> Option<Members> {
     Some(Members { reg, unreg, update })
 }
 
+/// The function of a subsystem in which whoever takes this step next is.
+pub fn within(next: Pc) -> Option<&'static str> {
+    Some(match next {
+        Pc::TcpReg => "bpf_tcp_ca_reg",
+        Pc::TcpUnreg => "bpf_tcp_ca_unreg",
+        Pc::TcpUpdate => "bpf_tcp_ca_update",
+        Pc::HidRegLock | Pc::HidRegData | Pc::HidRegSynced | Pc::HidRegUndo => "hid_bpf_reg",
+        Pc::HidUnregLock | Pc::HidUnregSynced => "hid_bpf_unreg",
+        _ => return None,
+    })
+}
+
 /// What the lab knows of an operation that somebody is held in.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {

@@ -169,6 +169,11 @@ fn cast(subsystem: Subsystem, world: &World, target: &Target) -> Result<Cast, St
             sleepable: Some(false),
             ..Cast::default()
         },
+        Subsystem::Own(_) if name == "Qdisc_ops" && target.modules => {
+            return Err(
+                "the lab's kernels are built without CONFIG_SYSCTL: there is no net.core.default_qdisc".into(),
+            );
+        }
         Subsystem::Own(_) if name == "Qdisc_ops" => Cast {
             ty: "Qdisc_ops",
             caller: "qdisc",

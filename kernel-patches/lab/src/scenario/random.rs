@@ -115,7 +115,6 @@ fn choices(target: &Target) -> &'static [&'static [&'static str]] {
             &[TCP, ALWAYS],
             &[TCP, SCX],
             &[KEYED],
-            &[QDISC],
             &[BINFMT],
         ],
         (Base::V7_3, false) => &[&[TCP], &[TCP], &[TCP, SCX], &[QDISC]],
