@@ -15,5 +15,7 @@ lab random --seeds 0..25 --series link-owned > seen/random.txt
 lab replay --series stock > seen/replay.txt || true
 lab replay --brief --series rfc > seen/replay-rfc.txt || true
 lab replay --image 7.3 --series stock > seen/replay-7.3.txt || true
+lab replay --base 7.3 --series stock --brief --runs 10 > seen/replay-7.3-built.txt || true
+lab scenario --base 7.3 --series stock two-links-keyed binfmt-detach-in-exec > seen/scenario-7.3.txt
 lab test --image 7.3 --series stock --runs 10 scx-tracer-next-root > seen/lookups-7.3.txt
 # hours, and not taken again here: seen/campaigns.txt, which names its commands

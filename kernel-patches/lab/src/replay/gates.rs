@@ -198,8 +198,6 @@ pub fn before(last: Pc, next: Pc, context: Context) -> Option<Gate> {
             arg: Some((3, 4096)),
             ..entry("__kmalloc_cache_noprof")
         },
-        // the lock of the list is not released yet, and no probe takes it
-        (Pc::HidRegData, Pc::HidRegUndo) => after("hid_bpf_allocate_event_data"),
         (_, Pc::HidRegSynced | Pc::HidUnregSynced) => after("synchronize_srcu"),
         // a call
         (_, Pc::CallRead) if context.subsystem == Subsystem::Always => place(
