@@ -380,7 +380,7 @@ pub trait Trampolines: HasPointers + Sized {
 
     // ---- the call of a member ----------------------------------------------------------------------
 
-    /// The jump: the page must be there and executable. Until [`Backend::leave_trampoline`] the task is inside.
+    /// The jump: the page must be there and executable. Until [`Trampolines::leave_trampoline`] the task is inside.
     fn enter_trampoline(&mut self, func: FuncOf<Self>) -> Step<Code>;
     /// The instructions under the task's instruction pointer, which must still be there.
     fn code_at(&mut self, func: FuncOf<Self>) -> Step<Code>;

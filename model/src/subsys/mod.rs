@@ -28,7 +28,7 @@ use crate::world::{OpKind, World};
 pub enum Called {
     /// Through a socket that has taken a reference.
     ThroughSockets,
-    /// By the subsystem itself, for its n-th registration: the first step of a call of each of [`Facts::members`], or one
+    /// By the subsystem itself, for its n-th registration: the first step of a call of each of `Facts::members`, or one
     /// for all.
     From(&'static [Pc]),
     /// By BPF_PROG_TEST_RUN alone.
