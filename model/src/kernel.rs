@@ -8,10 +8,13 @@ use bitflags::bitflags;
 
 use crate::assoc::Assoc;
 use crate::backend::Pointers;
+use crate::declare::{flags, state, words};
 use crate::lock::{HELD, LockClass};
+use crate::operation::Arg;
 use crate::pc::Pc;
-use crate::script::{MAX_DOMAINS, MAX_OBJECTS, MAX_OWN_LOCKS, MAX_REFS};
+use crate::script::{MAX_DOMAINS, MAX_FLAGS, MAX_OBJECTS, MAX_OWN_LOCKS, MAX_REFS};
 use crate::table::{Key, Table};
+use crate::visit::{Flags, Visit, Visitor, Word};
 use crate::world::{
     LINK_SLOTS, MAP_SLOTS, MAX_CGROUPS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_LINKS,
     MAX_MEMBERS, MAX_PROCS, MAX_PROGS, MAX_REGS, MAX_RINGS, MAX_SOCKS, MAX_TRAMP_IMAGE_PAGES,
@@ -62,80 +65,37 @@ impl MoreFds {
     }
 }
 
-/// `enum bpf_struct_ops_state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-#[repr(u8)]
-pub enum MapState {
-    /// Nothing stored yet.
-    #[default]
-    Init,
-    /// A plain map registered with its subsystem; with `links=one`, a link map that has its link.
-    InUse,
-    /// Deleted.
-    ToBeFree,
-    /// A link map ready to be attached.
-    Ready,
-}
-
-impl MapState {
-    /// All states in the order of their values.
-    pub const ALL: [MapState; 4] = [
-        MapState::Init,
-        MapState::InUse,
-        MapState::ToBeFree,
-        MapState::Ready,
-    ];
-
-    /// The kernel's name without its prefix.
-    pub fn name(self) -> &'static str {
-        ["INIT", "INUSE", "TOBEFREE", "READY"][self as usize]
+words! {
+    /// `enum bpf_struct_ops_state`.
+    MapState {
+        /// Nothing stored yet.
+        Init "INIT",
+        /// A plain map registered with its subsystem; with `links=one`, a link map that has its link.
+        InUse "INUSE",
+        /// Deleted.
+        ToBeFree "TOBEFREE",
+        /// A link map ready to be attached.
+        Ready "READY",
     }
 }
 
-/// What a deferred free, or a task, waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Stage {
-    /// Nothing is deferred.
-    #[default]
-    None,
-    /// `queue_work()`: for a worker.
-    Queued,
-    /// `synchronize_rcu_tasks()`.
-    Tasks,
-    /// `synchronize_rcu_tasks_trace()`.
-    Trace,
-    /// `synchronize_rcu_mult(call_rcu, call_rcu_tasks)`.
-    RcuAndTasks,
-    /// `synchronize_rcu()`.
-    Rcu,
-    /// `synchronize_srcu()` of the domain that the task's step names, or, for a deferred free, of each domain.
-    Srcu,
-}
-
-impl Stage {
-    /// All stages in the order of their values.
-    pub const ALL: [Stage; 7] = [
-        Stage::None,
-        Stage::Queued,
-        Stage::Tasks,
-        Stage::Trace,
-        Stage::RcuAndTasks,
-        Stage::Rcu,
-        Stage::Srcu,
-    ];
-
-    /// What it is, in words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::None => "nothing",
-            Stage::Queued => "queued work",
-            Stage::Tasks => "a grace period of Tasks RCU",
-            Stage::Trace => "a grace period of Tasks Trace RCU",
-            Stage::RcuAndTasks => "a grace period of RCU and Tasks RCU",
-            Stage::Rcu => "a grace period of RCU",
-            Stage::Srcu => "a grace period of SRCU",
-        }
+words! {
+    /// What a deferred free, or a task, waits for.
+    Stage {
+        /// Nothing is deferred.
+        None "nothing",
+        /// `queue_work()`: for a worker.
+        Queued "queued work",
+        /// `synchronize_rcu_tasks()`.
+        Tasks "a grace period of Tasks RCU",
+        /// `synchronize_rcu_tasks_trace()`.
+        Trace "a grace period of Tasks Trace RCU",
+        /// `synchronize_rcu_mult(call_rcu, call_rcu_tasks)`.
+        RcuAndTasks "a grace period of RCU and Tasks RCU",
+        /// `synchronize_rcu()`.
+        Rcu "a grace period of RCU",
+        /// `synchronize_srcu()` of the domain that the task's step names, or, for a deferred free, of each domain.
+        Srcu "a grace period of SRCU",
     }
 }
 
@@ -148,23 +108,33 @@ pub enum Srcu {
     Own(u8),
 }
 
-/// Progress of a deferred free: which stage, and which readers it still waits for.
-///
-/// A grace period is the set of CPUs that were readers when it began; each leaves the set when its
-/// reader ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Deferred {
-    /// What is waited for.
-    pub stage: Stage,
-    /// RCU readers still to leave, or those of the SRCU domain.
-    pub rcu: Mask,
-    /// Tasks RCU readers still to leave.
-    pub tasks: Mask,
-    /// Tasks Trace RCU readers still to leave.
-    pub trace: Mask,
+state! {
+    /// Progress of a deferred free: which stage, and which readers it still waits for.
+    ///
+    /// A grace period is the set of CPUs that were readers when it began; each leaves the set when its
+    /// reader ends.
+    Deferred {
+        /// What is waited for.
+        stage: Stage [mode] "";
+        /// RCU readers still to leave, or those of the SRCU domain.
+        rcu: Mask [by Deferred::visit_rcu] ": readers of RCU";
+        /// Tasks RCU readers still to leave.
+        tasks: Mask [cpus] ": readers of Tasks RCU";
+        /// Tasks Trace RCU readers still to leave.
+        trace: Mask [cpus] ": readers of Tasks Trace RCU";
+    }
 }
 
 impl Deferred {
+    /// One set for both: a task waits for one of them.
+    #[inline(always)]
+    fn visit_rcu<V: Visitor>(&mut self, v: &mut V) {
+        if self.stage == Stage::Srcu {
+            v.field(": readers of SRCU");
+        }
+        v.cpus(&mut self.rcu);
+    }
+
     /// Whether the grace periods of this stage are over.
     #[inline]
     pub fn elapsed(&self) -> bool {
@@ -172,40 +142,45 @@ impl Deferred {
     }
 }
 
-/// `struct bpf_struct_ops_map`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Map {
-    /// Its declaration in the world.
-    pub decl: u8,
-    /// `kvalue.common.state`.
-    pub state: MapState,
-    /// `st_map->lock`: the CPU that holds it.
-    pub lock: Option<CpuId>,
-    /// `map->refcnt`.
-    pub refs: u8,
-    /// Processes with an fd (`map->usercnt`).
-    pub fds: Mask,
-    /// Their further fds.
-    pub more: MoreFds,
-    /// Pinned in bpffs.
-    pub pinned: bool,
-    /// Members whose program is in uvalue and `links[]`.
-    pub filled: Mask,
-    /// Cookie of each `bpf_tramp_link` in `links[]` (index into the world's cookies).
-    pub link_cookies: [u8; MAX_MEMBERS],
-    /// The kvalue: embedded (owner=map), the template of attachments, or the attachment of a plain map.
-    pub kdata: Option<KdataKey>,
-    /// `bpf_map_free_deferred` work.
-    pub free: Deferred,
+state! {
+    /// `struct bpf_struct_ops_map`.
+    Map {
+        /// Its declaration in the world.
+        decl: u8 [decl] "declaration";
+        /// `kvalue.common.state`.
+        state: MapState [word] "state";
+        /// `st_map->lock`: the CPU that holds it.
+        lock: Option<CpuId> [holder] "lock";
+        /// `map->refcnt`.
+        refs: u8 [refs] "refs";
+        /// Processes with an fd (`map->usercnt`).
+        fds: Mask [procs] "fds";
+        /// Members whose program is in uvalue and `links[]`.
+        filled: Mask [each_bit(MAX_MEMBERS)] "{member}: program";
+        /// Cookie of each `bpf_tramp_link` in `links[]` (index into the world's cookies).
+        link_cookies: [u8; MAX_MEMBERS] [each cookie] "{member}: cookie";
+        /// The kvalue: embedded (owner=map), the template of attachments, or the attachment of a plain map.
+        kdata: Option<KdataKey> [kdata] "kvalue";
+        /// `bpf_map_free_deferred` work.
+        free: Deferred [deferred] "free";
+        when many_fds {
+            /// Their further fds.
+            more: MoreFds [more_fds] "further fds of process {}";
+            /// Pinned in bpffs.
+            pinned: bool [flag] "pinned";
+        }
+        end;
+    }
 }
 
-/// A function pointer: where in which image page. All zero is NULL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Func {
-    /// The page; `None` is a NULL pointer.
-    pub image: Option<ImageKey>,
-    /// Position of the trampoline in the page.
-    pub index: u8,
+state! {
+    /// A function pointer: where in which image page. All zero is NULL.
+    Func {
+        /// The page; `None` is a NULL pointer.
+        image: Option<ImageKey> [image] "page";
+        /// Position of the trampoline in the page.
+        index: u8 [number(2)] "place";
+    }
 }
 
 /// A node of the tcp list: what its `next` or `prev` points to.
@@ -220,110 +195,127 @@ pub enum Node<P: Pointers = Slots> {
     Of(P::Kdata),
 }
 
-/// What a subsystem gets (`kvalue.data`) and, in the same object, what was generated for it:
-/// the map's own (`owner=map`), or one per attachment (`owner=link`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Kdata {
-    /// The map it was made from (`container_of`, or the attachment's reference).
-    pub map: Option<MapKey>,
-    /// Declaration of that map: the struct's contents, `tcp_congestion_ops.name` among them.
-    pub decl: u8,
-    /// Is an attachment with a reference count of its own, not the map's embedded kvalue.
-    pub attachment: bool,
-    /// Attachments only: references.
-    pub refs: u8,
-    /// Function pointers.
-    pub func: [Func; MAX_MEMBERS],
-    /// `ksyms[]`.
-    pub ksyms: [Option<KsymKey>; MAX_MEMBERS],
-    /// `image_pages[]`, filled from the front.
-    pub pages: [Option<ImageKey>; MAX_TRAMP_IMAGE_PAGES],
-    /// `tcp_congestion_ops.list.next`.
-    pub next: Node,
-    /// `tcp_congestion_ops.list.prev`.
-    pub prev: Node,
-    /// `hid_bpf_ops.hdev` is the device.
-    pub hdev: bool,
-    /// Ghost: cookie of the link through which it was last registered.
-    pub expect: u8,
-    /// Ghost: how many registrations point here. No step of the kernel reads it, only the checks do.
-    pub registered: u8,
-    /// Deferred free of an attachment.
-    pub free: Deferred,
+state! {
+    /// What a subsystem gets (`kvalue.data`) and, in the same object, what was generated for it:
+    /// the map's own (`owner=map`), or one per attachment (`owner=link`).
+    Kdata {
+        /// The map it was made from (`container_of`, or the attachment's reference).
+        map: Option<MapKey> [map] "map";
+        /// Declaration of that map: the struct's contents, `tcp_congestion_ops.name` among them.
+        decl: u8 [decl] "declaration";
+        /// Is an attachment with a reference count of its own, not the map's embedded kvalue.
+        attachment: bool [flag] "attachment";
+        /// Attachments only: references.
+        refs: u8 [refs] "refs";
+        /// Function pointers.
+        func: [Func; MAX_MEMBERS] [each func] "{member}";
+        /// `ksyms[]`.
+        ksyms: [Option<KsymKey>; MAX_MEMBERS] [each ksym] "{member}: ksym";
+        /// `tcp_congestion_ops.list.next`.
+        next: Node [node] "list.next";
+        /// `tcp_congestion_ops.list.prev`.
+        prev: Node [node] "list.prev";
+        /// Ghost: cookie of the link through which it was last registered.
+        expect: u8 [cookie] "registered with cookie";
+        /// Ghost: how many registrations point here. No step of the kernel reads it, only the checks do.
+        registered: u8 [refs] "registrations";
+        /// Deferred free of an attachment.
+        free: Deferred [deferred] "free";
+        when hid {
+            /// `hid_bpf_ops.hdev` is the device.
+            hdev: bool [flag] "ops->hdev";
+        }
+        /// `image_pages[]`, filled from the front.
+        pages: [Option<ImageKey>; MAX_TRAMP_IMAGE_PAGES] [front image] "image_pages[{}]";
+        end;
+    }
 }
 
-/// One trampoline in a page. `prog` 0 is an unused place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Code {
-    /// 1 + the program's index.
-    pub prog: u8,
-    /// The immediate stored to `run_ctx.bpf_cookie`.
-    pub cookie: u8,
+state! {
+    /// One trampoline in a page. `prog` 0 is an unused place.
+    Code {
+        /// 1 + the program's index.
+        prog: u8 [prog] "[{}]";
+        /// The immediate stored to `run_ctx.bpf_cookie`.
+        cookie: u8 [cookie] "[{}]: cookie";
+    }
 }
 
-/// One page of `image_pages[]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Image {
-    /// Read-only and executable: `arch_protect_bpf_trampoline()` was here.
-    pub protected: bool,
-    /// Bytes used.
-    pub fill: u16,
-    /// Trampolines, in the order of generation.
-    pub code: [Code; MAX_MEMBERS],
+state! {
+    /// One page of `image_pages[]`.
+    Image {
+        /// Read-only and executable: `arch_protect_bpf_trampoline()` was here.
+        protected: bool [flag] "executable";
+        /// Bytes used.
+        fill: u16 [wide(13)] "bytes";
+        /// Trampolines, in the order of generation.
+        code: [Code; MAX_MEMBERS] [each of] "";
+        end;
+    }
 }
 
-/// `struct bpf_ksym`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Ksym {
-    /// The trampoline that it names; NULL until it is initialised.
-    pub func: Func,
-    /// In the list that kallsyms walks.
-    pub listed: bool,
+state! {
+    /// `struct bpf_ksym`.
+    Ksym {
+        /// The trampoline that it names; NULL until it is initialised.
+        func: Func [func] "func";
+        /// In the list that kallsyms walks.
+        listed: bool [flag] "listed";
+    }
 }
 
-/// `struct bpf_struct_ops_link`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Link {
-    /// Name in the world, or the number of the link in a free plan.
-    pub name: u8,
-    /// Cookie that link_create was given.
-    pub cookie: u8,
-    /// `link->map`: NULL before the attach and after the detach.
-    pub map: Option<MapKey>,
-    /// The attachment (owner=link).
-    pub attachment: Option<KdataKey>,
-    /// `link->refcnt`.
-    pub refs: u8,
-    /// Processes with an fd.
-    pub fds: Mask,
-    /// Their further fds.
-    pub more: MoreFds,
-    /// Pinned in bpffs.
-    pub pinned: bool,
-    /// `link->id` is set, and `link_idr` has it: from bpf_link_settle() until bpf_link_free(). Noted where some plan looks
-    /// for links by their id.
-    pub id: bool,
-    /// `bpf_cgroup_link.cgroup`, plus 1: the cgroup in whose list the link is. 0: none.
-    pub cgroup: u8,
-    /// `schedule_work(&link->work)`: bpf_link_put_deferred() is to free it.
-    pub queued: bool,
+state! {
+    /// `struct bpf_struct_ops_link`.
+    Link {
+        /// Name in the world, or the number of the link in a free plan.
+        name: u8 [number(8)] "name";
+        /// Cookie that link_create was given.
+        cookie: u8 [cookie] "cookie";
+        /// `link->map`: NULL before the attach and after the detach.
+        map: Option<MapKey> [map] "map";
+        /// The attachment (owner=link).
+        attachment: Option<KdataKey> [kdata] "attachment";
+        /// `link->refcnt`.
+        refs: u8 [refs] "refs";
+        /// Processes with an fd.
+        fds: Mask [procs] "fds";
+        /// Pinned in bpffs.
+        pinned: bool [flag] "pinned";
+        /// `schedule_work(&link->work)`: bpf_link_put_deferred() is to free it.
+        queued: bool [flag] "bpf_link_put_deferred() is queued";
+        when many_fds {
+            /// Their further fds.
+            more: MoreFds [more_fds] "further fds of process {}";
+            /// `link->id` is set, and `link_idr` has it: from bpf_link_settle() until bpf_link_free(). Noted where some plan looks
+            /// for links by their id.
+            id: bool [flag] "link_idr has it";
+        }
+        when has_cgroups {
+            /// `bpf_cgroup_link.cgroup`, plus 1: the cgroup in whose list the link is. 0: none.
+            cgroup: u8 [cgroup] "cgroup";
+        }
+        end;
+    }
 }
 
-/// A BPF program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Prog {
-    /// References: fds and `bpf_tramp_link`s.
-    pub refs: u8,
-    /// Processes with an fd.
-    pub fds: Mask,
-    /// Memory is gone.
-    pub freed: bool,
-    /// Grace period before the memory goes.
-    pub free: Deferred,
-    /// `aux->st_ops_assoc`. Noted where some program asks.
-    pub assoc: Assoc<MapKey>,
-    /// Its bpf_timer or bpf_wq is started, and `bpf_async_cb.prog` holds it.
-    pub armed: bool,
+state! {
+    /// A BPF program.
+    Prog {
+        /// References: fds and `bpf_tramp_link`s.
+        refs: u8 [refs] "refs";
+        /// Processes with an fd.
+        fds: Mask [procs] "fds";
+        /// Memory is gone.
+        freed: bool [flag] "freed";
+        /// Grace period before the memory goes.
+        free: Deferred [deferred] "free";
+        when asks {
+            /// `aux->st_ops_assoc`. Noted where some program asks.
+            assoc: Assoc<MapKey> [assoc] "st_ops_assoc";
+            /// Its bpf_timer or bpf_wq is started, and `bpf_async_cb.prog` holds it.
+            armed: bool [flag] "its callback is started";
+        }
+    }
 }
 
 impl Prog {
@@ -342,37 +334,30 @@ impl Prog {
     }
 }
 
-/// A socket that uses a congestion control.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Sock {
-    /// `icsk_ca_ops`.
-    pub kdata: Option<KdataKey>,
-    /// Ghost: the cookie of the attachment through which the socket got it.
-    pub expect: u8,
-    /// `lock_sock()`: the CPU inside.
-    pub busy: Option<CpuId>,
-    /// Processes with an fd.
-    pub fds: Mask,
+state! {
+    /// A socket that uses a congestion control.
+    Sock {
+        /// `icsk_ca_ops`.
+        kdata: Option<KdataKey> [kdata] "icsk_ca_ops";
+        /// Ghost: the cookie of the attachment through which the socket got it.
+        expect: u8 [cookie] "attached with cookie";
+        /// `lock_sock()`: the CPU inside.
+        busy: Option<CpuId> [holder] "lock_sock";
+        /// Processes with an fd.
+        fds: Mask [procs] "fds";
+    }
 }
 
-/// `struct hid_bpf` of the one HID device. Its `prog_list` is the subsystem's registrations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct HidDevice<P: Pointers = Slots> {
-    /// `rdesc_ops`.
-    pub rdesc_ops: Option<Reg<P>>,
-    /// `device_data` is allocated.
-    pub device_data: bool,
-    /// Readers of `srcu`.
-    pub readers: Mask,
-}
-
-impl<P: Pointers> Default for HidDevice<P> {
-    fn default() -> Self {
-        HidDevice {
-            rdesc_ops: None,
-            device_data: false,
-            readers: 0,
-        }
+state! {
+    /// `struct hid_bpf` of the one HID device. Its `prog_list` is the subsystem's registrations.
+    HidDevice<P> {
+        /// `rdesc_ops`.
+        rdesc_ops: Option<Reg<P>> [reg] "rdesc_ops";
+        /// `device_data` is allocated.
+        device_data: bool [flag] "device_data";
+        /// Readers of `srcu`.
+        readers: Mask [cpus] "readers of srcu";
+        end;
     }
 }
 
@@ -389,129 +374,83 @@ pub struct Reg<P: Pointers = Slots> {
     pub slot: u8,
 }
 
-/// `struct io_ring_ctx`. What is installed in it is a registration, in the slot with the ring's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ring<P: Pointers = Slots> {
-    /// It is not freed yet.
-    pub there: bool,
-    /// Processes with an fd.
-    pub fds: Mask,
-    /// The number of that fd: the key of the maps whose `ring_fd` it is.
-    pub key: u8,
-    /// `uring_lock`: the CPU inside.
-    pub lock: Option<CpuId>,
-    /// `ctx->loop_step`.
-    pub loop_step: P::Func,
-}
-
-impl<P: Pointers> Default for Ring<P> {
-    fn default() -> Self {
-        Ring {
-            there: false,
-            fds: 0,
-            key: 0,
-            lock: None,
-            loop_step: P::Func::default(),
+state! {
+    /// `struct io_ring_ctx`. What is installed in it is a registration, in the slot with the ring's number.
+    Ring<P> {
+        /// It is not freed yet.
+        there: bool [flag] "{of}";
+        if (ring: ring.there) {
+            /// Processes with an fd.
+            fds: Mask [procs] "fds";
+            /// The number of that fd: the key of the maps whose `ring_fd` it is.
+            key: u8 [number(3)] "key";
+            /// `uring_lock`: the CPU inside.
+            lock: Option<CpuId> [holder] "lock uring_lock of {of}";
+            /// `ctx->loop_step`.
+            loop_step: P::Func [func] "loop_step";
         }
     }
 }
 
-/// `scx_ops_enable_state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-#[repr(u8)]
-pub enum ScxState {
-    /// No scheduler.
-    #[default]
-    Disabled,
-    /// scx_ops_enable() runs.
-    Enabling,
-    /// A scheduler runs.
-    Enabled,
-    /// scx_ops_disable() runs.
-    Disabling,
+words! {
+    /// `scx_ops_enable_state`.
+    ScxState {
+        /// No scheduler.
+        Disabled "DISABLED",
+        /// scx_ops_enable() runs.
+        Enabling "ENABLING",
+        /// A scheduler runs.
+        Enabled "ENABLED",
+        /// scx_ops_disable() runs.
+        Disabling "DISABLING",
+    }
 }
 
-/// kernel/sched/ext.c.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Scx<P: Pointers = Slots> {
-    /// Enable state.
-    pub state: ScxState,
-    /// The copied ops struct.
-    pub ops: [P::Func; MAX_MEMBERS],
-    /// Which kdata the copy was made from.
-    pub kdata: Option<P::Kdata>,
-    /// Ghost: cookie of the link.
-    pub expect: u8,
-}
-
-impl<P: Pointers> Default for Scx<P> {
-    fn default() -> Self {
-        Scx {
-            state: ScxState::Disabled,
-            ops: [P::Func::default(); MAX_MEMBERS],
-            kdata: None,
-            expect: 0,
+state! {
+    /// kernel/sched/ext.c.
+    Scx<P> {
+        /// Enable state.
+        state: ScxState [mode] "state";
+        if (scx: scx.state != ScxState::Disabled) {
+            /// The copied ops struct.
+            ops: [P::Func; MAX_MEMBERS] [each func] "ops.{called}";
+            /// Which kdata the copy was made from.
+            kdata: Option<P::Kdata> [kdata] "copied from";
+            /// Ghost: cookie of the link.
+            expect: u8 [cookie] "attached with cookie";
         }
     }
 }
 
-/// What a scenario's own subsystems keep besides their slots (see [`crate::script`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct OwnState<P: Pointers = Slots> {
-    /// Who holds each lock.
-    pub locks: [Option<CpuId>; MAX_OWN_LOCKS],
-    /// Readers of each lock.
-    pub shared: [Mask; MAX_OWN_LOCKS],
-    /// Readers of each SRCU domain.
-    pub readers: [Mask; MAX_DOMAINS],
-    /// Flags that are set.
-    pub flags: Mask,
-    /// Subsystems whose teardown has run, one bit each.
-    pub torn_down: Mask,
-    /// How many objects of each kind there are.
-    pub objects: [u8; MAX_OBJECTS],
-    /// References that were taken with `bpf_struct_ops_get()`, in no order, without gaps.
-    pub refs: [Option<P::Kdata>; MAX_REFS],
-}
-
-impl<P: Pointers> Default for OwnState<P> {
-    fn default() -> Self {
-        OwnState {
-            locks: Default::default(),
-            shared: Default::default(),
-            readers: Default::default(),
-            flags: Default::default(),
-            torn_down: Default::default(),
-            objects: Default::default(),
-            refs: Default::default(),
-        }
+state! {
+    /// What a scenario's own subsystems keep besides their slots (see [`crate::script`]).
+    OwnState<P> {
+        /// Who holds each lock.
+        locks: [Option<CpuId>; MAX_OWN_LOCKS] [each holder] "lock {lock}";
+        /// Readers of each lock.
+        shared: [Mask; MAX_OWN_LOCKS] [each cpus] "lock {lock}: readers";
+        /// Readers of each SRCU domain.
+        readers: [Mask; MAX_DOMAINS] [each cpus] "readers of {domain}";
+        /// Flags that are set.
+        flags: Mask [each_bit(MAX_FLAGS)] "flag {flag}";
+        /// Subsystems whose teardown has run, one bit each.
+        torn_down: Mask [subsystems] "torn down";
+        /// How many objects of each kind there are.
+        objects: [u8; MAX_OBJECTS] [each number(3)] "objects {object}";
+        /// References that were taken with `bpf_struct_ops_get()`, in no order, without gaps.
+        refs: [Option<P::Kdata>; MAX_REFS] [front kdata] "reference {}";
     }
 }
 
-/// Where a cgroup is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-#[repr(u8)]
-pub enum CgroupState {
-    /// Its directory is there.
-    #[default]
-    Online,
-    /// rmdir() has taken the directory away. Its list and its arrays are there.
-    Offline,
-    /// `cgroup_bpf_release()` has been here: `percpu_ref_is_zero(&cgrp->bpf.refcnt)`.
-    Released,
-}
-
-impl CgroupState {
-    /// All states in the order of their values.
-    pub const ALL: [CgroupState; 3] = [
-        CgroupState::Online,
-        CgroupState::Offline,
-        CgroupState::Released,
-    ];
-
-    /// The state in a word.
-    pub fn name(self) -> &'static str {
-        ["online", "offline", "released"][self as usize]
+words! {
+    /// Where a cgroup is on its way out.
+    CgroupState {
+        /// Its directory is there.
+        Online "online",
+        /// rmdir() has taken the directory away. Its list and its arrays are there.
+        Offline "offline",
+        /// `cgroup_bpf_release()` has been here: `percpu_ref_is_zero(&cgrp->bpf.refcnt)`.
+        Released "released",
     }
 }
 
@@ -524,64 +463,50 @@ pub struct InList<P: Pointers = Slots> {
     pub preorder: bool,
 }
 
-/// `struct bpf_prog_array_item` of a struct_ops attachment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Item<P: Pointers = Slots> {
-    /// `item->kdata`. `None`: the type's stubs, `cfi_stubs`, which stand for a link that is gone.
-    pub kdata: Option<P::Kdata>,
-    /// Ghost: cookie of the link.
-    pub expect: u8,
-    /// `item->bpf_cookie`: the link's, under identity=run-ctx.
-    pub bpf_cookie: u8,
+state! {
+    /// `struct bpf_prog_array_item` of a struct_ops attachment.
+    Item<P> {
+        /// `item->kdata`. `None`: the type's stubs, `cfi_stubs`, which stand for a link that is gone.
+        kdata: Option<P::Kdata> [kdata_or_stubs] "";
+        /// Ghost: cookie of the link.
+        expect: u8 [cookie] ": cookie";
+        /// `item->bpf_cookie`: the link's, under identity=run-ctx.
+        bpf_cookie: u8 [cookie] ": bpf_cookie";
+    }
 }
 
 /// `struct bpf_prog_array`: the items, from the front.
 pub type ItemArray<P = Slots> = [Option<Item<P>>; MAX_LINKS];
 
-/// `struct cgroup_bpf` of one cgroup, of the one attach type that there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cgroup<P: Pointers = Slots> {
-    /// Whether it is still there.
-    pub state: CgroupState,
-    /// `progs[atype]`, from the front.
-    pub list: [Option<InList<P>>; MAX_LINKS],
-    /// `effective[atype]`: what its sockets walk.
-    pub effective: ItemArray<P>,
-}
-
-impl<P: Pointers> Default for Cgroup<P> {
-    fn default() -> Self {
-        Cgroup {
-            state: CgroupState::default(),
-            list: [None; MAX_LINKS],
-            effective: [None; MAX_LINKS],
-        }
+state! {
+    /// `struct cgroup_bpf` of one cgroup, of the one attach type that there is.
+    Cgroup<P> {
+        /// Whether it is still there.
+        state: CgroupState [word] "{of}";
+        /// `progs[atype]`, from the front.
+        list: [Option<InList<P>>; MAX_LINKS] [in_lists] "link {}";
+        /// `effective[atype]`: what its sockets walk.
+        effective: ItemArray<P> [items] "effective {}";
+        end;
     }
 }
 
-/// A walk along an effective array.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Walk<P: Pointers = Slots> {
-    /// Whose array, plus 1. 0: no walk is in progress.
-    pub cgroup: u8,
-    /// Items that are behind it.
-    pub next: u8,
-    /// The array has been replaced in the meantime.
-    pub replaced: bool,
-    /// The array, if it has been replaced: what is left of it.
-    pub array: ItemArray<P>,
-    /// `bpf_cookie` of the run context that the walk itself has, which trampolines keep as `saved_run_ctx`.
-    pub bpf_cookie: u8,
-}
-
-impl<P: Pointers> Default for Walk<P> {
-    fn default() -> Self {
-        Walk {
-            cgroup: 0,
-            next: 0,
-            replaced: false,
-            array: [None; MAX_LINKS],
-            bpf_cookie: 0,
+state! {
+    /// A walk along an effective array.
+    Walk<P> {
+        /// Whose array, plus 1. 0: no walk is in progress.
+        cgroup: u8 [cgroup] "walks the array of";
+        if (walk: walk.cgroup != 0) {
+            /// Items that are behind it.
+            next: u8 [number(3)] "items behind it";
+            /// The array has been replaced in the meantime.
+            replaced: bool [flag] "the array has been replaced";
+            if (walk: walk.replaced) {
+                /// The array, if it has been replaced: what is left of it.
+                array: ItemArray<P> [items] "old item {}";
+            }
+            /// `bpf_cookie` of the run context that the walk itself has, which trampolines keep as `saved_run_ctx`.
+            bpf_cookie: u8 [cookie] "the walk's run_ctx.bpf_cookie";
         }
     }
 }
@@ -608,215 +533,208 @@ pub struct Subsys {
     pub rings: [Ring; MAX_RINGS],
 }
 
-/// The module that owns the types marked `module`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Module {
-    /// `module->refcnt`.
-    pub refs: u8,
-    /// delete_module() has succeeded.
-    pub unloaded: bool,
+state! {
+    /// The module that owns the types marked `module`.
+    Module {
+        /// `module->refcnt`.
+        refs: u8 [refs] "refs";
+        /// delete_module() has succeeded.
+        unloaded: bool [flag] "unloaded";
+    }
 }
 
 /// A CPU.
 pub type CpuId = u8;
 
-bitflags! {
+flags! {
     /// What a CPU holds until its procedure is done: references and read-side sections.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    pub struct Holds: u8 {
+    Holds: u8 {
         /// A reference on `Cpu::map`.
-        const MAP = 1;
+        MAP = 1 "map";
         /// A reference on `Cpu::old`.
-        const OLD = 2;
+        OLD = 2 "old map";
         /// A reference on `Cpu::link`.
-        const LINK = 4;
+        LINK = 4 "link";
         /// A reference on `Cpu::attachment`.
-        const ATTACHMENT = 8;
+        ATTACHMENT = 8 "attachment";
         /// A reference on `Cpu::old_attachment`.
-        const OLD_ATTACHMENT = 16;
+        OLD_ATTACHMENT = 16 "old attachment";
         /// The registered reference on `Cpu::map` that map_delete is about to drop.
-        const REGISTERED = 32;
+        REGISTERED = 32 "registration";
         /// A reference on the module.
-        const MODULE = 64;
+        MODULE = 64 "module";
         /// A reference on the map of `Cpu::asked`.
-        const ASKED = 128;
+        ASKED = 128 "the map of the struct that the program has found";
     }
 }
 
-bitflags! {
+flags! {
     /// What an operation has changed that others can see and that it has not taken back.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    pub struct Dirty: u8 {
+    Dirty: u8 {
         /// A map's state.
-        const STATE = 1;
+        STATE = 1 "state";
         /// A function pointer of a kdata that somebody uses.
-        const FUNC = 2;
+        FUNC = 2 "function pointers";
         /// kallsyms.
-        const KSYM = 4;
+        KSYM = 4 "kallsyms";
         /// A subsystem's registrations.
-        const REG = 8;
+        REG = 8 "registrations";
         /// Image pages of a kdata that somebody uses were freed.
-        const IMAGE = 16;
+        IMAGE = 16 "image pages";
         /// The map that a program of others is tied to.
-        const ASSOC = 32;
+        ASSOC = 32 "what a program of others is tied to";
         /// A program that was tied to no map is.
-        const TIED = 64;
+        TIED = 64 "what a program is tied to";
         /// `ops->hdev` of a struct that stays: hid_bpf takes it for one that is attached.
-        const HDEV = 128;
+        HDEV = 128 "ops->hdev";
     }
 }
 
-bitflags! {
+flags! {
     /// What an operation has met on its way; the errno contract is judged by it.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-    pub struct Seen: u16 {
+    Seen: u16 {
         /// The target map was INIT.
-        const INIT = 1;
+        INIT = 1 "INIT";
         /// The target map was INUSE.
-        const IN_USE = 2;
+        IN_USE = 2 "INUSE";
         /// The target map was TOBEFREE.
-        const TO_BE_FREE = 4;
+        TO_BE_FREE = 4 "TOBEFREE";
         /// The target map was READY.
-        const READY = 8;
+        READY = 8 "READY";
         /// An allocation failed.
-        const NOMEM = 16;
+        NOMEM = 16 "no memory";
         /// The subsystem had something registered in the place that the operation is about.
-        const TAKEN = 32;
+        TAKEN = 32 "place taken";
         /// The link was not attached.
-        const DETACHED = 64;
+        DETACHED = 64 "link detached";
         /// The link was attached to another map than F_REPLACE said; a program was tied to another map.
-        const OTHER_MAP = 128;
+        OTHER_MAP = 128 "another map";
         /// A program returned an error to reg().
-        const PROG_ERROR = 256;
+        PROG_ERROR = 256 "a program's error";
         /// The target map had an attached link.
-        const HAS_LINK = 512;
+        HAS_LINK = 512 "map has a link";
         /// The link was attached to something update() cannot replace by the new map.
-        const MISMATCH = 1024;
+        MISMATCH = 1024 "no replacement";
         /// The module was gone.
-        const NO_MODULE = 2048;
+        NO_MODULE = 2048 "module gone";
         /// The process had no ring of the number that the struct says.
-        const NO_RING = 4096;
+        NO_RING = 4096 "no ring";
         /// The struct had no member that reg() asks for.
-        const NO_MEMBER = 8192;
+        NO_MEMBER = 8192 "no member";
     }
 }
 
-/// Readers that a CPU is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Readers {
-    /// `rcu_read_lock()` depth.
-    pub rcu: u8,
-    /// `rcu_read_lock_trace()` depth.
-    pub trace: u8,
-    /// Runs code that Tasks RCU waits for: no voluntary switch since it read a function pointer.
-    pub tasks: bool,
+state! {
+    /// Readers that a CPU is.
+    Readers {
+        /// `rcu_read_lock()` depth.
+        rcu: u8 [number(3)] "rcu_read_lock";
+        /// `rcu_read_lock_trace()` depth.
+        trace: u8 [number(3)] "rcu_read_lock_trace";
+        /// Runs code that Tasks RCU waits for: no voluntary switch since it read a function pointer.
+        tasks: bool [flag] "Tasks RCU reader";
+    }
 }
 
-/// A CPU: the procedure in progress and its local variables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cpu<P: Pointers = Slots> {
-    /// Operation in progress.
-    pub op: OpKind,
-    /// Next step.
-    pub pc: Pc,
-    /// Where a subsystem's reg/unreg/update, or a put, returns to.
-    pub ret: Pc,
-    /// Where the call of a member returns to.
-    pub call_ret: Pc,
-    /// The map worked on.
-    pub map: Option<P::Map>,
-    /// F_REPLACE's expected old map.
-    pub old: Option<P::Map>,
-    /// The link worked on.
-    pub link: Option<P::Link>,
-    /// kdata to register, unregister, call or put.
-    pub kdata: Option<P::Kdata>,
-    /// link_update: the kdata to be replaced.
-    pub old_kdata: Option<P::Kdata>,
-    /// The attachment that this CPU built, or is about to put.
-    pub attachment: Option<P::Kdata>,
-    /// link_update: the attachment that was replaced.
-    pub old_attachment: Option<P::Kdata>,
-    /// Page that is being filled.
-    pub image: Option<P::Image>,
-    /// Function pointer that was read.
-    pub func: P::Func,
-    /// What the request names: a declaration, link name, socket, table entry, key or program.
-    pub arg: u8,
-    /// Member that is being prepared or called.
-    pub member: u8,
-    /// Result so far: 0 or a negative errno.
-    pub err: i8,
-    /// Cookie of the operation.
-    pub cookie: u8,
-    /// Ghost: the cookie that the called program should read.
-    pub expect: u8,
-    /// `run_ctx.bpf_cookie` of the trampoline in progress.
-    pub run_ctx: u8,
-    /// The program in progress, plus 1.
-    pub prog: u8,
-    /// References held (see [`Holds`]).
-    pub holds: Holds,
-    /// See [`Dirty`].
-    pub dirty: Dirty,
-    /// See [`Seen`].
-    pub seen: Seen,
-    /// Readers that this CPU is.
-    pub readers: Readers,
-    /// synchronize_rcu() in progress: CPUs it waits for.
-    pub wait: Deferred,
-    /// Operations done so far (position in a fixed plan).
-    pub position: u8,
-    /// Next line of a function of the scenario's own subsystem.
-    pub line: u8,
-    /// The cgroup that the request names, plus 1. 0: none.
-    pub cgroup: u8,
-    /// Where in the cgroup's list a new link is to go: [`crate::operation::Position`] as a number.
-    pub list_position: u8,
-    /// The walk in progress.
-    pub walk: Walk<P>,
-    /// The struct that a kfunc has found for the program in progress.
-    pub asked: Option<P::Kdata>,
-    /// The ring that the procedure is about, plus 1; whose file it uses, unless unreg() has found it. 0: none.
-    pub ring: u8,
-}
-
-impl<P: Pointers> Default for Cpu<P> {
-    fn default() -> Self {
-        Cpu {
-            op: Default::default(),
-            pc: Default::default(),
-            ret: Default::default(),
-            call_ret: Default::default(),
-            map: Default::default(),
-            old: Default::default(),
-            link: Default::default(),
-            kdata: Default::default(),
-            old_kdata: Default::default(),
-            attachment: Default::default(),
-            old_attachment: Default::default(),
-            image: Default::default(),
-            func: Default::default(),
-            arg: Default::default(),
-            member: Default::default(),
-            err: Default::default(),
-            cookie: Default::default(),
-            expect: Default::default(),
-            run_ctx: Default::default(),
-            prog: Default::default(),
-            holds: Default::default(),
-            dirty: Default::default(),
-            seen: Default::default(),
-            readers: Default::default(),
-            wait: Default::default(),
-            position: Default::default(),
-            line: Default::default(),
-            cgroup: Default::default(),
-            list_position: Default::default(),
-            walk: Default::default(),
-            asked: Default::default(),
-            ring: Default::default(),
+state! {
+    /// A CPU: the procedure in progress and its local variables.
+    Cpu<P> {
+        /// Operations done so far (position in a fixed plan).
+        position: u8 [number(8)] "operations done";
+        /// Next step.
+        pc: Pc [step] "step";
+        if (c: c.pc != Pc::Idle) {
+            /// Operation in progress.
+            op: OpKind [op] "operation";
+            /// Where a subsystem's reg/unreg/update, or a put, returns to.
+            ret: Pc [step] "returns to";
+            /// Where the call of a member returns to.
+            call_ret: Pc [step] "call returns to";
+            /// The map worked on.
+            map: Option<P::Map> [map] "map";
+            /// F_REPLACE's expected old map.
+            old: Option<P::Map> [map] "old map";
+            /// The link worked on.
+            link: Option<P::Link> [link] "link";
+            /// kdata to register, unregister, call or put.
+            kdata: Option<P::Kdata> [kdata] "kdata";
+            /// link_update: the kdata to be replaced.
+            old_kdata: Option<P::Kdata> [kdata] "old kdata";
+            /// The attachment that this CPU built, or is about to put.
+            attachment: Option<P::Kdata> [kdata] "attachment";
+            /// link_update: the attachment that was replaced.
+            old_attachment: Option<P::Kdata> [kdata] "old attachment";
+            /// Page that is being filled.
+            image: Option<P::Image> [image] "page";
+            /// Function pointer that was read.
+            func: P::Func [func] "function pointer";
+            /// What the request names: a declaration, link name, socket, table entry, key or program.
+            arg: u8 [by Cpu::visit_arg] "argument";
+            /// Member that is being prepared or called.
+            member: u8 [number(2)] "member";
+            /// Result so far: 0 or a negative errno.
+            err: i8 [errno] "result";
+            /// Cookie of the operation.
+            cookie: u8 [cookie] "cookie";
+            /// Ghost: the cookie that the called program should read.
+            expect: u8 [cookie] "cookie to be read";
+            /// `run_ctx.bpf_cookie` of the trampoline in progress.
+            run_ctx: u8 [cookie] "run_ctx.bpf_cookie";
+            /// The program in progress, plus 1.
+            prog: u8 [prog] "program";
+            /// References held (see [`Holds`]).
+            holds: Holds [flags(8)] "holds references";
+            /// See [`Dirty`].
+            dirty: Dirty [flags(7)] "has changed";
+            /// See [`Seen`].
+            seen: Seen [flags(14)] "has met";
+            /// Readers that this CPU is.
+            readers: Readers [of] "";
+            /// synchronize_rcu() in progress: CPUs it waits for.
+            wait: Deferred [deferred] "waits";
+            if (c: matches!(c.pc, Pc::Script | Pc::ScriptWaited) || c.call_ret == Pc::Script) {
+                /// Next line of a function of the scenario's own subsystem.
+                line: u8 [number(8)] "line";
+            }
+            again op [rare_op];
+            when has_cgroups {
+                /// The cgroup that the request names, plus 1. 0: none.
+                cgroup: u8 [cgroup] "cgroup";
+                /// Where in the cgroup's list a new link is to go: [`crate::operation::Position`] as a number.
+                list_position: u8 [number(8)] "position in the list";
+                /// The walk in progress.
+                walk: Walk<P> [of] "";
+            }
+            when asks {
+                /// The struct that a kfunc has found for the program in progress.
+                asked: Option<P::Kdata> [kdata] "the struct that the program has found";
+            }
+            when has_rings {
+                /// The ring that the procedure is about, plus 1; whose file it uses, unless unreg() has found it. 0: none.
+                ring: u8 [number(2)] "ring, plus 1";
+            }
+            when hid {
+                again dirty [flag_at(7)];
+            }
         }
+        end;
+    }
+}
+
+impl Cpu {
+    /// What the request names depends on what it asks for.
+    #[inline(always)]
+    fn visit_arg<V: Visitor>(&mut self, v: &mut V) {
+        let what = match self.op.is_rare() {
+            false => self.op.info().arg,
+            // Not known yet to whom reads.
+            true => Arg::Number,
+        };
+        let what = match self.pc {
+            Pc::ProgRelease if what != Arg::Decl => Arg::Prog,
+            _ => what,
+        };
+        v.arg(&mut self.arg, what);
     }
 }
 
@@ -828,13 +746,14 @@ impl<P: Pointers> Cpu<P> {
     }
 }
 
-/// A process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub struct Proc {
-    /// exit_group() has begun: no new system call.
-    pub exiting: bool,
-    /// Every fd is closed.
-    pub exited: bool,
+state! {
+    /// A process.
+    Proc {
+        /// exit_group() has begun: no new system call.
+        exiting: bool [flag] "exiting";
+        /// Every fd is closed.
+        exited: bool [flag] "gone";
+    }
 }
 
 /// The whole state.

@@ -17,6 +17,7 @@
 pub mod assoc;
 pub mod backend;
 pub mod contract;
+mod declare;
 pub mod design;
 pub mod errno;
 pub mod invariant;
@@ -30,6 +31,7 @@ pub mod pack;
 pub mod pc;
 pub mod place;
 pub mod proc;
+mod quarantine;
 pub mod reach;
 mod report;
 mod request;
@@ -39,7 +41,7 @@ mod subsys;
 pub mod table;
 mod tables;
 pub mod uapi;
-mod visit;
+pub mod visit;
 pub mod world;
 
 pub use design::Design;

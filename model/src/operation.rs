@@ -292,7 +292,7 @@ pub struct OperationInfo {
 
 /// What [`crate::Request::arg`] stands for, where that matters to the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arg {
+pub enum Arg {
     /// The declaration of a map.
     Decl,
     /// A program.

@@ -7,65 +7,78 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::Value;
-use struct_ops_model::assoc::Assoc;
 use struct_ops_model::kernel::{
-    CgroupState, Code, Cpu, CpuId, Deferred, Dirty, Func, Holds, Image, InList, Item, ItemArray,
-    Kdata, Kernel, Ksym, Link, Map, MapState, MoreFds, Node, Reg, ScxState, Seen, Stage,
+    CpuId, Func, ImageKey, KdataKey, Kernel, KsymKey, LinkKey, MapKey, Node,
 };
 use struct_ops_model::lock::{Lock, LockClass};
+use struct_ops_model::operation::Arg;
 use struct_ops_model::table::{Key, Table};
+use struct_ops_model::visit::{Flags, Visit, Visitor, Word};
 use struct_ops_model::world::{OpKind, World};
 use struct_ops_model::{Design, Machine, Pc, Wait, errno};
 use struct_ops_sim::random;
+use struct_ops_sim::report::names::Names;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
-use struct_ops_sim::view::state::{
-    CGROUPS, DIRTY, HID, HOLDS, OWN, RINGS, SCX, SEEN, STUBS, uring_lock,
-};
+use struct_ops_sim::view::state::{CGROUPS, Called, HID, OWN, RINGS, STUBS};
 use struct_ops_sim::view::{self, Played, Run, board};
 
-/// An object of the page, and what has been read of it.
+/// An object of the page, of which what has been read is taken away: what is left in the end was not expected.
 struct Shown<'a> {
     world: &'a World,
+    called: Called<'a>,
     fields: BTreeMap<String, &'a Value>,
 }
 
 impl<'a> Shown<'a> {
-    fn new(world: &'a World, object: &'a Value) -> Self {
+    fn new(names: &'a Names<'a>, object: &'a Value) -> Self {
         let fields = object["fields"].as_array().unwrap();
         let name = |f: &'a Value| (f["name"].as_str().unwrap().to_string(), f);
         let shown = Shown {
-            world,
+            world: names.world(),
+            called: Called::new(names),
             fields: fields.iter().map(name).collect(),
         };
         assert_eq!(shown.fields.len(), fields.len(), "{object}: a field twice");
         shown
     }
 
-    /// Takes a field: what is left in the end was not expected.
-    fn take(&mut self, name: &str) -> Option<&'a Value> {
-        self.fields.remove(name)
+    fn read<T: Visit + Default>(&mut self) -> T {
+        let mut value = T::default();
+        value.visit(self);
+        value
     }
 
-    fn text(&mut self, name: &str) -> Option<&'a str> {
-        self.take(name).map(|f| f["value"].as_str().unwrap())
+    /// The value at which the walk is.
+    fn take(&mut self) -> Option<&'a Value> {
+        self.fields.remove(&self.called.name())
     }
 
-    fn number<T: TryFrom<i64>>(&mut self, name: &str) -> T
-    where
-        T::Error: std::fmt::Debug,
-    {
-        let value: i64 = self.text(name).map_or(0, |v| v.parse().unwrap());
-        value.try_into().unwrap()
+    fn text(&mut self) -> Option<&'a str> {
+        self.take().map(|f| f["value"].as_str().unwrap())
     }
 
-    fn flag(&mut self, name: &str) -> bool {
-        self.text(name).is_some_and(|v| v == "yes")
+    fn words(&mut self) -> impl Iterator<Item = &'a str> {
+        let text = self.text();
+        text.into_iter().flat_map(|t| t.split(", "))
     }
 
-    fn key<T>(&mut self, name: &str, kind: &str) -> Option<Key<T>> {
-        let field = self.take(name)?;
+    fn plain(&mut self) -> u16 {
+        self.text().map_or(0, |v| v.parse().unwrap())
+    }
+
+    fn yes(&mut self) -> bool {
+        self.text().is_some_and(|v| v == "yes")
+    }
+
+    fn mask(&mut self, what: &str) -> u8 {
+        let bit = |item: &str| 1 << item.strip_prefix(what).unwrap().parse::<u8>().unwrap();
+        self.words().map(bit).sum()
+    }
+
+    fn key<T>(&mut self, kind: &str) -> Option<Key<T>> {
+        let field = self.take()?;
         let to = field["to"].as_str().unwrap();
         let slot = to
             .strip_prefix(kind)
@@ -73,272 +86,166 @@ impl<'a> Shown<'a> {
         Some(Key::new(slot.parse().unwrap()))
     }
 
-    fn func(&mut self, name: &str) -> Func {
-        let at = self
-            .fields
-            .get(name)
-            .map_or(0, |f| f["at"].as_u64().unwrap() as u8);
-        Func {
-            image: self.key(name, "page"),
-            index: at,
+    /// What the value is, of which the page has the text, or nothing.
+    fn value(&self) -> Option<&'a Value> {
+        self.fields.get(&self.called.name()).map(|f| &f["value"])
+    }
+}
+
+impl Visitor for Shown<'_> {
+    fn field(&mut self, called: &'static str) {
+        self.called.at(called);
+    }
+
+    fn nth(&mut self, n: usize) {
+        self.called.n = n;
+    }
+
+    fn bits(&mut self, value: &mut u16, _: u32) {
+        *value = self.plain();
+    }
+
+    fn flag(&mut self, value: &mut bool) {
+        *value = self.yes();
+    }
+
+    fn each_bit(&mut self, mask: &mut u8, count: usize) {
+        for n in 0..count {
+            self.nth(n);
+            *mask |= u8::from(self.yes()) << n;
         }
     }
 
-    fn node(&mut self, name: &str) -> Node {
-        match self.fields.get(name) {
+    fn flags<F: Flags>(&mut self, value: &mut F, _: u32) {
+        let place = |item: &str| F::WORDS.iter().position(|w| *w == item).unwrap();
+        *value = F::of_mask(self.words().map(|item| 1 << place(item)).sum());
+    }
+
+    fn flag_at<F: Flags>(&mut self, _: &mut F, _: u32) {}
+
+    fn word<W: Word>(&mut self, value: &mut W) {
+        let name = self.text().unwrap();
+        *value = *W::ALL.iter().find(|w| w.name() == name).unwrap();
+    }
+
+    fn mode<W: Word>(&mut self, value: &mut W) {
+        if self.value().is_some() {
+            self.word(value);
+        }
+    }
+
+    fn errno(&mut self, value: &mut i8) {
+        if let Some(name) = self.text() {
+            let mut all = i8::MIN..=i8::MAX;
+            *value = all.find(|e| errno::name(*e) == name).unwrap();
+        }
+    }
+
+    fn step(&mut self, value: &mut Pc) {
+        if let Some(name) = self.text() {
+            *value = *Pc::ALL.iter().find(|pc| pc.name() == name).unwrap();
+        }
+    }
+
+    fn op(&mut self, value: &mut OpKind) {
+        if let Some(name) = self.text() {
+            *value = OpKind::from_name(name).unwrap();
+        }
+    }
+
+    fn rare_op(&mut self, _: &mut OpKind) {}
+
+    fn arg(&mut self, value: &mut u8, _: Arg) {
+        *value = self.plain() as u8;
+    }
+
+    fn procs(&mut self, mask: &mut u8) {
+        *mask = self.mask("process");
+    }
+
+    fn cpu(&mut self, value: &mut u8) {
+        let cpu = self.text().map(|v| v.strip_prefix("cpu").unwrap());
+        *value = cpu.map_or(0, |cpu| 1 + cpu.parse::<u8>().unwrap());
+    }
+
+    fn cpus(&mut self, mask: &mut u8) {
+        *mask = self.mask("cpu");
+    }
+
+    fn cgroup(&mut self, value: &mut u8) {
+        let place = |name: &str| self.world.cgroups.iter().position(|c| c.name == name);
+        *value = self.text().map_or(0, |name| 1 + place(name).unwrap() as u8);
+    }
+
+    fn subsystems(&mut self, mask: &mut u8) {
+        *mask = self.mask("subsystem");
+    }
+
+    fn cookie(&mut self, value: &mut u8) {
+        let text = self.text().map(|v| v.strip_prefix("0x").unwrap());
+        let place = |cookie: u64| self.world.cookies.iter().position(|c| *c == cookie);
+        *value = text.map_or(0, |v| {
+            place(u64::from_str_radix(v, 16).unwrap()).unwrap() as u8
+        });
+    }
+
+    fn decl(&mut self, value: &mut u8) {
+        let name = self.text().unwrap();
+        *value = self.world.maps.iter().position(|m| m.name == name).unwrap() as u8;
+        self.called.decl = *value;
+    }
+
+    fn prog(&mut self, value: &mut u8) {
+        let place = |name: &str| self.world.progs.iter().position(|p| p.name == name);
+        *value = self.text().map_or(0, |name| 1 + place(name).unwrap() as u8);
+    }
+
+    fn map(&mut self, key: &mut Option<MapKey>) {
+        *key = self.key("map");
+    }
+
+    fn kdata(&mut self, key: &mut Option<KdataKey>) {
+        *key = self.key("kdata");
+    }
+
+    fn link(&mut self, key: &mut Option<LinkKey>) {
+        *key = self.key("link");
+    }
+
+    fn image(&mut self, key: &mut Option<ImageKey>) {
+        *key = self.key("page");
+    }
+
+    fn ksym(&mut self, key: &mut Option<KsymKey>) {
+        *key = self.key("ksym");
+    }
+
+    fn func(&mut self, func: &mut Func) {
+        let shown = self.fields.get(&self.called.name());
+        func.index = shown.map_or(0, |f| f["at"].as_u64().unwrap() as u8);
+        self.image(&mut func.image);
+    }
+
+    fn node(&mut self, node: &mut Node) {
+        *node = match self.value() {
             None => Node::Poison,
-            Some(f) if f["value"] == "list head" => {
-                self.take(name);
+            Some(value) if value == "list head" => {
+                self.take();
                 Node::Head
             }
-            Some(_) => Node::Of(self.key(name, "kdata").unwrap()),
+            Some(_) => Node::Of(self.key("kdata").unwrap()),
         }
     }
 
-    fn cpu(&mut self, name: &str) -> Option<u8> {
-        self.text(name)
-            .map(|v| v.strip_prefix("cpu").unwrap().parse().unwrap())
+    fn there(&mut self, there: &mut bool) {
+        *there = self.value().is_some();
     }
 
-    fn mask(&mut self, name: &str, what: &str) -> u8 {
-        let text = self.text(name);
-        let items = text.into_iter().flat_map(|t| t.split(", "));
-        let bit = |item: &str| 1 << item.strip_prefix(what).unwrap().parse::<u8>().unwrap();
-        items.map(bit).sum()
-    }
-
-    fn bits(&mut self, name: &str, words: &[&str]) -> u16 {
-        let text = self.text(name);
-        let items = text.into_iter().flat_map(|t| t.split(", "));
-        items
-            .map(|item| 1 << words.iter().position(|w| *w == item).unwrap())
-            .sum()
-    }
-
-    fn cookie(&mut self, name: &str) -> u8 {
-        let Some(text) = self.text(name) else {
-            return 0;
-        };
-        let value = u64::from_str_radix(text.strip_prefix("0x").unwrap(), 16).unwrap();
-        let cookies = self.world.cookies.iter();
-        cookies.clone().position(|c| *c == value).unwrap() as u8
-    }
-
-    fn deferred(&mut self, name: &str) -> Deferred {
-        let stage = self.text(name).map_or(Stage::None, |name| {
-            let found = Stage::ALL.into_iter().find(|s| s.name() == name);
-            found.unwrap()
-        });
-        let rcu = if stage == Stage::Srcu { "SRCU" } else { "RCU" };
-        Deferred {
-            stage,
-            rcu: self.mask(&format!("{name}: readers of {rcu}"), "cpu"),
-            tasks: self.mask(&format!("{name}: readers of Tasks RCU"), "cpu"),
-            trace: self.mask(&format!("{name}: readers of Tasks Trace RCU"), "cpu"),
+    fn kdata_or_stubs(&mut self, key: &mut Option<KdataKey>) {
+        *key = match self.value() {
+            Some(value) if value == STUBS => self.take().and(None),
+            _ => self.key("kdata"),
         }
-    }
-
-    fn step(&mut self, name: &str) -> Pc {
-        let name = self.text(name);
-        name.map_or(Pc::Idle, |name| {
-            *Pc::ALL.iter().find(|pc| pc.name() == name).unwrap()
-        })
-    }
-
-    fn decl(&mut self) -> u8 {
-        let name = self.text("declaration").unwrap();
-        self.world.maps.iter().position(|m| m.name == name).unwrap() as u8
-    }
-
-    fn members(&self, decl: u8) -> Vec<String> {
-        let ty = self.world.maps[usize::from(decl)].ty;
-        self.world.types[ty]
-            .members
-            .iter()
-            .map(|m| m.name.clone())
-            .collect()
-    }
-
-    fn prog(&mut self, name: &str) -> u8 {
-        let name = self.text(name);
-        name.map_or(0, |n| {
-            1 + self.world.progs.iter().position(|p| p.name == n).unwrap() as u8
-        })
-    }
-
-    fn more_fds(&mut self) -> MoreFds {
-        let mut more = MoreFds::default();
-        for (proc, n) in more.0.iter_mut().enumerate() {
-            *n = self.number(&format!("further fds of process {proc}"));
-        }
-        more
-    }
-
-    fn cgroup(&mut self, name: &str) -> u8 {
-        let name = self.text(name);
-        name.map_or(0, |name| {
-            let mut cgroups = self.world.cgroups.iter();
-            1 + cgroups.position(|c| c.name == name).unwrap() as u8
-        })
-    }
-
-    fn items(&mut self, name: &str) -> ItemArray {
-        std::array::from_fn(|i| {
-            let name = format!("{name} {i}");
-            let field = self.fields.get(&name)?;
-            let kdata = match field["value"] == STUBS {
-                true => {
-                    self.take(&name);
-                    None
-                }
-                false => self.key(&name, "kdata"),
-            };
-            Some(Item {
-                kdata,
-                expect: self.cookie(&format!("{name}: cookie")),
-                bpf_cookie: self.cookie(&format!("{name}: bpf_cookie")),
-            })
-        })
-    }
-
-    fn link(&mut self) -> Link {
-        Link {
-            name: self.number("name"),
-            cookie: self.cookie("cookie"),
-            map: self.key("map", "map"),
-            attachment: self.key("attachment", "kdata"),
-            refs: self.number("refs"),
-            fds: self.mask("fds", "process"),
-            more: self.more_fds(),
-            pinned: self.flag("pinned"),
-            id: self.flag("link_idr has it"),
-            queued: self.flag("bpf_link_put_deferred() is queued"),
-            cgroup: self.cgroup("cgroup"),
-        }
-    }
-
-    fn map(&mut self) -> Map {
-        let decl = self.decl();
-        let state = self.text("state").unwrap();
-        let mut map = Map {
-            decl,
-            state: MapState::ALL
-                .into_iter()
-                .find(|s| s.name() == state)
-                .unwrap(),
-            lock: self.cpu("lock"),
-            refs: self.number("refs"),
-            fds: self.mask("fds", "process"),
-            more: self.more_fds(),
-            pinned: self.flag("pinned"),
-            kdata: self.key("kvalue", "kdata"),
-            free: self.deferred("free"),
-            ..Map::default()
-        };
-        for (i, member) in self.members(decl).iter().enumerate() {
-            map.filled |= u8::from(self.flag(&format!("{member}: program"))) << i;
-            map.link_cookies[i] = self.cookie(&format!("{member}: cookie"));
-        }
-        map
-    }
-
-    fn kdata(&mut self) -> Kdata {
-        let decl = self.decl();
-        let mut kdata = Kdata {
-            decl,
-            attachment: self.flag("attachment"),
-            map: self.key("map", "map"),
-            refs: self.number("refs"),
-            next: self.node("list.next"),
-            prev: self.node("list.prev"),
-            hdev: self.flag("ops->hdev"),
-            expect: self.cookie("registered with cookie"),
-            registered: self.number("registrations"),
-            free: self.deferred("free"),
-            ..Kdata::default()
-        };
-        for (i, member) in self.members(decl).iter().enumerate() {
-            kdata.func[i] = self.func(member);
-            kdata.ksyms[i] = self.key(&format!("{member}: ksym"), "ksym");
-        }
-        for (i, page) in kdata.pages.iter_mut().enumerate() {
-            *page = self.key(&format!("image_pages[{i}]"), "page");
-        }
-        kdata
-    }
-
-    fn page(&mut self) -> Image {
-        let mut image = Image {
-            protected: self.flag("executable"),
-            fill: self.number("bytes"),
-            ..Image::default()
-        };
-        for (i, code) in image.code.iter_mut().enumerate() {
-            *code = Code {
-                prog: self.prog(&format!("[{i}]")),
-                cookie: self.cookie(&format!("[{i}]: cookie")),
-            };
-        }
-        image
-    }
-
-    fn ksym(&mut self) -> Ksym {
-        Ksym {
-            func: self.func("func"),
-            listed: self.flag("listed"),
-        }
-    }
-
-    fn processor(&mut self) -> Cpu {
-        let mut c = Cpu {
-            op: OpKind::None,
-            pc: self.step("step"),
-            line: self.number("line"),
-            ret: self.step("returns to"),
-            call_ret: self.step("call returns to"),
-            map: self.key("map", "map"),
-            old: self.key("old map", "map"),
-            link: self.key("link", "link"),
-            kdata: self.key("kdata", "kdata"),
-            old_kdata: self.key("old kdata", "kdata"),
-            attachment: self.key("attachment", "kdata"),
-            old_attachment: self.key("old attachment", "kdata"),
-            image: self.key("page", "page"),
-            func: self.func("function pointer"),
-            arg: self.number("argument"),
-            member: self.number("member"),
-            cookie: self.cookie("cookie"),
-            expect: self.cookie("cookie to be read"),
-            run_ctx: self.cookie("run_ctx.bpf_cookie"),
-            prog: self.prog("program"),
-            holds: Holds::from_bits_retain(self.bits("holds references", &HOLDS) as u8),
-            dirty: Dirty::from_bits_retain(self.bits("has changed", &DIRTY) as u8),
-            seen: Seen::from_bits_retain(self.bits("has met", &SEEN)),
-            wait: self.deferred("waits"),
-            position: self.number("operations done"),
-            ..Cpu::default()
-        };
-        if let Some(name) = self.text("operation") {
-            c.op = OpKind::from_name(name).unwrap();
-        }
-        if let Some(name) = self.text("result") {
-            c.err = (i8::MIN..=i8::MAX)
-                .find(|e| errno::name(*e) == name)
-                .unwrap();
-        }
-        c.cgroup = self.cgroup("cgroup");
-        c.list_position = self.number("position in the list");
-        c.walk.cgroup = self.cgroup("walks the array of");
-        c.walk.next = self.number("items behind it");
-        c.walk.replaced = self.flag("the array has been replaced");
-        c.walk.array = self.items("old item");
-        c.asked = self.key("the struct that the program has found", "kdata");
-        c.walk.bpf_cookie = self.cookie("the walk's run_ctx.bpf_cookie");
-        c.ring = self.number("ring, plus 1");
-        c.readers.rcu = self.number("rcu_read_lock");
-        c.readers.trace = self.number("rcu_read_lock_trace");
-        c.readers.tasks = self.flag("Tasks RCU reader");
-        c
     }
 }
 
@@ -363,7 +270,8 @@ fn table<T: Copy + Default, const N: usize>(live: &[(usize, T)], gone: &[usize])
 }
 
 /// The state that the objects of a page tell.
-fn read(world: &World, objects: &BTreeMap<String, Value>) -> Kernel {
+fn read(names: &Names<'_>, objects: &BTreeMap<String, Value>) -> Kernel {
+    let world = names.world();
     let mut k = Kernel::default();
     let (mut maps, mut links, mut kdatas, mut pages, mut ksyms) =
         (vec![], vec![], vec![], vec![], vec![]);
@@ -375,142 +283,53 @@ fn read(world: &World, objects: &BTreeMap<String, Value>) -> Kernel {
             gone.entry(kind).or_default().push(slot);
             continue;
         }
-        let mut o = Shown::new(world, object);
+        let mut o = Shown::new(names, object);
         match kind {
-            "map" => maps.push((slot, o.map())),
-            "link" => links.push((slot, o.link())),
-            "kdata" => kdatas.push((slot, o.kdata())),
-            "page" => pages.push((slot, o.page())),
-            "ksym" => ksyms.push((slot, o.ksym())),
-            "cpu" => k.cpus[slot] = o.processor(),
-            "lock" => k.locks[slot] = o.cpu("holder"),
-            "sock" => {
-                k.socks[slot].kdata = o.key("icsk_ca_ops", "kdata");
-                k.socks[slot].expect = o.cookie("attached with cookie");
-                k.socks[slot].busy = o.cpu("lock_sock");
-                k.socks[slot].fds = o.mask("fds", "process");
+            "map" => maps.push((slot, o.read())),
+            "link" => links.push((slot, o.read())),
+            "kdata" => kdatas.push((slot, o.read())),
+            "page" => pages.push((slot, o.read())),
+            "ksym" => ksyms.push((slot, o.read())),
+            "cpu" => k.cpus[slot] = o.read(),
+            "lock" => {
+                o.field("holder");
+                o.holder(&mut k.locks[slot]);
             }
-            "prog" => {
-                k.progs[slot].refs = o.number("refs");
-                k.progs[slot].fds = o.mask("fds", "process");
-                k.progs[slot].freed = o.flag("freed");
-                k.progs[slot].free = o.deferred("free");
-                k.progs[slot].armed = o.flag("its callback is started");
-                k.progs[slot].assoc = match (
-                    o.key("st_ops_assoc", "map"),
-                    o.flag("st_ops_assoc is POISON"),
-                ) {
-                    (Some(map), _) => Assoc::Map(map),
-                    (None, true) => Assoc::Poison,
-                    (None, false) => Assoc::None,
-                };
-            }
-            "proc" => {
-                k.procs[slot].exiting = o.flag("exiting");
-                k.procs[slot].exited = o.flag("gone");
-            }
-            "module" => {
-                k.module.refs = o.number("refs");
-                k.module.unloaded = o.flag("unloaded");
-            }
+            "sock" => k.socks[slot] = o.read(),
+            "prog" => k.progs[slot] = o.read(),
+            "proc" => k.procs[slot] = o.read(),
+            "module" => k.module = o.read(),
             "model" => {
-                k.alloc_failures = o.number("allocations that may fail");
-                k.dead = o.flag("nothing follows");
+                o.field("allocations that may fail");
+                k.alloc_failures = o.plain() as u8;
+                o.field("nothing follows");
+                o.flag(&mut k.dead);
             }
             "subsys" if slot == 0 => {
-                k.subsys.tcp_next = o.node("next");
-                k.subsys.tcp_prev = o.node("prev");
+                o.field("next");
+                o.node(&mut k.subsys.tcp_next);
+                o.field("prev");
+                o.node(&mut k.subsys.tcp_prev);
             }
             "subsys" if slot == 1 => {
-                for (i, place) in k.subsys.regs.iter_mut().enumerate() {
-                    let Some(kdata) = o.key(&i.to_string(), "kdata") else {
-                        continue;
-                    };
-                    *place = Some(Reg {
-                        kdata,
-                        slot: o.number(&format!("{i}: slot")),
-                        expect: o.cookie(&format!("{i}: attached with cookie")),
-                        link: o.key(&format!("{i}: link"), "link"),
-                    });
-                }
+                o.field("{}");
+                o.regs(&mut k.subsys.regs);
             }
-            "subsys" if slot == OWN => {
-                let (script, own) = (&world.script, &mut k.subsys.own);
-                for (i, lock) in script.locks.iter().enumerate() {
-                    own.locks[i] = o.cpu(&format!("lock {lock}"));
-                    own.shared[i] = o.mask(&format!("lock {lock}: readers"), "cpu");
-                }
-                for (i, domain) in script.domains.iter().enumerate() {
-                    own.readers[i] = o.mask(&format!("readers of {domain}"), "cpu");
-                }
-                for (i, flag) in script.flags.iter().enumerate() {
-                    own.flags |= u8::from(o.flag(&format!("flag {flag}"))) << i;
-                }
-                for (i, object) in script.objects.iter().enumerate() {
-                    own.objects[i] = o.number(&format!("objects {object}"));
-                }
-                for (i, kdata) in own.refs.iter_mut().enumerate() {
-                    *kdata = o.key(&format!("reference {i}"), "kdata");
-                }
-                own.torn_down = o.mask("torn down", "subsystem");
-            }
+            "subsys" if slot == OWN => k.subsys.own = o.read(),
             "subsys" if slot == CGROUPS => {
                 for (decl, cgroup) in world.cgroups.iter().zip(&mut k.subsys.cgroups) {
-                    let name = &decl.name;
-                    let state = o.text(name).unwrap();
-                    let states = CgroupState::ALL;
-                    cgroup.state = states.into_iter().find(|s| s.name() == state).unwrap();
-                    for (i, place) in cgroup.list.iter_mut().enumerate() {
-                        let Some(link) = o.key(&format!("{name}: link {i}"), "link") else {
-                            continue;
-                        };
-                        let preorder = o.flag(&format!("{name}: link {i}: preorder"));
-                        *place = Some(InList { link, preorder });
-                    }
-                    cgroup.effective = o.items(&format!("{name}: effective"));
+                    o.called.of = decl.name.clone();
+                    *cgroup = o.read();
                 }
             }
-            "subsys" if slot == HID => {
-                let hid = &mut k.subsys.hid;
-                if let Some(kdata) = o.key("rdesc_ops", "kdata") {
-                    hid.rdesc_ops = Some(Reg {
-                        kdata,
-                        expect: o.cookie("rdesc_ops: attached with cookie"),
-                        link: o.key("rdesc_ops: link", "link"),
-                        slot: 0,
-                    });
-                }
-                hid.device_data = o.flag("device_data");
-                hid.readers = o.mask("readers of srcu", "cpu");
-            }
+            "subsys" if slot == HID => k.subsys.hid = o.read(),
             "subsys" if slot == RINGS => {
-                for (i, ring) in (0u8..).zip(&mut k.subsys.rings) {
-                    ring.there = o.flag(&format!("ring {i}"));
-                    ring.fds = o.mask(&format!("ring {i}: fds"), "process");
-                    ring.key = o.number(&format!("ring {i}: key"));
-                    ring.loop_step = o.func(&format!("ring {i}: loop_step"));
-                    ring.lock = o.cpu(&uring_lock(i));
+                for (i, ring) in k.subsys.rings.iter_mut().enumerate() {
+                    o.called.of = format!("ring {i}");
+                    *ring = o.read();
                 }
             }
-            "subsys" => {
-                let scx = &mut k.subsys.scx;
-                let names = [
-                    ScxState::Disabled,
-                    ScxState::Enabling,
-                    ScxState::Enabled,
-                    ScxState::Disabling,
-                ];
-                if let Some(state) = o.text("state") {
-                    scx.state = names[SCX.iter().position(|s| *s == state).unwrap()];
-                }
-                let called = world.called_by(struct_ops_model::world::OpKind::Call);
-                let members = called.map_or(&[][..], |t| &t.members);
-                for (i, member) in members.iter().enumerate() {
-                    scx.ops[i] = o.func(&format!("ops.{}", member.name));
-                }
-                scx.kdata = o.key("copied from", "kdata");
-                scx.expect = o.cookie("attached with cookie");
-            }
+            "subsys" => k.subsys.scx = o.read(),
             other => panic!("{other}: what is that?"),
         }
         assert!(
@@ -555,13 +374,13 @@ fn shown(view: &Value) -> Vec<(BTreeMap<String, Value>, BTreeMap<String, String>
 
 /// Compares a run with what is shown of it.
 fn agrees(run: &Run<'_>) {
-    let world = &run.scenario.world;
+    let names = Names::new(&run.scenario.world);
     let view = serde_json::to_value(run.view(&Screen::plain(80), board::ALONE)).unwrap();
     let shown = shown(&view);
     let machine = view::machine(run.scenario, run.design).unwrap();
     assert_eq!(shown.len(), run.states().len());
     for (i, (k, (objects, shapes))) in run.states().iter().zip(&shown).enumerate() {
-        let read = read(world, objects);
+        let read = read(&names, objects);
         // In parts, so that a difference can be read.
         assert_eq!(read.cpus, k.cpus, "step {i}");
         assert_eq!(read.maps, k.maps, "step {i}");

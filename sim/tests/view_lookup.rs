@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use struct_ops_model::reach::state::{Async, Cpu, Frame, GARBAGE, POISON, Prog, Sched, State};
+use struct_ops_model::reach::state::{
+    Async, Cpu, Frame, GARBAGE, POISON, Prog, STOPPED, Sched, State,
+};
 use struct_ops_model::reach::{Reach, World};
+use struct_ops_model::visit::Word;
 use struct_ops_model::{Design, Invariant};
 use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_sim::check::Settings;
@@ -12,17 +15,15 @@ use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Case, ReachScenario};
 use struct_ops_sim::verdict::Path;
-use struct_ops_sim::view::lookup::{self, LIFE, Lookup, MAP_LIFE, PROG_LIFE, STAGE, STOPPED};
+use struct_ops_sim::view::lookup::{self, Lookup, NO_FURTHER};
 use struct_ops_sim::view::state::{Kind, Object};
 use struct_ops_sim::view::{self, Played, board, read_path, write_path};
 use struct_ops_sim::{reach, shipped};
 
-/// The place of a word among others, as the byte that a state has for it.
-fn place(words: &[&str], word: &str) -> u8 {
-    words.iter().position(|w| *w == word).unwrap() as u8
+fn word<W: Word>(name: &str) -> W {
+    *W::ALL.iter().find(|w| w.name() == name).unwrap()
 }
 
-/// The variant of an enum of one byte: the state's packed form has it in that place.
 fn number(text: &str) -> u8 {
     if text.is_empty() {
         0
@@ -60,10 +61,8 @@ fn map_pointer(object: &Object, name: &str) -> u8 {
 }
 
 fn frame(world: &World, object: &Object, n: usize) -> Frame {
-    use struct_ops_model::reach::state::Stage;
     let name = |what: &str| format!("[{n}] {what}");
     let value = |what: &str| object.value(&name(what));
-    let stages = [Stage::Running, Stage::Holding, Stage::Asked];
     let context = |text: &str| match text.strip_prefix("run_ctx of [") {
         None => 0,
         Some(rest) => rest.trim_end_matches(']').parse::<u8>().unwrap() + 1,
@@ -74,7 +73,7 @@ fn frame(world: &World, object: &Object, n: usize) -> Frame {
         sched: sched.unwrap() as u8,
         cookie: key(value("cookie")),
         callback: value("callback") == "yes",
-        stage: stages[usize::from(place(&STAGE, value("stage")))],
+        stage: word(value("stage")),
         held: pointer(object, &name("scheduler")),
         map: map_pointer(object, &name("map")),
         saved: context(value("saved")),
@@ -83,7 +82,6 @@ fn frame(world: &World, object: &Object, n: usize) -> Frame {
 
 /// The state that objects tell.
 fn read(world: &World, objects: &[Object]) -> State {
-    use struct_ops_model::reach::state::{Life, MapLife, ProgLife};
     let mut s = State::default();
     for o in objects {
         let i = o.id.slot;
@@ -103,7 +101,7 @@ fn read(world: &World, objects: &[Object]) -> State {
             }
             Kind::Loader => {
                 s.next[i] = match value("done") {
-                    STOPPED => u8::MAX,
+                    NO_FURTHER => STOPPED,
                     done => number(done.split(' ').next().unwrap()),
                 };
                 s.done[i] = mask(value("done of the rest"), "");
@@ -111,23 +109,16 @@ fn read(world: &World, objects: &[Object]) -> State {
             Kind::File => s.globals[i] = key(value("global variable")),
             Kind::Hook => s.attached[i] = o.field("attached").is_some(),
             Kind::Prog => {
-                let lives = [
-                    ProgLife::None,
-                    ProgLife::Refused,
-                    ProgLife::Loaded,
-                    ProgLife::Freed,
-                ];
                 s.progs[i] = Prog {
-                    life: lives[usize::from(place(&PROG_LIFE, value("is")))],
+                    life: word(value("is")),
                     refs: number(value("refs")),
                     fd: value("fd") == "yes",
                     assoc: map_pointer(o, "st_ops_assoc"),
                 };
             }
             Kind::Map => {
-                let lives = [MapLife::None, MapLife::Live, MapLife::Dying, MapLife::Freed];
                 s.scheds[i] = Sched {
-                    map: lives[usize::from(place(&MAP_LIFE, value("is")))],
+                    map: word(value("is")),
                     refs: number(value("refs")),
                     fd: value("fd") == "yes",
                     filled: value("has programs") == "yes",
@@ -137,15 +128,8 @@ fn read(world: &World, objects: &[Object]) -> State {
                 };
             }
             Kind::Sched => {
-                let lives = [
-                    Life::None,
-                    Life::Enabled,
-                    Life::Dead,
-                    Life::Dying,
-                    Life::Freed,
-                ];
                 s.scheds[i] = Sched {
-                    life: lives[usize::from(place(&LIFE, value("is")))],
+                    life: word(value("is")),
                     key: key(value("key")),
                     listed: value("in the table") == "yes",
                     gp: mask(value("free: readers of RCU"), "cpu"),

@@ -13,9 +13,9 @@ use crate::mover;
 use crate::operation::OpKind;
 use crate::pc::{Mover, Pc};
 use crate::proc::{assoc, attachment, map_free, syscall};
+use crate::quarantine::collect_freed;
 use crate::report::Report;
 use crate::tables::Tables;
-use crate::visit::collect_freed;
 
 impl Machine {
     /// Applies an enabled action. `event` gets a sentence about each step.

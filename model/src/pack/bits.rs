@@ -6,7 +6,7 @@ use super::Parts;
 use super::names::{Kind, MAX_COOKIES, Naming};
 use crate::kernel::{ImageKey, KdataKey, KsymKey, LinkKey, MapKey};
 use crate::table::{Key, Slots, Table, members};
-use crate::visit::{self, Visitor};
+use crate::visit::{ARG, Visit, Visitor};
 use crate::world::{
     LINK_SLOTS, MAP_SLOTS, MAX_CGROUPS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_PROGS,
     MAX_RINGS,
@@ -25,8 +25,8 @@ const KSYM: u32 = key_bits(MAX_KSYMS);
 const CPU: u32 = key_bits(MAX_CPUS);
 const CPUS: u32 = MAX_CPUS as u32;
 const COOKIE: u32 = key_bits(MAX_COOKIES - 1);
-const DECL: u32 = visit::ARG;
-const PROG: u32 = visit::ARG;
+const DECL: u32 = ARG;
+const PROG: u32 = ARG;
 
 /// More words than any state has: three for a CPU and two for its walk, three for a kdata, one for every other object.
 pub(super) const WORDS: usize = 5 * MAX_CPUS
@@ -104,7 +104,7 @@ impl<N: Naming> Writer<'_, N> {
 
 impl<N: Naming> Visitor for Writer<'_, N> {
     #[inline(always)]
-    fn bits(&mut self, width: u32, value: &mut u16) {
+    fn bits(&mut self, value: &mut u16, width: u32) {
         self.lost |= *value >> width;
         self.put(width, u64::from(*value));
     }
@@ -200,16 +200,13 @@ pub(super) fn write_slots<M: Naming, T: Copy + Default, const N: usize>(
 
 /// The live objects in the order of their names.
 #[inline(always)]
-pub(super) fn write_objects<'a, M: Naming, T: Copy + Default, const N: usize>(
-    w: &mut Writer<'a, M>,
+pub(super) fn write_objects<M: Naming, T: Visit + Copy + Default, const N: usize>(
+    w: &mut Writer<'_, M>,
     table: &Table<T, N>,
     kind: Kind,
-    object: impl Fn(&mut Writer<'a, M>, &mut T),
 ) {
     if M::AS_IS {
-        return table
-            .iter()
-            .for_each(|(_, value)| object(w, &mut { *value }));
+        return table.iter().for_each(|(_, value)| { *value }.visit(w));
     }
     let mut objects = [None; N];
     let mut names: Slots = 0;
@@ -219,7 +216,7 @@ pub(super) fn write_objects<'a, M: Naming, T: Copy + Default, const N: usize>(
         names |= 1 << name;
     }
     for value in members(names).filter_map(|name| objects[name]) {
-        object(w, &mut { *value });
+        { *value }.visit(w);
     }
 }
 
@@ -273,7 +270,7 @@ impl<'a> Reader<'a> {
 
 impl Visitor for Reader<'_> {
     #[inline(always)]
-    fn bits(&mut self, width: u32, value: &mut u16) {
+    fn bits(&mut self, value: &mut u16, width: u32) {
         *value = self.take(width) as u16;
     }
     #[inline(always)]
@@ -351,10 +348,9 @@ pub(super) fn read_slots<T: Copy + Default, const N: usize>(r: &mut Reader<'_>) 
 }
 
 #[inline(always)]
-pub(super) fn read_objects<'a, T: Copy + Default, const N: usize>(
-    r: &mut Reader<'a>,
+pub(super) fn read_objects<T: Visit + Copy + Default, const N: usize>(
+    r: &mut Reader<'_>,
     table: &mut Table<T, N>,
-    object: impl Fn(&mut Reader<'a>, &mut T),
 ) {
-    table.values_mut().for_each(|value| object(r, value));
+    table.values_mut().for_each(|value| value.visit(r));
 }

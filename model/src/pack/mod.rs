@@ -12,7 +12,7 @@ mod order;
 mod walk;
 
 use crate::kernel::Kernel;
-use crate::visit::{self, Visitor};
+use crate::visit::{self, Visit, Visitor};
 use crate::world::{MAX_CPUS, MAX_MEMBERS, MAX_PROGS, MAX_RINGS, Plan, World};
 use bits::{Reader, WORDS, Writer, read_objects, read_slots, write_objects, write_slots};
 use names::{AsIs, Kind, NONE, Naming, identity};
@@ -30,6 +30,8 @@ pub struct Packing {
     free_cookies: bool,
     /// Map declarations with equal numbers are interchangeable.
     decl_class: [u8; MAX_PROGS],
+    /// The names of map declarations: their own where they are like no other, else `NONE`.
+    decl_names: [u8; MAX_PROGS],
     /// Program of each member of each declaration.
     decl_progs: [[Option<u8>; MAX_MEMBERS]; MAX_PROGS],
     /// Declaration of each program (`NONE` if shared or unused).
@@ -82,12 +84,17 @@ impl Packing {
                     _ => false,
                 })
         };
-        let decl_class = std::array::from_fn(|d| {
+        let decl_class: [u8; MAX_PROGS] = std::array::from_fn(|d| {
             // Operations on programs are among the rare ones, whose operands keep their numbers.
             if !free || shared || world.asks() || d >= world.maps.len() {
                 return d as u8;
             }
             (0..=d).find(|e| alike(*e, d)).unwrap_or(d) as u8
+        });
+        let decl_names = std::array::from_fn(|d| {
+            let mut others = decl_class.iter().enumerate().filter(|(e, _)| *e != d);
+            let alike = others.any(|(_, class)| *class == decl_class[d]);
+            if alike { NONE } else { d as u8 }
         });
         let decl_progs = std::array::from_fn(|d| {
             let progs = world.maps.get(d).map(|m| m.progs.as_slice());
@@ -100,6 +107,7 @@ impl Packing {
             cpu_class,
             free_cookies: free,
             decl_class,
+            decl_names,
             decl_progs,
             prog_decl,
             parts: Parts {
@@ -151,16 +159,16 @@ impl Packing {
         };
         r.end();
         for cpu in k.cpus.iter_mut().take(self.cpus) {
-            visit::cpu(r, cpu);
+            cpu.visit(r);
         }
         visit::globals(r, &mut k);
-        read_objects(r, &mut k.maps, visit::map);
-        read_objects(r, &mut k.kdatas, visit::kdata);
-        read_objects(r, &mut k.links, visit::link);
-        read_objects(r, &mut k.images, visit::image);
-        read_objects(r, &mut k.ksyms, visit::ksym);
+        read_objects(r, &mut k.maps);
+        read_objects(r, &mut k.kdatas);
+        read_objects(r, &mut k.links);
+        read_objects(r, &mut k.images);
+        read_objects(r, &mut k.ksyms);
         for prog in k.progs.iter_mut().take(self.progs) {
-            visit::prog(r, prog);
+            prog.visit(r);
         }
         k
     }
@@ -183,20 +191,20 @@ impl Packing {
         write_slots(&mut w, &k.ksyms, Kind::Ksym);
         w.flush();
         for old in order.iter().take(self.cpus) {
-            visit::cpu(&mut w, &mut { k.cpus[usize::from(*old)] });
+            { k.cpus[usize::from(*old)] }.visit(&mut w);
         }
         visit::read_globals(&mut w, k);
-        write_objects(&mut w, &k.maps, Kind::Map, visit::map);
-        write_objects(&mut w, &k.kdatas, Kind::Kdata, visit::kdata);
-        write_objects(&mut w, &k.links, Kind::Link, visit::link);
-        write_objects(&mut w, &k.images, Kind::Image, visit::image);
-        write_objects(&mut w, &k.ksyms, Kind::Ksym, visit::ksym);
+        write_objects(&mut w, &k.maps, Kind::Map);
+        write_objects(&mut w, &k.kdatas, Kind::Kdata);
+        write_objects(&mut w, &k.links, Kind::Link);
+        write_objects(&mut w, &k.images, Kind::Image);
+        write_objects(&mut w, &k.ksyms, Kind::Ksym);
         let mut progs = [0; MAX_PROGS];
         for old in 0..self.progs {
             progs[usize::from(names.name(Kind::Prog, old as u8))] = old;
         }
         for old in progs.into_iter().take(self.progs) {
-            visit::prog(&mut w, &mut { k.progs[old] });
+            { k.progs[old] }.visit(&mut w);
         }
         w.flush();
         w.append_to(out);

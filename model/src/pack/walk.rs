@@ -4,13 +4,13 @@
 
 use super::Packing;
 use super::look::{look_cookies, look_image, look_kdata, look_map, mix};
-use super::names::{MAX_COOKIES, NONE, Names, identity};
+use super::names::{Kind, MAX_COOKIES, NONE, Names, identity};
 use crate::kernel::{
     Image, ImageKey, Kdata, KdataKey, Kernel, Ksym, KsymKey, Link, LinkKey, Map, MapKey,
 };
 use crate::table::{Key, Table};
-use crate::visit::{self, Visitor};
-use crate::world::{LINK_SLOTS, MAP_SLOTS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS, MAX_PROGS};
+use crate::visit::{self, Visit, Visitor};
+use crate::world::{LINK_SLOTS, MAP_SLOTS, MAX_CPUS, MAX_IMAGES, MAX_KDATAS, MAX_KSYMS};
 
 impl Packing {
     /// Names in the order in which the walk meets things.
@@ -23,7 +23,7 @@ impl Packing {
             images: [NONE; MAX_IMAGES],
             ksyms: [NONE; MAX_KSYMS],
             cookies: [NONE; MAX_COOKIES],
-            decls: [NONE; MAX_PROGS],
+            decls: self.decl_names,
             progs: identity(),
         };
         for (new, old) in order.iter().enumerate() {
@@ -36,20 +36,17 @@ impl Packing {
         let mut walk = Walk {
             packing: self,
             names,
-            counts: [0; 5],
+            counts: [0; Kind::Prog as usize],
             cookies: 1,
-            queue: [(0, 0); QUEUE],
+            decls: 0,
+            queue: [(Kind::Map, 0); QUEUE],
             queued: 0,
         };
         for old in order.iter().take(self.cpus) {
-            visit::cpu(&mut walk, &mut { k.cpus[usize::from(*old)] });
+            { k.cpus[usize::from(*old)] }.visit(&mut walk);
         }
         visit::read_globals(&mut walk, k);
-        if self.parts.asks {
-            for prog in &k.progs {
-                walk.meet(0, prog.assoc.map());
-            }
-        }
+        k.progs.iter().for_each(|prog| { *prog }.visit(&mut walk));
         let mut done = 0;
         loop {
             while done < walk.queued {
@@ -79,25 +76,28 @@ const QUEUE: usize = MAP_SLOTS + MAX_KDATAS + LINK_SLOTS + MAX_IMAGES + MAX_KSYM
 struct Walk<'a> {
     packing: &'a Packing,
     names: Names,
-    counts: [u8; 5],
+    /// How many of each kind have been met.
+    counts: [u8; Kind::Prog as usize],
     cookies: u8,
-    queue: [(u8, u8); QUEUE],
+    /// Names of declarations that are given, one bit each.
+    decls: u8,
+    queue: [(Kind, u8); QUEUE],
     queued: usize,
 }
 
 impl Walk<'_> {
-    fn meet<T>(&mut self, kind: u8, key: Option<Key<T>>) {
+    fn meet<T>(&mut self, kind: Kind, key: Option<Key<T>>) {
         let Some(key) = key else { return };
         let slot = key.slot();
         let name = match kind {
-            0 => &mut self.names.maps[slot],
-            1 => &mut self.names.kdatas[slot],
-            2 => &mut self.names.links[slot],
-            3 => &mut self.names.images[slot],
+            Kind::Map => &mut self.names.maps[slot],
+            Kind::Kdata => &mut self.names.kdatas[slot],
+            Kind::Link => &mut self.names.links[slot],
+            Kind::Image => &mut self.names.images[slot],
             _ => &mut self.names.ksyms[slot],
         };
         if *name == NONE {
-            let count = &mut self.counts[usize::from(kind)];
+            let count = &mut self.counts[kind as usize];
             *name = *count;
             *count += 1;
             self.queue[self.queued] = (kind, slot as u8);
@@ -106,41 +106,45 @@ impl Walk<'_> {
     }
 
     /// Meets what an object points to.
-    fn visit(&mut self, k: &Kernel, kind: u8, slot: usize) {
-        fn object<'a, T: Copy + Default, const N: usize>(
-            walk: &mut Walk<'a>,
+    #[inline(always)]
+    fn visit(&mut self, k: &Kernel, kind: Kind, slot: usize) {
+        #[inline(always)]
+        fn object<T: Visit + Copy + Default, const N: usize>(
+            walk: &mut Walk<'_>,
             table: &Table<T, N>,
             slot: usize,
-            visit: impl Fn(&mut Walk<'a>, &mut T),
         ) {
             if let Some(value) = table.get(Key::new(slot)) {
-                visit(walk, &mut { *value });
+                { *value }.visit(walk);
             }
         }
         match kind {
-            0 => object(self, &k.maps, slot, visit::map),
-            1 => object(self, &k.kdatas, slot, visit::kdata),
-            2 => object(self, &k.links, slot, visit::link),
-            3 => object(self, &k.images, slot, visit::image),
-            _ => object(self, &k.ksyms, slot, visit::ksym),
+            Kind::Map => object(self, &k.maps, slot),
+            Kind::Kdata => object(self, &k.kdatas, slot),
+            Kind::Link => object(self, &k.links, slot),
+            Kind::Image => object(self, &k.images, slot),
+            _ => object(self, &k.ksyms, slot),
         }
     }
 
+    #[inline]
     fn name_decl(&mut self, d: usize) {
-        if self.names.decls[d] != NONE {
-            return;
+        if self.names.decls[d] == NONE {
+            self.name_new_decl(d);
         }
+    }
+
+    fn name_new_decl(&mut self, d: usize) {
         let class = self.packing.decl_class[d];
-        let free = (0..self.names.decls.len())
-            .find(|e| {
-                self.packing.decl_class[*e] == class && !self.names.decls.contains(&(*e as u8))
-            })
+        let classes = self.packing.decl_class.iter().enumerate();
+        let mut alike = classes.filter(|(_, c)| **c == class).map(|(e, _)| e);
+        let free = alike
+            .find(|e| self.decls & 1 << e == 0)
             .expect("a class has as many names as members");
         self.names.decls[d] = free as u8;
-        for (old, new) in self.packing.decl_progs[d]
-            .iter()
-            .zip(self.packing.decl_progs[free])
-        {
+        self.decls |= 1 << free;
+        let progs = &self.packing.decl_progs;
+        for (old, new) in progs[d].iter().zip(progs[free]) {
             if let (Some(old), Some(new)) = (old, new) {
                 self.names.progs[usize::from(*old)] = new;
             }
@@ -148,9 +152,10 @@ impl Walk<'_> {
     }
 
     /// Meets one more thing that only an fd, a pin or nobody holds. `false` when there is none.
+    #[inline(always)]
     fn next_root(&mut self, k: &Kernel) -> bool {
         macro_rules! least {
-            ($table:ident, $kind:literal, $look:expr) => {{
+            ($table:ident, $kind:ident, $look:expr) => {{
                 let unmet = k
                     .$table
                     .iter()
@@ -159,12 +164,12 @@ impl Walk<'_> {
                     .map(|(key, o)| ($look(o), key))
                     .min_by_key(|l| (l.0, l.1.slot()))
                 {
-                    self.meet($kind, Some(key));
+                    self.meet(Kind::$kind, Some(key));
                     return true;
                 }
             }};
         }
-        least!(links, 2, |l: &Link| {
+        least!(links, Link, |l: &Link| {
             let map = l.map.map_or(0, |m| match self.names.maps[m.slot()] {
                 NONE => k.maps.get(m).map_or(1, |m| look_map(k, m)),
                 name => u64::from(name) + 2,
@@ -187,15 +192,15 @@ impl Walk<'_> {
                 ),
             ])
         });
-        least!(maps, 0, |m: &Map| mix(&[
+        least!(maps, Map, |m: &Map| mix(&[
             u64::from(match self.names.decls[usize::from(m.decl)] {
                 NONE => 100 + self.packing.decl_class[usize::from(m.decl)],
                 name => name,
             }),
             look_map(k, m),
         ]));
-        least!(kdatas, 1, |d: &Kdata| look_kdata(k, d));
-        least!(ksyms, 4, |s: &Ksym| {
+        least!(kdatas, Kdata, |d: &Kdata| look_kdata(k, d));
+        least!(ksyms, Ksym, |s: &Ksym| {
             mix(&[
                 s.func
                     .image
@@ -203,36 +208,36 @@ impl Walk<'_> {
                 u64::from(s.func.index) | u64::from(s.listed) << 8,
             ])
         });
-        least!(images, 3, |i: &Image| look_image(i));
+        least!(images, Image, |i: &Image| look_image(i));
         false
     }
 }
 
 impl Visitor for Walk<'_> {
-    fn bits(&mut self, _: u32, _: &mut u16) {}
+    fn bits(&mut self, _: &mut u16, _: u32) {}
     #[inline]
     fn asks(&self) -> bool {
         self.packing.parts.asks
     }
     #[inline]
     fn map(&mut self, key: &mut Option<MapKey>) {
-        self.meet(0, *key);
+        self.meet(Kind::Map, *key);
     }
     #[inline]
     fn kdata(&mut self, key: &mut Option<KdataKey>) {
-        self.meet(1, *key);
+        self.meet(Kind::Kdata, *key);
     }
     #[inline]
     fn link(&mut self, key: &mut Option<LinkKey>) {
-        self.meet(2, *key);
+        self.meet(Kind::Link, *key);
     }
     #[inline]
     fn image(&mut self, key: &mut Option<ImageKey>) {
-        self.meet(3, *key);
+        self.meet(Kind::Image, *key);
     }
     #[inline]
     fn ksym(&mut self, key: &mut Option<KsymKey>) {
-        self.meet(4, *key);
+        self.meet(Kind::Ksym, *key);
     }
     #[inline]
     fn cpu(&mut self, _: &mut u8) {}

@@ -3,6 +3,8 @@
 //! What an entry means is said here; who may change it, in `machine`.
 
 use crate::assoc::Assoc;
+use crate::declare::words;
+use crate::visit::Word;
 
 use super::world::{MAX_ATTACHMENTS, MAX_PROGS, MAX_SCHEDS, Op};
 
@@ -44,6 +46,14 @@ impl<T: Bytes, const N: usize> Bytes for [T; N] {
     }
 }
 
+impl<W: Word> Bytes for W {
+    fn bytes<F: FnMut(&mut u8)>(&mut self, visit: &mut F) {
+        let mut byte = self.number();
+        visit(&mut byte);
+        *self = W::ALL[usize::from(byte)];
+    }
+}
+
 /// A struct of bytes.
 macro_rules! record {
     ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $type:ty,)+ }) => {
@@ -59,75 +69,58 @@ macro_rules! record {
     };
 }
 
-/// An enum of one byte.
-macro_rules! byte {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { #[default] $($(#[$vdoc])* $variant),+ }
-
-        impl Bytes for $name {
-            fn bytes<F: FnMut(&mut u8)>(&mut self, visit: &mut F) {
-                let mut byte = *self as u8;
-                visit(&mut byte);
-                *self = [$(Self::$variant),+][usize::from(byte)];
-            }
-        }
-    };
-}
-
-byte!(
+words! {
     /// The life of a scheduler instance.
     Life {
         /// There is none.
-        None,
+        None "not there yet",
         /// It schedules.
-        Enabled,
+        Enabled "enabled",
         /// Disabled; its link still refers to it.
-        Dead,
+        Dead "dead",
         /// Disabled and put: freed after a grace period.
-        Dying,
+        Dying "put",
         /// Its memory is gone.
-        Freed,
+        Freed "freed",
     }
-);
-byte!(
+}
+words! {
     /// The life of a struct_ops map.
     MapLife {
         /// Not created yet.
-        None,
+        None "not there yet",
         /// There.
-        Live,
+        Live "live",
         /// No reference is left: freed after a grace period.
-        Dying,
+        Dying "being freed",
         /// Its memory is gone.
-        Freed,
+        Freed "freed",
     }
-);
-byte!(
+}
+words! {
     /// The life of a program.
     ProgLife {
         /// Not loaded yet.
-        None,
+        None "not there yet",
         /// Refused by the verifier.
-        Refused,
+        Refused "refused",
         /// Loaded.
-        Loaded,
+        Loaded "loaded",
         /// Its memory is gone.
-        Freed,
+        Freed "freed",
     }
-);
-byte!(
+}
+words! {
     /// Where a frame stands.
     Stage {
         /// Entered.
-        Running,
+        Running "running",
         /// The kfunc holds a pointer.
-        Holding,
+        Holding "the kfunc has a pointer",
         /// The kfunc has returned.
-        Asked,
+        Asked "has asked",
     }
-);
+}
 
 record!(
     /// A scheduler and its map.

@@ -12,6 +12,7 @@ use slab::Slab;
 use struct_ops_model::assoc::Assoc;
 use struct_ops_model::backend::Pointers;
 use struct_ops_model::kernel::MapState;
+use struct_ops_model::visit::Word;
 use struct_ops_model::world::MAX_PROCS;
 
 use super::lock::RawLock;

@@ -3,7 +3,7 @@
 //! The same page as that of the attach path, with other objects on the whiteboard. Not the machine: that is
 //! `struct_ops_model::reach`. A test reads the state back from the objects: nothing is left out.
 
-use struct_ops_model::reach::state::{GARBAGE, Life, MapLife, POISON, ProgLife, State};
+use struct_ops_model::reach::state::{GARBAGE, Life, MapLife, POISON, ProgLife, STOPPED, State};
 use struct_ops_model::reach::{Action, Reach, Report, World};
 use struct_ops_model::{Design, Invariant, Linux};
 
@@ -252,16 +252,8 @@ fn waits(objects: &[Object]) -> String {
     }
 }
 
-/// Names of the values of [`Life`] in their order.
-pub const LIFE: [&str; 5] = ["not there yet", "enabled", "dead", "put", "freed"];
-/// Names of the values of [`MapLife`] in their order.
-pub const MAP_LIFE: [&str; 4] = ["not there yet", "live", "being freed", "freed"];
-/// Names of the values of [`ProgLife`] in their order.
-pub const PROG_LIFE: [&str; 4] = ["not there yet", "refused", "loaded", "freed"];
-/// Names of the values of [`struct_ops_model::reach::state::Stage`] in their order.
-pub const STAGE: [&str; 3] = ["running", "the kfunc has a pointer", "has asked"];
 /// Where a loader is that goes no further.
-pub const STOPPED: &str = "goes no further";
+pub const NO_FURTHER: &str = "goes no further";
 
 /// An object in the making.
 struct Making(Object);
@@ -364,7 +356,7 @@ pub fn objects(world: &World, s: &State) -> Vec<Object> {
             );
             m.key(&format!("[{n}] cookie"), f.cookie);
             m.flag(&format!("[{n}] callback"), f.callback);
-            m.text(&format!("[{n}] stage"), STAGE[f.stage as usize]);
+            m.text(&format!("[{n}] stage"), f.stage.name());
             if f.held != 0 {
                 to_sched(&mut m, &format!("[{n}] scheduler"), sched(f.held));
             }
@@ -379,7 +371,7 @@ pub fn objects(world: &World, s: &State) -> Vec<Object> {
         let mut m = Making::new(Kind::Loader, i, format!("loader {i}"));
         match s.next[i] {
             0 => {}
-            u8::MAX => m.text("done", STOPPED),
+            STOPPED => m.text("done", NO_FURTHER),
             n => m.text("done", format!("{n} of {}", loader.first.len())),
         }
         m.mask("done of the rest", s.done[i], "");
@@ -400,7 +392,7 @@ pub fn objects(world: &World, s: &State) -> Vec<Object> {
     for (i, decl) in world.progs.iter().enumerate() {
         let p = &s.progs[i];
         let mut m = Making::new(Kind::Prog, i, decl.name.clone());
-        m.text("is", PROG_LIFE[p.life as usize]);
+        m.text("is", p.life.name());
         m.number("refs", p.refs);
         m.flag("fd", p.fd);
         map(&mut m, "st_ops_assoc", p.assoc);
@@ -410,7 +402,7 @@ pub fn objects(world: &World, s: &State) -> Vec<Object> {
     for (i, decl) in world.scheds.iter().enumerate() {
         let it = &s.scheds[i];
         let mut m = Making::new(Kind::Map, i, format!("map of {}", decl.name));
-        m.text("is", MAP_LIFE[it.map as usize]);
+        m.text("is", it.map.name());
         m.number("refs", it.refs);
         m.flag("fd", it.fd);
         m.flag("has programs", it.filled);
@@ -421,7 +413,7 @@ pub fn objects(world: &World, s: &State) -> Vec<Object> {
         m.0.gone = it.map == MapLife::Freed;
         all.push(m.0);
         let mut m = Making::new(Kind::Sched, i, decl.name.clone());
-        m.text("is", LIFE[it.life as usize]);
+        m.text("is", it.life.name());
         m.key("key", it.key);
         m.flag("in the table", it.listed);
         m.free(it.life == Life::Dying, it.gp);
@@ -598,7 +590,7 @@ impl<'a> Layout<'a> {
                 lines
             }
             Kind::Loader => {
-                let class = if value("done") == STOPPED {
+                let class = if value("done") == NO_FURTHER {
                     "warn"
                 } else {
                     "dim"
@@ -606,7 +598,7 @@ impl<'a> Layout<'a> {
                 let rest = of("done of the rest", "and");
                 let done = match value("done") {
                     "" => "has done nothing".into(),
-                    STOPPED => STOPPED.into(),
+                    NO_FURTHER => NO_FURTHER.into(),
                     done => format!("has done {done}"),
                 };
                 vec![line(join(&[done, rest]), class)]
