@@ -411,9 +411,9 @@ impl Visit for Subsys {
         } = self;
         v.node(tcp_next);
         v.node(tcp_prev);
+        scx.visit(v);
         let mut any = *own != OwnState::default();
         v.flag(&mut any);
-        scx.visit(v);
         v.end();
         v.regs(regs);
         v.end();
