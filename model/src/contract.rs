@@ -173,10 +173,10 @@ fn link_update(world: &World, design: &Design, decl: &MapDecl, cpu: &Cpu) -> boo
             let attaches = decl.link && met(ready(design)) && world.validates(decl);
             attaches && has_update && !met(refused) && !has_link
         }
-        EINVAL => !decl.link || met(Seen::STATES - ready(design)) || met(Seen::MISMATCH),
-        EOPNOTSUPP => !has_update,
-        ENOLINK => met(Seen::DETACHED),
-        EPERM => met(Seen::OTHER_MAP),
+        EINVAL if !decl.link || met(Seen::STATES - ready(design)) || met(Seen::MISMATCH) => true,
+        EOPNOTSUPP if !has_update => true,
+        ENOLINK if met(Seen::DETACHED) => true,
+        EPERM if met(Seen::OTHER_MAP) => true,
         EBUSY if has_link => true,
         err => refused_by_update(world, decl, err),
     }

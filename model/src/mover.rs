@@ -8,6 +8,7 @@ use crate::kernel::{Cpu, CpuId, Holds, Kernel, MapState};
 use crate::machine::Machine;
 use crate::operation::Entry;
 use crate::pc::{Mover, Pc};
+use crate::script::Statement;
 
 /// The mover of the CPU's next step.
 pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mover {
@@ -57,6 +58,7 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
                 && (design.build == Build::MapUpdate
                     || (design.owner == Owner::Link && design.kallsyms == KsymTime::BeforeReg)),
         ),
+        Pc::Script => script(machine, c),
         // What is over stays over.
         Pc::SyncRcu | Pc::ScriptWaited => Mover::Both,
         // The last reference is gone: nobody finds the link.
@@ -74,6 +76,19 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
             }) && design.links == Links::Many,
         ),
         _ => listed,
+    }
+}
+
+/// A line of a scenario's own subsystem: one that releases only, takes one lock, or concerns nobody but its CPU.
+fn script(machine: &Machine, c: &Cpu) -> Mover {
+    let line = &machine.world.script.lines[usize::from(c.line)];
+    let local = |s: &Statement| matches!(s, Statement::Return(_) | Statement::Goto(_));
+    let releases = |s: &Statement| matches!(s, Statement::Unlock(..) | Statement::Leave(_));
+    match line.statements.as_slice() {
+        [Statement::Lock(..)] => Mover::Right,
+        statements if statements.iter().all(local) => Mover::Both,
+        statements if statements.iter().all(|s| local(s) || releases(s)) => Mover::Left,
+        _ => Mover::No,
     }
 }
 

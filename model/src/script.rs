@@ -151,6 +151,8 @@ pub enum Statement {
     Wait(u8),
     /// Calls the member of kdata with this name, if it is set. Last of its line.
     Call(u8),
+    /// Runs this program of the world, whose hook the function is. Last of its line.
+    Fentry(u8),
     /// On at the target if the test gives this.
     If(Test, bool, u8),
     /// On at the target.

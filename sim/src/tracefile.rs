@@ -582,6 +582,9 @@ fn json_error(path: &str, text: &str, error: &serde_json::Error) -> InputError {
     let message = message.strip_suffix(&place).unwrap_or(&message);
     let message = match error.classify() {
         serde_json::error::Category::Eof => format!("the file ends too early: {message}"),
+        _ if !text.trim_start().starts_with('{') => {
+            "no saved trace: expected JSON, which begins with `{`".into()
+        }
         _ => in_words(message, "an object"),
     };
     let line_start: usize = text

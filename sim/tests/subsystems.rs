@@ -124,6 +124,12 @@ fn a_mistake_has_its_line() {
         ("alloc thing or goto out", "`or` where `else` is expected"),
         ("x:\nx:", "label `x` is there already"),
         ("if upp goto x\nx:", "unknown slot, flag or object `upp`"),
+        (
+            "call membr",
+            "unknown member `membr`: the only one is member",
+        ),
+        ("fentry p1", "`p1` is no tracing program"),
+        ("fentry p2", "unknown tracing program `p2`: there is none"),
     ];
     for (reg, message) in wrong {
         let error = parse(&scenario(reg, UNREG, "rcu_read_lock; rcu_read_unlock")).unwrap_err();
@@ -166,7 +172,15 @@ fn a_mistake_has_its_line() {
         let error = parse(&scenario(&many, UNREG, "use thing")).unwrap_err();
         assert!(error.contains("more than 255"), "{error}");
     }
-    let error = parse(&scenario(REG, UNREG, "publish slot")).unwrap_err();
+    let error = parse(&scenario(REG, "return -EBUSY", "use thing")).unwrap_err();
+    assert!(
+        error.contains("in unreg(), which returns nothing"),
+        "{error}"
+    );
+    let error = parse(&scenario(REG, UNREG, "get else goto out\nout:")).unwrap_err();
+    assert!(error.contains("`get` before a `find`"), "{error}");
+    let found = "find slot else goto out\npublish slot\nout:";
+    let error = parse(&scenario(REG, UNREG, found)).unwrap_err();
     assert!(
         error.contains("`publish slot` in a function that is run"),
         "{error}"
@@ -672,6 +686,80 @@ fn what_is_right_breaks_nothing() {
             let broken = broken(&scenario, &Design::parse(design).unwrap());
             assert_eq!(broken, [], "{key} under {design}: {cpus:?}");
         }
+    }
+}
+
+#[test]
+fn what_update_answers_is_what_link_update_answers() {
+    let setup = ["link_create m1 cookie=0x11 as l1"];
+    let broken = |update: &str, cpus: &[&str]| {
+        let functions = format!(
+            "reg = \"publish slot\"\nunreg = \"withdraw slot; return\"\nupdate = '''\n{update}\n'''\n\
+             [subsystem.run]\nnothing = \"return\"\n"
+        );
+        let scenario = several("name", &functions, "read-cookie", &setup, cpus);
+        let designs = ["mainline", "link-owned"].map(|d| Design::parse(d).unwrap());
+        designs.map(|design| broken(&scenario, &design))
+    };
+    for err in ["-EINVAL", "-EPERM", "-ENOLINK", "-EBUSY", "-EOPNOTSUPP"] {
+        let returns = format!("return {err}");
+        let cpus = ["link_update l1 m3; link_close l1", "run nothing"];
+        assert_eq!(broken(&returns, &cpus), [[], []], "{err}");
+    }
+    // It is refused, and what it has held of the link was the last reference: unreg() returns, and answers nothing.
+    let replaces = "replace slot else goto bad; return\nbad: return -EINVAL";
+    let cpus = ["link_update l1 m3 replace=m3", "link_close l1"];
+    assert_eq!(broken(replaces, &cpus), [[], []]);
+    // Another entry has that name.
+    let cpus = [
+        "link_create m2 cookie=0x22 as l2; link_update l1 m2",
+        "run nothing",
+    ];
+    assert_eq!(broken(replaces, &cpus), [[], []]);
+}
+
+#[test]
+fn a_walk_goes_on_behind_an_entry_that_has_gone() {
+    // The first of two goes when the walk stands on it.
+    let functions = "flags = { found = false }\nreg = \"publish slot\"\nunreg = '''\nwait found\nwithdraw slot\n'''\n\
+                     [subsystem.run]\nwalk = '''\nfind slot else goto out; set found\nnext slot else goto skipped\n\
+                     return\nskipped: use thing\nout:\n'''\n";
+    let setup = [
+        "link_create m1 cookie=0x11 as l1",
+        "link_create m2 cookie=0x22 as l2",
+    ];
+    let cpus = ["link_close l1; link_info l2", "run walk"];
+    let scenario = several("link", functions, "read-cookie", &setup, &cpus);
+    assert_eq!(broken(&scenario, &Design::mainline()), []);
+}
+
+/// A work item, which holds no lock of theirs, unties programs under a mutex.
+#[test]
+fn own_locks_stand_beside_programs_that_ask() {
+    let text = scenario(
+        "mutex_lock a_lock; publish slot; mutex_unlock a_lock",
+        UNREG,
+        "use thing",
+    );
+    let text = text.replace(
+        "source = \"a test\"",
+        "source = \"a test\"\nlinux = \"7.3\"",
+    );
+    let asks = "[[program]]\nname = \"asks\"\nkind = \"syscall\"\n[[map]]";
+    let text = text
+        .replacen("[[map]]", asks, 1)
+        .replace("use thing", "if up goto out\nout:");
+    let text = text.replace(
+        "\"link_close l1\"]",
+        "\"prog_assoc asks m1\", \"link_close l1\", \"map_close m1\"]",
+    );
+    for design in [
+        "association",
+        "this-pointer",
+        "link-owned,identity=association",
+    ] {
+        let broken = broken(&parse(&text).unwrap(), &Design::parse(design).unwrap());
+        assert_eq!(broken, [], "{design}");
     }
 }
 

@@ -47,17 +47,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::ProgRun => {
             let prog = x.cpu().arg;
-            // What a hook calls, its trampoline holds, as the program's fd does.
-            x.get(Counted::Prog(prog))?;
-            if x.world().may_sleep(prog) {
-                x.rcu_read_lock_trace();
-                event!(x, "the program runs under rcu_read_lock_trace()");
-            } else {
-                x.rcu_read_lock();
-                event!(x, "the program runs under rcu_read_lock()");
-            }
-            x.cpu().prog = prog + 1;
-            x.goto(Pc::AssocGet)
+            run(x, prog, Pc::Finish)
         }
         Pc::TimerCb => {
             x.rcu_read_lock();
@@ -104,8 +94,9 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             let (member, op) = (x.cpu().func != FuncOf::<X>::default(), x.cpu().op);
             x.goto(match op {
                 _ if member => Pc::CallExit,
-                OpKind::ProgRun => Pc::ProgRunDone,
-                _ => Pc::CallbackDone,
+                // No operation of a process has started it.
+                OpKind::None => Pc::CallbackDone,
+                _ => Pc::ProgRunDone,
             })
         }
         Pc::ProgRunDone => {
@@ -116,7 +107,8 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 x.rcu_read_unlock();
             }
             prog_put(x, prog)?;
-            x.goto(Pc::Finish)
+            let back = std::mem::replace(&mut x.cpu().call_ret, Pc::Idle);
+            x.goto(back)
         }
         Pc::CallbackDone => {
             let prog = x.cpu().prog - 1;
@@ -133,6 +125,22 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         _ => unreachable!("not a step of association"),
     }
+}
+
+/// A syscall program runs, or a hook's tracing program; back to `ret`.
+pub(crate) fn run<'w, X: Backend<'w>>(x: &mut X, prog: u8, ret: Pc) -> Step {
+    // What a hook calls, its trampoline holds, as the program's fd does.
+    x.get(Counted::Prog(prog))?;
+    if x.world().may_sleep(prog) {
+        x.rcu_read_lock_trace();
+        event!(x, "the program runs under rcu_read_lock_trace()");
+    } else {
+        x.rcu_read_lock();
+        event!(x, "the program runs under rcu_read_lock()");
+    }
+    x.cpu().prog = prog + 1;
+    x.cpu().call_ret = ret;
+    x.goto(Pc::AssocGet)
 }
 
 /// A member starts the program's timer or work queue: `__bpf_async_set_callback()` holds the program.

@@ -9,10 +9,10 @@ use crate::kernel::{Dirty, Reg, Seen, Srcu, Stage};
 use crate::lock::Lock;
 use crate::operation::Entry;
 use crate::pc::Pc;
-use crate::proc::call;
 use crate::proc::refs::{bpf_struct_ops_get, bpf_struct_ops_put};
+use crate::proc::{assoc, call};
 use crate::script::{MAX_COUNT, MAX_NESTING, Mode, Own, ReadSide, SlotKey, Statement, Test};
-use crate::subsys::{Called, Facts, given_again, leave, registered, takes, unregistered};
+use crate::subsys::{Called, Facts, back, given_again, leave, registered, takes, unregistered};
 use crate::world::{MAX_REGS, OpKind};
 
 /// What is known of any of them; the rest is in the world's [`crate::script::Script`].
@@ -61,6 +61,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             Statement::Return(err) => return ret(x, err),
             Statement::Goto(target) => return on(x, target),
             Statement::Call(member) => return call(x, member),
+            Statement::Fentry(prog) => return fentry(x, prog),
             Statement::Synchronize(stage) => {
                 x.wait_begin(stage);
                 return x.goto(Pc::ScriptWaited);
@@ -147,8 +148,10 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
             let new = x.cpu().kdata.expect("update() gets a kdata");
             let old = x.cpu().old_kdata.expect("update() gets the old kdata");
             let link = x.cpu().link;
-            let place = x.find_registration(|r| r.slot == slot && r.kdata == old && r.link == link);
-            let Some(place) = place else {
+            let mine = x.find_registration(|r| r.slot == slot && r.kdata == old && r.link == link);
+            let other = entry(x, slot)?;
+            // The key of the new one must not be that of another entry.
+            let Some(place) = mine.filter(|mine| other.is_none_or(|other| other == *mine)) else {
                 x.saw(Seen::MISMATCH);
                 return Ok(Some(target));
             };
@@ -163,7 +166,7 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
         }
         Statement::Find(slot, target) => return find(x, slot, 0, target),
         Statement::Next(slot, target) => {
-            let after = usize::from(x.cpu().arg) + 1;
+            let after = usize::from(x.cpu().arg);
             return find(x, slot, after, target);
         }
         Statement::Get(target) => {
@@ -240,6 +243,7 @@ fn act<'w, X: Backend<'w>>(x: &mut X, statement: Statement) -> Step<Option<u8>> 
         Statement::Return(_)
         | Statement::Goto(_)
         | Statement::Call(_)
+        | Statement::Fentry(_)
         | Statement::Synchronize(_)
         | Statement::SynchronizeSrcu(_) => unreachable!("ends the step"),
     }
@@ -281,6 +285,35 @@ fn there<'w, X: Backend<'w>>(x: &mut X, object: u8) -> Step {
     let name = &x.world().script.objects[usize::from(object)];
     event!(x, "{name} is gone");
     Err(x.gone(Gone::Object))
+}
+
+/// For what the function is there that runs.
+enum Role {
+    Reg,
+    Unreg,
+    Update,
+    /// User space runs it, or the end of the world.
+    Run,
+}
+
+fn role<'w, X: Backend<'w>>(x: &mut X) -> Role {
+    if runs(x) {
+        return Role::Run;
+    }
+    let line = x.cpu().line;
+    let script = &x.world().script;
+    let is = |function: u8| {
+        let function = &script.functions[usize::from(function)];
+        (function.first..function.end).contains(&line)
+    };
+    let mut own = script.subsystems.iter();
+    own.find_map(|own| match own.update {
+        _ if is(own.reg) => Some(Role::Reg),
+        _ if is(own.unreg) => Some(Role::Unreg),
+        Some(update) if is(update) => Some(Role::Update),
+        _ => None,
+    })
+    .expect("the attach path calls these three")
 }
 
 /// An operation of user space's, not a function that the attach path calls.
@@ -398,7 +431,7 @@ fn withdraw<'w, X: Backend<'w>>(x: &mut X, slot: u8) -> Step {
     Ok(())
 }
 
-/// The first entry of the slot at `from` or behind it.
+/// The first entry of the slot at `from` or behind it. The CPU then stands behind that entry, also when it is withdrawn.
 fn find<'w, X: Backend<'w>>(x: &mut X, slot: u8, from: usize, target: u8) -> Step<Option<u8>> {
     for place in from.. {
         let Some(reg) = x.registration(place) else {
@@ -408,7 +441,7 @@ fn find<'w, X: Backend<'w>>(x: &mut X, slot: u8, from: usize, target: u8) -> Ste
             x.cpu().kdata = Some(reg.kdata);
             x.cpu().link = reg.link;
             x.cpu().expect = reg.expect;
-            x.cpu().arg = place as u8;
+            x.cpu().arg = place as u8 + 1;
             return Ok(None);
         }
     }
@@ -430,7 +463,12 @@ fn holds<'w, X: Backend<'w>>(x: &mut X, test: Test) -> Step<bool> {
             taken
         }
         Test::Mine(slot) => {
-            let (kdata, link) = (x.cpu().kdata, x.cpu().link);
+            let link = x.cpu().link;
+            // update() is called for the entry of the old one.
+            let kdata = match role(x) {
+                Role::Update => x.cpu().old_kdata,
+                _ => x.cpu().kdata,
+            };
             let mine = |r: &Reg<X::P>| r.slot == slot && Some(r.kdata) == kdata && r.link == link;
             x.find_registration(mine).is_some()
         }
@@ -460,6 +498,12 @@ fn call<'w, X: Backend<'w>>(x: &mut X, member: u8) -> Step {
     call::through_kdata(x, expect, Pc::Script)
 }
 
+/// The function is the hook of a tracing program, which runs; the function goes on at its next line.
+fn fentry<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
+    x.cpu().line += 1;
+    assoc::run(x, prog, Pc::Script)
+}
+
 /// The function returns.
 fn ret<'w, X: Backend<'w>>(x: &mut X, err: i8) -> Step {
     let (cpu, own) = (x.task(), x.own());
@@ -475,16 +519,20 @@ fn ret<'w, X: Backend<'w>>(x: &mut X, err: i8) -> Step {
     if held || reads {
         x.violate(Invariant::NoDeadlock, what);
     }
-    let ran = runs(x);
+    let role = role(x);
     let cpu = x.cpu();
     cpu.line = 0;
     cpu.call_ret = Pc::Idle;
-    if ran {
-        cpu.kdata = None;
-        cpu.link = None;
-        cpu.expect = 0;
-        cpu.arg = 0;
-        return x.fail(err, Pc::Finish);
+    match role {
+        Role::Run => {
+            cpu.kdata = None;
+            cpu.link = None;
+            cpu.expect = 0;
+            cpu.arg = 0;
+            x.fail(err, Pc::Finish)
+        }
+        // It returns nothing: what the operation is to return stays.
+        Role::Unreg => back(x),
+        Role::Reg | Role::Update => leave(x, err),
     }
-    leave(x, err)
 }

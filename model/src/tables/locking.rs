@@ -91,8 +91,10 @@ impl Tables<'_> {
             | u32::from(ring) << LockClass::Uring as u32;
         if !self.world.script.locks.is_empty() {
             let own = &self.k.subsys.own;
+            // A work item has no bit: it runs none of their functions.
+            let bit = 1u8.checked_shl(self.cpu.into()).unwrap_or(0);
             for (place, class) in LockClass::OWN.into_iter().enumerate() {
-                let mine = own.locks[place] == me || own.shared[place] & 1 << self.cpu != 0;
+                let mine = own.locks[place] == me || own.shared[place] & bit != 0;
                 held |= u32::from(mine) << class as u32;
             }
         }

@@ -3,10 +3,10 @@
 use super::Tables;
 use crate::backend::{Backend, Gone, Step, Structures};
 use crate::kernel::{
-    Cgroup, Item, ItemArray, KdataKey, Node, OwnState, Reg, Ring, Scx, Sock, Walk,
+    Cgroup, Cpu, Item, ItemArray, KdataKey, Node, OwnState, Reg, Ring, Scx, Sock, Walk,
 };
 use crate::table::Full;
-use crate::world::MAX_KDATAS;
+use crate::world::{MAX_KDATAS, OpKind};
 
 impl Structures for Tables<'_> {
     // ---- what subsystems keep ----------------------------------------------------------------------
@@ -101,6 +101,11 @@ impl Structures for Tables<'_> {
         let regs = &mut self.k.subsys.regs;
         regs[place] = None;
         regs[place..].rotate_left(1);
+        // Who stands behind an entry of a list stays where it is in the list.
+        let walks = |c: &&mut Cpu| c.op == OpKind::Run && c.kdata.is_some();
+        for walker in self.k.cpus.iter_mut().filter(walks) {
+            walker.arg -= u8::from(usize::from(walker.arg) > place);
+        }
     }
 
     fn scx(&mut self) -> Scx {

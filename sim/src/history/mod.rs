@@ -86,8 +86,6 @@ pub enum Explanation {
         actions: Vec<Action>,
         /// The promises that every run breaks that explains it.
         broke: BTreeSet<Invariant>,
-        /// Every run that explains it frees ksyms that kallsyms goes on to list.
-        stale_ksyms: bool,
     },
     /// No run explains it.
     Unexplained {
@@ -125,8 +123,13 @@ struct Place {
     stale_ksyms: bool,
 }
 
-/// Beside the promises that a search forbids, one bit each: no ksym is freed that kallsyms lists.
-const NO_STALE_KSYMS: u32 = 1 << 31;
+/// What a search wants of the run beside that it explains the history.
+#[derive(Clone, Copy, PartialEq)]
+enum Wanted {
+    Nothing,
+    /// In the end kallsyms lists ksyms that are freed.
+    StaleKsyms,
+}
 
 /// A ksym was freed that kallsyms lists. Where nobody is called, the promise is not broken in another way.
 fn frees_listed(violation: &Violation) -> bool {
@@ -197,16 +200,15 @@ impl Explainer {
     }
 
     fn explain_one(&self, history: &History) -> Explanation {
-        let (actions, broke) = match self.search(history, u32::MAX) {
+        let (actions, broke) = match self.search(history, u32::MAX, Wanted::Nothing) {
             Found::Run(actions, _) => {
                 return Explanation::Explained {
                     actions,
                     broke: BTreeSet::new(),
-                    stale_ksyms: false,
                 };
             }
             Found::Beyond(why) => return Explanation::Beyond(why),
-            Found::None { .. } => match self.search(history, 0) {
+            Found::None { .. } => match self.search(history, 0, Wanted::Nothing) {
                 Found::Run(actions, broke) => (actions, broke),
                 Found::Beyond(why) => return Explanation::Beyond(why),
                 Found::None {
@@ -223,18 +225,28 @@ impl Explainer {
             },
         };
         let all: BTreeSet<Invariant> = broke.iter().map(|violation| violation.invariant).collect();
-        let needed = |forbidden: u32| matches!(self.search(history, forbidden), Found::None { .. });
-        let stale_ksyms = broke.iter().any(frees_listed) && needed(NO_STALE_KSYMS);
+        let needed = |forbidden: u32| {
+            let found = self.search(history, forbidden, Wanted::Nothing);
+            matches!(found, Found::None { .. })
+        };
         let all = all.into_iter();
         Explanation::Explained {
             actions,
             broke: all.filter(|invariant| needed(bit(*invariant))).collect(),
-            stale_ksyms,
+        }
+    }
+
+    /// Whether some run explains it that leaves kallsyms with ksyms that are freed; `None` if the search did not end.
+    pub fn may_leave_stale_ksyms(&self, history: &History) -> Option<bool> {
+        match self.search(history, 0, Wanted::StaleKsyms) {
+            Found::Run(..) => Some(true),
+            Found::None { .. } => Some(false),
+            Found::Beyond(_) => None,
         }
     }
 
     /// A run that breaks none of the promises in `forbidden`, one bit each.
-    fn search(&self, history: &History, forbidden: u32) -> Found {
+    fn search(&self, history: &History, forbidden: u32, wanted: Wanted) -> Found {
         let start = self.start(history);
         let mut seen = HashSet::new();
         seen.insert(self.key(&start));
@@ -257,7 +269,8 @@ impl Explainer {
                 };
             };
             let over = place.next == history.events.len() && place.ksyms.is_none();
-            if over && (!history.crashed || history.died_of_ksyms && place.stale_ksyms) {
+            let goes_on = !history.crashed || history.died_of_ksyms && place.stale_ksyms;
+            if over && goes_on && (wanted == Wanted::Nothing || place.stale_ksyms) {
                 return Found::Run(path, broke.clone());
             }
             let died = history.crashed && place.next == history.events.len();
@@ -296,9 +309,7 @@ impl Explainer {
                 }
                 Taken::On(mut next, violations) => {
                     let stale = violations.iter().any(frees_listed);
-                    if violations.iter().any(|v| bit(v.invariant) & forbidden != 0)
-                        || stale && forbidden & NO_STALE_KSYMS != 0
-                    {
+                    if violations.iter().any(|v| bit(v.invariant) & forbidden != 0) {
                         continue;
                     }
                     next.stale_ksyms |= stale;

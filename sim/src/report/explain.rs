@@ -7,7 +7,7 @@ use struct_ops_model::pc::{Mover, STEPS, StepInfo};
 use struct_ops_model::place::{Function, Place};
 use struct_ops_model::reach::context::{NO_HELPER, RunCtx, Slot, Way};
 use struct_ops_model::reach::{Kind, Label};
-use struct_ops_model::script::SlotKey;
+use struct_ops_model::script::{Script, SlotKey};
 use struct_ops_model::uapi::{
     Attribute, LINK_CREATE, LINK_CREATE_UNION, ReadBy, collisions, free_from,
 };
@@ -278,6 +278,7 @@ fn scenario(screen: &Screen, s: &Scenario) -> String {
         );
         out += &screen.entry("failures", 11, &text);
     }
+    out += &kept(screen, &s.world.script);
     out += &expected(screen, &s.expect);
     for function in &s.world.script.functions {
         let own = &s.world.script.subsystems[usize::from(function.subsystem)];
@@ -287,6 +288,29 @@ fn scenario(screen: &Screen, s: &Scenario) -> String {
         }
     }
     out
+}
+
+/// What the scenario's own subsystems keep, as their tables declare it.
+fn kept(screen: &Screen, script: &Script) -> String {
+    let slots = script.slots.iter().map(|slot| {
+        let key = SlotKey::NAMES.iter().find(|k| k.1 == slot.key);
+        format!("{} ({})", slot.name, key.map_or("", |k| k.0))
+    });
+    let flags = script.flags.iter().enumerate();
+    let flags = flags.map(|(i, flag)| match script.set & 1 << i {
+        0 => flag.clone(),
+        _ => format!("{flag} (set)"),
+    });
+    let rows: [(&str, Vec<String>); 5] = [
+        ("locks", script.locks.clone()),
+        ("slots", slots.collect()),
+        ("srcu", script.domains.clone()),
+        ("flags", flags.collect()),
+        ("objects", script.objects.clone()),
+    ];
+    let rows = rows.into_iter().filter(|(_, names)| !names.is_empty());
+    rows.map(|(what, names)| screen.entry(what, 11, &names.join(", ")))
+        .collect()
 }
 
 /// What is known of a kind of program, and what its verdict in `reach` is made of.

@@ -205,7 +205,11 @@ pub(super) fn scenario(
         cookies: vec![0],
         ..World::default()
     };
-    script::read(&source, &mut world, &tables.subsystems, &tables.types)?;
+    let around = script::Around {
+        types: &tables.types,
+        programs: &tables.programs,
+    };
+    script::read(&source, &mut world, &tables.subsystems, around)?;
     types(&source, &mut world, &tables.types)?;
     programs(&source, &mut world, &tables.programs)?;
     maps(&source, &mut world, &tables.maps)?;

@@ -51,6 +51,7 @@ fn subsystems(out: &mut String, script: &Script) -> fmt::Result {
             writeln!(out, "locks = {}", names(&script.locks))?;
             writeln!(out, "srcu = {}", names(&script.domains))?;
             writeln!(out, "objects = {}", names(&script.objects))?;
+            writeln!(out, "members = {}", names(&script.members))?;
             let key = |slot: &Slot| SlotKey::NAMES.iter().find(|k| k.1 == slot.key);
             let slots = script.slots.iter().map(|s| {
                 let key = key(s).expect("every key is listed").0;

@@ -239,6 +239,7 @@ fn thing<'a>(name: &'a str, table: &'a str) -> &'a str {
         "f32" | "f64" => "a number",
         // A string of the file can say anything.
         text if text.starts_with("string ") => text,
+        number if number.starts_with("integer ") => number.split(" as ").next().unwrap_or(number),
         // What Rust calls it by the name of a type, or by the place in one.
         of_rust if has(of_rust, "variant") => "a word",
         of_rust if of_rust.starts_with("field i") => "a key",

@@ -61,6 +61,8 @@ pub(super) struct SubsystemTable {
     pub flags: BTreeMap<Text, bool>,
     #[serde(default)]
     pub objects: Vec<Text>,
+    #[serde(default)]
+    pub members: Vec<Text>,
     pub reg: Text,
     pub unreg: Text,
     pub update: Option<Text>,

@@ -19,7 +19,7 @@ use toml::Spanned;
 
 use super::build::{Source, toml_error};
 use super::error::{InputError, unknown};
-use super::file::{SubsystemTable, Text, TypeTable};
+use super::file::{ProgramTable, SubsystemTable, Text, TypeTable};
 
 /// How each statement is written, and what it does; the book shows the table.
 pub const STATEMENTS: &[(&str, &str)] = &[
@@ -75,7 +75,8 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ),
     (
         "replace SLOT else goto LABEL",
-        "in `update`: the entry of the old kdata and this link gets the new kdata",
+        "in `update`: the entry of the old kdata and this link gets the new kdata; on at the label if there is none, or if \
+         another entry has the new one's key",
     ),
     (
         "find SLOT else goto LABEL",
@@ -84,7 +85,7 @@ pub const STATEMENTS: &[(&str, &str)] = &[
     ),
     (
         "next SLOT else goto LABEL",
-        "the entry after the one that was found",
+        "the entry after the one that was found, also where that has been withdrawn meanwhile",
     ),
     (
         "get else goto LABEL",
@@ -95,7 +96,10 @@ pub const STATEMENTS: &[(&str, &str)] = &[
         "alloc OBJECT else goto LABEL",
         "allocates an object; where allocations may fail, on at the label if this one does",
     ),
-    ("free OBJECT", "frees one, which must be there"),
+    (
+        "free OBJECT",
+        "frees one, which must be there: objects of a kind are counted, and not told apart",
+    ),
     (
         "use OBJECT",
         "uses one, which must be there; `use kdata` and `use link` read the kdata and the link of the entry that was found",
@@ -111,14 +115,19 @@ pub const STATEMENTS: &[(&str, &str)] = &[
         "calls the member of kdata, if it is set; last of its line",
     ),
     (
+        "fentry PROGRAM",
+        "the tracing program, whose hook is here, runs; last of its line",
+    ),
+    (
         "if [not] WHAT goto LABEL",
-        "WHAT is a SLOT (it has an entry with this key), `mine SLOT` (that entry is of this kdata and this link), a FLAG \
-         (it is set), an OBJECT (there is one) or `failed` (a program that was called has returned an error)",
+        "WHAT is a SLOT (it has an entry with the key of this kdata, map or link; in `update` of the new kdata), `mine SLOT` \
+         (it has one of this kdata and this link; in `update` of the old kdata), a FLAG (it is set), an OBJECT (there is one) \
+         or `failed` (a program that was called has returned an error)",
     ),
     ("goto LABEL", "on at the line that begins with `LABEL:`"),
     (
         "return [-ERRNO]",
-        "the function returns 0 or the error; at the end of a function it is not needed",
+        "the function returns 0 or the error, unreg() nothing; at the end of a function it is not needed",
     ),
 ];
 
@@ -151,7 +160,17 @@ pub fn alone(name: &str) -> Option<Script> {
     let (name, text) = shipped().into_iter().find(|f| f.0 == name)?;
     let tables: SubsystemFile = toml::from_str(text).ok()?;
     let mut world = World::default();
-    subsystems(&Source::new(name, text), &mut world, &tables.subsystem).ok()?;
+    let around = Around {
+        types: &[],
+        programs: &[],
+    };
+    subsystems(
+        &Source::new(name, text),
+        &mut world,
+        &tables.subsystem,
+        around,
+    )
+    .ok()?;
     Some(world.script)
 }
 
@@ -162,15 +181,30 @@ struct SubsystemFile {
     subsystem: Vec<Spanned<SubsystemTable>>,
 }
 
+/// What of a scenario's other tables its functions may name.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub types: &'a [TypeTable],
+    pub programs: &'a [ProgramTable],
+}
+
+/// The same for one subsystem.
+struct Known<'a> {
+    /// In their order in the world.
+    programs: &'a [ProgramTable],
+    /// Of its types, and those that it may call beside.
+    members: Vec<&'a str>,
+}
+
 /// Reads the file's own subsystems, and the shipped ones that its types name, into the world.
 pub(super) fn read(
     s: &Source<'_>,
     world: &mut World,
     tables: &[Spanned<SubsystemTable>],
-    types: &[TypeTable],
+    around: Around<'_>,
 ) -> Result<(), InputError> {
-    subsystems(s, world, tables)?;
-    for ty in types {
+    subsystems(s, world, tables, around)?;
+    for ty in around.types {
         let name = ty.subsystem.get_ref();
         if world.script.subsystems.iter().any(|o| o.name == *name) {
             continue;
@@ -180,7 +214,7 @@ pub(super) fn read(
             let source = Source::new(&file, text);
             let tables: SubsystemFile =
                 toml::from_str(text).map_err(|e| toml_error(&source, &e))?;
-            subsystems(&source, world, &tables.subsystem)?;
+            subsystems(&source, world, &tables.subsystem, around)?;
         }
     }
     Ok(())
@@ -190,6 +224,7 @@ fn subsystems(
     s: &Source<'_>,
     world: &mut World,
     tables: &[Spanned<SubsystemTable>],
+    around: Around<'_>,
 ) -> Result<(), InputError> {
     s.at_most(MAX_SUBSYSTEMS, "subsystems", tables, Spanned::span)?;
     // A file's subsystems may share what is declared: all of it first.
@@ -197,7 +232,7 @@ fn subsystems(
         declare(s, &mut world.script, table.get_ref())?;
     }
     for table in tables {
-        functions(s, &mut world.script, table.get_ref())?;
+        functions(s, &mut world.script, table.get_ref(), around)?;
     }
     let run = tables.iter().flat_map(|t| &t.get_ref().run);
     for (name, text) in run {
@@ -226,12 +261,17 @@ fn mixed<'a>(script: &'a Script, function: &str) -> Option<&'a str> {
     })
 }
 
-/// Whether something has this name, in whichever list.
-fn taken(script: &Script, name: &str) -> bool {
-    let slots = script.slots.iter().map(|slot| &slot.name);
-    let names = script.locks.iter().chain(&script.domains).chain(slots);
-    let mut names = names.chain(&script.flags).chain(&script.objects);
-    names.any(|n| n == name)
+/// What has this name, in whichever list.
+fn taken(script: &Script, name: &str) -> Option<&'static str> {
+    let is = |n: &String| n == name;
+    let lists = [
+        (script.locks.iter().any(is), "a lock"),
+        (script.domains.iter().any(is), "an SRCU domain"),
+        (script.slots.iter().any(|slot| is(&slot.name)), "a slot"),
+        (script.flags.iter().any(is), "a flag"),
+        (script.objects.iter().any(is), "a kind of objects"),
+    ];
+    lists.into_iter().find(|l| l.0).map(|l| l.1)
 }
 
 fn declare(s: &Source<'_>, script: &mut Script, table: &SubsystemTable) -> Result<(), InputError> {
@@ -250,8 +290,8 @@ fn declare(s: &Source<'_>, script: &mut Script, table: &SubsystemTable) -> Resul
             let message = format!("{kind} name `{}`: a word of the language", name.get_ref());
             return s.error(name.span(), message);
         }
-        if taken(script, name.get_ref()) {
-            let message = format!("`{}` is there already", name.get_ref());
+        if let Some(what) = taken(script, name.get_ref()) {
+            let message = format!("`{}` is {what} already", name.get_ref());
             return s.error(name.span(), message);
         }
         s.name(kind, name, std::iter::empty())
@@ -317,17 +357,29 @@ fn functions(
     s: &Source<'_>,
     script: &mut Script,
     table: &SubsystemTable,
+    around: Around<'_>,
 ) -> Result<(), InputError> {
     let name = table.name.get_ref();
+    // A slot may be shared: what a function finds may be of another subsystem's type.
+    let theirs = around.types.iter().flat_map(|t| t.members.get_ref());
+    let theirs = theirs.map(|m| &m.name);
+    let members = theirs.chain(&table.members).map(|m| m.get_ref().as_str());
+    let known = Known {
+        programs: around.programs,
+        members: members.collect(),
+    };
     let place = script.subsystems.iter().position(|o| o.name == *name);
     let subsystem = place.expect("declared before") as u8;
-    let reg = function(s, script, subsystem, "reg", Role::Reg, &table.reg)?;
-    let unreg = function(s, script, subsystem, "unreg", Role::Unreg, &table.unreg)?;
+    let function = |script: &mut Script, name: &str, role: Role, text: &Text| {
+        function(s, script, subsystem, name, role, text, &known)
+    };
+    let reg = function(script, "reg", Role::Reg, &table.reg)?;
+    let unreg = function(script, "unreg", Role::Unreg, &table.unreg)?;
     let update = table.update.as_ref();
-    let update = update.map(|text| function(s, script, subsystem, "update", Role::Update, text));
+    let update = update.map(|text| function(script, "update", Role::Update, text));
     let update = update.transpose()?;
     let teardown = table.teardown.as_ref();
-    let teardown = teardown.map(|text| function(s, script, subsystem, "teardown", Role::Run, text));
+    let teardown = teardown.map(|text| function(script, "teardown", Role::Run, text));
     let teardown = teardown.transpose()?;
     for (name, text) in &table.run {
         if script.functions.iter().any(|f| f.name == *name.get_ref())
@@ -337,7 +389,7 @@ fn functions(
             return s.error(name.span(), message);
         }
         let named = s.name("function", name, std::iter::empty())?;
-        function(s, script, subsystem, &named, Role::Run, text)?;
+        function(script, &named, Role::Run, text)?;
     }
     let own = &mut script.subsystems[usize::from(subsystem)];
     (own.reg, own.unreg, own.update) = (reg, unreg, update);
@@ -358,11 +410,14 @@ fn function(
     name: &str,
     role: Role,
     text: &Text,
+    known: &Known<'_>,
 ) -> Result<u8, InputError> {
     let first = script.lines.len();
     let mut reader = Reader {
         script,
         role,
+        known,
+        found: false,
         labels: Vec::new(),
         targets: Vec::new(),
     };
@@ -383,6 +438,9 @@ fn function(
 struct Reader<'a> {
     script: &'a mut Script,
     role: Role,
+    known: &'a Known<'a>,
+    /// A `find` has come: there is something that statements may be about.
+    found: bool,
     /// Labels, with the line that each begins.
     labels: Vec<(&'a str, usize)>,
     /// Labels that are gone to, in the order of the statements that go there.
@@ -514,6 +572,7 @@ impl<'a> Reader<'a> {
         match before.last() {
             Some(
                 Statement::Call(_)
+                | Statement::Fentry(_)
                 | Statement::Synchronize(_)
                 | Statement::SynchronizeSrcu(_)
                 | Statement::Return(_)
@@ -624,6 +683,7 @@ impl<'a> Reader<'a> {
             "clear" => Statement::Clear(self.flag(&mut w)?),
             "wait" => Statement::Wait(self.flag(&mut w)?),
             "call" => Statement::Call(self.member(&mut w)?),
+            "fentry" => Statement::Fentry(self.traces(&mut w)?),
             "if" => {
                 let wanted = w.take("not").is_none();
                 let test = self.test(&mut w)?;
@@ -635,10 +695,47 @@ impl<'a> Reader<'a> {
                 self.targets.push(w.word("a label")?);
                 Statement::Goto(0)
             }
-            _ => Statement::Return(errno_of(&mut w)?),
+            _ => {
+                let error = w.words.first().cloned();
+                let err = errno_of(&mut w)?;
+                if let Some((place, word)) = error.filter(|_| err != 0 && self.role == Role::Unreg)
+                {
+                    return Err((
+                        place,
+                        format!("`return {word}` in unreg(), which returns nothing"),
+                    ));
+                }
+                Statement::Return(err)
+            }
         };
         w.end()?;
+        self.about(verb, statement)?;
         Ok(statement)
+    }
+
+    /// In a function that is run there is nothing to be about before a `find`.
+    fn about(&mut self, verb: &Word<'_>, statement: Statement) -> Result<(), Mistake> {
+        self.found |= self.role != Role::Run || matches!(statement, Statement::Find(..));
+        let about_kdata = matches!(
+            statement,
+            Statement::Publish(_)
+                | Statement::Get(_)
+                | Statement::Put
+                | Statement::Call(_)
+                | Statement::UseKdata
+                | Statement::UseLink
+                | Statement::Next(..)
+        );
+        match about_kdata && !self.found {
+            false => Ok(()),
+            true => Err((
+                verb.0.clone(),
+                format!(
+                    "`{}` before a `find`: nothing was found that it could be about",
+                    verb.1
+                ),
+            )),
+        }
     }
 
     fn only(&self, verb: &Word<'_>, role: Role, place: &str) -> Result<(), Mistake> {
@@ -677,13 +774,37 @@ impl<'a> Reader<'a> {
     }
 
     fn member(&mut self, w: &mut Words<'_, 'a>) -> Result<u8, Mistake> {
-        let (_, name) = w.word("a member")?;
+        let (at, name) = w.word("a member")?;
+        if !self.known.members.contains(&name) {
+            let known = self.known.members.iter().copied();
+            return Err((at, unknown("member", name, known)));
+        }
         let place = self.script.members.iter().position(|m| m == name);
         let place = place.unwrap_or_else(|| {
             self.script.members.push(name.to_string());
             self.script.members.len() - 1
         });
         Ok(place.min(usize::from(u8::MAX)) as u8)
+    }
+
+    /// A tracing program.
+    fn traces(&self, w: &mut Words<'_, 'a>) -> Result<u8, Mistake> {
+        let (place, word) = w.word("the name of a tracing program")?;
+        let traces = |p: &&ProgramTable| p.kind.as_ref().is_some_and(|k| k.get_ref() == "tracing");
+        let programs = self.known.programs;
+        let found = programs.iter().position(|p| p.name.get_ref() == word);
+        match found {
+            Some(i) if traces(&&programs[i]) => Ok(i as u8),
+            Some(_) => Err((
+                place,
+                format!("`{word}` is no tracing program: expected one with `kind = \"tracing\"`"),
+            )),
+            None => {
+                let names = programs.iter().filter(traces);
+                let names = names.map(|p| p.name.get_ref().as_str());
+                Err((place, unknown("tracing program", word, names)))
+            }
+        }
     }
 
     fn test(&mut self, w: &mut Words<'_, 'a>) -> Result<Test, Mistake> {

@@ -19,10 +19,10 @@ const TRAMPOLINE: &str = "int3";
 pub const LOST: &str = "a line of the record was lost on the console";
 
 /// What the rounds of one boot have left behind, as far as later ones can meet it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Boot {
-    /// kallsyms lists ksyms that are freed.
-    stale_ksyms: bool,
+    /// The rounds that were explained: where the kernel dies of its lists of ksyms, one of them may be the cause.
+    before: Vec<(World, History)>,
     /// Of some round nothing was said.
     unjudged: bool,
 }
@@ -55,6 +55,22 @@ pub struct Unexplained {
     pub history: History,
 }
 
+impl Boot {
+    /// Whether some round may have left kallsyms with ksyms that are freed; `None` where that was not found out.
+    fn may_have_stale_ksyms(&self, design: &Design) -> Option<bool> {
+        let mut none = Some(false);
+        for (world, history) in &self.before {
+            let explainer = Explainer::new(world, design);
+            match explainer.map_or(Some(false), |e| e.may_leave_stale_ksyms(history)) {
+                Some(true) => return Some(true),
+                Some(false) => {}
+                None => none = None,
+            }
+        }
+        none
+    }
+}
+
 impl Explained {
     /// Of one more round nothing is said.
     pub fn say_nothing(&mut self, why: &str, boot: &mut Boot) {
@@ -71,25 +87,38 @@ impl Explained {
         death: Option<&str>,
         boot: &mut Boot,
     ) {
-        let (history, explanation) = match explain(design, ran, round, death, *boot) {
+        let (history, explanation) = match explain(design, ran, round, death, false) {
             Ok(explained) => explained,
             Err(why) => return self.say_nothing(why, boot),
         };
-        let without = without_the_failed(ran, round);
-        let explanation = match (explanation, without) {
-            (unexplained @ Explanation::Unexplained { .. }, Some((ran, round))) => {
-                match explain(design, &ran, &round, death, *boot) {
-                    Ok((_, explained @ Explanation::Explained { .. })) => explained,
-                    _ => unexplained,
+        let mut explained = (of(ran), history.clone());
+        let mut otherwise = None;
+        if matches!(explanation, Explanation::Unexplained { .. }) {
+            if let Some((ran, round)) = without_the_failed(ran, round)
+                && let Ok((history, said @ Explanation::Explained { .. })) =
+                    explain(design, &ran, &round, death, false)
+            {
+                explained = (of(&ran), history);
+                otherwise = Some(said);
+            } else if history.died_of_ksyms {
+                match boot.may_have_stale_ksyms(design) {
+                    Some(false) => {}
+                    None => {
+                        return self.say_nothing(
+                            "whether the kernel may have died of an earlier round",
+                            boot,
+                        );
+                    }
+                    Some(true) => {
+                        let again = explain(design, ran, round, death, true);
+                        otherwise = again.ok().map(|(_, said)| said);
+                    }
                 }
             }
-            (explanation, _) => explanation,
-        };
-        match explanation {
-            Explanation::Explained {
-                broke, stale_ksyms, ..
-            } => {
-                boot.stale_ksyms |= stale_ksyms;
+        }
+        match otherwise.unwrap_or(explanation) {
+            Explanation::Explained { broke, .. } => {
+                boot.before.push(explained);
                 self.rounds += 1;
                 for invariant in broke {
                     *self.broke.entry(invariant).or_default() += 1;
@@ -125,16 +154,16 @@ impl Explained {
     }
 }
 
-/// What the model says to a round.
+/// What the model says to a round; `stale_ksyms`: an earlier one has left kallsyms with ksyms that are freed.
 fn explain(
     design: &Design,
     ran: &Round,
     round: &record::Round,
     death: Option<&str>,
-    boot: Boot,
+    stale_ksyms: bool,
 ) -> Result<(History, Explanation), &'static str> {
     let mut history = history(ran, round, death.is_some(), design)?;
-    history.stale_ksyms = boot.stale_ksyms;
+    history.stale_ksyms = stale_ksyms;
     history.died_of_ksyms = death.is_some_and(|complaint| !complaint.contains(TRAMPOLINE));
     let explainer = Explainer::new(&of(ran), design);
     let explainer = explainer.map_err(|_| "the set-up does not work in the model")?;

@@ -267,7 +267,7 @@ fn members(cast: &Cast, of: &StructOpsType) -> Result<Vec<&'static str>, String>
 }
 
 /// The operations of the runner.
-const PLAYED: [OpKind; 23] = [
+const PLAYED: [OpKind; 32] = [
     OpKind::MapCreate,
     OpKind::MapUpdate,
     OpKind::MapDelete,
@@ -290,6 +290,15 @@ const PLAYED: [OpKind; 23] = [
     OpKind::ProgAssoc,
     OpKind::ProgRun,
     OpKind::ProgClose,
+    OpKind::LinkDup,
+    OpKind::LinkGet,
+    OpKind::LinkGetFdById,
+    OpKind::MapDup,
+    OpKind::MapPin,
+    OpKind::MapUnpin,
+    OpKind::MapGet,
+    OpKind::MapGetFdById,
+    OpKind::Fork,
     OpKind::Exit,
 ];
 
@@ -377,6 +386,32 @@ impl Round {
 /// How many of the first rounds that take turns read kallsyms, which is slow.
 const KSYMS: usize = 2;
 
+/// The process that another one forks.
+const CHILD: u8 = 1;
+
+/// The turns of a process that another one forks, behind that operation's.
+fn after_its_fork(world: &World, turns: Vec<u8>) -> Vec<u8> {
+    let is_fork = |cpu: u8, number: usize| match &world.cpus[usize::from(cpu)].plan {
+        Plan::Fixed(operations) => operations[number].kind() == OpKind::Fork,
+        Plan::Free { .. } => false,
+    };
+    let mut done = vec![0; world.cpus.len()];
+    let (mut before, mut later) = (Vec::new(), Vec::new());
+    let mut turns = turns.into_iter();
+    for cpu in turns.by_ref() {
+        if world.forks() && world.cpus[usize::from(cpu)].proc == CHILD {
+            later.push(cpu);
+            continue;
+        }
+        before.push(cpu);
+        done[usize::from(cpu)] += 1;
+        if is_fork(cpu, done[usize::from(cpu)] - 1) {
+            break;
+        }
+    }
+    before.into_iter().chain(later).chain(turns).collect()
+}
+
 /// So many rounds: by turns, and at the same time, with one allocation that fails now and then if the scenario has them
 /// fail.
 pub fn rounds(world: &World, target: &Target, count: usize, seed: u64) -> Vec<Round> {
@@ -397,6 +432,7 @@ pub fn rounds(world: &World, target: &Target, count: usize, seed: u64) -> Vec<Ro
                 turns.extend(std::iter::repeat_n(cpu as u8, *operations));
             }
             rng.shuffle(&mut turns);
+            turns = after_its_fork(&world, turns);
         }
         let fails = world.alloc_failures > 0 && target.modules && number % 4 >= 2;
         // not the runner's own sockets
@@ -472,6 +508,9 @@ pub fn program(target: &Target, rounds: &[(usize, &Round)]) -> Result<String, St
         if matches!(cast.caller, "qdisc" | "binfmt") && map.key != 0 {
             return Err(format!("the runner asks for a {} by one name", cast.ty));
         }
+    }
+    if world.kinds().filter(|kind| *kind == OpKind::Fork).count() > 1 {
+        return Err("the runner forks once".into());
     }
     if world.types.iter().any(|ty| ty.module) {
         return Err("the runner takes no module away".into());
@@ -693,6 +732,24 @@ mod tests {
         assert!(sleeps.contains("may not sleep"), "{sleeps}");
         let empty = why(|world| world.maps[0].progs[0] = None);
         assert!(empty.contains("without one of its members"), "{empty}");
+    }
+
+    #[test]
+    fn a_child_has_its_turns_after_its_fork() {
+        let world = shipped("forked-fds");
+        for seed in 0..20 {
+            for round in rounds(&world, &TARGET, 2, seed).iter().step_by(2) {
+                let turns = &round.turns;
+                let child = turns.iter().position(|cpu| *cpu == 1).unwrap();
+                let forks = turns
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, cpu)| **cpu == 0)
+                    .nth(1);
+                assert!(forks.unwrap().0 < child, "{turns:?}");
+                assert_eq!(turns.len(), 10);
+            }
+        }
     }
 
     #[test]

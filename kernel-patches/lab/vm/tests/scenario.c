@@ -17,6 +17,7 @@
 #include <bpf/btf.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <linux/uhid.h>
 #include <netinet/in.h>
@@ -62,6 +63,8 @@
 enum kind {
 	MAP_CREATE, MAP_UPDATE, MAP_DELETE, MAP_LOOKUP, MAP_CLOSE,
 	LINK_CREATE, LINK_UPDATE, LINK_DETACH, LINK_CLOSE, LINK_PIN, LINK_UNPIN, LINK_INFO,
+	LINK_DUP, LINK_GET, LINK_GET_FD_BY_ID,
+	MAP_DUP, MAP_PIN, MAP_UNPIN, MAP_GET, MAP_GET_FD_BY_ID, FORK,
 	SOCK_OPEN, SOCK_CALL, SOCK_CLOSE, CALL, TEST_RUN, SYS_BPF_LINK_CREATE, SCX_ERROR,
 	PROG_ASSOC, PROG_RUN, PROG_CLOSE,
 	QDISC_CREATE, QDISC_DESTROY, DEV_QUEUE_XMIT, QDISC_SET_DEFAULT,
@@ -71,7 +74,9 @@ enum kind {
 static const char * const kinds[KINDS] = {
 	"map_create", "map_update", "map_delete", "map_lookup", "map_close",
 	"link_create", "link_update", "link_detach", "link_close", "link_pin", "link_unpin",
-	"link_info", "sock_open", "sock_call", "sock_close", "call", "test_run",
+	"link_info", "link_dup", "link_get", "link_get_fd_by_id",
+	"map_dup", "map_pin", "map_unpin", "map_get", "map_get_fd_by_id", "fork",
+	"sock_open", "sock_call", "sock_close", "call", "test_run",
 	"sys_bpf_link_create", "scx_error", "prog_assoc", "prog_run", "prog_close",
 	"qdisc_create", "qdisc_destroy", "dev_queue_xmit", "qdisc_set_default",
 	"bm_entry_create", "bm_entry_remove", "exec", "hid_input_report", "exit",
@@ -168,7 +173,9 @@ static struct shared {
 	bool exiting[MOST_CPUS], gone[MOST_CPUS];
 	int inside[MOST_CPUS];
 	int lines;			/* of the record, printed so far */
-	int sock_owner[MOST_SOCKS];	/* process + 1 */
+	int sock_open_in[MOST_SOCKS];	/* one bit for each process */
+	int child;			/* the pid of the process that an operation has forked */
+	__u32 map_id[MOST_MAPS], link_id[MOST_LINKS];	/* of the last one so called; 0: none yet */
 	int keyed_links;
 	struct keyed_link {		/* each that a keyed type was given, in their order */
 		__u32 id, map_id;
@@ -195,6 +202,11 @@ static struct fds {
 } map_fds[MOST_MAPS], link_fds[MOST_LINKS];
 static struct pair pairs[MOST_SOCKS];
 static pthread_mutex_t files = PTHREAD_MUTEX_INITIALIZER;
+/*
+ * Read: a descriptor of the kernel's comes or goes, and with it its line above.
+ * Written by fork(2), whose child must know what it has.
+ */
+static pthread_rwlock_t table = PTHREAD_RWLOCK_INITIALIZER;
 static int dev = -1;
 static pid_t waker;
 
@@ -601,6 +613,25 @@ static struct {
 	char name[64];		/* in /sys/bus/hid/devices */
 } hid = { .uhid = -1 };
 
+/* The path of a map ('m') or a link ('l'). */
+static const char *pin_path(char what, int name)
+{
+	static __thread char path[64];
+
+	snprintf(path, sizeof(path), "/sys/fs/bpf/lab_%c%d", what, name);
+	return path;
+}
+
+static __u32 map_id(int fd)
+{
+	struct bpf_map_info info = { 0 };
+	__u32 len = sizeof(info);
+
+	if (bpf_map_get_info_by_fd(fd, &info, &len))
+		broken("no info of a new map: %s", strerror(errno));
+	return info.id;
+}
+
 static int map_create(int number)
 {
 	const struct map *m = &world.map[number];
@@ -628,8 +659,55 @@ static int map_create(int number)
 		close(opts.value_type_btf_obj_fd);
 	if (fd < 0)
 		return fd;
+	shared->map_id[number] = map_id(fd);
 	fds_add(&map_fds[number], fd);
 	return 0;
+}
+
+static int obj_pin(int fd, const char *path)
+{
+	int err;
+
+	if (fd < 0 || !access(path, F_OK))
+		return -EBADF;
+	err = bpf_obj_pin(fd, path) ? -errno : 0;
+	/* the kernel tries it as a map, a program and a link: closed meanwhile, it is none of them */
+	return err == -EINVAL && fcntl(fd, F_GETFD) < 0 ? -EBADF : err;
+}
+
+static int obj_unpin(const char *path)
+{
+	return unlink(path) ? -EBADF : 0;
+}
+
+/* One more descriptor of something, or why there is none. */
+static int fds_more(struct fds *f, int fd)
+{
+	if (fd < 0)
+		return fd;
+	fds_add(f, fd);
+	return 0;
+}
+
+static int dup_fd(const struct fds *f)
+{
+	int fd = dup(fds_first(f));
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Where nothing is pinned there is no request, as with a descriptor that is not open. */
+static int obj_get(const char *path)
+{
+	int fd = bpf_obj_get(path);
+
+	return fd == -ENOENT ? -EBADF : fd;
+}
+
+/* By the id that the last one so called had. Where none has been there yet: by one that nobody has. */
+static int by_id(int (*get)(__u32 id), __u32 id)
+{
+	return get(id ? id : INT_MAX);
 }
 
 /* The value that BPF_MAP_UPDATE_ELEM takes, with the numbers of the programs. */
@@ -758,6 +836,16 @@ static __u32 keyed_map(int entry)
 	return 0;
 }
 
+static void link_add(int name, int fd)
+{
+	struct raw_link_info info;
+
+	if (raw_link_info(fd, &info))
+		broken("no info of a new link");
+	shared->link_id[name] = info.id;
+	fds_add(&link_fds[name], fd);
+}
+
 static int link_create(int map, __u64 cookie, int name)
 {
 	int fd = fds_first(&map_fds[map]), link;
@@ -771,7 +859,7 @@ static int link_create(int map, __u64 cookie, int name)
 		return link;
 	if (is_called(world.map[map].type, "keyed"))
 		keyed_add(link);
-	fds_add(&link_fds[name], link);
+	link_add(name, link);
 	return 0;
 }
 
@@ -800,25 +888,6 @@ static int link_update(int name, int map, int old)
 	if (link < 0 || fd < 0 || (old >= 0 && old_fd < 0))
 		return -EBADF;
 	return raw_link_update(link, fd, old_fd, old >= 0 ? BPF_F_REPLACE : 0);
-}
-
-static const char *pin_path(int name)
-{
-	static __thread char path[64];
-
-	snprintf(path, sizeof(path), "/sys/fs/bpf/lab_l%d", name);
-	return path;
-}
-
-static int link_pin(int name)
-{
-	int fd = fds_first(&link_fds[name]), err;
-
-	if (fd < 0 || !access(pin_path(name), F_OK))
-		return -EBADF;
-	err = bpf_obj_pin(fd, pin_path(name)) ? -errno : 0;
-	/* the kernel tries it as a map, a program and a link: closed meanwhile, it is none of them */
-	return err == -EINVAL && fcntl(fd, F_GETFD) < 0 ? -EBADF : err;
 }
 
 static int link_info(int name, long *aux)
@@ -853,13 +922,24 @@ static int sock_open(int proc, int key)
 	for (i = 0; i < MOST_SOCKS; i++) {
 		int none = 0;
 
-		if (__atomic_compare_exchange_n(&shared->sock_owner[i], &none, proc + 1, false,
+		if (__atomic_compare_exchange_n(&shared->sock_open_in[i], &none, 1 << proc, false,
 						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
 			pairs[i] = p;
 			return 0;
 		}
 	}
 	broken("too many sockets");
+}
+
+static bool sock_is_open(int proc, int sock)
+{
+	return __atomic_load_n(&shared->sock_open_in[sock], __ATOMIC_SEQ_CST) & 1 << proc;
+}
+
+static void sock_forget(int proc, int sock)
+{
+	pair_close(&pairs[sock]);
+	__atomic_fetch_and(&shared->sock_open_in[sock], ~(1 << proc), __ATOMIC_SEQ_CST);
 }
 
 static unsigned long long log_count(void)
@@ -916,8 +996,7 @@ static int sock_call_locked(int proc, int sock, int member)
 	long long end;
 	char byte = 'x';
 
-	if (__atomic_load_n(&shared->sock_owner[sock], __ATOMIC_SEQ_CST) != proc + 1 ||
-	    !sock_is_ours(p))
+	if (!sock_is_open(proc, sock) || !sock_is_ours(p))
 		return -EBADF;
 	if (!has_program(type, member))
 		return -ENOENT;
@@ -949,8 +1028,9 @@ static int sock_call_locked(int proc, int sock, int member)
 	if (!has_run(since, type, member) && sock_is_ours(p))
 		return -ETIMEDOUT;
 	if (!sock_is_ours(p)) {
-		pair_close(p);
-		__atomic_store_n(&shared->sock_owner[sock], 0, __ATOMIC_SEQ_CST);
+		pthread_rwlock_rdlock(&table);
+		sock_forget(proc, sock);
+		pthread_rwlock_unlock(&table);
 	}
 	return 0;
 }
@@ -972,10 +1052,9 @@ static int sock_call(int proc, int sock, int member)
 
 static int sock_close_locked(int proc, int sock)
 {
-	if (__atomic_load_n(&shared->sock_owner[sock], __ATOMIC_SEQ_CST) != proc + 1)
+	if (!sock_is_open(proc, sock))
 		return -EBADF;
-	pair_close(&pairs[sock]);
-	__atomic_store_n(&shared->sock_owner[sock], 0, __ATOMIC_SEQ_CST);
+	sock_forget(proc, sock);
 	return 0;
 }
 
@@ -1084,7 +1163,7 @@ static int sys_bpf_link_create(int map, __u64 cookie, int name)
 	close(prog);
 	if (link < 0)
 		return link;
-	fds_add(&link_fds[name], link);
+	link_add(name, link);
 	return 0;
 }
 
@@ -1343,7 +1422,9 @@ static int call(int entry, int member, long *aux)
 	       file_says("/sys/kernel/sched_ext/state", "enabled") ? -ETIMEDOUT : -ENOENT;
 }
 
-static long carry_out(int proc, const struct op *op, long *aux)
+static int fork_child(int proc);
+
+static long carry_out_in(int proc, const struct op *op, long *aux)
 {
 	const long long *a = op->arg;
 	int fd;
@@ -1371,11 +1452,27 @@ static long carry_out(int proc, const struct op *op, long *aux)
 		fd = fds_take(&link_fds[a[0]]);
 		return fd < 0 ? fd : close(fd) ? -errno : 0;
 	case LINK_PIN:
-		return link_pin(a[0]);
+		return obj_pin(fds_first(&link_fds[a[0]]), pin_path('l', a[0]));
 	case LINK_UNPIN:
-		return unlink(pin_path(a[0])) ? -EBADF : 0;
+		return obj_unpin(pin_path('l', a[0]));
 	case LINK_INFO:
 		return link_info(a[0], aux);
+	case LINK_DUP:
+		return fds_more(&link_fds[a[0]], dup_fd(&link_fds[a[0]]));
+	case LINK_GET:
+		return fds_more(&link_fds[a[0]], obj_get(pin_path('l', a[0])));
+	case LINK_GET_FD_BY_ID:
+		return fds_more(&link_fds[a[0]], by_id(bpf_link_get_fd_by_id, shared->link_id[a[0]]));
+	case MAP_DUP:
+		return fds_more(&map_fds[a[0]], dup_fd(&map_fds[a[0]]));
+	case MAP_PIN:
+		return obj_pin(fds_first(&map_fds[a[0]]), pin_path('m', a[0]));
+	case MAP_UNPIN:
+		return obj_unpin(pin_path('m', a[0]));
+	case MAP_GET:
+		return fds_more(&map_fds[a[0]], obj_get(pin_path('m', a[0])));
+	case MAP_GET_FD_BY_ID:
+		return fds_more(&map_fds[a[0]], by_id(bpf_map_get_fd_by_id, shared->map_id[a[0]]));
 	case SOCK_OPEN:
 		return sock_open(proc, a[0]);
 	case SOCK_CALL:
@@ -1412,11 +1509,35 @@ static long carry_out(int proc, const struct op *op, long *aux)
 		return target_exec();
 	case HID_REPORT:
 		return hid_input_report();
+	case FORK:
+		return fork_child(proc);
 	case EXIT:
 	case KINDS:
 		break;
 	}
 	return 0;
+}
+
+static long carry_out(int proc, const struct op *op, long *aux)
+{
+	long result;
+
+	switch (op->kind) {
+	case FORK:
+		pthread_rwlock_wrlock(&table);
+		break;
+	case MAP_CREATE: case MAP_CLOSE: case MAP_DUP: case MAP_GET: case MAP_GET_FD_BY_ID:
+	case LINK_CREATE: case SYS_BPF_LINK_CREATE:
+	case LINK_CLOSE: case LINK_DUP: case LINK_GET: case LINK_GET_FD_BY_ID:
+	case SOCK_OPEN: case SOCK_CLOSE: case PROG_CLOSE:
+		pthread_rwlock_rdlock(&table);
+		break;
+	default:
+		return carry_out_in(proc, op, aux);
+	}
+	result = carry_out_in(proc, op, aux);
+	pthread_rwlock_unlock(&table);
+	return result;
 }
 
 /* Whether this is the name of a trampoline of one of the scenario's members. */
@@ -1636,6 +1757,21 @@ static bool my_turn(int cpu)
 	return false;
 }
 
+/* The process that an operation of the plan forks. */
+static int forked(void)
+{
+	int i, j;
+
+	for (i = 0; i < world.setup.ops; i++)
+		if (world.setup.op[i].kind == FORK)
+			return 1;
+	for (i = 0; i < round_.cpus; i++)
+		for (j = 0; j < round_.cpu[i].ops; j++)
+			if (round_.cpu[i].op[j].kind == FORK)
+				return 1;
+	return -1;
+}
+
 static void leave_process(int proc)
 {
 	int c;
@@ -1645,7 +1781,8 @@ static void leave_process(int proc)
 	while (__atomic_load_n(&shared->inside[proc], __ATOMIC_SEQ_CST))
 		usleep(50);
 	for (c = 0; c < round_.cpus; c++)
-		if (round_.cpu[c].proc == proc)
+		if (round_.cpu[c].proc == proc ||
+		    (round_.cpu[c].proc == forked() && !shared->child))
 			__atomic_store_n(&shared->gone[c], true, __ATOMIC_SEQ_CST);
 }
 
@@ -1820,8 +1957,15 @@ static bool make_move(const struct move *m, const char **why)
 	int next = first + (actors[actor].slot - first + 1) % ITS_GATES;
 	struct lab_gate gate = m->gate;
 	int stamp = 0;
-	long long end;
+	long long start = lab_now_ms(), end;
 
+	/* a process that has just been forked */
+	while (actor != WORKER && !__atomic_load_n(&shared->tid[actor], __ATOMIC_SEQ_CST)) {
+		*why = "is not there";
+		if (lab_now_ms() > start + MOVE_MS)
+			return false;
+		usleep(100);
+	}
 	/* deferred work comes by itself to where it is held first */
 	if (actor == WORKER && actors[actor].held &&
 	    !comes_to_gate(actor, actors[actor].slot, why))
@@ -1893,10 +2037,28 @@ static void replay(void)
 		ioctl(dev, LAB_GATE_OPEN, i);
 }
 
-static void process_main(int proc)
+/* The process whose threads run until all are through. */
+static void run_threads(int proc)
 {
 	pthread_t thread[MOST_CPUS];
 	bool mine[MOST_CPUS] = { 0 };
+	int i;
+
+	for (i = 0; i < round_.cpus; i++) {
+		mine[i] = round_.cpu[i].proc == proc;
+		if (mine[i] && pthread_create(&thread[i], NULL, cpu_main, (void *)(long)i))
+			broken("no thread");
+	}
+	for (i = 0; i < round_.cpus; i++)
+		if (mine[i])
+			pthread_join(thread[i], NULL);
+	if (!strcmp(round_.broken, "stay"))
+		pause();
+	_exit(0);
+}
+
+static void process_main(int proc)
+{
 	int i;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -1917,17 +2079,39 @@ static void process_main(int proc)
 		usleep(50);
 	if (shared->setup_done == 2)
 		_exit(0);
-	for (i = 0; i < round_.cpus; i++) {
-		mine[i] = round_.cpu[i].proc == proc;
-		if (mine[i] && pthread_create(&thread[i], NULL, cpu_main, (void *)(long)i))
-			broken("no thread");
+	run_threads(proc);
+}
+
+/* The second process, which has every descriptor of its parent: nobody opens or closes one meanwhile (see table). */
+static int fork_child(int proc)
+{
+	int child = 1, i;
+	pid_t pid;
+
+	if (shared->child)
+		return -EAGAIN;
+	pthread_mutex_lock(&files);
+	pid = fork();
+	if (pid < 0)
+		broken("fork: %s", strerror(errno));
+	if (!pid) {
+		/* the threads that might hold one of these are not there */
+		pthread_rwlock_init(&table, NULL);
+		pthread_mutex_init(&files, NULL);
+		for (i = 0; i < MOST_SOCKS; i++)
+			pthread_mutex_init(&sock_lock[i], NULL);
+		for (i = 0; i < MOST_SOCKS; i++)
+			if (sock_is_open(proc, i))
+				__atomic_fetch_or(&shared->sock_open_in[i], 1 << child,
+						  __ATOMIC_SEQ_CST);
+		__atomic_store_n(&shared->child, getpid(), __ATOMIC_SEQ_CST);
+		run_threads(child);
 	}
-	for (i = 0; i < round_.cpus; i++)
-		if (mine[i])
-			pthread_join(thread[i], NULL);
-	if (!strcmp(round_.broken, "stay"))
-		pause();
-	_exit(0);
+	/* its sockets are known to be its own before anything else happens to them */
+	while (!__atomic_load_n(&shared->child, __ATOMIC_SEQ_CST))
+		usleep(20);
+	pthread_mutex_unlock(&files);
+	return 0;
 }
 
 static void waker_main(void)
@@ -2016,10 +2200,52 @@ static int settled_ksyms(void)
 	return now;
 }
 
+static bool pins_links(void)
+{
+	int i, j;
+
+	for (i = 0; i < world.setup.ops; i++)
+		if (world.setup.op[i].kind == LINK_PIN)
+			return true;
+	for (i = 0; i < round_.cpus; i++)
+		for (j = 0; j < round_.cpu[i].ops; j++)
+			if (round_.cpu[i].op[j].kind == LINK_PIN)
+				return true;
+	return false;
+}
+
+/* Whether something of a round is still registered where that can be seen. */
+static bool is_registered(void)
+{
+	char text[4096] = "";
+	int fd, len;
+
+	if (type_called("scx") >= 0 && !file_says("/sys/kernel/sched_ext/state", "disabled"))
+		return true;
+	if (type_called("tcp") < 0)
+		return false;
+	fd = open("/proc/sys/net/ipv4/tcp_available_congestion_control", O_RDONLY | O_CLOEXEC);
+	len = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return len > 0 && strstr(text, "lab_k");
+}
+
+/* A link whose pin was its last reference goes later, in a work item: not in the next round. */
+static void settle_links(int before)
+{
+	long long end = lab_now_ms() + SETTLE_MS;
+
+	do
+		usleep(2000);
+	while ((count_ids(bpf_link_get_next_id) > before || is_registered()) && lab_now_ms() < end);
+}
+
 static void run_round(void)
 {
 	pid_t child[MOST_CPUS];
-	int i, j, left, status, stamp = 0;
+	int i, j, left, status, stamp = 0, later = forked();
+	int links_before = count_ids(bpf_link_get_next_id);
+	bool adopted = false;
 	long long end;
 
 	printf("@r %d\n", round_.number);
@@ -2030,19 +2256,26 @@ static void run_round(void)
 	programs_load();
 	if (round_.ksyms)
 		shared->ksyms = round_.ksyms_before = settled_ksyms();
-	for (i = 0; i < world.procs; i++) {
+	for (i = left = 0; i < world.procs; i++) {
+		child[i] = 0;
+		if (i == later)
+			continue;
 		child[i] = fork();
 		if (!child[i])
 			process_main(i);
 		if (child[i] < 0)
 			broken("fork: %s", strerror(errno));
+		left++;
 	}
+	/* its threads come when they are there */
+	for (i = 0; i < round_.cpus; i++)
+		shared->ready += round_.cpu[i].proc == later;
 	programs_close();
 	if (round_.moves)
 		replay();
 	end = lab_now_ms() + ROUND_MS;
-	for (left = world.procs; left; ) {
-		if (shared->ready == round_.cpus)
+	while (left) {
+		if (shared->ready >= round_.cpus)
 			__atomic_store_n(&shared->go, 1, __ATOMIC_SEQ_CST);
 		for (i = 0; i < world.procs; i++) {
 			if (child[i] && waitpid(child[i], &status, WNOHANG) == child[i]) {
@@ -2051,6 +2284,12 @@ static void run_round(void)
 				if (!WIFEXITED(status) || WEXITSTATUS(status))
 					broken("process %d ended with status %#x", i, status);
 			}
+		}
+		/* after its parent has been seen to end: it was there before */
+		if (!adopted && __atomic_load_n(&shared->child, __ATOMIC_SEQ_CST)) {
+			child[later] = shared->child;
+			adopted = true;
+			left++;
 		}
 		/* to look through the kallsyms of a large kernel takes seconds, too */
 		if (somebody_moved(&stamp))
@@ -2073,7 +2312,11 @@ static void run_round(void)
 		}
 	}
 	for (i = 0; i < MOST_LINKS; i++)
-		unlink(pin_path(i));
+		unlink(pin_path('l', i));
+	for (i = 0; i < MOST_MAPS; i++)
+		unlink(pin_path('m', i));
+	if (pins_links())
+		settle_links(links_before);
 	if (type_called("qdisc") >= 0)
 		qdisc_clear();
 	if (type_called("binfmt") >= 0)
@@ -2252,6 +2495,8 @@ int main(int argc, char **argv)
 	if (!f)
 		broken("%s: %s", path, strerror(errno));
 	set_up_machine();
+	/* a process that a process of a round has forked comes to it when its parent has gone */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (dev >= 0) {
 		waker = fork();
 		if (!waker)
