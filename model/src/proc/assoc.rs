@@ -47,7 +47,7 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
         }
         Pc::ProgRun => {
             let prog = x.cpu().arg;
-            run(x, prog, Pc::Finish)
+            run(x, prog)
         }
         Pc::TimerCb => {
             x.rcu_read_lock();
@@ -107,8 +107,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
                 x.rcu_read_unlock();
             }
             prog_put(x, prog)?;
-            let back = std::mem::replace(&mut x.cpu().call_ret, Pc::Idle);
-            x.goto(back)
+            match std::mem::replace(&mut x.cpu().call_ret, Pc::Idle) {
+                Pc::Idle => x.goto(Pc::Finish),
+                back => x.goto(back),
+            }
         }
         Pc::CallbackDone => {
             let prog = x.cpu().prog - 1;
@@ -127,8 +129,8 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
     }
 }
 
-/// A syscall program runs, or a hook's tracing program; back to `ret`.
-pub(crate) fn run<'w, X: Backend<'w>>(x: &mut X, prog: u8, ret: Pc) -> Step {
+/// A syscall program runs, or a hook's tracing program; a hook is where `call_ret` leads back to.
+pub(crate) fn run<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
     // What a hook calls, its trampoline holds, as the program's fd does.
     x.get(Counted::Prog(prog))?;
     if x.world().may_sleep(prog) {
@@ -139,7 +141,6 @@ pub(crate) fn run<'w, X: Backend<'w>>(x: &mut X, prog: u8, ret: Pc) -> Step {
         event!(x, "the program runs under rcu_read_lock()");
     }
     x.cpu().prog = prog + 1;
-    x.cpu().call_ret = ret;
     x.goto(Pc::AssocGet)
 }
 

@@ -501,7 +501,8 @@ fn call<'w, X: Backend<'w>>(x: &mut X, member: u8) -> Step {
 /// The function is the hook of a tracing program, which runs; the function goes on at its next line.
 fn fentry<'w, X: Backend<'w>>(x: &mut X, prog: u8) -> Step {
     x.cpu().line += 1;
-    assoc::run(x, prog, Pc::Script)
+    x.cpu().call_ret = Pc::Script;
+    assoc::run(x, prog)
 }
 
 /// The function returns.
@@ -529,7 +530,11 @@ fn ret<'w, X: Backend<'w>>(x: &mut X, err: i8) -> Step {
             cpu.link = None;
             cpu.expect = 0;
             cpu.arg = 0;
-            x.fail(err, Pc::Finish)
+            if err != 0 {
+                return x.fail(err, Pc::Finish);
+            }
+            cpu.err = 0;
+            x.goto(Pc::Finish)
         }
         // It returns nothing: what the operation is to return stays.
         Role::Unreg => back(x),

@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use struct_ops_model::kernel::{Func, ScxState};
 use struct_ops_model::pack::Packing;
-use struct_ops_model::world::{OpKind, Operation, Plan};
+use struct_ops_model::world::{CpuDecl, OpKind, Operation, Plan};
 use struct_ops_model::{
     Action, Design, Invariant, Kernel, Machine, Pc, Report, Violation, World, errno,
 };
@@ -408,6 +408,26 @@ impl Explainer {
         k.procs[usize::from(proc)].exiting
     }
 
+    /// Every operation of the CPU's process has been seen to return.
+    fn is_through(&self, history: &History, at: &Place, cpu: u8) -> bool {
+        let cpus = &self.machine.world.cpus;
+        let process = |cpu: u8| cpus[usize::from(cpu)].proc;
+        let rest = &history.events[at.next..];
+        let is_theirs = |event: &Event| match event {
+            Event::Invoke(call) | Event::Return(call) => {
+                process(history.calls[*call].cpu) == process(cpu)
+            }
+        };
+        let done = |(other, decl): (usize, &CpuDecl)| match &decl.plan {
+            Plan::Fixed(operations) => {
+                decl.proc != process(cpu)
+                    || usize::from(at.k.cpus[other].position) >= operations.len()
+            }
+            Plan::Free { .. } => false,
+        };
+        cpus.iter().enumerate().all(done) && !rest.iter().any(is_theirs)
+    }
+
     /// The call that a CPU has begun, or that it may begin now.
     fn call<'a>(
         &self,
@@ -439,9 +459,12 @@ impl Explainer {
                     Plan::Fixed(operations) => operations.get(position),
                     Plan::Free { .. } => None,
                 };
-                // The end of a process is of no plan: what follows it was not looked at, but the kernel may die in it.
+                // The end of a process is of no plan: it comes when its threads are through, and the kernel may die in it.
                 if request.kind == OpKind::Exit && planned != Some(&Operation::Exit {}) {
-                    return history.crashed && at.next == history.events.len();
+                    return match at.next == history.events.len() {
+                        true => history.crashed,
+                        false => self.is_through(history, at, *cpu),
+                    };
                 }
                 self.call(history, at, *cpu, position).is_some()
             }

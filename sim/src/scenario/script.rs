@@ -777,7 +777,8 @@ impl<'a> Reader<'a> {
         let (at, name) = w.word("a member")?;
         if !self.known.members.contains(&name) {
             let known = self.known.members.iter().copied();
-            return Err((at, unknown("member", name, known)));
+            let hint = "; `members` of the subsystem names what its types leave out";
+            return Err((at, unknown("member", name, known) + hint));
         }
         let place = self.script.members.iter().position(|m| m == name);
         let place = place.unwrap_or_else(|| {

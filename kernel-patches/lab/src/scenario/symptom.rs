@@ -87,7 +87,8 @@ const TABLE: [Row; 12] = [
         symptom: Symptom::Hang,
         word: "hang",
         shows: Some(NoDeadlock),
-        or: &[EventualRelease],
+        // A list that leads into freed memory need not come to an end.
+        or: &[EventualRelease, NoUseAfterFree, KsymsMatchImages],
     },
     Row {
         symptom: Symptom::Left,
