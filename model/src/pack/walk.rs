@@ -46,7 +46,11 @@ impl Packing {
             { k.cpus[usize::from(*old)] }.visit(&mut walk);
         }
         visit::read_globals(&mut walk, k);
-        k.progs.iter().for_each(|prog| { *prog }.visit(&mut walk));
+        // Where nobody asks, no program leads to anything.
+        if self.parts.asks {
+            let progs = k.progs.iter().take(self.progs);
+            progs.for_each(|prog| { *prog }.visit(&mut walk));
+        }
         let mut done = 0;
         loop {
             while done < walk.queued {
@@ -218,6 +222,22 @@ impl Visitor for Walk<'_> {
     #[inline]
     fn asks(&self) -> bool {
         self.packing.parts.asks
+    }
+    #[inline]
+    fn many_fds(&self) -> bool {
+        false
+    }
+    #[inline]
+    fn cgroups(&self) -> usize {
+        self.packing.parts.cgroups
+    }
+    #[inline]
+    fn rings(&self) -> usize {
+        self.packing.parts.rings
+    }
+    #[inline]
+    fn hid(&self) -> bool {
+        self.packing.parts.hid
     }
     #[inline]
     fn map(&mut self, key: &mut Option<MapKey>) {
