@@ -815,6 +815,11 @@ impl Kernel {
 
     /// Freed objects to which somebody still holds a pointer.
     pub(crate) fn in_quarantine(&self) -> u32 {
+        if self.maps.freed() | self.kdatas.freed() | self.links.freed() == 0
+            && self.images.freed() | self.ksyms.freed() == 0
+        {
+            return 0;
+        }
         [
             self.maps.freed(),
             self.kdatas.freed(),

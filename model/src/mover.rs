@@ -14,17 +14,17 @@ use crate::script::Statement;
 pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mover {
     let c: &Cpu = &k.cpus[usize::from(cpu)];
     let design = &machine.design;
-    let map = c.map.and_then(|m| k.maps.get(m));
-    let link = c.link.and_then(|l| k.links.get(l));
+    let map = || c.map.and_then(|m| k.maps.get(m));
+    let link = || c.link.and_then(|l| k.links.get(l));
     let both = |yes: bool| if yes { Mover::Both } else { listed };
-    let cgroups = machine.world.has_cgroup_types();
+    let cgroups = || machine.world.has_cgroup_types();
     let left = |yes: bool| if yes { Mover::Left } else { listed };
     match c.pc {
         // Its reader ends with it.
         Pc::Finish if c.op.info().entry == Entry::Program => Mover::Left,
         // A put that is not the last one only lowers a count, and nothing tests for a number above 0.
-        Pc::MapPut => left(map.is_some_and(|m| m.refs > 1)),
-        Pc::LinkPut => left(link.is_some_and(|l| l.refs > 1)),
+        Pc::MapPut => left(map().is_some_and(|m| m.refs > 1)),
+        Pc::LinkPut => left(link().is_some_and(|l| l.refs > 1)),
         Pc::LuPutRefs | Pc::LdPutRefs => left(puts_are_not_last(k, c)),
         // It takes a lock before it releases one.
         Pc::SingletonCallDone if design.twin == Twin::LockOrder => Mover::No,
@@ -37,18 +37,18 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         // READY is terminal for link maps, unless a link takes it to INUSE.
         Pc::LcValid | Pc::LuValid => both(
             design.links == Links::Many
-                && map.is_some_and(|m| {
+                && map().is_some_and(|m| {
                     m.state == MapState::Ready && machine.world.maps[usize::from(m.decl)].link
                 }),
         ),
         // Under update_mutex, and a dealloc cannot run while this CPU holds the link.
-        Pc::LuCheck | Pc::LdCheck => both(design.links == Links::Many && !cgroups),
+        Pc::LuCheck | Pc::LdCheck => both(design.links == Links::Many && !cgroups()),
         // The lock is held, and while the state is INIT nobody looks; no state ever returns to INIT. A state that is
         // another one stays, unless a link takes it from READY to INUSE and back.
         // Where a program is tied to the map, or may be closed, others see it.
         Pc::UpdMembers if machine.programs_change() => Mover::No,
         Pc::UpdMembers => {
-            both(design.links == Links::Many || map.is_some_and(|m| m.state == MapState::Init))
+            both(design.links == Links::Many || map().is_some_and(|m| m.state == MapState::Init))
         }
         // The attachment is private.
         Pc::LcKsymsEarly | Pc::LuKsymsEarly => both(design.ksyms == KsymOwner::Link),
@@ -63,13 +63,13 @@ pub(crate) fn of(machine: &Machine, k: &Kernel, cpu: CpuId, listed: Mover) -> Mo
         Pc::SyncRcu | Pc::ScriptWaited => Mover::Both,
         // The last reference is gone: nobody finds the link.
         // The cgroup in whose list it is may detach it.
-        Pc::DeallocUnreg | Pc::LuUpdate if cgroups => Mover::No,
+        Pc::DeallocUnreg | Pc::LuUpdate if cgroups() => Mover::No,
         Pc::DeallocUnreg if design.twin == Twin::ByIdOfZero => Mover::No,
         Pc::DeallocUnreg => Mover::Both,
         // Whoever looks for its id is told to try again.
         Pc::LcAlloc if machine.finds_links_by_id() => Mover::No,
         Pc::DeallocFree => left(
-            link.is_some_and(|l| match (l.map, l.attachment) {
+            link().is_some_and(|l| match (l.map, l.attachment) {
                 (None, _) => true,
                 (Some(_), Some(a)) => k.kdatas.get(a).is_some_and(|a| a.refs > 1),
                 (Some(m), None) => k.maps.get(m).is_some_and(|m| m.refs > 1),

@@ -236,7 +236,15 @@ impl Machine {
             x.report.fatal = true;
             return;
         }
-        if x.counted && !invariant::refcounts_balance(x.k, &self.world, &self.design) {
+        let balance = |x: &Tables<'_>, progs| {
+            invariant::counts_balance(x.k, &self.world, &self.design, progs)
+        };
+        debug_assert!(
+            !x.counted || x.progs_counted || balance(x, true) == balance(x, false),
+            "a count of a program, or who holds one, has changed, and its primitive does not say so: {:?}",
+            x.pc
+        );
+        if x.counted && !balance(x, x.progs_counted) {
             let _ = x.broken(
                 Invariant::RefcountsBalance,
                 format_args!("a count differs from its holders"),

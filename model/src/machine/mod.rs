@@ -86,6 +86,8 @@ pub struct Machine {
     programs_change: bool,
     /// The task of work items that free links.
     kworker: Option<CpuId>,
+    /// Steps that may have to wait.
+    waiting: StepSet,
     initial: Kernel,
     set_up: SetUp,
 }
@@ -140,9 +142,15 @@ impl Machine {
             asks,
             programs_change,
             kworker,
+            waiting: StepSet::default(),
             initial: k,
             set_up: SetUp::default(),
         };
+        for step in Pc::ALL {
+            if machine.may_wait(*step) {
+                machine.waiting.insert(*step);
+            }
+        }
         let mut set_up = SetUp::default();
         for (i, operation) in machine.world.setup.clone().iter().enumerate() {
             machine
@@ -321,6 +329,7 @@ impl Machine {
             event: None,
             within: 0,
             counted: false,
+            progs_counted: false,
             doubled: None,
         }
     }

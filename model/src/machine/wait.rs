@@ -13,6 +13,7 @@ use crate::place::Linux;
 use crate::proc::syscall;
 use crate::request::Request;
 use crate::script::{Mode, Statement};
+use crate::table::Key;
 use crate::world::Plan;
 
 /// What a CPU waits for.
@@ -63,6 +64,9 @@ impl Machine {
     /// What keeps the CPU from its next step.
     pub fn waits_for(&self, k: &Kernel, cpu: CpuId) -> Option<Wait> {
         let c = &k.cpus[usize::from(cpu)];
+        if !self.waiting.contains(c.pc) {
+            return None;
+        }
         if c.pc == Pc::Script {
             return self.line_waits(k, c.line);
         }
@@ -81,6 +85,13 @@ impl Machine {
         }
         let waits = crate::proc::waits(c.pc) && !c.wait.elapsed();
         waits.then_some(Wait::GracePeriod(c.wait))
+    }
+
+    /// Whether a step may have to wait, as [`Machine::waits_for`] says of each: most steps never have to.
+    pub(super) fn may_wait(&self, step: Pc) -> bool {
+        let lock = self.lock_of(step, Some(Key::new(0)), 0, 1);
+        let others = matches!(step, Pc::Script | Pc::CgRelease | Pc::RingExit);
+        lock.is_some() || others || crate::proc::waits(step)
     }
 
     /// A cgroup is released after all that are below it, which hold its `cgrp->bpf.refcnt`.
@@ -185,7 +196,8 @@ impl Machine {
 
     /// Whether some CPU waits for a lock or a grace period.
     pub fn somebody_waits(&self, k: &Kernel) -> bool {
-        (0..self.world.tasks()).any(|c| k.cpus[c].pc != Pc::Idle && !self.can_move(k, c as CpuId))
+        // Whoever is not there is idle.
+        (0..k.cpus.len() as CpuId).any(|c| self.waits_for(k, c).is_some())
     }
 }
 

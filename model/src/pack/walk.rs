@@ -160,14 +160,21 @@ impl Walk<'_> {
     fn next_root(&mut self, k: &Kernel) -> bool {
         macro_rules! least {
             ($table:ident, $kind:ident, $look:expr) => {{
-                let unmet = k
+                let mut unmet = k
                     .$table
                     .iter()
                     .filter(|(key, _)| self.names.$table[key.slot()] == NONE);
-                if let Some((_, key)) = unmet
-                    .map(|(key, o)| ($look(o), key))
-                    .min_by_key(|l| (l.0, l.1.slot()))
-                {
+                if let Some(first) = unmet.next() {
+                    // One alone is the least, whatever it looks like.
+                    let key = match unmet.next() {
+                        None => first.0,
+                        Some(second) => {
+                            let all = [first, second].into_iter().chain(unmet);
+                            let looks = all.map(|(key, o)| ($look(o), key));
+                            let least = looks.min_by_key(|l| (l.0, l.1.slot()));
+                            least.expect("there are two").1
+                        }
+                    };
                     self.meet(Kind::$kind, Some(key));
                     return true;
                 }

@@ -12,6 +12,7 @@ impl Tables<'_> {
     /// The count, if its object is there.
     fn refs(&mut self, what: Counted<Slots>) -> Step<&mut u8> {
         self.counted = true;
+        self.progs_counted |= matches!(what, Counted::Prog(_));
         Ok(match what {
             Counted::Map(map) => &mut self.map(map)?.refs,
             Counted::Attachment(kdata) => &mut self.kdata(kdata)?.refs,
@@ -61,6 +62,7 @@ impl Memory for Tables<'_> {
 
     fn new_kdata(&mut self, map: MapKey, decl: u8, attachment: bool) -> Step<KdataKey> {
         self.counted = true;
+        self.progs_counted |= attachment;
         let kdata = Kdata {
             map: Some(map),
             decl,
@@ -84,12 +86,13 @@ impl Memory for Tables<'_> {
 
     fn free_map(&mut self, map: MapKey) -> Step {
         self.map(map)?;
+        self.progs_counted = true;
         self.k.maps.remove(map);
         Ok(())
     }
 
     fn free_kdata(&mut self, kdata: KdataKey) -> Step {
-        self.kdata(kdata)?;
+        self.progs_counted |= self.kdata(kdata)?.attachment;
         self.k.kdatas.remove(kdata);
         Ok(())
     }

@@ -45,6 +45,8 @@ pub(crate) struct Tables<'a> {
     pub within: u32,
     /// A reference count or its holders changed.
     pub counted: bool,
+    /// The same of programs.
+    pub progs_counted: bool,
     /// A kdata that was registered once is registered twice.
     pub doubled: Option<KdataKey>,
 }

@@ -79,6 +79,7 @@ impl Objects for Tables<'_> {
 
     fn set_filled(&mut self, map: MapKey, member: usize, to: bool) -> Step {
         self.counted = true;
+        self.progs_counted = true;
         let filled = &mut self.map(map)?.filled;
         *filled = *filled & !(1 << member) | u8::from(to) << member;
         Ok(())

@@ -41,6 +41,7 @@ impl Processes for Tables<'_> {
 
     fn close_prog_fd(&mut self, prog: u8) {
         self.counted = true;
+        self.progs_counted = true;
         let bit = self.proc_bit();
         self.k.progs[usize::from(prog)].fds &= !bit;
     }
@@ -60,6 +61,7 @@ impl Processes for Tables<'_> {
 
     fn set_armed(&mut self, prog: u8, to: bool) -> bool {
         self.counted = true;
+        self.progs_counted = true;
         std::mem::replace(&mut self.k.progs[usize::from(prog)].armed, to)
     }
 
@@ -116,6 +118,7 @@ impl Processes for Tables<'_> {
         }
         *child = Proc::default();
         self.counted = true;
+        self.progs_counted = true;
         let (parent, bit) = (usize::from(self.proc()), 1 << CHILD);
         for map in self.k.maps.values_mut() {
             map.refs += inherit(&mut map.fds, &mut map.more, parent);
