@@ -63,10 +63,20 @@ impl Machine {
 
     /// What keeps the CPU from its next step.
     pub fn waits_for(&self, k: &Kernel, cpu: CpuId) -> Option<Wait> {
-        let c = &k.cpus[usize::from(cpu)];
-        if !self.waiting.contains(c.pc) {
-            return None;
+        if self.waiting.contains(k.cpus[usize::from(cpu)].pc) {
+            return self.holds_up(k, cpu);
         }
+        debug_assert_eq!(
+            self.holds_up(k, cpu),
+            None,
+            "not known as a step that may wait"
+        );
+        None
+    }
+
+    /// The same, whether or not it is known that the step may have to wait.
+    fn holds_up(&self, k: &Kernel, cpu: CpuId) -> Option<Wait> {
+        let c = &k.cpus[usize::from(cpu)];
         if c.pc == Pc::Script {
             return self.line_waits(k, c.line);
         }
@@ -87,7 +97,7 @@ impl Machine {
         waits.then_some(Wait::GracePeriod(c.wait))
     }
 
-    /// Whether a step may have to wait, as [`Machine::waits_for`] says of each: most steps never have to.
+    /// Whether a step may have to wait, as `holds_up` says of each: most steps never have to.
     pub(super) fn may_wait(&self, step: Pc) -> bool {
         let lock = self.lock_of(step, Some(Key::new(0)), 0, 1);
         let others = matches!(step, Pc::Script | Pc::CgRelease | Pc::RingExit);
