@@ -91,6 +91,7 @@ fn attach(map: u8) -> Operation {
     Operation::LinkCreate {
         target: None,
         position: None,
+        revision: None,
         map,
         cookie: 1,
         link: map,
@@ -180,6 +181,7 @@ fn one_more(links: usize, design: &Design, count: u64) -> Duration {
             Operation::LinkCreate {
                 target: None,
                 position: None,
+                revision: None,
                 map: 0,
                 cookie: 1,
                 link: 1,

@@ -20,6 +20,7 @@ fn world() -> World {
             Operation::LinkCreate {
                 target: None,
                 position: None,
+                revision: None,
                 map: 0,
                 cookie: 0,
                 link,

@@ -336,8 +336,8 @@ pub trait Objects: HasPointers + Sized {
     fn link_cgroup(&mut self, link: LinkOf<Self>) -> Step<Option<u8>>;
     /// In the list of this cgroup; or of none.
     fn set_link_cgroup(&mut self, link: LinkOf<Self>, to: Option<u8>) -> Step;
-    /// The link of this name that the process has open.
-    fn open_link(&mut self, name: u8) -> Option<LinkOf<Self>>;
+    /// The link of this name that the process has open; by its id, the one that anybody has.
+    fn anchor(&mut self, name: u8, by_id: bool) -> Option<LinkOf<Self>>;
 }
 
 /// Image pages, kallsyms, and the call of a member.

@@ -6,7 +6,7 @@
 use crate::design::{AssocShare, Design, Links};
 use crate::errno::{
     E2BIG, EAGAIN, EBADF, EBUSY, EINPROGRESS, EINVAL, ENOENT, ENOLINK, ENOMEM, EOPNOTSUPP, EPERM,
-    NAMES,
+    ESTALE, NAMES,
 };
 use crate::kernel::{CgroupState, Cpu, Kernel, MapState, Seen};
 use crate::operation::Position;
@@ -142,7 +142,9 @@ fn link_create(world: &World, design: &Design, k: &Kernel, decl: &MapDecl, cpu: 
     let met = |what: Seen| cpu.seen.intersects(what);
     let subsystem = world.types[decl.ty].subsystem;
     let to_cgroup = world.attaches_to_cgroups(decl);
-    let no_target = !to_cgroup && world.linux >= Linux::V7_4 && cpu.cgroup != 0;
+    let anchor = Position::from_number(cpu.list_position).anchor;
+    let asked = cpu.cgroup != 0 || anchor.is_some() || cpu.revision != 0;
+    let no_target = !to_cgroup && world.linux >= Linux::V7_4 && asked;
     let has_link = design.links == Links::One && met(Seen::HAS_LINK);
     match cpu.err {
         0 => {
@@ -182,12 +184,14 @@ fn link_update(world: &World, design: &Design, decl: &MapDecl, cpu: &Cpu) -> boo
     }
 }
 
-/// What the cgroup layer answers instead of a reg(): to a target or an anchor that is not what it should be.
+/// What the cgroup layer answers instead of a reg(): to a target, an anchor or a revision that is not what it should be.
 fn refused_by_cgroup(k: &Kernel, cpu: &Cpu, err: i8) -> bool {
     let position = Position::from_number(cpu.list_position);
     let state = target(k, cpu);
     match err {
-        EBADF => state.is_none() || position.anchor.is_some(),
+        EBADF => state.is_none() || (position.anchor.is_some() && !position.by_id),
+        EAGAIN => position.anchor.is_some() && position.by_id,
+        ESTALE => cpu.revision != 0,
         ENOENT => state != Some(CgroupState::Online) || position.anchor.is_some(),
         EINVAL => position != Position::default(),
         _ => false,

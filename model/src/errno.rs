@@ -26,6 +26,7 @@ errnos! {
     ENOLINK = 67,
     EOPNOTSUPP = 95,
     EINPROGRESS = 115,
+    ESTALE = 116,
 }
 
 /// The name of a result: `0`, `-EBUSY`, or the number.

@@ -483,6 +483,9 @@ state! {
     Cgroup<P> {
         /// Whether it is still there.
         state: CgroupState [word] "{of}";
+        /// How often its list has changed: `revisions[atype]` is one more. Not counted in worlds where no plan asks
+        /// ([`crate::World::asks_revision`]).
+        changes: u8 [number(8)] "changes of the list";
         /// `progs[atype]`, from the front.
         list: [Option<InList<P>>; MAX_LINKS] [in_lists] "link {}";
         /// `effective[atype]`: what its sockets walk.
@@ -702,6 +705,8 @@ state! {
                 cgroup: u8 [cgroup] "cgroup";
                 /// Where in the cgroup's list a new link is to go: [`crate::operation::Position`] as a number.
                 list_position: u8 [number(8)] "position in the list";
+                /// `cgroup.expected_revision`. 0: any.
+                revision: u8 [number(8)] "expected revision";
                 /// The walk in progress.
                 walk: Walk<P> [of] "";
             }

@@ -5,7 +5,7 @@
 //! row says where it begins, and the steps are in `proc` and `subsys`.
 
 use crate::pc::Pc;
-use crate::world::{ProgType, World};
+use crate::world::{MAX_LINKS, ProgType, World};
 
 /// What a word of an operation names. In [`Operation`] it is an index into the world's list of such things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,9 +44,11 @@ pub enum Operand {
     Target,
     /// Where in the cgroup's list the link is to go: see [`Position`].
     Position,
+    /// What the revision of the cgroup's list must be: `revision=N`.
+    Revision,
 }
 
-/// Where a new link goes in its cgroup's list: `flags` and `cgroup.relative_fd` of BPF_LINK_CREATE.
+/// Where a new link goes in its cgroup's list: `flags` and `cgroup.relative_fd`, or `relative_id`, of BPF_LINK_CREATE.
 ///
 /// Without anything it goes to the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct Position {
     pub preorder: bool,
     /// BPF_F_LINK, and the link that it goes before or behind, by its name.
     pub anchor: Option<u8>,
+    /// BPF_F_ID: the anchor is found by its id, whoever has it open, not through a descriptor of the process.
+    pub by_id: bool,
 }
 
 impl Position {
@@ -71,7 +75,8 @@ impl Position {
             self.anchor.is_some(),
         ];
         let flags = (0u8..).zip(flags).map(|(i, set)| u8::from(set) << i);
-        flags.sum::<u8>() | self.anchor.unwrap_or_default() << 4
+        const { assert!(MAX_LINKS <= 8, "an anchor has three bits") };
+        flags.sum::<u8>() | self.anchor.unwrap_or_default() << 4 | u8::from(self.by_id) << 7
     }
 
     /// The one with this number.
@@ -81,7 +86,8 @@ impl Position {
             before: set(0),
             after: set(1),
             preorder: set(2),
-            anchor: set(3).then_some(number >> 4),
+            anchor: set(3).then_some(number >> 4 & 7),
+            by_id: set(7),
         }
     }
 }
@@ -160,6 +166,7 @@ impl Operand {
             Operand::Cgroup => "CGROUP",
             Operand::Target => "[cgroup=CGROUP]",
             Operand::Position => "[POSITION]",
+            Operand::Revision => "[revision=N]",
         }
     }
 }
@@ -316,13 +323,14 @@ const fn arg(operands: &[Operand]) -> Arg {
 }
 
 /// Most operands of an operation.
-const MAX_OPERANDS: usize = 5;
+const MAX_OPERANDS: usize = 6;
 
 /// The type of an operand's field.
 macro_rules! field {
     (Replace) => { Option<u8> };
     (Target) => { Option<u8> };
     (Position) => { Option<u8> };
+    (Revision) => { Option<u8> };
     ($($other:tt)+) => { u8 };
 }
 
@@ -475,7 +483,7 @@ operations! {
     MapDelete { map: Map(Open) } "map_delete" "BPF_MAP_DELETE_ELEM" Nothing Fdget Some(DelCmpxchg), 1;
     MapLookup { map: Map(Open) } "map_lookup" "BPF_MAP_LOOKUP_ELEM" Nothing Fdget Some(MapLookup), 1;
     MapClose { map: Map(Open) } "map_close" "close(map_fd)" Nothing Plain Some(MapRelease), 1;
-    LinkCreate { map: Map(Open), target: Target, position: Position, cookie: Cookie, link: NewLink }
+    LinkCreate { map: Map(Open), target: Target, position: Position, revision: Revision, cookie: Cookie, link: NewLink }
         "link_create" "BPF_LINK_CREATE" Nothing Plain Some(LcGet), 5;
     LinkUpdate { link: Link(Open), map: Map(Open), replace: Replace }
         "link_update" "BPF_LINK_UPDATE" Nothing Plain Some(LuGet), 2;

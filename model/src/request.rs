@@ -34,6 +34,8 @@ pub struct Request<P: Pointers = Slots> {
     pub cgroup: u8,
     /// Where in the cgroup's list: [`crate::operation::Position`] as a number.
     pub list_position: u8,
+    /// The revision that the cgroup's list must have. 0: any.
+    pub revision: u8,
 }
 
 impl<P: Pointers> Default for Request<P> {
@@ -48,6 +50,7 @@ impl<P: Pointers> Default for Request<P> {
             member: 0,
             cgroup: 0,
             list_position: 0,
+            revision: 0,
         }
     }
 }
@@ -119,6 +122,7 @@ pub fn resolve<F: Files>(files: &F, operation: Operation) -> Option<Request<F::P
             Operand::Cookie => request.cookie = value,
             Operand::Cgroup | Operand::Target => request.cgroup = value + 1,
             Operand::Position => request.list_position = value,
+            Operand::Revision => request.revision = value,
             Operand::Member => request.member = value,
             Operand::Socket if files.sock_fd(value) => request.arg = value,
             Operand::Ring if files.ring_fd(value) => request.arg = value,
@@ -303,8 +307,8 @@ impl Descriptors<'_> {
                     with(Request { cookie, ..request });
                 }
             }
-            // To the end of the list: a plan that says more is fixed.
-            Operand::NewLink | Operand::Position => with(request),
+            // To the end of the list, whatever has happened to it: a plan that says more is fixed.
+            Operand::NewLink | Operand::Position | Operand::Revision => with(request),
             Operand::Target if world.cgroups.is_empty() => with(request),
             Operand::Target | Operand::Cgroup => {
                 for cgroup in 1..=world.cgroups.len() as u8 {

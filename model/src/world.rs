@@ -352,7 +352,31 @@ impl World {
 
     /// Whether an object may have several fds of one process, or be found without one.
     pub fn many_fds(&self) -> bool {
-        self.kinds().any(|kind| kind.info().many_fds)
+        self.kinds().any(|kind| kind.info().many_fds) || self.finds_links_by_id()
+    }
+
+    /// Whether some plan looks for links by their id.
+    pub(crate) fn finds_links_by_id(&self) -> bool {
+        let by_id = |(operand, value): (Operand, Option<u8>)| {
+            operand == Operand::Position && value.is_some_and(|n| Position::from_number(n).by_id)
+        };
+        self.plays(OpKind::LinkGetFdById) || self.written().any(|o| o.operands().any(by_id))
+    }
+
+    /// Whether some plan asks for a revision of a cgroup's list.
+    pub fn asks_revision(&self) -> bool {
+        let asked = [Some(0), None];
+        let asks = |(operand, value)| operand == Operand::Revision && !asked.contains(&value);
+        self.written().any(|o| o.operands().any(asks))
+    }
+
+    /// The operations of the set-up and of fixed plans.
+    fn written(&self) -> impl Iterator<Item = Operation> {
+        let planned = self.cpus.iter().flat_map(|cpu| match &cpu.plan {
+            Plan::Fixed(operations) => operations.as_slice(),
+            Plan::Free { .. } => &[],
+        });
+        self.setup.iter().chain(planned).copied()
     }
 
     /// Whether the map's type attaches to cgroups: `bpf_struct_ops.cgroup_atype` is set.

@@ -962,6 +962,7 @@ impl Op {
             "link_create" => Operation::LinkCreate {
                 target,
                 position: None,
+                revision: None,
                 map: pick(&open, a)?,
                 cookie: c % 3,
                 link: pick(&free, b)?,

@@ -60,6 +60,7 @@ fn taken_down(subsystem: Subsystem, sleepable: bool) -> World {
     let create = Operation::LinkCreate {
         target: (!world.cgroups.is_empty()).then_some(0),
         position: None,
+        revision: None,
         map: 0,
         cookie: 1,
         link: 0,
@@ -235,6 +236,7 @@ fn a_trampoline_goes_into_the_page_if_it_fits_to_the_last_byte() {
                 Operation::LinkCreate {
                     target: None,
                     position: None,
+                    revision: None,
                     map: 0,
                     cookie: 1,
                     link: 0,
@@ -341,6 +343,7 @@ fn each_allocation(design: &Design, subsystem: Subsystem) -> usize {
     let create = |map, link| Operation::LinkCreate {
         target: cgroups.then_some(0),
         position: None,
+        revision: None,
         map,
         cookie: 1,
         link,
@@ -472,6 +475,7 @@ fn a_reg_takes_its_locks_under_that_of_the_map_or_of_links() {
                 Operation::LinkCreate {
                     target: cgroups.then_some(0),
                     position: None,
+                    revision: None,
                     map: 0,
                     cookie: 1,
                     link: 0,

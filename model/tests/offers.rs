@@ -106,7 +106,7 @@ fn choices(world: &World, k: &Kernel, operand: Operand) -> Vec<Box<dyn Fn(Reques
             cgroups.map(change).collect()
         }
         Operand::Cgroup => Vec::new(),
-        Operand::Target | Operand::Position => nothing(),
+        Operand::Target | Operand::Position | Operand::Revision => nothing(),
     }
 }
 

@@ -21,6 +21,7 @@ fn world(subsystem: Subsystem, sleeps: bool) -> World {
     let create = |map, link, cookie| Operation::LinkCreate {
         target,
         position: None,
+        revision: None,
         map,
         cookie,
         link,
@@ -120,6 +121,7 @@ fn files() -> World {
     let create = Operation::LinkCreate {
         target: None,
         position: None,
+        revision: None,
         map: 0,
         cookie: 1,
         link: 0,

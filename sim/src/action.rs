@@ -34,6 +34,7 @@ fn write_request(request: &Request) -> String {
         member,
         cgroup,
         list_position,
+        revision,
     } = *request;
     let slots = [
         ("map", map.map(Key::slot)),
@@ -46,6 +47,7 @@ fn write_request(request: &Request) -> String {
         ("member", member),
         ("cgroup", cgroup),
         ("list_position", list_position),
+        ("revision", revision),
     ];
     let mut text = kind.name().to_string();
     for (key, slot) in slots {
@@ -130,6 +132,7 @@ fn read_request(kind: &str, fields: &[&str]) -> Result<Request, String> {
             "member" => request.member = number()?,
             "cgroup" => request.cgroup = number()?,
             "list_position" => request.list_position = number()?,
+            "revision" => request.revision = number()?,
             _ => {
                 return Err(crate::scenario::unknown(
                     "field",
@@ -143,6 +146,7 @@ fn read_request(kind: &str, fields: &[&str]) -> Result<Request, String> {
                         "member",
                         "cgroup",
                         "list_position",
+                        "revision",
                     ],
                 ));
             }
@@ -175,6 +179,7 @@ mod tests {
                     member: 3,
                     cgroup: 4,
                     list_position: 5,
+                    revision: 6,
                     ..request
                 },
             ),

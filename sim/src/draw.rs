@@ -64,6 +64,8 @@ fn operand_of(
         Operand::Target if world.cgroups.is_empty() => return Ok(None),
         Operand::Target => world.cgroups.len(),
         Operand::Position if world.cgroups.is_empty() => return Ok(None),
+        // It would nearly always be stale.
+        Operand::Revision => return Ok(None),
         // An anchor would be a link that may not be there.
         Operand::Position => {
             let position = Position {

@@ -5,12 +5,11 @@
 
 mod common;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use struct_ops_model::kernel::{Kernel, MapKey};
-use struct_ops_model::pack::Packing;
 use struct_ops_model::world::{OpKind, Operation};
-use struct_ops_model::{Design, Machine, Pc, Report, errno};
+use struct_ops_model::{Design, Machine, errno};
 use struct_ops_sim::live::round::{self, RoundError};
 use struct_ops_sim::scenario::{Case, Scenario};
 
@@ -18,36 +17,11 @@ fn machine(scenario: &Scenario, design: &str) -> Machine {
     Machine::new(scenario.world.clone(), Design::parse(design).unwrap()).unwrap()
 }
 
-/// Every result that operations of this kind have in some run.
-fn results(machine: &Machine, kind: OpKind) -> BTreeSet<i8> {
-    let packing = Packing::new(&machine.world, false);
-    let mut seen = HashSet::new();
-    let mut todo = vec![machine.initial()];
-    let mut results = BTreeSet::new();
-    while let Some(k) = todo.pop() {
-        let mut packed = Vec::new();
-        packing.pack(&k, &mut packed);
-        if !seen.insert(packed) {
-            continue;
-        }
-        let over = |c: &&struct_ops_model::kernel::Cpu| c.op == kind && c.pc == Pc::Finish;
-        results.extend(k.cpus.iter().filter(over).map(|c| c.err));
-        let mut actions = Vec::new();
-        machine.enabled(&k, &mut actions);
-        for action in actions {
-            let mut next = k;
-            machine.apply(&mut next, action, &mut Report::default(), None);
-            todo.push(next);
-        }
-    }
-    results
-}
-
 #[test]
 fn a_link_is_not_found_before_it_is_settled_nor_after_its_last_reference() {
     for design in ["mainline", "link-owned"] {
         let machine = machine(&common::scenario("link-by-id"), design);
-        let found = results(&machine, OpKind::LinkGetFdById);
+        let found = common::results(&machine, OpKind::LinkGetFdById);
         let all = [0, errno::ENOENT, errno::EAGAIN, errno::ENOMEM];
         assert_eq!(found, BTreeSet::from(all), "{design}");
     }
@@ -152,5 +126,8 @@ do = ["link_close l1", "link_close l1"]
         panic!("the attach path");
     };
     let machine = machine(&scenario, "mainline");
-    assert_eq!(results(&machine, OpKind::LinkClose), BTreeSet::from([0]));
+    assert_eq!(
+        common::results(&machine, OpKind::LinkClose),
+        BTreeSet::from([0])
+    );
 }

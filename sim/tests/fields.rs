@@ -13,8 +13,8 @@ use struct_ops_model::script::{
 use struct_ops_model::table::Key;
 use struct_ops_model::visit::{Visit, Visitor};
 use struct_ops_model::world::{
-    Body, CgroupDecl, CpuDecl, MAX_CGROUPS, MAX_MEMBERS, OpKind, Plan, ProgDecl, ProgType,
-    StructOpsType, Subsystem, World,
+    Body, CgroupDecl, CpuDecl, MAX_CGROUPS, MAX_MEMBERS, OpKind, Operation, Plan, ProgDecl,
+    ProgType, StructOpsType, Subsystem, World,
 };
 use struct_ops_sim::report::describe::describe;
 use struct_ops_sim::report::names::Names;
@@ -26,7 +26,7 @@ const UNTOLD: &str = "\
 cpu: operations done | step | operation | returns to | call returns to | map | old map | link | kdata | old kdata | \
 attachment | old attachment | page | place | argument | member | result | cookie | cookie to be read | \
 run_ctx.bpf_cookie | program | holds references | has changed | has met | Tasks RCU reader | line | cgroup | \
-position in the list | items behind it | old item {} | old item {}: cookie | old item {}: bpf_cookie | \
+position in the list | expected revision | items behind it | old item {} | old item {}: cookie | old item {}: bpf_cookie | \
 the walk's run_ctx.bpf_cookie | the struct that the program has found | ring, plus 1
 map: {member}: program | kvalue
 kdata: declaration | list.prev | registered with cookie
@@ -238,6 +238,14 @@ fn world() -> World {
                 parent: None,
             })
             .collect(),
+        setup: vec![Operation::LinkCreate {
+            map: 0,
+            target: Some(0),
+            position: None,
+            revision: Some(1),
+            cookie: 0,
+            link: 0,
+        }],
         ..World::default()
     }
 }

@@ -248,6 +248,7 @@ fn busy(task: &mut Task<'_>, thread: u8) {
                 Operation::LinkCreate {
                     target: None,
                     position: None,
+                    revision: None,
                     map,
                     cookie: 1,
                     link,

@@ -134,11 +134,12 @@ impl Machine {
         let kworker = world.kworker();
         let asks = world.asks();
         let programs_change = asks || world.plays(OpKind::ProgClose);
+        let by_id = world.finds_links_by_id();
         let mut machine = Machine {
             world,
             design,
             merge: false,
-            by_id: false,
+            by_id,
             asks,
             programs_change,
             kworker,
@@ -158,8 +159,6 @@ impl Machine {
                 .map_err(|why| SetUpError { operation: i, why })?;
         }
         machine.set_up = set_up;
-        machine.by_id = machine.world.plays(OpKind::LinkGetFdById);
-        machine.programs_change = machine.world.asks() || machine.world.plays(OpKind::ProgClose);
         k.cpus[0].position = 0;
         k.alloc_failures = machine.world.alloc_failures;
         machine.initial = k;

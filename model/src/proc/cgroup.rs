@@ -3,10 +3,10 @@
 //! Stands for cgroup_bpf_struct_ops_attach() and its siblings of kernel/bpf/cgroup.c of bpf-next for 7.4, for
 //! update_effective_progs(), replace_effective_prog() and purge_effective_progs() there, and for
 //! bpf_cgroup_struct_ops_foreach(). Where a design has work of its own to do around an attach (it generates trampolines
-//! under update_mutex, it allows one link per map) it does so as it would around reg() and update(). Not here: revisions,
+//! under update_mutex, it allows one link per map) it does so as it would around reg() and update(). Not here:
 //! BPF_PROG_QUERY, the limit of 64 links, and the memory of the cgroup itself.
 
-use crate::backend::{Backend, KdataOf, LinkOf, MapOf, Step, event};
+use crate::backend::{Backend, Counted, KdataOf, LinkOf, MapOf, Step, event};
 use crate::design::{Build, Identity, Links, Owner};
 use crate::errno;
 use crate::invariant::Invariant;
@@ -17,7 +17,7 @@ use crate::pc::Pc;
 use crate::place::Linux;
 use crate::proc::prepare::add_ksyms;
 use crate::proc::refs::{attachment_put, decl_of, map_inc, map_put};
-use crate::proc::{attachment, call, link_detach};
+use crate::proc::{attachment, call, link, link_detach};
 use crate::subsys::{back, leave, registered, unregistered};
 use crate::world::{MAX_LINKS, World};
 
@@ -138,10 +138,11 @@ pub(crate) fn attaches<'w, X: Backend<'w>>(x: &mut X, map: MapOf<X>) -> Step<boo
     Ok(x.world().attaches_to_cgroups(decl))
 }
 
-/// Whether link_create refuses a target, flags or an anchor that its type has no use for. Older kernels do not look.
+/// Whether link_create refuses a target, an anchor or a revision that its type has no use for. Older kernels do not look.
 pub(crate) fn refuses_target<'w, X: Backend<'w>>(x: &mut X) -> bool {
     let anchor = Position::from_number(x.cpu().list_position).anchor;
-    x.world().linux >= Linux::V7_4 && (x.cpu().cgroup != 0 || anchor.is_some())
+    let asked = x.cpu().cgroup != 0 || anchor.is_some() || x.cpu().revision != 0;
+    x.world().linux >= Linux::V7_4 && asked
 }
 
 /// The design has something to do under update_mutex before the attach.
@@ -250,37 +251,74 @@ fn update_effective<'w, X: Backend<'w>>(x: &mut X, cgroup: u8) -> Step<i8> {
 }
 
 /// `insert_pl_to_hlist()`: where in the list, or a negative errno.
-fn place_in_list<'w, X: Backend<'w>>(x: &mut X, bpf: &Cgroup<X::P>) -> Result<usize, i8> {
+fn place_in_list<'w, X: Backend<'w>>(x: &mut X, bpf: &Cgroup<X::P>) -> Step<Result<usize, i8>> {
     let position = Position::from_number(x.cpu().list_position);
     let count = bpf.list.iter().flatten().count();
     let Some(anchor) = position.anchor else {
         if position.before && position.after && count > 0 {
-            return Err(errno::EINVAL);
+            return Ok(Err(errno::EINVAL));
         }
-        return Ok(if position.before { 0 } else { count });
+        return Ok(Ok(if position.before { 0 } else { count }));
     };
     if position.before == position.after {
-        return Err(errno::EINVAL);
+        return Ok(Err(errno::EINVAL));
     }
-    let anchor = x.open_link(anchor).ok_or(errno::EBADF)?;
+    let anchor = match anchor_link(x, anchor, position.by_id)? {
+        Ok(anchor) => anchor,
+        Err(err) => return Ok(Err(err)),
+    };
     let mut list = bpf.list.iter().flatten();
-    let place = list.position(|in_list| in_list.link == anchor);
-    let place = place.ok_or(errno::ENOENT)?;
+    let Some(place) = list.position(|in_list| in_list.link == anchor) else {
+        return Ok(Err(errno::ENOENT));
+    };
     if bpf.list[place].is_some_and(|in_list| in_list.preorder != position.preorder) {
-        return Err(errno::EINVAL);
+        return Ok(Err(errno::EINVAL));
     }
-    Ok(if position.before { place } else { place + 1 })
+    Ok(Ok(if position.before { place } else { place + 1 }))
+}
+
+/// `bpf_get_anchor_link()`. Its reference is dropped before anybody else can see it.
+fn anchor_link<'w, X: Backend<'w>>(
+    x: &mut X,
+    name: u8,
+    by_id: bool,
+) -> Step<Result<LinkOf<X>, i8>> {
+    let link = x.anchor(name, by_id);
+    if !by_id {
+        return Ok(link.ok_or(errno::EBADF));
+    }
+    match link::by_id(x, link)? {
+        0 => {
+            let link = link.expect("found");
+            x.put(Counted::Link(link))?;
+            Ok(Ok(link))
+        }
+        err => Ok(Err(err)),
+    }
+}
+
+/// The list of the cgroup is another one: `revisions[atype] += 1`.
+fn changed<'w, X: Backend<'w>>(x: &mut X, cgroup: u8) {
+    if x.world().asks_revision() {
+        let mut bpf = x.cgroup(cgroup);
+        bpf.changes = bpf.changes.saturating_add(1);
+        x.set_cgroup(cgroup, bpf);
+    }
 }
 
 /// `cgroup_bpf_struct_ops_attach()`, under cgroup_mutex. The result is 0 or an errno.
 fn attach<'w, X: Backend<'w>>(x: &mut X) -> Step<i8> {
     let (cgroup, map, link) = (target(x), x.my_map(), x.my_link());
     let built = x.cpu().attachment;
+    let before = x.cgroup(cgroup);
+    let expected = x.cpu().revision;
+    if expected != 0 && u16::from(expected) != u16::from(before.changes) + 1 {
+        return Ok(errno::ESTALE);
+    }
     if !x.alloc() {
         return Ok(errno::ENOMEM);
     }
-    let before = x.cgroup(cgroup);
-    let place = match place_in_list(x, &before) {
+    let place = match place_in_list(x, &before)? {
         Ok(place) => place,
         Err(err) => return Ok(err),
     };
@@ -295,6 +333,7 @@ fn attach<'w, X: Backend<'w>>(x: &mut X) -> Step<i8> {
         x.set_link(link, None, None)?;
         return Ok(err);
     }
+    changed(x, cgroup);
     x.set_link_cgroup(link, Some(cgroup))?;
     x.hand_over(if built.is_some() {
         Holds::ATTACHMENT
@@ -331,6 +370,7 @@ fn update<'w, X: Backend<'w>>(x: &mut X) -> Step<i8> {
     let new = item(x, link)?;
     let new_kdata = new.kdata.expect("of a link that is there");
     registered(x, new_kdata)?;
+    changed(x, cgroup);
     replace_effective(x, cgroup, link, new)?;
     unregistered(x, old_kdata)?;
     event!(x, "link->map swapped, and the kdata in the arrays");
@@ -433,6 +473,7 @@ fn detach<'w, X: Backend<'w>>(x: &mut X) -> Step {
         take_out(&mut bpf.list, place);
         x.set_cgroup(cgroup, bpf);
     }
+    changed(x, cgroup);
     let map = x.link_map(link)?.expect("attached");
     let built = x.link_attachment(link)?;
     let kdata = attachment::published(x, map, built)?;

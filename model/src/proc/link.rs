@@ -74,20 +74,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             x.goto(Pc::LinkNewFd)
         }
         Pc::LinkById => {
-            let Some(link) = x.cpu().link else {
-                return x.fail(errno::ENOENT, Pc::Finish);
-            };
-            if !x.link_has_id(link)? {
-                // Primed and not settled yet: its creator has the only reference. Or gone from link_idr.
-                let primed = x.is_last(Counted::Link(link))?;
-                let err = if primed { errno::EAGAIN } else { errno::ENOENT };
+            let link = x.cpu().link;
+            let err = by_id(x, link)?;
+            if err != 0 {
                 return x.fail(err, Pc::Finish);
-            }
-            if x.design().twin == Twin::ByIdOfZero {
-                x.get(Counted::Link(link))?;
-            } else if !x.get_unless_zero(Counted::Link(link))? {
-                event!(x, "the count is 0");
-                return x.fail(errno::ENOENT, Pc::Finish);
             }
             x.cpu().holds |= Holds::LINK;
             event!(x, "found");
@@ -185,4 +175,23 @@ pub(crate) fn put_old_attachment<'w, X: Backend<'w>>(x: &mut X) -> Step {
         attachment_put(x, attachment)?;
     }
     Ok(())
+}
+
+/// `bpf_link_by_id()`: 0, and the caller has a reference, or an errno.
+pub(crate) fn by_id<'w, X: Backend<'w>>(x: &mut X, link: Option<LinkOf<X>>) -> Step<i8> {
+    let Some(link) = link else {
+        return Ok(errno::ENOENT);
+    };
+    if !x.link_has_id(link)? {
+        // Primed and not settled yet: its creator has the only reference. Or gone from link_idr.
+        let primed = x.is_last(Counted::Link(link))?;
+        return Ok(if primed { errno::EAGAIN } else { errno::ENOENT });
+    }
+    if x.design().twin == Twin::ByIdOfZero {
+        x.get(Counted::Link(link))?;
+    } else if !x.get_unless_zero(Counted::Link(link))? {
+        event!(x, "the count is 0");
+        return Ok(errno::ENOENT);
+    }
+    Ok(0)
 }

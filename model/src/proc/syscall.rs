@@ -34,6 +34,7 @@ pub fn begin<'w, X: Backend<'w>>(x: &mut X, request: Request<X::P>) -> Step {
     cpu.member = request.member;
     cpu.cgroup = request.cgroup;
     cpu.list_position = request.list_position;
+    cpu.revision = request.revision;
     x.count_operation();
     match request.kind.info().entry {
         Entry::Plain => {}

@@ -5,7 +5,6 @@ use crate::backend::{Backend, Objects, Step};
 use crate::kernel::{Dirty, Func, KdataKey, LinkKey, MapKey, MapState, Mask, MoreFds};
 use crate::request::{Descriptors, Files};
 use crate::table::Full;
-use crate::world::OpKind;
 
 /// One more fd of a process.
 fn one_more(fds: &mut Mask, more: &mut MoreFds, proc: u8) -> Result<(), Full> {
@@ -238,7 +237,7 @@ impl Objects for Tables<'_> {
 
     fn set_link_id(&mut self, link: LinkKey, to: bool) -> Step {
         // What nobody asks for would only make states larger.
-        if self.world.plays(OpKind::LinkGetFdById) {
+        if self.world.finds_links_by_id() {
             self.link(link)?.id = to;
         }
         Ok(())
@@ -263,8 +262,13 @@ impl Objects for Tables<'_> {
         Ok(())
     }
 
-    fn open_link(&mut self, name: u8) -> Option<LinkKey> {
+    fn anchor(&mut self, name: u8, by_id: bool) -> Option<LinkKey> {
         let bit = self.proc_bit();
-        Descriptors { k: self.k, bit }.link_fd(name)
+        let files = Descriptors { k: self.k, bit };
+        if by_id {
+            files.link_id(name)
+        } else {
+            files.link_fd(name)
+        }
     }
 }

@@ -762,6 +762,7 @@ mod tests {
             map: 0,
             target: None,
             position: None,
+            revision: None,
             cookie: 0,
             link: 1,
         };

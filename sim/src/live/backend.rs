@@ -631,7 +631,7 @@ impl Objects for Task<'_> {
         Ok(())
     }
 
-    fn open_link(&mut self, _: u8) -> Option<Place<Link>> {
+    fn anchor(&mut self, _: u8, _: bool) -> Option<Place<Link>> {
         None
     }
 }

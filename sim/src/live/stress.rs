@@ -296,6 +296,7 @@ pub fn world(threads: usize, rng: &mut fastrand::Rng) -> World {
         world.setup.push(Operation::LinkCreate {
             target: None,
             position: None,
+            revision: None,
             map: 0,
             cookie: 1,
             link: 0,

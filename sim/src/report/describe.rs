@@ -310,12 +310,14 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
                 ),
             }
         });
-        objects.push(
-            Object::new(cgroup.name.clone())
-                .with("state", bpf.state.name())
-                .with("links", linked)
-                .with("effective", array),
-        );
+        let mut object = Object::new(cgroup.name.clone())
+            .with("state", bpf.state.name())
+            .with("links", linked)
+            .with("effective", array);
+        if names.world().asks_revision() {
+            object = object.with("revision", u16::from(bpf.changes) + 1);
+        }
+        objects.push(object);
     }
     let scx = &k.subsys.scx;
     all = all

@@ -182,6 +182,8 @@ impl<'a> Names<'a> {
                 Operand::Position => {
                     position(self.world, Position::from_number(request.list_position))
                 }
+                Operand::Revision if request.revision == 0 => continue,
+                Operand::Revision => format!("revision={}", request.revision),
             };
             text += &format!(" {word}");
         }

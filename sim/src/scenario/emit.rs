@@ -242,6 +242,9 @@ pub fn position(world: &World, position: Position) -> String {
     if position.preorder {
         words.push("preorder".to_string());
     }
+    if position.by_id {
+        words.push("by-id".to_string());
+    }
     words.join(" ")
 }
 
@@ -272,6 +275,7 @@ pub fn operation(world: &World, operation: Operation) -> String {
             Operand::Cgroup => text += &world.cgroups[i].name,
             Operand::Target => text += &format!("cgroup={}", world.cgroups[i].name),
             Operand::Position => text += &position(world, Position::from_number(value)),
+            Operand::Revision => text += &format!("revision={value}"),
         }
     }
     text

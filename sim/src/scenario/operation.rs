@@ -62,6 +62,13 @@ impl<'a> Words<'a> {
         Some((at + prefix.len() + 1, &word[prefix.len() + 1..]))
     }
 
+    /// Where this word stands among the options, if it does.
+    fn place_of(&self, flag: &str) -> Option<usize> {
+        let options = self.rest[self.next.min(self.rest.len())..].iter();
+        let mut options = options.take_while(|(_, word)| is_option(word));
+        options.find(|(_, word)| *word == flag).map(|(at, _)| *at)
+    }
+
     /// This word alone, if it stands among the options.
     fn flag(&mut self, flag: &str) -> bool {
         let options = self.rest[self.next.min(self.rest.len())..].iter();
@@ -93,7 +100,7 @@ fn is_option(word: &str) -> bool {
 }
 
 /// The words for a place in a cgroup's list.
-const POSITIONS: [&str; 3] = ["before", "after", "preorder"];
+const POSITIONS: [&str; 4] = ["before", "after", "preorder", "by-id"];
 
 fn split(text: &str) -> Vec<(usize, &str)> {
     text.split_ascii_whitespace()
@@ -188,6 +195,7 @@ fn value(
             return word.map(|word| find_cgroup(world, word)).transpose();
         }
         Operand::Position => return position(world, known, w),
+        Operand::Revision => return w.option("revision").map(revision).transpose(),
     }))
 }
 
@@ -266,7 +274,10 @@ fn position(world: &World, known: &Known, w: &mut Words<'_>) -> Result<Option<u8
         after: w.flag("after"),
         preorder: w.flag("preorder"),
         anchor: None,
+        by_id: false,
     };
+    let by_id = w.place_of("by-id");
+    position.by_id = w.flag("by-id");
     for (word, before) in [("before", true), ("after", false)] {
         if let Some(name) = w.option(word) {
             if position.anchor.is_some() {
@@ -278,7 +289,24 @@ fn position(world: &World, known: &Known, w: &mut Words<'_>) -> Result<Option<u8
             position.after |= !before;
         }
     }
+    if let (Some(at), None) = (by_id, position.anchor) {
+        let message =
+            "`by-id` without the link whose id it is: write `before=LINK` or `after=LINK`";
+        return Err((at..at + "by-id".len(), message.to_string()));
+    }
     Ok((position != Position::default()).then(|| position.number()))
+}
+
+/// `revision=N`: what a query of the cgroup's list has answered.
+fn revision(word: (usize, &str)) -> Result<u8, Mistake> {
+    let revision = whole(word.1).filter(|n| (1..=255).contains(n));
+    revision.map(|n| n as u8).ok_or_else(|| {
+        let message = format!(
+            "`{}` is no revision: expected a number from 1 (before any change of the cgroup's list) to 255",
+            printable(word.1, 40)
+        );
+        (span(word), message)
+    })
 }
 
 /// `cookie=N`, if that comes next; cookie 0 otherwise.

@@ -67,6 +67,7 @@ fn a_good_file_is_understood() {
         Operation::LinkCreate {
             target: None,
             position: None,
+            revision: None,
             map: 0,
             cookie: 1,
             link: 0
@@ -80,6 +81,7 @@ fn a_good_file_is_understood() {
         Operation::LinkCreate {
             target: None,
             position: None,
+            revision: None,
             map: 0,
             cookie: 2,
             link: 1

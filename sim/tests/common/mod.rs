@@ -1,8 +1,13 @@
 //! Shipped scenarios, for tests.
 
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::PathBuf;
 
+use struct_ops_model::kernel::Cpu;
+use struct_ops_model::pack::Packing;
+use struct_ops_model::world::OpKind;
+use struct_ops_model::{Machine, Pc, Report};
 use struct_ops_sim::scenario::{Case, Scenario};
 
 fn folder() -> PathBuf {
@@ -51,4 +56,30 @@ pub fn cases() -> Vec<Case> {
         .collect();
     names.sort();
     names.iter().map(|name| case(name)).collect()
+}
+
+/// Every result that operations of this kind have in some run.
+#[allow(dead_code)]
+pub fn results(machine: &Machine, kind: OpKind) -> BTreeSet<i8> {
+    let packing = Packing::new(&machine.world, false);
+    let mut seen = HashSet::new();
+    let mut todo = vec![machine.initial()];
+    let mut results = BTreeSet::new();
+    while let Some(k) = todo.pop() {
+        let mut packed = Vec::new();
+        packing.pack(&k, &mut packed);
+        if !seen.insert(packed) {
+            continue;
+        }
+        let over = |c: &&Cpu| c.op == kind && c.pc == Pc::Finish;
+        results.extend(k.cpus.iter().filter(over).map(|c| c.err));
+        let mut actions = Vec::new();
+        machine.enabled(&k, &mut actions);
+        for action in actions {
+            let mut next = k;
+            machine.apply(&mut next, action, &mut Report::default(), None);
+            todo.push(next);
+        }
+    }
+    results
 }

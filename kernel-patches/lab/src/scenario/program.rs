@@ -315,8 +315,8 @@ fn operation(world: &World, operation: Operation) -> Result<String, String> {
     for (operand, value) in operation.operands() {
         let number = match (operand, value) {
             // Where in a cgroup: the runner has none.
-            (Operand::Target | Operand::Position, None) => continue,
-            (Operand::Target | Operand::Position, Some(_)) => {
+            (Operand::Target | Operand::Position | Operand::Revision, None) => continue,
+            (Operand::Target | Operand::Position | Operand::Revision, Some(_)) => {
                 return Err(format!("the runner has no {text} with a target yet"));
             }
             (Operand::Cookie, Some(value)) => world.cookies[usize::from(value)] as i64,

@@ -1,0 +1,218 @@
+//! Where a link goes in the list of its cgroup: revisions, and anchors that are found by their id.
+//!
+//! The shipped scenarios say what is broken; here is what the operations return and leave behind.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use struct_ops_model::kernel::Kernel;
+use struct_ops_model::operation::Position;
+use struct_ops_model::world::{OpKind, Operation};
+use struct_ops_model::{Design, Linux, Machine, errno};
+use struct_ops_sim::scenario::Case;
+
+/// The shipped scenario, under a design that leaves the order of its operations to the cgroup layer, or not.
+fn machine(design: &str) -> Machine {
+    let world = common::scenario("cgroup-revision").world;
+    Machine::new(world, Design::parse(design).unwrap()).unwrap()
+}
+
+/// The names of the links in the list of the only cgroup, and how often that has changed.
+fn list(k: &Kernel) -> (Vec<u8>, u8) {
+    let cgroup = &k.subsys.cgroups[0];
+    let links = cgroup.list.iter().flatten();
+    let names = links.map(|in_list| k.links.get(in_list.link).unwrap().name);
+    (names.collect(), cgroup.changes)
+}
+
+fn attach(map: u8, position: Option<Position>, revision: Option<u8>) -> Operation {
+    Operation::LinkCreate {
+        map,
+        target: Some(0),
+        position: position.map(Position::number),
+        revision,
+        cookie: 0,
+        link: map,
+    }
+}
+
+/// Before the first link.
+const BEFORE_L1: Position = Position {
+    before: true,
+    after: false,
+    preorder: false,
+    anchor: Some(0),
+    by_id: false,
+};
+
+#[test]
+fn of_two_managers_with_one_revision_one_comes_too_late() {
+    for design in ["mainline", "rfc", "link-owned", "run-ctx"] {
+        let found = common::results(&machine(design), OpKind::LinkCreate);
+        let refused = [0, errno::ESTALE];
+        // Who closes the anchor has changed the list before: the revision, which is looked at first, says no.
+        assert!(
+            found.is_subset(&BTreeSet::from(refused)),
+            "{design}: {found:?}"
+        );
+        assert!(found.contains(&errno::ESTALE), "{design}: {found:?}");
+    }
+}
+
+#[test]
+fn each_change_of_the_list_is_a_revision() {
+    for design in ["mainline", "rfc", "link-owned", "run-ctx"] {
+        let machine = machine(design);
+        let mut k = machine.initial();
+        let stale = Err("it returned -ESTALE".to_string());
+        // The set-up has attached one link.
+        assert_eq!(list(&k), (vec![0], 1));
+        for revision in [1, 3, 255] {
+            let asked = attach(1, None, Some(revision));
+            assert_eq!(
+                machine.run_alone(&mut k, asked),
+                stale,
+                "{design}, {revision}"
+            );
+            assert_eq!(list(&k), (vec![0], 1), "nothing is done");
+        }
+        machine.run_alone(&mut k, attach(1, None, Some(2))).unwrap();
+        assert_eq!(list(&k), (vec![0, 1], 2), "{design}");
+        // None is asked for: whatever it is.
+        machine.run_alone(&mut k, attach(2, None, None)).unwrap();
+        assert_eq!(list(&k), (vec![0, 1, 2], 3), "{design}");
+        let detach = Operation::LinkDetach { link: 0 };
+        machine.run_alone(&mut k, detach).unwrap();
+        assert_eq!(list(&k), (vec![1, 2], 4), "{design}");
+        // What is attached nowhere changes no list.
+        machine.run_alone(&mut k, detach).unwrap();
+        assert_eq!(list(&k), (vec![1, 2], 4), "{design}");
+        let update = Operation::LinkUpdate {
+            link: 1,
+            map: 0,
+            replace: None,
+        };
+        machine.run_alone(&mut k, update).unwrap();
+        assert_eq!(list(&k), (vec![1, 2], 5), "{design}");
+    }
+}
+
+#[test]
+fn an_anchor_by_id_is_whoever_has_it_open() {
+    let machine = machine("mainline");
+    let (by_fd, by_id) = (
+        BEFORE_L1,
+        Position {
+            by_id: true,
+            ..BEFORE_L1
+        },
+    );
+    // Process 0 has it open.
+    for position in [by_fd, by_id] {
+        let mut k = machine.initial();
+        let asked = attach(1, Some(position), None);
+        machine.run_alone(&mut k, asked).unwrap();
+        assert_eq!(list(&k), (vec![1, 0], 2));
+        let (link, _) = k.links.iter().find(|(_, l)| l.name == 0).unwrap();
+        assert_eq!(
+            k.links.get(link).unwrap().refs,
+            1,
+            "the reference of the look is gone"
+        );
+    }
+    // Only a pin has it: no descriptor leads there, its id does. (A descriptor that is not open is not asked with.)
+    let mut k = machine.initial();
+    machine
+        .run_alone(&mut k, Operation::LinkPin { link: 0 })
+        .unwrap();
+    machine
+        .run_alone(&mut k, Operation::LinkClose { link: 0 })
+        .unwrap();
+    let mut other = k;
+    let closed = machine.run_alone(&mut other, attach(1, Some(by_fd), None));
+    assert_eq!(closed, Err("it returned -EBADF".to_string()));
+    machine
+        .run_alone(&mut k, attach(1, Some(by_id), None))
+        .unwrap();
+    assert_eq!(list(&k).0, [1, 0]);
+    // Nobody has it: its id is nobody's.
+    let mut k = machine.initial();
+    machine
+        .run_alone(&mut k, Operation::LinkClose { link: 0 })
+        .unwrap();
+    let gone = machine.run_alone(&mut k, attach(1, Some(by_id), None));
+    assert_eq!(gone, Err("it returned -ENOENT".to_string()));
+}
+
+/// The shipped file with one piece of it changed.
+fn changed(from: &str, to: &str) -> Result<Case, String> {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/scenarios/cgroup-revision.toml"
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains(from), "there is no {from}");
+    Case::parse("x", "x.toml", &text.replace(from, to)).map_err(|e| e.to_string())
+}
+
+#[test]
+fn another_type_has_no_use_for_a_revision_nor_an_anchor() {
+    for (asked, refused) in [("revision=2", true), ("before=l1 by-id", true), ("", false)] {
+        let case = changed(
+            "cgroup=c1 revision=2 cookie=0x22 as l2",
+            &format!("{asked} as l2"),
+        );
+        let Ok(Case::Attach(mut scenario)) = case else {
+            panic!("{asked}: it is a scenario");
+        };
+        let world = &mut scenario.world;
+        world.types[0].subsystem = struct_ops_model::world::Subsystem::TcpCong;
+        let tail = world.setup.pop();
+        let Some(Operation::LinkCreate {
+            map, link, cookie, ..
+        }) = tail
+        else {
+            panic!("the last operation of the set-up attaches");
+        };
+        world.setup.push(Operation::LinkCreate {
+            map,
+            link,
+            cookie,
+            target: None,
+            position: None,
+            revision: None,
+        });
+        let struct_ops_model::world::Plan::Fixed(operations) = &world.cpus[0].plan else {
+            panic!("it is fixed");
+        };
+        let operation = operations[0];
+        let machine = Machine::new(world.clone(), Design::parse("mainline").unwrap()).unwrap();
+        let answer = machine.run_alone(&mut machine.initial(), operation);
+        let wanted = if refused {
+            Err("it returned -EINVAL".to_string())
+        } else {
+            Ok(())
+        };
+        assert_eq!(answer, wanted, "{asked}");
+        // Older kernels do not look at these bytes.
+        world.linux = Linux::V7_3;
+        let machine = Machine::new(world.clone(), Design::parse("mainline").unwrap()).unwrap();
+        let answer = machine.run_alone(&mut machine.initial(), operation);
+        assert_eq!(answer, Ok(()), "{asked} on 7.3");
+    }
+}
+
+#[test]
+fn what_is_no_revision_is_refused_where_it_stands() {
+    for (word, says) in [
+        ("revision=0", "`0` is no revision: expected a number from 1"),
+        ("revision=256", "`256` is no revision"),
+        ("revision=two", "`two` is no revision"),
+        ("by-id", "`by-id` without the link whose id it is"),
+    ] {
+        let error = changed("revision=2 cookie=0x22", &format!("{word} cookie=0x22")).unwrap_err();
+        assert!(error.contains(says), "{word}: {error}");
+        assert!(error.starts_with("x.toml:"), "{error}");
+    }
+}
