@@ -166,7 +166,8 @@ impl Operand {
             Operand::Cgroup => "CGROUP",
             Operand::Target => "[cgroup=CGROUP]",
             Operand::Position => "[POSITION]",
-            Operand::Revision => "[revision=N]",
+            // One of the words of a position.
+            Operand::Revision => "",
         }
     }
 }
@@ -574,6 +575,7 @@ impl OpKind {
     /// How it is written.
     pub fn syntax(self) -> String {
         let words = self.info().operands.iter().map(|o| o.syntax());
+        let words = words.filter(|word| !word.is_empty());
         let words: Vec<&str> = std::iter::once(self.name()).chain(words).collect();
         words.join(" ")
     }

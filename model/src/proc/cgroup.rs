@@ -277,7 +277,7 @@ fn place_in_list<'w, X: Backend<'w>>(x: &mut X, bpf: &Cgroup<X::P>) -> Step<Resu
     Ok(Ok(if position.before { place } else { place + 1 }))
 }
 
-/// `bpf_get_anchor_link()`. Its reference is dropped before anybody else can see it.
+/// Its anchor. The reference that keeps it is dropped before anybody else can see it.
 fn anchor_link<'w, X: Backend<'w>>(
     x: &mut X,
     name: u8,
