@@ -93,7 +93,7 @@ pub fn shard<'a>(
     let hash = |i: &usize| {
         let (scenario, design) = pairs[*i];
         (
-            xxh3_64(format!("{}\n{design}", scenario.name()).as_bytes()),
+            xxh3_64(format!("{}\n{design}", scenario.head().name).as_bytes()),
             *i,
         )
     };
@@ -114,10 +114,10 @@ pub fn set_ups<'a>(
         match set_up(scenario, design) {
             Ok(()) => work.push((scenario, design)),
             Err(why) => fail.push(SetUpFails {
-                scenario: scenario.name().to_string(),
+                scenario: scenario.head().name.to_string(),
                 design: design.clone(),
                 why,
-                expected: scenario.expected(design).cloned(),
+                expected: scenario.head().expected(design).cloned(),
             }),
         }
     }
@@ -145,7 +145,8 @@ mod tests {
         let scenarios = shipped::all().expect("shipped scenarios are right");
         let designs = Design::presets();
         let all = pairs(&scenarios, &designs, false);
-        let name = |(scenario, design): &(&Case, &Design)| format!("{} {design}", scenario.name());
+        let name =
+            |(scenario, design): &(&Case, &Design)| format!("{} {design}", scenario.head().name);
         for of in [1, 2, 3, 7, 1000] {
             let shards: Vec<_> = (1..=of)
                 .map(|index| shard(all.clone(), Some(Shard { index, of })))

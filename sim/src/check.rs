@@ -5,7 +5,8 @@ use struct_ops_model::{Design, Invariant, Pc, SetUpError, Violation};
 use crate::bounds::{Bound, Bounds};
 use crate::engine::{self, Options, Progress};
 use crate::explore::{Explored, LockSearch, Reductions, unmerge};
-use crate::scenario::{InputError, Scenario};
+use crate::reach;
+use crate::scenario::{Case, InputError, Scenario};
 use crate::verdict::{Counterexample, Path, Run};
 
 /// How to explore.
@@ -35,7 +36,7 @@ pub enum CheckError {
 /// The machine's set-up may fail under a design.
 pub(crate) fn setup_error(scenario: &Scenario, design: &Design, error: &SetUpError) -> InputError {
     let message = format!("under design `{design}`: {}", why_not(scenario, error));
-    InputError::whole(&scenario.file, message)
+    InputError::whole(&scenario.head.file, message)
 }
 
 /// Which operation of the set-up fails, and how.
@@ -67,7 +68,24 @@ fn without_symmetry(
     found.and_then(|f| f.trace.ok()).ok_or(outcome.incomplete)
 }
 
-/// Explores all that can happen.
+/// Explores all that can happen in a scenario of either kind.
+///
+/// # Errors
+/// As of [`check()`].
+pub fn case(
+    case: &Case,
+    design: &Design,
+    settings: &Settings,
+    bounds: &Bounds,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Run, CheckError> {
+    match case {
+        Case::Attach(scenario) => check(scenario, design, settings, bounds, progress),
+        Case::Reach(scenario) => reach::check(scenario, design, settings, bounds, progress),
+    }
+}
+
+/// Explores all that can happen in the attach path.
 ///
 /// # Errors
 /// A set-up that fails, or a trace that cannot be told.
@@ -79,7 +97,7 @@ pub fn check(
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<Run, CheckError> {
     let _span =
-        tracing::info_span!("check", scenario = scenario.name, design = design.name).entered();
+        tracing::info_span!("check", scenario = scenario.head.name, design = design.name).entered();
     let explored = Explored::new(scenario.world.clone(), design.clone(), settings.reductions)
         .map_err(|why| setup_error(scenario, design, &why))?;
     let options = Options {
@@ -130,7 +148,7 @@ pub fn check(
                     Err(None) => {
                         return Err(CheckError::Internal(format!(
                             "{}, {design}: the trace to {} at {}: {why}",
-                            scenario.name,
+                            scenario.head.name,
                             violation.invariant.id(),
                             violation.step.name()
                         )));
@@ -158,11 +176,11 @@ pub fn check(
             steps,
             path: Path::Attach(violation, actions),
         });
-    let expected = scenario.expectation(&design.name);
+    let expected = scenario.head.expectation(&design.name);
     Ok(Run {
         taken: explored.taken(),
         fates: explored.fates(),
         found: found.collect(),
-        ..Run::new(&scenario.name, design, expected, &outcome)
+        ..Run::new(&scenario.head.name, design, expected, &outcome)
     })
 }

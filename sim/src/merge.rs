@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use struct_ops_model::Design;
+use struct_ops_model::design::About;
 
 use crate::campaign::{self, Shard};
 use crate::counterexample::steps;
@@ -255,7 +256,7 @@ fn join(first: &Part, parts: &[Part]) -> Result<Results, InputError> {
         let mine = campaign::shard(all.clone(), part.begin.asked.shard);
         for run in &part.runs {
             let is = |(scenario, design): &(&Case, &Design)| {
-                scenario.name() == run.scenario && design.name == run.design
+                scenario.head().name == run.scenario && design.name == run.design
             };
             let place = pairs.iter().position(is).filter(|_| mine.iter().any(is));
             let what = format!("{} under {}", run.scenario, run.design);
@@ -275,9 +276,9 @@ fn join(first: &Part, parts: &[Part]) -> Result<Results, InputError> {
     }
     let skipped = pairs.iter().zip(&found).filter(|(_, run)| run.is_none());
     let skipped = skipped.map(|((scenario, design), _)| Skipped {
-        scenario: scenario.name().to_string(),
+        scenario: scenario.head().name.to_string(),
         design: (*design).clone(),
-        lookups: matches!(scenario, Case::Reach(_)),
+        lookups: scenario.about() == About::Lookups,
     });
     results.skipped = skipped.collect();
     results.failed = failed;

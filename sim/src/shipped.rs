@@ -62,7 +62,7 @@ pub fn find_on(what: &str, linux: Option<Linux>) -> Result<Scenario, InputError>
         Case::Reach(scenario) => {
             let message =
                 "kind = \"reach\": of scenarios, this verb knows those of the attach path alone";
-            Err(InputError::whole(&scenario.file, message))
+            Err(InputError::whole(&scenario.head.file, message))
         }
     }
 }

@@ -275,7 +275,7 @@ impl Subject {
                 let inner = format!("{path} (scenario {name})");
                 let scenario = ReachScenario::parse(name, &inner, toml)?;
                 let world = scenario.world(design);
-                Ok((scenario.name, Some(scenario.title), world))
+                Ok((scenario.head.name, Some(scenario.head.title), world))
             }
             Subject::Cell {
                 program,
@@ -308,8 +308,8 @@ impl File {
             schema: SCHEMA,
             version: Some(VERSION.into()),
             scenario: Some(Embedded {
-                name: scenario.name.clone(),
-                toml: scenario.text.clone(),
+                name: scenario.head.name.clone(),
+                toml: scenario.head.text.clone(),
             }),
             reach: None,
             design: design.name.clone(),
@@ -356,7 +356,7 @@ impl File {
                 Ok(File::new(scenario, design, actions, breaks))
             }
             (_, Path::Reach(actions)) => {
-                let subject = Subject::scenario(case.name(), case.text());
+                let subject = Subject::scenario(&case.head().name, &case.head().text);
                 Ok(File::of_lookup(subject, design, actions, breaks))
             }
             _ => Err("a trace of another kind of scenario".into()),
@@ -394,7 +394,7 @@ impl File {
         let shipped = shipped
             .then(|| shipped::find_case(name))
             .and_then(Result::ok);
-        Some(match shipped.filter(|case| case.text() == toml) {
+        Some(match shipped.filter(|case| &case.head().text == toml) {
             Some(case) => Ok(case),
             None => Case::parse(name, &format!("{name}.toml"), toml),
         })
@@ -504,8 +504,8 @@ impl File {
                 }
             };
             return Ok(Replayed {
-                name: scenario.name,
-                title: Some(scenario.title),
+                name: scenario.head.name,
+                title: Some(scenario.head.title),
                 file: self,
                 design,
                 steps: Steps::Attach(trace),

@@ -396,13 +396,15 @@ impl Results {
 
     /// Scenarios that say nothing of a design, because their subsystem makes a mistake, beside others that do.
     pub fn faulty(&self) -> impl Iterator<Item = &Case> {
-        let others = self.scenarios.iter().any(|s| !s.fault());
-        self.scenarios.iter().filter(move |s| others && s.fault())
+        let others = self.scenarios.iter().any(|s| s.head().fault.is_none());
+        self.scenarios
+            .iter()
+            .filter(move |s| others && s.head().fault.is_some())
     }
 
     /// Whether a run counts in the verdict over all scenarios.
     fn counts(&self, run: &Run) -> bool {
-        !self.faulty().any(|s| s.name() == run.scenario)
+        !self.faulty().any(|s| s.head().name == run.scenario)
     }
 
     /// The runs of one design.
@@ -453,7 +455,7 @@ impl Results {
             return out;
         }
         for case in &self.scenarios {
-            let name = case.name();
+            let name = case.head().name.as_str();
             let runs = || self.runs.iter().filter(|r| r.scenario == name);
             let skipped = self.skipped.iter().any(|s| s.scenario == name);
             let failed = self.failed.iter().any(|s| s.scenario == name);
@@ -502,8 +504,8 @@ impl Results {
     pub fn working_set_ups(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter().filter(|run| {
             let mut cases = self.scenarios.iter();
-            let case = cases.find(|c| c.name() == run.scenario);
-            case.and_then(|c| c.expected(&run.design)) == Some(&Expect::SetUpFails)
+            let case = cases.find(|c| c.head().name == run.scenario);
+            case.and_then(|c| c.head().expected(&run.design)) == Some(&Expect::SetUpFails)
         })
     }
 

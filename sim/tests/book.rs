@@ -22,7 +22,7 @@ use struct_ops_sim::check::Settings;
 use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::scenario::Case;
 use struct_ops_sim::verdict::Verdict;
-use struct_ops_sim::{check, reach, shipped};
+use struct_ops_sim::{check, shipped};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -378,20 +378,17 @@ fn what_breaks_a_promise() {
             let (name, _) = pair[1].split_once('`').expect("a scenario");
             let design = Design::parse(design).unwrap_or_else(|e| panic!("{id}: {e}"));
             let case = shipped::find_case(name).unwrap_or_else(|e| panic!("{id}: {e}"));
-            let run = match &case {
-                Case::Attach(s) => check::check(s, &design, &settings, &UNBOUNDED, &mut |_| ()),
-                Case::Reach(s) => reach::check(s, &design, &settings, &UNBOUNDED, &mut |_| ()),
-            };
+            let run = check::case(&case, &design, &settings, &UNBOUNDED, &mut |_| ());
             let found = run.expect("a run").shortest(invariant).is_some();
             assert!(found, "{id} is not broken by {design} in {name}");
             silent.retain(|i| *i != invariant);
         }
         let breaks = |case: &Case| {
-            let expect = match case {
-                Case::Attach(s) => &s.expect,
-                Case::Reach(s) => &s.expect,
-            };
-            let mut presets = expect.iter().filter(|e| !e.design.contains(','));
+            let mut presets = case
+                .head()
+                .expect
+                .iter()
+                .filter(|e| !e.design.contains(','));
             presets.any(|e| e.result.violated().is_some_and(|v| v.contains(&invariant)))
         };
         let broken = cases.iter().any(breaks);

@@ -14,7 +14,6 @@ use struct_ops_sim::check::{self, Settings};
 use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::live::round::{self, RoundError};
 use struct_ops_sim::live::validate::{Validator, Verdict};
-use struct_ops_sim::reach;
 use struct_ops_sim::scenario::Case;
 use struct_ops_sim::verdict::Run;
 
@@ -47,10 +46,7 @@ fn settings() -> Settings {
 type Outcome = (u64, u64, Vec<(usize, String)>);
 
 fn outcome(case: &Case, design: &Design) -> Option<Outcome> {
-    let run: Run = match case {
-        Case::Attach(s) => check::check(s, design, &settings(), &UNBOUNDED, &mut |_| ()).ok()?,
-        Case::Reach(s) => reach::check(s, design, &settings(), &UNBOUNDED, &mut |_| ()).ok()?,
-    };
+    let run: Run = check::case(case, design, &settings(), &UNBOUNDED, &mut |_| ()).ok()?;
     let found = run.found.iter();
     let found = found.map(|c| (c.steps, format!("{:?} {:?}", c.invariant, c.place)));
     Some((run.states, run.transitions, found.collect()))
@@ -59,7 +55,7 @@ fn outcome(case: &Case, design: &Design) -> Option<Outcome> {
 /// The shipped scenarios of one kind, those that take long left out.
 fn cases(lookups: bool) -> Vec<Case> {
     let cases = common::cases().into_iter();
-    let small = cases.filter(|c| !c.name().starts_with("universe"));
+    let small = cases.filter(|c| !c.head().name.starts_with("universe"));
     small
         .filter(|c| matches!(c, Case::Reach(_)) == lookups)
         .collect()

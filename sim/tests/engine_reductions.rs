@@ -75,13 +75,13 @@ fn scenarios_find_the_same_with_every_reduction() {
     let mut compared = 0;
     for scenario in common::all()
         .iter()
-        .filter(|s| !s.name.starts_with("universe"))
+        .filter(|s| !s.head.name.starts_with("universe"))
     {
         for design in Design::attach_paths()
             .iter()
             .filter(|d| scenario.runs_under(d))
         {
-            compared += usize::from(agree(&scenario.name, &scenario.world, design));
+            compared += usize::from(agree(&scenario.head.name, &scenario.world, design));
         }
     }
     assert!(compared >= 50, "only {compared} spaces were small enough");
@@ -94,7 +94,10 @@ fn a_name_of_two_maps_means_either_with_every_reduction() {
     let text = include_str!("scenarios/one-name-two-maps.toml");
     let scenario = Scenario::parse("one-name-two-maps", "one-name-two-maps.toml", text).unwrap();
     for design in Design::attach_paths() {
-        assert!(agree(&scenario.name, &scenario.world, &design), "{design}");
+        assert!(
+            agree(&scenario.head.name, &scenario.world, &design),
+            "{design}"
+        );
         let of = |reductions| {
             let options = Options::default();
             let outcome = run(&scenario.world, &design, reductions, &options).unwrap();
@@ -121,7 +124,7 @@ fn free_choice_finds_the_same_with_every_reduction() {
     let mut compared = 0;
     for scenario in common::all()
         .iter()
-        .filter(|s| s.name.starts_with("universe") && s.name.ends_with("2cpu"))
+        .filter(|s| s.head.name.starts_with("universe") && s.head.name.ends_with("2cpu"))
     {
         for kinds in KINDS {
             let mut world = scenario.world.clone();
@@ -133,7 +136,7 @@ fn free_choice_finds_the_same_with_every_reduction() {
                 };
             }
             for design in Design::attach_paths() {
-                compared += usize::from(agree(&scenario.name, &world, &design));
+                compared += usize::from(agree(&scenario.head.name, &world, &design));
             }
         }
     }

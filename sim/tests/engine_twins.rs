@@ -119,7 +119,7 @@ fn every_invariant_catches_its_broken_twin() {
             missed += &format!(
                 "{} under {design} in {}: {at:?}, not {step}\n",
                 invariant.id(),
-                scenario.name
+                scenario.head.name
             );
         }
     }

@@ -27,16 +27,16 @@ fn broken(scenario: &Scenario, design: &str, reductions: Reductions) -> Vec<Inva
 fn mixes_break_what_the_files_say() {
     let mut asked = 0;
     for scenario in common::all() {
-        for design in scenario.expect.iter().map(|e| e.design.as_str()) {
+        for design in scenario.head.expect.iter().map(|e| e.design.as_str()) {
             if !design.contains(',') {
                 continue;
             }
             asked += 1;
-            let mut expected = scenario.expectation(design).expect("it runs").to_vec();
+            let mut expected = scenario.head.expectation(design).expect("it runs").to_vec();
             expected.sort();
             for reductions in [Reductions::NONE, Reductions::ALL] {
                 let found = broken(&scenario, design, reductions);
-                assert_eq!(found, expected, "{} under {design}", scenario.name);
+                assert_eq!(found, expected, "{} under {design}", scenario.head.name);
             }
         }
     }
@@ -56,9 +56,9 @@ fn a_free_without_grace_period_is_found() {
             let uaf = |design: &str| {
                 broken(&scenario, design, Reductions::ALL).contains(&Invariant::NoUseAfterFree)
             };
-            assert!(!uaf(design), "{} under {design}", scenario.name);
+            assert!(!uaf(design), "{} under {design}", scenario.head.name);
             let none = format!("{design},grace=none");
-            assert!(uaf(&none), "{} under {none}", scenario.name);
+            assert!(uaf(&none), "{} under {none}", scenario.head.name);
         }
     }
 }

@@ -28,7 +28,7 @@ use struct_ops_sim::report::text::columns;
 use struct_ops_sim::scenario::Case;
 use struct_ops_sim::verdict::{Results, Run, Verdict};
 use struct_ops_sim::view::{self, Shown, html};
-use struct_ops_sim::{campaign, check, counterexample, reach, shipped};
+use struct_ops_sim::{campaign, check, counterexample, shipped};
 
 /// One pair explored; several of them are at once.
 fn explore(case: &Case, design: &Design) -> Run {
@@ -43,11 +43,8 @@ fn explore_some(case: &Case, design: &Design, max_states: Option<u64>) -> Run {
         exact: false,
         reductions: Reductions::ALL,
     };
-    let run = match case {
-        Case::Attach(s) => check::check(s, design, &settings, &UNBOUNDED, &mut |_| ()),
-        Case::Reach(s) => reach::check(s, design, &settings, &UNBOUNDED, &mut |_| ()),
-    };
-    run.unwrap_or_else(|e| panic!("{} under {design}: {e}", case.name()))
+    let run = check::case(case, design, &settings, &UNBOUNDED, &mut |_| ());
+    run.unwrap_or_else(|e| panic!("{} under {design}: {e}", case.head().name))
 }
 
 /// Every pair explored, on as many threads as there are processors.
@@ -80,7 +77,7 @@ fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> 
 /// The results of the whole job, every pair on a thread of its own as long as there are any.
 static JOB: LazyLock<Results> = LazyLock::new(|| {
     let mut scenarios = shipped::all().expect("shipped scenarios are right");
-    scenarios.retain(|s| !s.extended());
+    scenarios.retain(|s| !s.head().extended);
     let designs = Design::presets();
     let (pairs, failed) = campaign::set_ups(campaign::pairs(&scenarios, &designs, false));
     Results {
@@ -288,8 +285,8 @@ fn mistake(claim: &str) -> Result<(), String> {
             if !case.runs_under(design, false) && Design::presets().contains(design) {
                 continue;
             }
-            let place = format!("{design} in {}", case.name());
-            let known = |r: &&Run| r.scenario == case.name() && r.design == *design;
+            let place = format!("{design} in {}", case.head().name);
+            let known = |r: &&Run| r.scenario == case.head().name && r.design == *design;
             match JOB.runs.iter().find(known) {
                 Some(run) => judge(&place, &|i| run.verdict(i))?,
                 None => {
@@ -393,7 +390,7 @@ fn every_counterexample_can_be_sent() {
         println!("SKIPPED: no tidy to validate HTML with");
     }
     let mut extended = shipped::all().expect("shipped scenarios are right");
-    extended.retain(Case::extended);
+    extended.retain(|case| case.head().extended);
     let designs = Design::presets();
     let (pairs, _) = campaign::set_ups(campaign::pairs(&extended, &designs, false));
     // Those that do not belong to the job take minutes: of them what is found in the nearest states.
@@ -405,7 +402,7 @@ fn every_counterexample_can_be_sent() {
         .chain(found.iter().map(|run| (extended.as_slice(), run)))
         .collect();
     let files = each(&runs, |(cases, run)| {
-        let case = cases.iter().find(|s| s.name() == run.scenario);
+        let case = cases.iter().find(|s| s.head().name == run.scenario);
         let directory = tempfile::tempdir().unwrap();
         sent(
             case.expect("what was run"),

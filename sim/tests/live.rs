@@ -44,10 +44,10 @@ fn every_scenario_is_explained_by_the_model() {
                 continue;
             }
             // An extended universe says nothing of a design under which it was not explored to its end.
-            let Some(expected) = scenario.expectation(&design.name) else {
+            let Some(expected) = scenario.head.expectation(&design.name) else {
                 continue;
             };
-            judged.entry(scenario.name.clone()).or_default();
+            judged.entry(scenario.head.name.clone()).or_default();
             for seed in 0..ROUNDS {
                 let recorded = match run(&scenario.world, &design, MACHINE, seed) {
                     Err(
@@ -57,7 +57,7 @@ fn every_scenario_is_explained_by_the_model() {
                         | RoundError::Callbacks
                         | RoundError::Rings,
                     ) => {
-                        judged.remove(&scenario.name);
+                        judged.remove(&scenario.head.name);
                         break;
                     }
                     recorded => recorded.expect("it can be set up"),
@@ -65,18 +65,18 @@ fn every_scenario_is_explained_by_the_model() {
                 let validator = Validator::new(&recorded.world, &design).expect("the set-up works");
                 match validator.validate(&recorded) {
                     Verdict::Accepted { broke, .. } => {
-                        *judged.entry(scenario.name.clone()).or_default() += 1;
+                        *judged.entry(scenario.head.name.clone()).or_default() += 1;
                         let unexpected: Vec<_> = broke
                             .iter()
                             .map(|v| v.invariant)
                             .chain(recorded.findings.iter().map(|f| f.invariant))
                             .filter(|i| i.applies(&design) && !expected.contains(i))
                             .collect();
-                        assert_eq!(unexpected, [], "{} under {design}", scenario.name);
+                        assert_eq!(unexpected, [], "{} under {design}", scenario.head.name);
                     }
                     Verdict::Rejected { .. } => panic!(
                         "{} under {design}, seed {seed}:\n{}",
-                        scenario.name,
+                        scenario.head.name,
                         explain(&design, &recorded)
                     ),
                     Verdict::Beyond(_) => {}

@@ -125,7 +125,7 @@ fn tried(design: &Design, found: &mut Vec<(Pc, Pc)>) -> usize {
                 if actions.is_empty() {
                     break;
                 }
-                movers += try_all(&machine, &packing, &k, &scenario.name, found);
+                movers += try_all(&machine, &packing, &k, &scenario.head.name, found);
                 let action = actions[rng.usize(..actions.len())];
                 match after(&machine, &k, action) {
                     Some(next) => k = next,

@@ -188,11 +188,11 @@ fn no_invariant_of_lookups_is_without_twin() {
 fn scenarios_say_something_of_every_design() {
     for case in struct_ops_sim::shipped::all().unwrap() {
         // But for the one that is about a kfunc with a task.
-        let about = |d: &Design| case.name() != "task-argument" || d.name == "task";
+        let about = |d: &Design| case.head().name != "task-argument" || d.name == "task";
         if let Case::Reach(s) = &case {
             for preset in Design::presets() {
                 let runs = case.runs_under(&preset, false);
-                assert_eq!(runs, about(&preset), "{}", s.name);
+                assert_eq!(runs, about(&preset), "{}", s.head.name);
             }
         }
     }

@@ -379,7 +379,7 @@ fn copied(scenario: &Scenario, name: &str, text: &str) -> Option<Scenario> {
     // A lookup by name finds one of several; here it finds the first one. One socket is open at a time, and one ring.
     let by_name = ["tcp_congestion_ops", "io_uring_bpf_ops"];
     let keys = !by_name.contains(&name) || world.keys.len() == 1;
-    let opened = scenario.text.matches("sock_open").count();
+    let opened = scenario.head.text.matches("sock_open").count();
     if !uses || !simple || !keys || opened > 1 {
         return None;
     }
@@ -487,11 +487,11 @@ fn a_built_in_one_said_in_the_language_gets_the_same_verdicts() {
                     .collect();
                 let known = DIFFERENT
                     .iter()
-                    .find(|d| d.0 == scenario.name && d.1 == design.name);
+                    .find(|d| d.0 == scenario.head.name && d.1 == design.name);
                 if differ != known.map_or(&[][..], |d| d.2) {
                     wrong.push(format!(
                         "(\"{}\", \"{design}\", &{differ:?}),",
-                        scenario.name
+                        scenario.head.name
                     ));
                 }
                 *compared.get_mut(name).unwrap() += 1;
@@ -557,8 +557,8 @@ fn what_is_written_is_read_as_the_same_world() {
         }
         seen += 1;
         let text = emit(words, &scenario.world);
-        let again = parse(&text).unwrap_or_else(|e| panic!("{}: {e}\n{text}", scenario.name));
-        assert_eq!(again.world, scenario.world, "{}", scenario.name);
+        let again = parse(&text).unwrap_or_else(|e| panic!("{}: {e}\n{text}", scenario.head.name));
+        assert_eq!(again.world, scenario.world, "{}", scenario.head.name);
     }
     assert!(seen > 10);
 }

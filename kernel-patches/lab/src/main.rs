@@ -479,7 +479,7 @@ fn run(cli: Cli) -> Result<bool> {
                     for scenario in found.iter().filter(|found| found.runs_under(&design)) {
                         match replay::Trace::shortest(scenario, &design)? {
                             Ok(all) => traces.extend(all),
-                            Err(why) => eprintln!("{}: {why}", scenario.name),
+                            Err(why) => eprintln!("{}: {why}", scenario.head.name),
                         }
                     }
                 }

@@ -19,7 +19,7 @@ use crate::report::json::Head;
 use crate::report::json::check::{Asked, Begin, Line};
 use crate::scenario::{Case, InputError, Scenario};
 use crate::verdict::{Results, Run, Skipped};
-use crate::{campaign, reach, shipped};
+use crate::{campaign, shipped};
 
 /// Explores every chosen scenario under every chosen design.
 pub(super) fn check(
@@ -48,22 +48,15 @@ pub(super) fn explored(
 ) -> Result<(Results, Asked, Result<(), Failure>), Failure> {
     let mut scenarios = cases(&args.scenario, args.linux)?;
     if args.scenario.is_empty() && !args.extended {
-        scenarios.retain(|s| !s.extended());
+        scenarios.retain(|s| !s.head().extended);
     }
     let designs = super::designs(&args.design)?;
-    let about = scenarios.iter().map(|s| match s {
-        Case::Attach(_) => About::AttachPath,
-        Case::Reach(_) => About::Lookups,
-    });
-    super::asked(&designs, &about.collect::<Vec<_>>())?;
+    let about: Vec<About> = scenarios.iter().map(Case::about).collect();
+    super::asked(&designs, &about)?;
     let mut invariants = super::invariants(&args.invariant)?;
     if args.invariant.is_empty() {
         // What no scenario of this run can break is no row.
-        let kinds: Vec<bool> = scenarios
-            .iter()
-            .map(|s| matches!(s, Case::Reach(_)))
-            .collect();
-        invariants.retain(|i| kinds.contains(&i.of_lookups()));
+        invariants.retain(|i| scenarios.iter().any(|s| s.asks(*i)));
     }
     if let Some(at) = &args.at {
         at_one_step(at, &scenarios, &designs)?;
@@ -152,7 +145,9 @@ pub(super) fn scenarios(names: &[String], linux: Option<Linux>) -> Result<Vec<Sc
         Case::Attach(scenario) => Some(Ok(*scenario)),
         // Shipped ones of the other kind are not meant here, named ones are a mistake.
         Case::Reach(_) if names.is_empty() => None,
-        Case::Reach(scenario) => Some(shipped::find(scenario.argument()).map_err(Failure::from)),
+        Case::Reach(scenario) => {
+            Some(shipped::find(scenario.head.argument()).map_err(Failure::from))
+        }
     };
     cases(names, linux)?
         .into_iter()
@@ -187,15 +182,18 @@ fn cases(names: &[String], linux: Option<Linux>) -> Result<Vec<Case>, Failure> {
     let mut scenarios: Vec<Case> = Vec::new();
     for name in names {
         let scenario = shipped::find_case(name)?.on(linux)?;
-        match scenarios.iter().find(|s| s.name() == scenario.name()) {
-            Some(other) if other.file() == scenario.file() => {}
+        match scenarios
+            .iter()
+            .find(|s| s.head().name == scenario.head().name)
+        {
+            Some(other) if other.head().file == scenario.head().file => {}
             Some(other) => {
                 let message = format!(
                     "another scenario is called {} too: {}",
-                    scenario.name(),
-                    other.file()
+                    scenario.head().name,
+                    other.head().file
                 );
-                return Err(InputError::whole(scenario.file(), message).into());
+                return Err(InputError::whole(&scenario.head().file, message).into());
             }
             None => scenarios.push(scenario),
         }
@@ -226,14 +224,11 @@ fn explore(
         if stopped.is_some() {
             break;
         }
-        progress.begin(scenario.name(), &design.name);
+        progress.begin(&scenario.head().name, &design.name);
         let tick = &mut |p: &crate::engine::Progress| progress.tick(p);
-        let run = || match scenario {
-            Case::Attach(s) => crate::check::check(s, design, settings, bounds, tick),
-            Case::Reach(s) => reach::check(s, design, settings, bounds, tick),
-        };
+        let run = || crate::check::case(scenario, design, settings, bounds, tick);
         let run = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-            let what = format!("a panic in {} under {design}", scenario.name());
+            let what = format!("a panic in {} under {design}", scenario.head().name);
             Err(CheckError::Internal(what))
         });
         done = run.map_err(Failure::from).and_then(|run| {
@@ -249,9 +244,9 @@ fn explore(
     let skipped = pairs[runs.len()..]
         .iter()
         .map(|(scenario, design)| Skipped {
-            scenario: scenario.name().to_string(),
+            scenario: scenario.head().name.to_string(),
             design: (*design).clone(),
-            lookups: matches!(scenario, Case::Reach(_)),
+            lookups: scenario.about() == About::Lookups,
         });
     results.skipped = skipped.collect();
     results.stopped = stopped;

@@ -74,7 +74,7 @@ impl<'a> Compared<'a> {
     fn new(results: &'a Results, case: &'a Case) -> Option<Self> {
         let of = |design: &Design| {
             let mut runs = results.runs.iter();
-            runs.find(|r| r.scenario == case.name() && r.design == *design)
+            runs.find(|r| r.scenario == case.head().name && r.design == *design)
         };
         let [one, other] = results.designs.as_slice() else {
             return None;
@@ -158,7 +158,7 @@ fn document_of(results: &Results, compared: &[Compared<'_>]) -> Result<json::Com
             parted: d.beside.as_ref().and_then(|b| b.1.clone()),
         };
         Ok(json::Scenario {
-            scenario: compared.case.name().into(),
+            scenario: compared.case.head().name.clone(),
             verdicts: results
                 .invariants
                 .iter()
@@ -189,7 +189,7 @@ fn text(screen: &Screen, results: &Results, compared: &[Compared<'_>]) -> Result
         let differs = |i: &&Invariant| compared.verdicts(**i)[0] != compared.verdicts(**i)[1];
         let rows: Vec<&Invariant> = results.invariants.iter().filter(differs).collect();
         if rows.is_empty() {
-            same.push(compared.case.name());
+            same.push(compared.case.head().name.as_str());
             continue;
         }
         out += &table(screen, compared, &rows, names);
@@ -217,10 +217,10 @@ fn not_run(results: &Results) -> Vec<(&str, &str)> {
     let missing = results.scenarios.iter().flat_map(|case| {
         let ran = |design: &Design| {
             let mut runs = results.runs.iter();
-            runs.any(|r| r.scenario == case.name() && r.design == *design)
+            runs.any(|r| r.scenario == case.head().name && r.design == *design)
         };
         let designs = results.designs.iter().filter(move |d| !ran(d));
-        designs.map(|d| (case.name(), d.name.as_str()))
+        designs.map(|d| (case.head().name.as_str(), d.name.as_str()))
     });
     missing.collect()
 }
@@ -236,7 +236,11 @@ fn table(
         .len()
         .max(Verdict::NeverExercised.cell().len())
         .max(10);
-    let about = format!("{}: {}", compared.case.name(), compared.case.question());
+    let about = format!(
+        "{}: {}",
+        compared.case.head().name,
+        compared.case.head().question
+    );
     let mut out = format!(
         "
 {}
@@ -263,7 +267,7 @@ fn told(screen: &Screen, compared: &Compared<'_>, difference: &Difference) -> St
             let text = format!(
                 "{} of {}: a shortest run that breaks it under {breaks}, and the same schedule under {keeps} (= is the same).",
                 invariant.id(),
-                compared.case.name()
+                compared.case.head().name
             );
             out += &(screen.paragraph(&text, 0) + "\n");
             let one: Vec<Row<'_>> = trace.steps.iter().map(Row::from).collect();
@@ -275,7 +279,7 @@ fn told(screen: &Screen, compared: &Compared<'_>, difference: &Difference) -> St
                 "{} of {}: a shortest run that breaks it under {breaks}. Lookups differ in their steps: no schedule of the \
                  one is one of the other.",
                 invariant.id(),
-                compared.case.name()
+                compared.case.head().name
             );
             out += &(screen.paragraph(&text, 0) + "\n");
             out += &report::reach::steps(screen, trace);

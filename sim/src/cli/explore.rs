@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use struct_ops_model::Design;
-use struct_ops_model::design::About;
 
 use super::{Exit, Failure, Job};
 use crate::scenario::{Case, InputError};
@@ -22,14 +21,6 @@ pub(super) fn usual(case: &Case) -> Design {
     first.unwrap_or_else(Design::mainline)
 }
 
-/// Which choices of a design its runs ask for.
-pub(super) fn about(case: &Case) -> About {
-    match case {
-        Case::Attach(_) => About::AttachPath,
-        Case::Reach(_) => About::Lookups,
-    }
-}
-
 /// Where the page begins.
 pub(super) fn begin(args: &super::args::Explore) -> Result<Begin, Failure> {
     let named = |option: &str, name: &Option<String>| {
@@ -45,7 +36,7 @@ pub(super) fn begin(args: &super::args::Explore) -> Result<Begin, Failure> {
     };
     let beside = named("--beside", &args.beside)?;
     for design in beside.iter().chain([&design]) {
-        super::asked(std::slice::from_ref(design), &[about(&case)])?;
+        super::asked(std::slice::from_ref(design), &[case.about()])?;
     }
     let path = args.path.clone().unwrap_or_default();
     // Whatever is wrong with them is said before a browser is opened.
@@ -53,10 +44,10 @@ pub(super) fn begin(args: &super::args::Explore) -> Result<Begin, Failure> {
     Shown::new(&*run, beside.as_ref(), &super::mailer())?;
     drop(run);
     Ok(Begin {
-        scenario: case.name().into(),
-        toml: match case.shipped() {
+        scenario: case.head().name.clone(),
+        toml: match case.head().shipped {
             true => String::new(),
-            false => case.text().into(),
+            false => case.head().text.clone(),
         },
         design: design.name,
         beside: beside.map_or(String::new(), |d| d.name),

@@ -7,7 +7,7 @@ use super::args::{Export, To};
 use super::output::print;
 use super::{Exit, Failure, Job};
 use crate::bounds::Bounds;
-use crate::check::{Settings, check};
+use crate::check::{self, Settings};
 use crate::counterexample::{Steps, steps};
 use crate::explore::Reductions;
 use crate::report::mail;
@@ -16,7 +16,7 @@ use crate::schedule::{self, Chooser};
 use crate::tracefile::{File, Replayed};
 use crate::verdict::{self, Verdict};
 use crate::view::{self, Played, Shown, html, mermaid, timeline};
-use crate::{input, reach, shipped};
+use crate::{input, shipped};
 
 /// What was chosen.
 pub(super) enum Chosen {
@@ -95,7 +95,7 @@ pub(super) fn chosen(args: &Export) -> Result<Found, Failure> {
         return Ok(Found::Chosen(saved(replayed)?));
     }
     let case = shipped::find_case(&args.what)?;
-    super::asked(&named, &[super::explore::about(&case)])?;
+    super::asked(&named, &[case.about()])?;
     let design = chosen.unwrap_or_else(|| super::explore::usual(&case));
     if let Case::Attach(scenario) = &case {
         // A set-up that does not work is said before anything is explored.
@@ -135,11 +135,8 @@ fn shortest(
         exact: false,
         reductions: Reductions::ALL,
     };
-    let run = match &case {
-        Case::Attach(s) => check(s, &design, &settings, bounds, &mut |_| ()),
-        Case::Reach(s) => reach::check(s, &design, &settings, bounds, &mut |_| ()),
-    }?;
-    let name = case.name().to_string();
+    let run = check::case(&case, &design, &settings, bounds, &mut |_| ())?;
+    let name = case.head().name.to_string();
     let invariant = match invariant {
         Some(invariant) => invariant,
         None => match broken(&run).as_slice() {

@@ -419,5 +419,5 @@ fn something_happens(scenario: &Scenario, machine: &Machine) -> Result<(), Input
         }
     }
     let message = format!("no operation had an object in {RUNS} runs: nothing was asked");
-    Err(InputError::whole(&scenario.file, message))
+    Err(InputError::whole(&scenario.head.file, message))
 }

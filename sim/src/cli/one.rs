@@ -47,7 +47,7 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
         .map_or_else(Failure::exit, |()| Exit::Expected);
     if format == Format::Json {
         let body = json::Run {
-            scenario: scenario.name.clone(),
+            scenario: scenario.head.name.clone(),
             design: design.name.clone(),
             seed: args.seed,
             sequence: Sequence::from(&trace),
@@ -61,7 +61,10 @@ pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
         return Ok(Exit::Expected);
     }
     let seed = args.seed.map_or(String::new(), |s| format!(", seed {s}"));
-    let title = format!("{} under {design}{seed}: {}", scenario.name, scenario.title);
+    let title = format!(
+        "{} under {design}{seed}: {}",
+        scenario.head.name, scenario.head.title
+    );
     print(&(screen().paragraph(&title, 0) + "\n" + &attach(&trace)))?;
     saved.map(|()| exit)
 }
@@ -76,7 +79,7 @@ fn run_lookup(
     super::asked(std::slice::from_ref(design), &[About::Lookups])?;
     let Some(path) = &args.path else {
         let message = "kind = \"reach\": `--path` names the steps, `explore` lets you choose them";
-        return Err(InputError::whole(&scenario.file, message).into());
+        return Err(InputError::whole(&scenario.head.file, message).into());
     };
     let machine = view::lookup::machine(scenario, design);
     let actions =
@@ -93,7 +96,7 @@ fn run_lookup(
     match format {
         Format::Json => {
             let body = json::Run {
-                scenario: scenario.name.clone(),
+                scenario: scenario.head.name.clone(),
                 design: design.name.clone(),
                 seed: None,
                 sequence: Sequence::of_lookup(&run.trace),
@@ -102,7 +105,10 @@ fn run_lookup(
         }
         Format::Mail => print(&run.mail(&super::mailer(), false))?,
         _ => {
-            let title = format!("{} under {design}: {}", scenario.name, scenario.title);
+            let title = format!(
+                "{} under {design}: {}",
+                scenario.head.name, scenario.head.title
+            );
             print(&(screen().paragraph(&title, 0) + "\n" + &lookup(&run.trace)))?;
         }
     }

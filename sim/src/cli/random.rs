@@ -104,7 +104,7 @@ impl Campaign<'_> {
                 *exercised.entry(invariant).or_default() += 1;
             }
             let Some(finding) = ran.finding else { continue };
-            let judgement = finding.judge(scenario.and_then(|s| s.expectation(&design.name)));
+            let judgement = finding.judge(scenario.and_then(|s| s.head.expectation(&design.name)));
             let invariant = finding.violation.invariant;
             if known.contains(&(invariant, judgement)) {
                 continue;
@@ -134,12 +134,12 @@ impl Campaign<'_> {
                 seed,
                 steps_before: finding.before.0,
                 operations_before: finding.before.1,
-                toml: scenario.map_or_else(|| finding.scenario(), |s| s.text.clone()),
+                toml: scenario.map_or_else(|| finding.scenario(), |s| s.head.text.clone()),
                 sequence: Sequence::from(&trace),
             });
         }
         if self.format == Format::Text {
-            let place = scenario.map_or(String::new(), |s| format!("{} ", s.name));
+            let place = scenario.map_or(String::new(), |s| format!("{} ", s.head.name));
             let from = self.args.seeds.start;
             let to = from + done;
             if known.is_empty() && done > 0 {
@@ -155,7 +155,7 @@ impl Campaign<'_> {
             }
         }
         self.runs.push(json::Run {
-            scenario: scenario.map(|s| s.name.clone()),
+            scenario: scenario.map(|s| s.head.name.clone()),
             design: design.name.clone(),
             seeds: done,
             exercised: counted(&exercised),
@@ -213,7 +213,7 @@ fn told(
         violation,
         ..
     } = finding;
-    let name = scenario.map_or_else(|| finding.name(), |s| s.name.clone());
+    let name = scenario.map_or_else(|| finding.name(), |s| s.head.name.clone());
     let text = format!(
         "{name} under {design}: seed {seed} violates {} after {} (shrunk from {})",
         violation.invariant.id(),
@@ -231,8 +231,8 @@ fn told(
     }
     let seeds = format!("{seed}..{}", u128::from(*seed) + 1);
     let mut options = vec![("--seeds", seeds.as_str()), ("--design", &design.name)];
-    options.extend(scenario.map(|s| ("--scenario", s.argument())));
-    let linux = scenario.and_then(|s| s.on);
+    options.extend(scenario.map(|s| ("--scenario", s.head.argument())));
+    let linux = scenario.and_then(|s| s.head.on);
     options.extend(linux.map(|linux| ("--linux", linux.version())));
     out += &format!("  {}\n", screen().command("random", &options));
     if full {

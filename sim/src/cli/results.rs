@@ -31,8 +31,8 @@ pub(super) fn exit(results: &Results, fail_on: FailOn) -> Exit {
 /// What is wrong with the scenarios: a set-up that fails where the file does not say so, and what cannot have run.
 fn mistakes(results: &Results) -> Vec<InputError> {
     let file = |name: &str| {
-        let case = results.scenarios.iter().find(|s| s.name() == name);
-        case.map_or(name, |s| s.file()).to_string()
+        let case = results.scenarios.iter().find(|s| s.head().name == name);
+        case.map_or(name, |s| &s.head().file).to_string()
     };
     let set_ups = results
         .failed
@@ -183,7 +183,10 @@ fn text(results: &Results, asked: &Asked, verbose: bool) -> Result<(), Failure> 
 
 /// The scenario of a run.
 fn case<'a>(results: &'a Results, run: &Run) -> &'a Case {
-    let found = results.scenarios.iter().find(|s| s.name() == run.scenario);
+    let found = results
+        .scenarios
+        .iter()
+        .find(|s| s.head().name == run.scenario);
     found.expect("results have their scenarios")
 }
 
@@ -206,7 +209,7 @@ fn mails(results: &Results) -> Result<String, Failure> {
                 run.scenario,
                 run.design,
                 found.invariant.id(),
-                case.question()
+                case.head().question
             );
             let command = report::summary::command(&plain, results, run, found.invariant);
             let words = mail::Words::new(about, &command);

@@ -38,7 +38,7 @@ pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, F
         super::machine(scenario, &design)?;
         if !scenario.runs_under(&design) {
             let message = format!("the scenario is not run under design `{design}`");
-            return Err(InputError::whole(&scenario.file, message).into());
+            return Err(InputError::whole(&scenario.head.file, message).into());
         }
     }
     let bounds = job.bounds(None, None);
@@ -67,7 +67,9 @@ pub(super) fn stress(job: &Job, args: &Stress, format: Format) -> Result<Exit, F
             | RoundError::Cgroups
             | RoundError::Rings
             | RoundError::Callbacks => {
-                let file = options.scenario.map_or("--scenario", |s| s.file.as_str());
+                let file = options
+                    .scenario
+                    .map_or("--scenario", |s| s.head.file.as_str());
                 InputError::whole(file, error.to_string()).into()
             }
             RoundError::NotAsked(why) => InputError::whole("--design", why.to_string()).into(),
@@ -124,7 +126,7 @@ fn unexpected(options: &Options<'_>, outcome: &Outcome) -> Vec<Invariant> {
     let design = &options.design;
     let expected = options
         .scenario
-        .and_then(|s: &Scenario| s.expectation(&design.name));
+        .and_then(|s: &Scenario| s.head.expectation(&design.name));
     let promised = [Design::mainline(), Design::link_owned()].contains(design);
     let broken = outcome.broken.keys().copied();
     broken
@@ -138,7 +140,7 @@ fn unexpected(options: &Options<'_>, outcome: &Outcome) -> Vec<Invariant> {
 fn text(options: &Options<'_>, outcome: &Outcome, unexpected: &[Invariant]) -> String {
     let place = options
         .scenario
-        .map_or(String::new(), |s| format!(" of {}", s.name));
+        .map_or(String::new(), |s| format!(" of {}", s.head.name));
     let text = format!(
         "stress under {}, seed {}: {}{place} on {}",
         options.design,
@@ -269,7 +271,7 @@ fn as_json(
     let not_judged = outcome.beyond.iter();
     json::Stress {
         design: options.design.name.clone(),
-        scenario: options.scenario.map(|s| s.name.clone()),
+        scenario: options.scenario.map(|s| s.head.name.clone()),
         seed: options.seed,
         threads: options.threads,
         rounds: outcome.rounds,

@@ -118,7 +118,7 @@ impl File {
         File {
             schema: SCHEMA,
             version: VERSION.into(),
-            scenario: Embedded::new(&scenario.name, &scenario.text),
+            scenario: Embedded::new(&scenario.head.name, &scenario.head.text),
             design: design.name.clone(),
             moments: history.events.iter().map(moment).collect(),
             died: history.crashed,

@@ -53,7 +53,7 @@ impl Told {
         let explanation = explainer.explain(history);
         let calls = history.calls.len();
         let mut told = Told {
-            scenario: scenario.name.clone(),
+            scenario: scenario.head.name.clone(),
             design: design.name.clone(),
             explanation,
             calls: (calls, calls),

@@ -28,7 +28,7 @@ fn explore(scenario: &'static str, design: fn() -> Design) {
     let check = move || {
         let scenario = shipped::find(scenario).expect("shipped");
         let design = design();
-        let expected = scenario.expectation(&design.name).expect("shipped");
+        let expected = scenario.head.expectation(&design.name).expect("shipped");
         let recorded = run(&scenario.world, &design, false, 1).expect("it can be set up");
         let validator = Validator::new(&recorded.world, &design).expect("the set-up works");
         let verdict = validator.validate(&recorded);

@@ -30,7 +30,7 @@ pub fn check(
         bounds,
         progress,
     )
-    .map_err(|e| CheckError::Internal(format!("{}, {design}: {e}", scenario.name)))?;
+    .map_err(|e| CheckError::Internal(format!("{}, {design}: {e}", scenario.head.name)))?;
     let found = outcome
         .events
         .into_iter()
@@ -44,11 +44,11 @@ pub fn check(
             }),
             Event::Found(_) => None,
         });
-    let expected = scenario.expectation(&design.name);
+    let expected = scenario.head.expectation(&design.name);
     Ok(Run {
         lookups: true,
         fates: explored.fates(),
         found: found.collect(),
-        ..Run::new(&scenario.name, design, expected, &outcome.explored)
+        ..Run::new(&scenario.head.name, design, expected, &outcome.explored)
     })
 }

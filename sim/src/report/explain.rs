@@ -41,7 +41,7 @@ pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String
             .find(by_short)
             .map(|i| invariant(screen, *i)),
     );
-    let scenario = scenarios.iter().find(|s| s.name() == name);
+    let scenario = scenarios.iter().find(|s| s.head().name == name);
     found.extend(scenario.map(|s| case(screen, s)));
     found.extend(Kind::parse(name).map(|kind| program(screen, kind)));
     found.extend(OpKind::from_name(name).map(|kind| {
@@ -238,15 +238,15 @@ pub fn case(screen: &Screen, case: &Case) -> String {
 }
 
 fn scenario(screen: &Screen, s: &Scenario) -> String {
-    let title = format!("scenario {}: {}", s.name, s.title);
+    let title = format!("scenario {}: {}", s.head.name, s.head.title);
     let mut out = screen.paragraph(&title, 0) + "\n";
-    out += &screen.paragraph(&s.question, 2);
+    out += &screen.paragraph(&s.head.question, 2);
     out.push('\n');
-    out += &screen.entry("from", 11, &s.source);
-    if let Some(find) = &s.find {
+    out += &screen.entry("from", 11, &s.head.source);
+    if let Some(find) = &s.head.find {
         out += &screen.entry("find", 11, find);
     }
-    if let Some(fault) = &s.fault {
+    if let Some(fault) = &s.head.fault {
         out += &screen.entry("fault", 11, fault);
     }
     if let Some((designs, why)) = &s.only {
@@ -279,7 +279,7 @@ fn scenario(screen: &Screen, s: &Scenario) -> String {
         out += &screen.entry("failures", 11, &text);
     }
     out += &kept(screen, &s.world.script);
-    out += &expected(screen, &s.expect);
+    out += &expected(screen, &s.head.expect);
     for function in &s.world.script.functions {
         let own = &s.world.script.subsystems[usize::from(function.subsystem)];
         out += &format!("\n  {} of {}\n", function.name, own.name);
@@ -374,15 +374,15 @@ const VERDICT: &str = "Verdicts of `reach` are explored, not written down. Two s
     `none`: neither. What loaders may do wrong is in the scenarios of kind reach.";
 
 fn reach_scenario(screen: &Screen, s: &ReachScenario) -> String {
-    let title = format!("scenario {}: {}", s.name, s.title);
+    let title = format!("scenario {}: {}", s.head.name, s.head.title);
     let mut out = screen.paragraph(&title, 0) + "\n";
-    out += &screen.paragraph(&s.question, 2);
+    out += &screen.paragraph(&s.head.question, 2);
     out.push('\n');
-    out += &screen.entry("from", 11, &s.source);
-    if let Some(find) = &s.find {
+    out += &screen.entry("from", 11, &s.head.source);
+    if let Some(find) = &s.head.find {
         out += &screen.entry("find", 11, find);
     }
-    if let Some(fault) = &s.fault {
+    if let Some(fault) = &s.head.fault {
         out += &screen.entry("fault", 11, fault);
     }
     out += &screen.entry(
@@ -390,7 +390,7 @@ fn reach_scenario(screen: &Screen, s: &ReachScenario) -> String {
         11,
         "schedulers that programs look for (kind = \"reach\")",
     );
-    out += &expected(screen, &s.expect);
+    out += &expected(screen, &s.head.expect);
     out
 }
 

@@ -47,7 +47,7 @@ pub fn junit<E>(
 ) -> Result<String, E> {
     let mut suites = Vec::new();
     for scenario in &results.scenarios {
-        let name = scenario.name();
+        let name = scenario.head().name.as_str();
         let runs = results.runs.iter().filter(|r| r.scenario == name);
         let (mut tests, mut seconds) = (Vec::new(), 0.0);
         for run in runs {

@@ -71,8 +71,8 @@ pub fn section(kind: &'static str, scenarios: &[Case]) -> Section {
         "scenarios" => scenarios
             .iter()
             .map(|s| {
-                let extended = if s.extended() { " (extended)" } else { "" };
-                pair(s.name(), &format!("{}{extended}", s.question()))
+                let extended = if s.head().extended { " (extended)" } else { "" };
+                pair(&s.head().name, &format!("{}{extended}", &s.head().question))
             })
             .collect(),
         "subsystems" => {

@@ -8,7 +8,6 @@ use struct_ops_model::{Design, Invariant};
 
 use super::screen::{Mark, Screen};
 use super::text::{plural, short_count};
-use crate::scenario::Case;
 use crate::verdict::{Results, Verdict};
 
 const GAP: &str = "  ";
@@ -93,7 +92,7 @@ pub fn verdicts(screen: &Screen, results: &Results) -> String {
         "over {}",
         plural(results.scenarios.len(), "scenario")
     )];
-    let faulty: Vec<&str> = results.faulty().map(Case::name).collect();
+    let faulty: Vec<&str> = results.faulty().map(|c| c.head().name.as_str()).collect();
     if !faulty.is_empty() {
         notes.push(format!(
             "not counted, because what breaks is a mistake of the subsystem: {}",

@@ -80,7 +80,7 @@ fn set_ups(screen: &Screen, results: &Results) -> String {
 fn sizes(screen: &Screen, results: &Results, detail: Detail) -> String {
     // What the numbers take: a longer name stands above its line.
     let numbers = if detail.seconds { 56 } else { 48 };
-    let names = results.scenarios.iter().map(|s| s.name().len());
+    let names = results.scenarios.iter().map(|s| s.head().name.len());
     let width = names
         .filter(|width| width + numbers <= screen.width)
         .max()
@@ -96,7 +96,7 @@ fn sizes(screen: &Screen, results: &Results, detail: Detail) -> String {
         let runs: Vec<&Run> = results
             .runs
             .iter()
-            .filter(|r| r.scenario == scenario.name())
+            .filter(|r| r.scenario == scenario.head().name)
             .collect();
         if runs.is_empty() {
             continue;
@@ -106,7 +106,7 @@ fn sizes(screen: &Screen, results: &Results, detail: Detail) -> String {
             .iter()
             .map(|r| r.bytes_per_state * r.states as f64)
             .sum();
-        let mut name = scenario.name();
+        let mut name = scenario.head().name.as_str();
         if name.len() > width {
             let _ = writeln!(out, "{name}");
             name = "";
@@ -212,9 +212,12 @@ pub fn place(example: &Counterexample) -> String {
 
 /// The command that prints the trace.
 pub fn command(screen: &Screen, results: &Results, run: &Run, invariant: Invariant) -> String {
-    let scenario = results.scenarios.iter().find(|s| s.name() == run.scenario);
-    let linux = scenario.and_then(|s| s.asked_linux());
-    let scenario = scenario.map_or(run.scenario.as_str(), |s| s.argument());
+    let scenario = results
+        .scenarios
+        .iter()
+        .find(|s| s.head().name == run.scenario);
+    let linux = scenario.and_then(|s| s.head().on);
+    let scenario = scenario.map_or(run.scenario.as_str(), |s| s.head().argument());
     let mut options = vec![
         ("--design", run.design.name.as_str()),
         ("--scenario", scenario),

@@ -10,10 +10,11 @@ use struct_ops_model::world::{
 use struct_ops_model::{Design, Invariant, Linux};
 use toml::Spanned;
 
-use super::error::{InputError, close, in_words, printable, unknown, unprintable};
+use super::error::{InputError, close, in_words, unknown, unprintable};
 use super::file::{
     CgroupTable, Expects, File, MapTable, Number, ProgramTable, Text, TypeTable, WordOrList,
 };
+use super::head::{Head, Keys};
 use super::{Expect, Expectation, Kind, Scenario, plan, script};
 
 /// Bytes of a trampoline where the file does not say.
@@ -23,8 +24,8 @@ const MAX_TYPES: usize = 4;
 
 /// The text that is being read, for messages.
 pub(super) struct Source<'a> {
-    file: &'a str,
-    text: &'a str,
+    pub(super) file: &'a str,
+    pub(super) text: &'a str,
 }
 
 impl<'a> Source<'a> {
@@ -243,28 +244,22 @@ pub(super) fn scenario(
         }
     };
     let mut scenario = Scenario {
-        name: printable(name, 100),
-        file: file.to_string(),
-        shipped: false,
-        text: on.map_or(text.into(), |on| named(text, tables.linux.as_ref(), on)),
-        on,
-        title: source.sentence("title", &tables.title)?,
-        question: source.sentence("question", &tables.question)?,
-        source: source.sentence("source", &tables.source)?,
-        find: tables
-            .find
-            .as_ref()
-            .map(|f| source.sentence("find", f))
-            .transpose()?,
-        fault: tables
-            .fault
-            .as_ref()
-            .map(|f| source.sentence("fault", f))
-            .transpose()?,
-        extended: tables.extended,
+        head: Head::read(
+            name,
+            &source,
+            on,
+            &Keys {
+                title: &tables.title,
+                question: &tables.question,
+                source: &tables.source,
+                find: tables.find.as_ref(),
+                fault: tables.fault.as_ref(),
+                linux: tables.linux.as_ref(),
+                extended: tables.extended,
+            },
+        )?,
         only,
         world,
-        expect: Vec::new(),
     };
     for (name, expects) in &tables.expect {
         let design = design(&source, name)?;
@@ -290,7 +285,7 @@ pub(super) fn scenario(
                 Expect::Violated(expectation(&source, &design, ids, |i| !i.of_lookups())?)
             }
         };
-        scenario.expect.push(Expectation {
+        scenario.head.expect.push(Expectation {
             design: design.name,
             result,
         });

@@ -7,6 +7,7 @@ mod build;
 mod emit;
 mod error;
 mod file;
+mod head;
 pub mod name;
 mod operation;
 mod plan;
@@ -15,12 +16,14 @@ mod script;
 #[cfg(test)]
 mod tests;
 
+use struct_ops_model::design::About;
 use struct_ops_model::{Design, Invariant, Linux, World};
 
 pub use emit::{Words, emit, operation, position};
 pub use error::{
     InputError, Place, close, in_words, printable, printable_lines, unknown, unprintable,
 };
+pub use head::Head;
 pub use reach::{ReachScenario, unknown_program};
 pub use script::{
     STATEMENTS, alone as shipped_subsystem, built_in as built_in_subsystem,
@@ -56,11 +59,6 @@ impl Expect {
             Expect::SetUpFails => None,
         }
     }
-}
-
-fn expected<'a>(expect: &'a [Expectation], design: &str) -> Option<&'a Expect> {
-    let found = expect.iter().find(|e| e.design == design);
-    found.map(|e| &e.result)
 }
 
 /// What one CPU or loader is to do, as a file writes it.
@@ -120,8 +118,15 @@ impl Case {
         if linux.is_none() {
             return Ok(self);
         }
-        let case = Case::read(self.name(), self.file(), self.text(), linux)?;
-        Ok(if self.shipped() { case.ship() } else { case })
+        let Head {
+            name,
+            file,
+            text,
+            shipped,
+            ..
+        } = self.head();
+        let case = Case::read(name, file, text, linux)?;
+        Ok(if *shipped { case.ship() } else { case })
     }
 
     fn read(name: &str, file: &str, text: &str, on: Option<Linux>) -> Result<Self, InputError> {
@@ -131,94 +136,35 @@ impl Case {
         })
     }
 
-    /// The kernel that was asked for in the place of the file's, if one was.
-    pub fn asked_linux(&self) -> Option<Linux> {
+    /// What the file says of itself.
+    pub fn head(&self) -> &Head {
         match self {
-            Case::Attach(s) => s.on,
-            Case::Reach(s) => s.on,
+            Case::Attach(s) => &s.head,
+            Case::Reach(s) => &s.head,
         }
     }
 
-    /// The name.
-    pub fn name(&self) -> &str {
+    /// What it is about, and which choices of a design its runs ask for.
+    pub fn about(&self) -> About {
         match self {
-            Case::Attach(s) => &s.name,
-            Case::Reach(s) => &s.name,
+            Case::Attach(_) => About::AttachPath,
+            Case::Reach(_) => About::Lookups,
         }
     }
 
-    /// The heading.
-    pub fn title(&self) -> &str {
-        match self {
-            Case::Attach(s) => &s.title,
-            Case::Reach(s) => &s.title,
-        }
-    }
-
-    /// What it asks.
-    pub fn question(&self) -> &str {
-        match self {
-            Case::Attach(s) => &s.question,
-            Case::Reach(s) => &s.question,
-        }
-    }
-
-    /// Too large for a run without `--extended`.
-    pub fn extended(&self) -> bool {
-        match self {
-            Case::Attach(s) => s.extended,
-            Case::Reach(_) => false,
-        }
-    }
-
-    /// What breaks in it is a mistake of its subsystem, and says nothing of a design.
-    pub fn fault(&self) -> bool {
-        match self {
-            Case::Attach(s) => s.fault.is_some(),
-            Case::Reach(s) => s.fault.is_some(),
-        }
-    }
-
-    /// Where it was read from.
-    pub fn file(&self) -> &str {
-        match self {
-            Case::Attach(s) => &s.file,
-            Case::Reach(s) => &s.file,
-        }
-    }
-
-    /// The text of the file.
-    pub fn text(&self) -> &str {
-        match self {
-            Case::Attach(s) => &s.text,
-            Case::Reach(s) => &s.text,
-        }
-    }
-
-    /// It came with the program.
-    pub fn shipped(&self) -> bool {
-        match self {
-            Case::Attach(s) => s.shipped,
-            Case::Reach(s) => s.shipped,
-        }
+    /// Whether one of its runs could break the invariant.
+    pub fn asks(&self, invariant: Invariant) -> bool {
+        invariant.of_lookups() == (self.about() == About::Lookups)
     }
 
     /// The same as one that came with the program.
     #[must_use]
     pub fn ship(mut self) -> Self {
         match &mut self {
-            Case::Attach(s) => s.shipped = true,
-            Case::Reach(s) => s.shipped = true,
+            Case::Attach(s) => s.head.shipped = true,
+            Case::Reach(s) => s.head.shipped = true,
         }
         self
-    }
-
-    /// What to give to `--scenario`: the name of a shipped scenario, the path of another one, or `-`.
-    pub fn argument(&self) -> &str {
-        match self {
-            Case::Attach(s) => s.argument(),
-            Case::Reach(s) => s.argument(),
-        }
     }
 
     /// What each CPU or loader is to do.
@@ -229,14 +175,6 @@ impl Case {
         }
     }
 
-    /// What the file expects under a design, if it says.
-    pub fn expected(&self, design: &Design) -> Option<&Expect> {
-        match self {
-            Case::Attach(s) => s.expected(design),
-            Case::Reach(s) => expected(&s.expect, &design.name),
-        }
-    }
-
     /// Why it has no meaning under the designs under which it is not run, if there are such.
     pub fn only(&self) -> Option<String> {
         match self {
@@ -244,9 +182,9 @@ impl Case {
                 let (designs, why) = s.only.as_ref()?;
                 Some(format!("`designs` is {}: {why}", designs.join(", ")))
             }
-            Case::Reach(s) if s.expect.is_empty() => None,
+            Case::Reach(s) if s.head.expect.is_empty() => None,
             Case::Reach(s) => {
-                let designs: Vec<&str> = s.expect.iter().map(|e| e.design.as_str()).collect();
+                let designs: Vec<&str> = s.head.expect.iter().map(|e| e.design.as_str()).collect();
                 Some(format!("[expect] speaks of {}", designs.join(", ")))
             }
         }
@@ -261,7 +199,7 @@ impl Case {
                 s.runs_under(design) && (by_name || own)
             }
             Case::Reach(s) => {
-                by_name || s.expect.is_empty() || expected(&s.expect, &design.name).is_some()
+                by_name || s.head.expect.is_empty() || s.head.expected(design).is_some()
             }
         }
     }
@@ -270,47 +208,15 @@ impl Case {
 /// What messages call standard input.
 pub const STDIN: &str = "<stdin>";
 
-fn argument<'a>(shipped: bool, name: &'a str, file: &'a str) -> &'a str {
-    match file {
-        _ if shipped => name,
-        STDIN => "-",
-        // What a shell's `<(...)` hands over is gone with the command.
-        file if file.starts_with("/dev/fd/") || file.starts_with("/proc/self/fd/") => "-",
-        file => file,
-    }
-}
-
 /// A scenario file, understood.
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// The file's stem.
-    pub name: String,
-    /// Where it was read from, for messages.
-    pub file: String,
-    /// Came with the program, and is found by its name.
-    pub shipped: bool,
-    /// The TOML text: a saved trace carries it.
-    pub text: String,
-    /// The kernel that was asked for in the place of the file's, if one was.
-    pub on: Option<Linux>,
-    /// A heading.
-    pub title: String,
-    /// What the scenario asks.
-    pub question: String,
-    /// Where the scenario comes from.
-    pub source: String,
-    /// The real bug that it pins, and which kernel has it.
-    pub find: Option<String>,
-    /// The mistake of its subsystem that breaks promises, whatever the design.
-    pub fault: Option<String>,
-    /// Too large for the run without arguments: explored when it is named, or with `--extended`.
-    pub extended: bool,
+    /// What the file says of itself.
+    pub head: Head,
     /// The only designs under which it is run, and why.
     pub only: Option<(Vec<String>, String)>,
     /// What runs.
     pub world: World,
-    /// What is expected, per design.
-    pub expect: Vec<Expectation>,
 }
 
 impl Scenario {
@@ -320,16 +226,6 @@ impl Scenario {
     /// Says where the first mistake is, what was found, what is expected and what is close.
     pub fn parse(name: &str, file: &str, text: &str) -> Result<Self, InputError> {
         build::scenario(name, file, text, None)
-    }
-
-    /// What the file expects under a design, if it says.
-    pub fn expected(&self, design: &Design) -> Option<&Expect> {
-        expected(&self.expect, &design.name)
-    }
-
-    /// The invariants that are to be broken under a design.
-    pub fn expectation(&self, design: &str) -> Option<&[Invariant]> {
-        expected(&self.expect, design)?.violated()
     }
 
     /// What each CPU is to do.
@@ -348,10 +244,5 @@ impl Scenario {
         self.only
             .as_ref()
             .is_none_or(|(only, _)| only.iter().any(|d| *d == design.name || d == preset))
-    }
-
-    /// What to give to `--scenario`: the name of a shipped scenario, the path of another one, or `-`.
-    pub fn argument(&self) -> &str {
-        argument(self.shipped, &self.name, &self.file)
     }
 }

@@ -17,10 +17,11 @@ use struct_ops_model::reach::world::{
 use struct_ops_model::{Design, Invariant, Linux};
 use toml::Spanned;
 
-use super::build::{Source, expectations, linux, named, toml_error};
-use super::error::{InputError, close, printable, unknown};
+use super::build::{Source, expectations, linux, toml_error};
+use super::error::{InputError, close, unknown};
 use super::file::{Expects, Number, Text};
-use super::{Expectation, PlanText, expected, first_word};
+use super::head::{Head, Keys};
+use super::{PlanText, first_word};
 
 /// Most things that a loader does in order.
 const MAX_OPERATIONS: usize = 100;
@@ -109,32 +110,12 @@ struct LoaderTable {
 /// A scenario file of this kind, understood.
 #[derive(Clone, Debug)]
 pub struct ReachScenario {
-    /// The file's stem.
-    pub name: String,
-    /// Where it was read from, for messages.
-    pub file: String,
-    /// Came with the program, and is found by its name.
-    pub shipped: bool,
-    /// The TOML text: a saved trace carries it.
-    pub text: String,
-    /// The kernel that was asked for in the place of the file's, if one was.
-    pub on: Option<Linux>,
-    /// A heading.
-    pub title: String,
-    /// What the scenario asks.
-    pub question: String,
-    /// Where the scenario comes from.
-    pub source: String,
-    /// The real bug that it pins.
-    pub find: Option<String>,
-    /// The mistake, of something else than a design, that the scenario is about.
-    pub fault: Option<String>,
+    /// What the file says of itself.
+    pub head: Head,
     /// What there is, but for where programs take their identity from.
     world: World,
     /// What the file says of that; `None` is what the design gives.
     sources: Vec<Option<From>>,
-    /// What is expected, per design.
-    pub expect: Vec<Expectation>,
 }
 
 impl ReachScenario {
@@ -163,28 +144,27 @@ impl ReachScenario {
         attachments(&s, &mut world, &tables.attachments)?;
         run(&s, &mut world, &tables.run)?;
         loaders(&s, &mut world, &tables.loaders)?;
-        Ok(ReachScenario {
-            name: printable(name, 100),
-            file: file.to_string(),
-            shipped: false,
-            text: on.map_or(text.into(), |on| named(text, tables.linux.as_ref(), on)),
+        let head = Head::read(
+            name,
+            &s,
             on,
-            title: s.sentence("title", &tables.title)?,
-            question: s.sentence("question", &tables.question)?,
-            source: s.sentence("source", &tables.source)?,
-            find: tables
-                .find
-                .as_ref()
-                .map(|f| s.sentence("find", f))
-                .transpose()?,
-            fault: tables
-                .fault
-                .as_ref()
-                .map(|f| s.sentence("fault", f))
-                .transpose()?,
+            &Keys {
+                title: &tables.title,
+                question: &tables.question,
+                source: &tables.source,
+                find: tables.find.as_ref(),
+                fault: tables.fault.as_ref(),
+                linux: tables.linux.as_ref(),
+                extended: false,
+            },
+        )?;
+        Ok(ReachScenario {
+            head: Head {
+                expect: expectations(&s, &tables.expect, Invariant::of_lookups)?,
+                ..head
+            },
             world,
             sources,
-            expect: expectations(&s, &tables.expect, Invariant::of_lookups)?,
         })
     }
 
@@ -198,11 +178,6 @@ impl ReachScenario {
             }
         }
         world
-    }
-
-    /// The invariants that are to be broken under a design.
-    pub fn expectation(&self, design: &str) -> Option<&[Invariant]> {
-        expected(&self.expect, design)?.violated()
     }
 
     /// What each loader is to do.
@@ -219,11 +194,6 @@ impl ReachScenario {
             any: false,
         };
         self.world.loaders.iter().enumerate().map(of).collect()
-    }
-
-    /// What to give to `--scenario`.
-    pub fn argument(&self) -> &str {
-        super::argument(self.shipped, &self.name, &self.file)
     }
 }
 

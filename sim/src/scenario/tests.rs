@@ -57,7 +57,7 @@ fn broken(from: &str, to: &str) -> String {
 fn a_good_file_is_understood() {
     let scenario = parse(GOOD).unwrap();
     let world = &scenario.world;
-    assert_eq!(scenario.title, "Two links on one tcp map");
+    assert_eq!(scenario.head.title, "Two links on one tcp map");
     assert_eq!(world.cookies, [0, 0x11, 0x22]);
     assert_eq!(world.links, ["l1", "l2"]);
     assert_eq!(world.keys, ["bpf_cubic"]);
@@ -103,10 +103,10 @@ fn a_good_file_is_understood() {
         }
     );
     assert_eq!(
-        scenario.expectation("rfc"),
+        scenario.head.expectation("rfc"),
         Some(&[Invariant::CookieFidelity, Invariant::NoUseAfterFree][..])
     );
-    assert_eq!(scenario.expectation("link-owned"), None);
+    assert_eq!(scenario.head.expectation("link-owned"), None);
 }
 
 #[test]

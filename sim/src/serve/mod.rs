@@ -449,8 +449,8 @@ impl Catalog {
                 .filter(|d| case.runs_under(d, false))
                 .map(|d| d.name.clone())
                 .collect(),
-            name: case.name().into(),
-            title: case.title().into(),
+            name: case.head().name.clone(),
+            title: case.head().title.clone(),
         };
         let cases = shipped::all().unwrap_or_default().into_iter();
         let about = |(name, about): &(&str, &str)| {

@@ -60,7 +60,7 @@ impl<'a> Run<'a> {
                 e.step,
                 crate::action::write(e.found)
             );
-            InputError::whole(&scenario.file, message)
+            InputError::whole(&scenario.head.file, message)
         })?;
         let states = path::states(&machine, actions);
         Ok(Run {
@@ -203,16 +203,16 @@ impl Played for Run<'_> {
     fn about(&self) -> About {
         let scenario = self.scenario;
         About {
-            name: scenario.name.clone(),
-            shipped: scenario.shipped,
-            title: scenario.title.clone(),
-            question: scenario.question.clone(),
-            toml: scenario.text.clone(),
+            name: scenario.head.name.clone(),
+            shipped: scenario.head.shipped,
+            title: scenario.head.title.clone(),
+            question: scenario.head.question.clone(),
+            toml: scenario.head.text.clone(),
         }
     }
 
     fn argument(&self) -> &str {
-        self.scenario.argument()
+        self.scenario.head.argument()
     }
 
     fn design(&self) -> &Design {

@@ -62,7 +62,7 @@ impl<'a> Lookup<'a> {
         let trace = replay(&reach, actions).map_err(|(step, _)| {
             let found = crate::reach::action::write(actions[step - 1]);
             let message = format!("step {step}: `{found}` cannot be taken");
-            InputError::whole(&scenario.file, message)
+            InputError::whole(&scenario.head.file, message)
         })?;
         let states = path::states(&reach, actions);
         Ok(Lookup {
@@ -140,16 +140,16 @@ impl Played for Lookup<'_> {
     fn about(&self) -> About {
         let scenario = self.scenario;
         About {
-            name: scenario.name.clone(),
-            shipped: scenario.shipped,
-            title: scenario.title.clone(),
-            question: scenario.question.clone(),
-            toml: scenario.text.clone(),
+            name: scenario.head.name.clone(),
+            shipped: scenario.head.shipped,
+            title: scenario.head.title.clone(),
+            question: scenario.head.question.clone(),
+            toml: scenario.head.text.clone(),
         }
     }
 
     fn argument(&self) -> &str {
-        self.scenario.argument()
+        self.scenario.head.argument()
     }
 
     fn design(&self) -> &Design {
@@ -201,7 +201,7 @@ impl Played for Lookup<'_> {
     }
 
     fn file(&self) -> File {
-        let subject = Subject::scenario(&self.scenario.name, &self.scenario.text);
+        let subject = Subject::scenario(&self.scenario.head.name, &self.scenario.head.text);
         File::of_lookup(subject, self.design, &self.actions(), self.violated())
     }
 

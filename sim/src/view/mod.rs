@@ -78,7 +78,7 @@ pub fn again<'a>(
         }
         _ => {
             let message = "a run of another kind of scenario";
-            return Err(InputError::whole(case.name(), message));
+            return Err(InputError::whole(&case.head().name, message));
         }
     })
 }

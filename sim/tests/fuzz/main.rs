@@ -132,9 +132,9 @@ fn read_scenario(bytes: &[u8]) {
 
 fn attach(bytes: &[u8], scenario: &Scenario) -> Result<(), InputError> {
     let words = Words {
-        title: &scenario.title,
-        question: &scenario.question,
-        source: &scenario.source,
+        title: &scenario.head.title,
+        question: &scenario.head.question,
+        source: &scenario.head.source,
     };
     let text = emit(words, &scenario.world);
     let again =

@@ -109,7 +109,7 @@ impl Outcome {
     fn new(trace: &Trace) -> Self {
         Outcome {
             name: trace.name.clone(),
-            scenario: trace.scenario.name.clone(),
+            scenario: trace.scenario.head.name.clone(),
             design: trace.design.name.clone(),
             invariant: trace.invariant,
             step: trace.step,

@@ -86,7 +86,11 @@ impl Trace {
         };
         if let Some(bound) = run.bound {
             let what = "ended its exploration: there may be other counterexamples";
-            eprintln!("{} under {design}: {} {what}", scenario.name, bound.word());
+            eprintln!(
+                "{} under {design}: {} {what}",
+                scenario.head.name,
+                bound.word()
+            );
         }
         let one = |found: struct_ops_sim::verdict::Counterexample| {
             let Path::Attach(violation, actions) = found.path else {
@@ -101,7 +105,7 @@ impl Trace {
                 step,
                 actions,
             };
-            trace.name = format!("{} {}", scenario.name, trace.what());
+            trace.name = format!("{} {}", scenario.head.name, trace.what());
             Some(trace)
         };
         Ok(Ok(run.found.into_iter().filter_map(one).collect()))

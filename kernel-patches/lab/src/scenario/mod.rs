@@ -40,7 +40,7 @@ pub fn find(names: &[String]) -> Result<Vec<Scenario>> {
     if names.is_empty() {
         let cases = shipped::all().map_err(|error| Error::Bug(error.to_string()))?;
         let attach = cases.into_iter().filter_map(|case| match case {
-            Case::Attach(scenario) if !scenario.extended => Some(*scenario),
+            Case::Attach(scenario) if !scenario.head.extended => Some(*scenario),
             _ => None,
         });
         return Ok(attach.collect());
@@ -330,7 +330,7 @@ pub fn run(
     let (mut alone, mut together) = (Vec::new(), Vec::new());
     for (place, scenario) in scenarios.iter().enumerate() {
         let mut row = Row {
-            scenario: scenario.name.clone(),
+            scenario: scenario.head.name.clone(),
             design: design.name.clone(),
             model: Verdicts::new(),
             runtime: Runtime::NotAsked,

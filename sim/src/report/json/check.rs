@@ -3,6 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use struct_ops_model::design::About;
 use struct_ops_model::pc::STEPS;
 use struct_ops_model::reach::Label;
 use struct_ops_model::{Design, Invariant, Linux, Pc, StepSet, Violation};
@@ -282,11 +283,11 @@ impl Begin {
     /// What was asked of these scenarios.
     pub fn new(asked: Asked, scenarios: &[Case]) -> Self {
         let scenario = |case: &Case| Scenario {
-            name: case.name().into(),
-            shipped: case.shipped(),
-            file: case.file().into(),
-            toml: case.text().into(),
-            linux: case.asked_linux().map(|l| l.version().into()),
+            name: case.head().name.clone(),
+            shipped: case.head().shipped,
+            file: case.head().file.clone(),
+            toml: case.head().text.clone(),
+            linux: case.head().on.map(|l| l.version().into()),
         };
         Begin {
             asked,
@@ -390,13 +391,13 @@ impl Run {
         if let Some(n) = counts.max().filter(|n| *n > MOST) {
             return Err(format!("{n} is more than can have been counted"));
         }
-        let case = scenarios.iter().find(|s| s.name() == self.scenario);
+        let case = scenarios.iter().find(|s| s.head().name == self.scenario);
         let case =
             case.ok_or_else(|| format!("no scenario {} is among those asked for", self.scenario))?;
         let mut run = verdict::Run {
             scenario: self.scenario.clone(),
             design: design(&self.design)?,
-            lookups: matches!(case, Case::Reach(_)),
+            lookups: case.about() == About::Lookups,
             expected: match &self.expected {
                 Some(ids) => Some(ids.iter().map(|i| invariant(i)).collect::<Result<_, _>>()?),
                 None => None,
