@@ -44,7 +44,7 @@ pub fn allows(world: &World, design: &Design, k: &Kernel, cpu: &Cpu) -> bool {
                 _ => false,
             }
         }
-        OpKind::CgroupCall => match cpu.err {
+        OpKind::CgroupCall | OpKind::CgroupQuery => match cpu.err {
             0 => true,
             ENOENT => target(k, cpu) != Some(CgroupState::Online),
             _ => false,

@@ -483,6 +483,9 @@ state! {
     Cgroup<P> {
         /// Whether it is still there.
         state: CgroupState [word] "{of}";
+        /// Its arrays have been freed, and there were some: bpf_empty_prog_array is not freed. `effective[atype]` leads there
+        /// still. Noted where some plan asks for what is effective.
+        dangling: bool [flag] "array freed";
         /// How often its list has changed: `revisions[atype]` is one more. Not counted in worlds where no plan asks
         /// ([`crate::World::asks_revision`]).
         changes: u8 [number(8)] "changes of the list";

@@ -472,7 +472,7 @@ macro_rules! operations {
 }
 
 use Pc::{
-    CgOffline, CgWalk, DelCmpxchg, Dup, ExitNext, Fork, LcGet, LdGet, LinkById, LinkInfo,
+    CgOffline, CgQuery, CgWalk, DelCmpxchg, Dup, ExitNext, Fork, LcGet, LdGet, LinkById, LinkInfo,
     LinkRelease, LuGet, MapById, MapCreate, MapLookup, MapRelease, ObjGet, ObjPin, ObjUnpin,
     ProgAssoc, ProgRelease, ProgRun, RingClose, RingSetup, Rmmod, Script, ScxError, SockCall,
     SockFind, SockRelease, TestRun, UpdTlinks,
@@ -532,6 +532,8 @@ operations! {
         "prog_run" "BPF_PROG_TEST_RUN of a syscall program, or the hook of a tracing program" OtherPrograms Plain Some(ProgRun), 2 ByName;
     RingSetup { key: NewRing } "ring_setup" "io_uring_setup()" Rings Plain Some(RingSetup), 2;
     RingClose { ring: Ring } "ring_close" "close(ring_fd)" Rings Plain Some(RingClose), 2;
+    CgroupQuery { cgroup: Cgroup }
+        "cgroup_query" "BPF_PROG_QUERY of what is effective in a cgroup" Cgroups Plain Some(CgQuery), 1 ByName;
 }
 
 impl OpKind {

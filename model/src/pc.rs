@@ -414,6 +414,10 @@ steps! {
     Cgroup, new_in_7_4("cgroup_bpf_release", CGROUP) => {
         CgRelease No "Work item, when the last socket of the cgroup is gone: under cgroup_mutex every link of its list is detached, and its arrays go.";
     }
+    Cgroup, new_in_7_4("cgroup_bpf_prog_query", CGROUP) => {
+        CgQuery No "cgroup_get_from_fd(): a reference on the cgroup; -ENOENT if it is offline.";
+        CgQueryRead No "Under cgroup_mutex, if there is a link on any cgroup: the effective array is counted, and the id of the map of each kdata copied.";
+    }
     Cgroup, Place::Code(Code::Caller) => {
         CgWalk No "A socket of the cgroup: rcu_read_lock_dont_migrate() and the load of the effective array.";
         CgNext No "The next item of the array: its kdata, whose member is called if it is there. After the last one the reader ends.";

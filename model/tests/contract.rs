@@ -458,7 +458,7 @@ impl Reference {
                 self.unloaded = self.maps.is_empty();
                 if self.unloaded { 0 } else { EAGAIN }
             }
-            Operation::CgroupCall { cgroup, .. } => {
+            Operation::CgroupCall { cgroup, .. } | Operation::CgroupQuery { cgroup } => {
                 if self.online[usize::from(cgroup)] {
                     0
                 } else {
@@ -732,7 +732,7 @@ fn loose(rules: Rules, operation: Operation, expected: i8) -> &'static [i8] {
         (Operation::SockCall { .. } | Operation::Call { .. }, _) => &[0, ENOENT],
         (Operation::SockOpen { .. }, _) => &[0, ENOENT, EBUSY],
         (Operation::Rmmod {}, _) => &[0, EAGAIN],
-        (Operation::CgroupCall { .. }, ENOENT) => &[0],
+        (Operation::CgroupCall { .. } | Operation::CgroupQuery { .. }, ENOENT) => &[0],
         (Operation::CgroupRmdir { .. }, 0 | ENOENT) => &[0, ENOENT, EBUSY],
         _ => &[],
     }
@@ -1007,6 +1007,7 @@ impl Op {
             "scx_error" if rules.subsystem == SchedExt => Operation::ScxError {},
             // Nothing works after it.
             "rmmod" if rules.module() && rare => Operation::Rmmod {},
+            "cgroup_call" if rules.to_cgroups() && b % 3 == 0 => Operation::CgroupQuery { cgroup },
             "cgroup_call" if rules.to_cgroups() => Operation::CgroupCall { cgroup, member: 0 },
             "cgroup_rmdir" if rules.to_cgroups() && rare => Operation::CgroupRmdir { cgroup },
             "ring_setup" if io_uring => Operation::RingSetup {

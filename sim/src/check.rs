@@ -71,7 +71,7 @@ fn without_symmetry(
 /// Explores all that can happen in a scenario of either kind.
 ///
 /// # Errors
-/// As of [`check()`].
+/// As of [`fn@check`].
 pub fn case(
     case: &Case,
     design: &Design,

@@ -1,4 +1,4 @@
-//! Where a link goes in the list of its cgroup: revisions, and anchors that are found by their id.
+//! Where a link goes in the list of its cgroup: revisions, and anchors that are found by their id; and what is asked of it.
 //!
 //! The shipped scenarios say what is broken; here is what the operations return and leave behind.
 
@@ -9,7 +9,10 @@ use std::collections::BTreeSet;
 use struct_ops_model::kernel::Kernel;
 use struct_ops_model::operation::Position;
 use struct_ops_model::world::{OpKind, Operation};
-use struct_ops_model::{Design, Linux, Machine, errno};
+use struct_ops_model::{Design, Invariant, Linux, Machine, errno};
+use struct_ops_sim::bounds::UNBOUNDED;
+use struct_ops_sim::check::{Settings, check};
+use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::scenario::Case;
 
 /// The shipped scenario, under a design that leaves the order of its operations to the cgroup layer, or not.
@@ -145,12 +148,14 @@ fn an_anchor_by_id_is_whoever_has_it_open() {
     assert_eq!(gone, Err("it returned -ENOENT".to_string()));
 }
 
-/// The shipped file with one piece of it changed.
+/// The shipped file about revisions with one piece of it changed.
 fn changed(from: &str, to: &str) -> Result<Case, String> {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/scenarios/cgroup-revision.toml"
-    );
+    changed_file("cgroup-revision", from, to)
+}
+
+/// A shipped file with one piece of it changed.
+fn changed_file(name: &str, from: &str, to: &str) -> Result<Case, String> {
+    let path = format!("{}/scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     assert!(text.contains(from), "there is no {from}");
     Case::parse("x", "x.toml", &text.replace(from, to)).map_err(|e| e.to_string())
@@ -215,4 +220,58 @@ fn what_is_no_revision_is_refused_where_it_stands() {
         assert!(error.contains(says), "{word}: {error}");
         assert!(error.starts_with("x.toml:"), "{error}");
     }
+}
+
+#[test]
+fn a_query_counts_an_array_that_is_gone_if_there_was_one_and_anything_is_attached() {
+    let attach = r#", "link_create m1 cgroup=c1 cookie=0x11 as l1""#;
+    for (from, to, gone) in [
+        (attach, attach, true),
+        // The second cgroup inherits nothing: bpf_empty_prog_array is never freed.
+        ("parent = \"c1\"\n", "", false),
+        // The array is an empty one before it goes.
+        (
+            r#""cgroup_rmdir c2", "link_close l1""#,
+            r#""link_close l1", "cgroup_rmdir c2""#,
+            false,
+        ),
+        // Nothing is attached anywhere.
+        (attach, "", false),
+    ] {
+        let text = if to.is_empty() && from == attach {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/cgroup-query.toml");
+            let text = std::fs::read_to_string(path).unwrap();
+            let text = text.replace(attach, "").replace(r#", "link_close l1""#, "");
+            Case::parse("x", "x.toml", &text).map_err(|e| e.to_string())
+        } else {
+            changed_file("cgroup-query", from, to)
+        };
+        let Ok(Case::Attach(scenario)) = text else {
+            panic!("it is a scenario");
+        };
+        let settings = Settings {
+            threads: 1,
+            max_states: None,
+            exact: false,
+            reductions: Reductions::ALL,
+        };
+        let design = Design::parse("mainline").unwrap();
+        let run = check(&scenario, &design, &settings, &UNBOUNDED, &mut |_| ()).unwrap();
+        let found = run.shortest(Invariant::NoUseAfterFree).is_some();
+        assert_eq!(found, gone, "{from} -> {to}");
+    }
+}
+
+#[test]
+fn a_query_needs_a_cgroup_that_is_there() {
+    let world = common::scenario("cgroup-query").world;
+    let machine = Machine::new(world, Design::parse("mainline").unwrap()).unwrap();
+    let mut k = machine.initial();
+    let query = |cgroup| Operation::CgroupQuery { cgroup };
+    assert_eq!(machine.run_alone(&mut k, query(0)), Ok(()));
+    assert_eq!(machine.run_alone(&mut k, query(1)), Ok(()));
+    let rmdir = Operation::CgroupRmdir { cgroup: 1 };
+    machine.run_alone(&mut k, rmdir).unwrap();
+    let gone = machine.run_alone(&mut k, query(1));
+    assert_eq!(gone, Err("it returned -ENOENT".to_string()));
 }

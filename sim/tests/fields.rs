@@ -190,7 +190,7 @@ fn pass(v: &mut Change, k: &mut Kernel) {
 fn world() -> World {
     let named = |what: &str, count: usize| (0..count).map(|i| format!("{what}{i}")).collect();
     let plan = Plan::Free {
-        kinds: vec![OpKind::LinkGetFdById],
+        kinds: vec![OpKind::LinkGetFdById, OpKind::CgroupQuery],
         budget: 1,
     };
     World {

@@ -1,10 +1,11 @@
-//! struct_ops that attach to cgroups: link_create with a target, update, detach, the cgroup that goes, and the walk.
+//! struct_ops that attach to cgroups: link_create with a target, update, detach, the cgroup that goes, the query and
+//! the walk.
 //!
 //! Stands for cgroup_bpf_struct_ops_attach() and its siblings of kernel/bpf/cgroup.c of bpf-next for 7.4, for
 //! update_effective_progs(), replace_effective_prog() and purge_effective_progs() there, and for
 //! bpf_cgroup_struct_ops_foreach(). Where a design has work of its own to do around an attach (it generates trampolines
 //! under update_mutex, it allows one link per map) it does so as it would around reg() and update(). Not here:
-//! BPF_PROG_QUERY, the limit of 64 links, and the memory of the cgroup itself.
+//! the limit of 64 links, and the memory of the cgroup itself.
 
 use crate::backend::{Backend, Counted, KdataOf, LinkOf, MapOf, Step, event};
 use crate::design::{Build, Identity, Links, Owner};
@@ -19,7 +20,7 @@ use crate::proc::prepare::add_ksyms;
 use crate::proc::refs::{attachment_put, decl_of, map_inc, map_put};
 use crate::proc::{attachment, call, link, link_detach};
 use crate::subsys::{back, leave, registered, unregistered};
-use crate::world::{MAX_LINKS, World};
+use crate::world::{MAX_LINKS, OpKind, World};
 
 pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
     let cgroup_mutex = Lock::The(LockClass::Cgroup);
@@ -81,6 +82,20 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             release(x, cgroup)?;
             x.unlock(cgroup_mutex)?;
             event!(x, "{} is released", name(x, cgroup));
+            x.goto(Pc::Finish)
+        }
+        Pc::CgQuery => {
+            let cgroup = target(x);
+            if x.cgroup(cgroup).state != CgroupState::Online {
+                return x.fail(errno::ENOENT, Pc::Finish);
+            }
+            event!(x, "{} is held", name(x, cgroup));
+            x.goto(Pc::CgQueryRead)
+        }
+        Pc::CgQueryRead => {
+            x.lock(cgroup_mutex)?;
+            query(x)?;
+            x.unlock(cgroup_mutex)?;
             x.goto(Pc::Finish)
         }
         Pc::CgWalk => {
@@ -485,16 +500,43 @@ fn detach<'w, X: Backend<'w>>(x: &mut X) -> Step {
     Ok(())
 }
 
+/// `__cgroup_bpf_query()` with BPF_F_QUERY_EFFECTIVE, under cgroup_mutex.
+fn query<'w, X: Backend<'w>>(x: &mut X) -> Step {
+    let all = 0..x.world().cgroups.len() as u8;
+    let enabled = |x: &mut X, c: u8| x.cgroup(c).list.iter().flatten().next().is_some();
+    // cgroup_bpf_enabled_key counts the links on all cgroups.
+    if !all.into_iter().any(|c| enabled(x, c)) {
+        event!(x, "nothing is attached to any cgroup");
+        return Ok(());
+    }
+    let cgroup = target(x);
+    let bpf = x.cgroup(cgroup);
+    if bpf.dangling {
+        let text =
+            format_args!("USE AFTER FREE: cgroup_bpf_release() has freed the effective array");
+        return Err(x.broken(Invariant::NoUseAfterFree, text));
+    }
+    for kdata in bpf.effective.iter().flatten().filter_map(|item| item.kdata) {
+        // bpf_struct_ops_id()
+        let map = x.kdata_map(kdata)?;
+        decl_of(x, map)?;
+    }
+    event!(x, "what is effective in {} is counted", name(x, cgroup));
+    Ok(())
+}
+
 /// `cgroup_bpf_release()`, under cgroup_mutex.
 fn release<'w, X: Backend<'w>>(x: &mut X, cgroup: u8) -> Step {
     let bpf = x.cgroup(cgroup);
     for InList { link, .. } in bpf.list.into_iter().flatten() {
         auto_detach(x, link)?;
     }
+    let asked = x.world().plays(OpKind::CgroupQuery);
     x.set_cgroup(
         cgroup,
         Cgroup {
             state: CgroupState::Released,
+            dangling: asked && bpf.effective.iter().flatten().next().is_some(),
             ..Cgroup::default()
         },
     );

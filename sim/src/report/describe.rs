@@ -314,6 +314,9 @@ fn subsystems(names: &Names<'_>, k: &Kernel, objects: &mut Vec<Object>) {
             .with("state", bpf.state.name())
             .with("links", linked)
             .with("effective", array);
+        if names.world().plays(OpKind::CgroupQuery) {
+            object = object.with("array freed", bpf.dangling);
+        }
         if names.world().asks_revision() {
             object = object.with("revision", u16::from(bpf.changes) + 1);
         }
