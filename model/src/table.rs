@@ -180,13 +180,6 @@ impl<T: Copy + Default, const N: usize> Table<T, N> {
         self.slots.get(key.slot()).filter(|_| live)
     }
 
-    /// The object, unless the key is stale.
-    #[inline]
-    pub fn get_mut(&mut self, key: Key<T>) -> Option<&mut T> {
-        let live = self.live >> key.slot() & 1 != 0;
-        self.slots.get_mut(key.slot()).filter(|_| live)
-    }
-
     /// Live objects with their keys.
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (Key<T>, &T)> {

@@ -45,11 +45,6 @@ impl Attribute {
         let (a, b) = (self.bytes(), other.bytes());
         a.start < b.end && b.start < a.end
     }
-
-    /// Whether it is read when a link of a struct_ops map is created.
-    pub fn of_struct_ops(&self) -> bool {
-        !matches!(self.read_by, ReadBy::OtherLinks(_))
-    }
 }
 
 /// The bytes of the union in which each kind of link has its own attributes.

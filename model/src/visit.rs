@@ -490,15 +490,3 @@ pub(crate) fn read_globals<V: Visitor>(v: &mut V, k: &Kernel) {
         &mut { k.dead },
     );
 }
-
-/// Every field of a state; of tables those of the objects that are there.
-pub fn everything<V: Visitor>(v: &mut V, k: &mut Kernel) {
-    k.cpus.iter_mut().for_each(|c| c.visit(v));
-    globals(v, k);
-    k.maps.values_mut().for_each(|m| m.visit(v));
-    k.kdatas.values_mut().for_each(|d| d.visit(v));
-    k.links.values_mut().for_each(|l| l.visit(v));
-    k.images.values_mut().for_each(|i| i.visit(v));
-    k.ksyms.values_mut().for_each(|s| s.visit(v));
-    k.progs.iter_mut().for_each(|p| p.visit(v));
-}

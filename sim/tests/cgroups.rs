@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use struct_ops_model::kernel::Kernel;
+use struct_ops_model::kernel::{Item, Kernel};
 use struct_ops_model::operation::Position;
 use struct_ops_model::world::{OpKind, Operation};
 use struct_ops_model::{Design, Invariant, Linux, Machine, errno};
@@ -274,4 +274,104 @@ fn a_query_needs_a_cgroup_that_is_there() {
     machine.run_alone(&mut k, rmdir).unwrap();
     let gone = machine.run_alone(&mut k, query(1));
     assert_eq!(gone, Err("it returned -ENOENT".to_string()));
+}
+
+#[test]
+fn a_link_goes_where_its_position_says() {
+    let (before, after) = ((true, false), (false, true));
+    let at = |(before, after), anchor| Position {
+        before,
+        after,
+        preorder: false,
+        anchor,
+        by_id: false,
+    };
+    let machine = machine("mainline");
+    // l1 is there; l2 and l3 come with these positions, and then the list is this.
+    for (second, third, wanted) in [
+        (None, None, [0, 1, 2]),
+        (Some(at(after, None)), Some(at(before, None)), [2, 0, 1]),
+        (
+            Some(at(after, Some(0))),
+            Some(at(after, Some(0))),
+            [0, 2, 1],
+        ),
+        (
+            Some(at(before, Some(0))),
+            Some(at(before, Some(0))),
+            [1, 2, 0],
+        ),
+        (
+            Some(at(after, Some(0))),
+            Some(at(before, Some(1))),
+            [0, 2, 1],
+        ),
+        (Some(at(before, None)), Some(at(after, Some(1))), [1, 2, 0]),
+    ] {
+        let mut k = machine.initial();
+        machine.run_alone(&mut k, attach(1, second, None)).unwrap();
+        machine.run_alone(&mut k, attach(2, third, None)).unwrap();
+        assert_eq!(list(&k).0, wanted, "{second:?}, {third:?}");
+    }
+    let (both, neither) = ((true, true), (false, false));
+    let preorder = Position {
+        preorder: true,
+        ..at(after, Some(0))
+    };
+    let refused = [
+        at(both, None),
+        at(both, Some(0)),
+        at(neither, Some(0)),
+        preorder,
+    ];
+    for position in refused {
+        let mut k = machine.initial();
+        let answer = machine.run_alone(&mut k, attach(1, Some(position), None));
+        assert_eq!(
+            answer,
+            Err("it returned -EINVAL".to_string()),
+            "{position:?}"
+        );
+        assert_eq!(list(&k), (vec![0], 1), "{position:?}");
+    }
+    // Where there is nothing before and nothing behind, both are the same place.
+    let mut k = machine.initial();
+    let close = Operation::LinkClose { link: 0 };
+    machine.run_alone(&mut k, close).unwrap();
+    let alone = attach(1, Some(at(both, None)), None);
+    machine.run_alone(&mut k, alone).unwrap();
+    assert_eq!(list(&k).0, [1]);
+}
+
+/// PREORDER links come first, from the uppermost cgroup down, the others after them, from the cgroup itself up.
+#[test]
+fn what_is_effective_comes_in_the_order_of_the_cgroups() {
+    let world = common::scenario("cgroup-order").world;
+    let machine = Machine::new(world, Design::parse("mainline").unwrap()).unwrap();
+    let mut k = machine.initial();
+    let preorder = Position {
+        preorder: true,
+        ..Position::default()
+    };
+    let mut attach = |map, target, position: Option<Position>, link| {
+        let operation = Operation::LinkCreate {
+            map,
+            target: Some(target),
+            position: position.map(Position::number),
+            revision: None,
+            cookie: 0,
+            link,
+        };
+        machine.run_alone(&mut k, operation).unwrap();
+        let cgroup = &k.subsys.cgroups[1];
+        let items = cgroup.effective.iter().flatten();
+        let decl = |item: &Item| {
+            let kdata = k.kdatas.get(item.kdata.unwrap()).unwrap();
+            kdata.decl
+        };
+        items.map(decl).collect::<Vec<u8>>()
+    };
+    // The set-up: m1 on c1, m2 on c2, which is below it.
+    assert_eq!(attach(2, 0, None, 2), [1, 0, 2]);
+    assert_eq!(attach(2, 1, Some(preorder), 3), [2, 1, 0, 2]);
 }

@@ -210,14 +210,6 @@ impl Machine {
         }
     }
 
-    /// Like [`Machine::run_alone`], for a request; gives the operation's result.
-    ///
-    /// # Errors
-    /// Says what was broken, or that the operation cannot move on.
-    pub fn run_request(&self, k: &mut Kernel, request: Request) -> Result<i8, String> {
-        self.request(k, request, &mut SetUp::default())
-    }
-
     fn request(&self, k: &mut Kernel, request: Request, shown: &mut SetUp) -> Result<i8, String> {
         if !self.may_begin(k, 0, &request) {
             return Err("it never returns".into());
