@@ -122,18 +122,14 @@ impl Design {
             kdata: KdataOwner::Link,
             ksyms: KsymOwner::Link,
             kallsyms: KsymTime::BeforeReg,
-            links: Links::Many,
             identity: Identity::Cookie,
             lookup: Lookup::of(Identity::Cookie),
-            validate: Validate::MapUpdate,
             free: Free::Deferred,
             count: Count::Attachment,
             progs: ProgOwner::Attachment,
             grace: Grace::TasksTraceTasks,
-            wait: Wait::Worker,
-            same_map: SameMap::Update,
             owner_check: OwnerCheck::Einval,
-            twin: Twin::None,
+            ..Self::mainline()
         }
     }
 
