@@ -240,7 +240,7 @@ impl Needs {
             ),
             Needs::CgroupCalls => (
                 called(|c| c == Called::ThroughCgroups) && !world.cgroups.is_empty(),
-                "only bpf_tcp_ops is called for a cgroup, and there must be one (`[[cgroup]]`)",
+                "only bpf_tcp_ops is attached to cgroups, and there must be one (`[[cgroup]]`)",
             ),
             Needs::OtherPrograms => (
                 world.progs.iter().any(|p| p.of.member().is_none()),
@@ -533,7 +533,7 @@ operations! {
     RingSetup { key: NewRing } "ring_setup" "io_uring_setup()" Rings Plain Some(RingSetup), 2;
     RingClose { ring: Ring } "ring_close" "close(ring_fd)" Rings Plain Some(RingClose), 2;
     CgroupQuery { cgroup: Cgroup }
-        "cgroup_query" "BPF_PROG_QUERY of what is effective in a cgroup" Cgroups Plain Some(CgQuery), 1 ByName;
+        "cgroup_query" "BPF_PROG_QUERY with BPF_F_QUERY_EFFECTIVE" CgroupCalls Plain Some(CgQuery), 1 ByName;
 }
 
 impl OpKind {

@@ -121,7 +121,7 @@ fn read_request(kind: &str, fields: &[&str]) -> Result<Request, String> {
         let number = || {
             value
                 .parse::<u8>()
-                .map_err(|_| format!("`{field}`: expected `{name}=N`"))
+                .map_err(|_| format!("`{field}`: expected `{name}=N`, a number from 0 to 255"))
         };
         match name {
             "map" => request.map = Some(key(value)?),

@@ -98,6 +98,10 @@ fn each_change_of_the_list_is_a_revision() {
         };
         machine.run_alone(&mut k, update).unwrap();
         assert_eq!(list(&k), (vec![1, 2], 5), "{design}");
+        // The release of the cgroup leaves the number alone.
+        let rmdir = Operation::CgroupRmdir { cgroup: 0 };
+        machine.run_alone(&mut k, rmdir).unwrap();
+        assert_eq!(list(&k), (vec![], 5), "{design}");
     }
 }
 

@@ -536,6 +536,7 @@ fn release<'w, X: Backend<'w>>(x: &mut X, cgroup: u8) -> Step {
         cgroup,
         Cgroup {
             state: CgroupState::Released,
+            changes: bpf.changes,
             dangling: asked && bpf.effective.iter().flatten().next().is_some(),
             ..Cgroup::default()
         },

@@ -24,7 +24,7 @@ use crate::scenario::{
 
 /// What stands for [`Operand::Position`].
 const POSITION: &str = "before, after, before=LINK or after=LINK, and preorder: where the link goes in the cgroup's list; \
-    without any of them to its end. With by-id the LINK is found by its id, whoever has it open. revision=N: the list must have this revision, 1 more than it has been changed";
+    without any of them to its end. With by-id the LINK is found by its id, whoever has it open. revision=N: the list must have this revision, from 1, before any change, to 255";
 
 /// What is known under a name, each meaning a paragraph; `None` if nothing is.
 pub fn explain(screen: &Screen, name: &str, scenarios: &[Case]) -> Option<String> {
