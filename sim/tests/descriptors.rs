@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use struct_ops_model::kernel::{Kernel, MapKey};
-use struct_ops_model::world::{OpKind, Operation};
+use struct_ops_model::world::{CpuDecl, OpKind, Operation, Plan};
 use struct_ops_model::{Design, Machine, errno};
 use struct_ops_sim::live::round::{self, RoundError};
 use struct_ops_sim::scenario::{Case, Scenario};
@@ -130,4 +130,20 @@ do = ["link_close l1", "link_close l1"]
         common::results(&machine, OpKind::LinkClose),
         BTreeSet::from([0])
     );
+}
+
+/// A child has the rings of its parent, and the parent keeps them.
+#[test]
+fn a_fork_hands_on_rings() {
+    let mut world = common::scenario("one-map-on-two-rings").world;
+    world.procs = 2;
+    let plan = Plan::Fixed(vec![Operation::Fork {}]);
+    world.cpus = vec![CpuDecl { proc: 0, plan }];
+    let machine = Machine::new(world, Design::parse("mainline").unwrap()).unwrap();
+    let mut k = machine.initial();
+    let open = |k: &Kernel| k.subsys.rings.map(|ring| ring.fds);
+    assert!(open(&k).contains(&0b01), "the set-up makes a ring");
+    let before = open(&k);
+    machine.run_alone(&mut k, Operation::Fork {}).unwrap();
+    assert_eq!(open(&k), before.map(|fds| fds | fds << 1));
 }
