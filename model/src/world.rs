@@ -365,8 +365,9 @@ impl World {
 
     /// Whether some plan asks for a revision of a cgroup's list.
     pub fn asks_revision(&self) -> bool {
-        let asked = [Some(0), None];
-        let asks = |(operand, value)| operand == Operand::Revision && !asked.contains(&value);
+        let asks = |(operand, value): (Operand, Option<u8>)| {
+            operand == Operand::Revision && value.is_some_and(|revision| revision != 0)
+        };
         self.written().any(|o| o.operands().any(asks))
     }
 

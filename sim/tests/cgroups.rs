@@ -152,25 +152,26 @@ fn an_anchor_by_id_is_whoever_has_it_open() {
     assert_eq!(gone, Err("it returned -ENOENT".to_string()));
 }
 
-/// The shipped file about revisions with one piece of it changed.
-fn changed(from: &str, to: &str) -> Result<Case, String> {
-    changed_file("cgroup-revision", from, to)
-}
-
-/// A shipped file with one piece of it changed.
-fn changed_file(name: &str, from: &str, to: &str) -> Result<Case, String> {
+/// A shipped file with these pieces of it changed.
+fn changed(name: &str, changes: &[(&str, &str)]) -> Result<Case, String> {
     let path = format!("{}/scenarios/{name}.toml", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(path).unwrap();
-    assert!(text.contains(from), "there is no {from}");
-    Case::parse("x", "x.toml", &text.replace(from, to)).map_err(|e| e.to_string())
+    let mut text = std::fs::read_to_string(path).unwrap();
+    for (from, to) in changes {
+        assert!(text.contains(from), "there is no {from}");
+        text = text.replace(from, to);
+    }
+    Case::parse("x", "x.toml", &text).map_err(|e| e.to_string())
 }
 
 #[test]
 fn another_type_has_no_use_for_a_revision_nor_an_anchor() {
     for (asked, refused) in [("revision=2", true), ("before=l1 by-id", true), ("", false)] {
         let case = changed(
-            "cgroup=c1 revision=2 cookie=0x22 as l2",
-            &format!("{asked} as l2"),
+            "cgroup-revision",
+            &[(
+                "cgroup=c1 revision=2 cookie=0x22 as l2",
+                &format!("{asked} as l2"),
+            )],
         );
         let Ok(Case::Attach(mut scenario)) = case else {
             panic!("{asked}: it is a scenario");
@@ -220,7 +221,11 @@ fn what_is_no_revision_is_refused_where_it_stands() {
         ("revision=two", "`two` is no revision"),
         ("by-id", "`by-id` without the link whose id it is"),
     ] {
-        let error = changed("revision=2 cookie=0x22", &format!("{word} cookie=0x22")).unwrap_err();
+        let error = changed(
+            "cgroup-revision",
+            &[("revision=2 cookie=0x22", &format!("{word} cookie=0x22"))],
+        )
+        .unwrap_err();
         assert!(error.contains(says), "{word}: {error}");
         assert!(error.starts_with("x.toml:"), "{error}");
     }
@@ -228,30 +233,25 @@ fn what_is_no_revision_is_refused_where_it_stands() {
 
 #[test]
 fn a_query_counts_an_array_that_is_gone_if_there_was_one_and_anything_is_attached() {
-    let attach = r#", "link_create m1 cgroup=c1 cookie=0x11 as l1""#;
-    for (from, to, gone) in [
-        (attach, attach, true),
-        // The second cgroup inherits nothing: bpf_empty_prog_array is never freed.
-        ("parent = \"c1\"\n", "", false),
+    let attach = (r#", "link_create m1 cgroup=c1 cookie=0x11 as l1""#, "");
+    let close = (r#", "link_close l1""#, "");
+    let alone = ("parent = \"c1\"\n", "");
+    let close_first = (
+        r#""cgroup_rmdir c2", "link_close l1""#,
+        r#""link_close l1", "cgroup_rmdir c2""#,
+    );
+    let changes: [(&[(&str, &str)], bool); 4] = [
+        (&[], true),
+        // It inherits nothing: bpf_empty_prog_array is never freed.
+        (&[alone], false),
         // The array is an empty one before it goes.
-        (
-            r#""cgroup_rmdir c2", "link_close l1""#,
-            r#""link_close l1", "cgroup_rmdir c2""#,
-            false,
-        ),
+        (&[close_first], false),
         // Nothing is attached anywhere.
-        (attach, "", false),
-    ] {
-        let text = if to.is_empty() && from == attach {
-            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/cgroup-query.toml");
-            let text = std::fs::read_to_string(path).unwrap();
-            let text = text.replace(attach, "").replace(r#", "link_close l1""#, "");
-            Case::parse("x", "x.toml", &text).map_err(|e| e.to_string())
-        } else {
-            changed_file("cgroup-query", from, to)
-        };
-        let Ok(Case::Attach(scenario)) = text else {
-            panic!("it is a scenario");
+        (&[attach, close], false),
+    ];
+    for (changes, gone) in changes {
+        let Ok(Case::Attach(scenario)) = changed("cgroup-query", changes) else {
+            panic!("{changes:?}: it is a scenario");
         };
         let settings = Settings {
             threads: 1,
@@ -262,7 +262,7 @@ fn a_query_counts_an_array_that_is_gone_if_there_was_one_and_anything_is_attache
         let design = Design::parse("mainline").unwrap();
         let run = check(&scenario, &design, &settings, &UNBOUNDED, &mut |_| ()).unwrap();
         let found = run.shortest(Invariant::NoUseAfterFree).is_some();
-        assert_eq!(found, gone, "{from} -> {to}");
+        assert_eq!(found, gone, "{changes:?}");
     }
 }
 

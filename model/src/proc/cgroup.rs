@@ -26,14 +26,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
     let cgroup_mutex = Lock::The(LockClass::Cgroup);
     match x.pc() {
         Pc::CgTarget => {
-            // No target_fd is fd 0, which is no directory of a cgroup.
-            let Some(cgroup) = x.cpu().cgroup.checked_sub(1) else {
-                return x.fail(errno::EBADF, Pc::LcCleanup);
-            };
-            if x.cgroup(cgroup).state != CgroupState::Online {
-                return x.fail(errno::ENOENT, Pc::LcCleanup);
+            let err = get_from_fd(x);
+            if err != 0 {
+                return x.fail(err, Pc::LcCleanup);
             }
-            event!(x, "{} is held", name(x, cgroup));
             enter(x)
         }
         Pc::CgAttach => {
@@ -85,11 +81,10 @@ pub(crate) fn step<'w, X: Backend<'w>>(x: &mut X) -> Step {
             x.goto(Pc::Finish)
         }
         Pc::CgQuery => {
-            let cgroup = target(x);
-            if x.cgroup(cgroup).state != CgroupState::Online {
-                return x.fail(errno::ENOENT, Pc::Finish);
+            let err = get_from_fd(x);
+            if err != 0 {
+                return x.fail(err, Pc::Finish);
             }
-            event!(x, "{} is held", name(x, cgroup));
             x.goto(Pc::CgQueryRead)
         }
         Pc::CgQueryRead => {
@@ -189,6 +184,19 @@ pub(crate) fn enter_update<'w, X: Backend<'w>>(x: &mut X) -> Step {
     } else {
         Pc::CgUpdate
     })
+}
+
+/// `cgroup_get_from_fd()`: 0, and the cgroup is held, or an errno.
+fn get_from_fd<'w, X: Backend<'w>>(x: &mut X) -> i8 {
+    // No target_fd is fd 0, which is no directory of a cgroup.
+    let Some(cgroup) = x.cpu().cgroup.checked_sub(1) else {
+        return errno::EBADF;
+    };
+    if x.cgroup(cgroup).state != CgroupState::Online {
+        return errno::ENOENT;
+    }
+    event!(x, "{} is held", name(x, cgroup));
+    0
 }
 
 fn target<'w, X: Backend<'w>>(x: &mut X) -> u8 {
