@@ -2,12 +2,14 @@
 
 use struct_ops_model::{Design, Invariant, Pc, SetUpError, Violation};
 
+use crate::action;
 use crate::bounds::{Bound, Bounds};
 use crate::engine::{self, Options, Progress};
 use crate::explore::{Explored, LockSearch, Reductions, unmerge};
 use crate::reach;
 use crate::scenario::{Case, InputError, Scenario};
-use crate::verdict::{Counterexample, Path, Run};
+use crate::trace::Broken;
+use crate::verdict::{Counterexample, Run};
 
 /// How to explore.
 #[derive(Clone, Copy, Debug)]
@@ -171,10 +173,10 @@ pub fn check(
         .into_iter()
         .map(|(transitions, steps, violation, actions)| Counterexample {
             invariant: violation.invariant,
-            place: violation.step.info().map(|i| (i.name, i.place.on(linux))),
+            place: Broken::of(violation, linux).place,
             transitions,
             steps,
-            path: Path::Attach(violation, actions),
+            actions: actions.into_iter().map(action::write).collect(),
         });
     let expected = scenario.head.expectation(&design.name);
     Ok(Run {

@@ -29,3 +29,4 @@ pub mod tracefile;
 pub mod tramp;
 pub mod verdict;
 pub mod view;
+pub mod walk;

@@ -2,7 +2,7 @@
 
 use struct_ops_model::{Action, Machine, Report};
 
-use crate::trace::unmerged;
+use crate::walk::unmerged;
 
 /// No run of the model is nearly as long: every CPU's plan is finite.
 const LONGEST: usize = 10_000;

@@ -5,20 +5,20 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use struct_ops_model::design::About;
 use struct_ops_model::reach::{Found, Kind, Reach};
-use struct_ops_model::{Action, Design, Invariant, Machine, Violation};
+use struct_ops_model::{Design, Invariant};
 
-use crate::action;
-use crate::check::setup_error;
-use crate::counterexample::{Steps, steps};
+use crate::counterexample::steps;
 use crate::reach::{self, Help};
 use crate::report::json::{SCHEMA, VERSION};
 use crate::scenario::{
-    Case, InputError, ReachScenario, Scenario, in_words, printable, unknown, unknown_program,
+    Case, Head, InputError, ReachScenario, Scenario, in_words, printable, unknown, unknown_program,
 };
 use crate::shipped;
-use crate::trace::{Trace, trace};
-use crate::verdict::{Counterexample, Path};
+use crate::trace::{Broken, Trace};
+use crate::verdict::Counterexample;
+use crate::walk::{self, NotCarriedOut, NotEnabled, Walked};
 
 /// The first version of the file format: it records neither what was broken nor who saved it.
 const WITHOUT_PROMISE: u32 = 1;
@@ -122,42 +122,21 @@ pub struct Promise {
 }
 
 impl Promise {
-    /// A violation, and the number of the step that it happened at.
-    pub fn new(violation: Violation, step: Option<usize>) -> Self {
+    /// What was broken, and the number of the step that it happened at.
+    pub fn new(broken: Broken, step: Option<usize>) -> Self {
         Promise {
-            invariant: violation.invariant.id().into(),
+            invariant: broken.invariant.id().into(),
             step,
-            label: violation.step.info().map(|i| i.name.into()),
+            label: broken.label().map(Into::into),
         }
     }
 
-    /// Everything that steps break, in their order.
-    pub fn broken(steps: &Steps) -> Vec<Self> {
-        match steps {
-            Steps::Attach(trace) => Promise::broken_by(trace),
-            Steps::Lookup(trace) => Promise::broken_by_lookup(trace),
-        }
-    }
-
-    /// Everything that a trace of the attach path breaks.
-    pub fn broken_by(trace: &Trace) -> Vec<Self> {
+    /// Everything that a trace breaks, in the order of its steps.
+    pub fn broken(trace: &Trace) -> Vec<Self> {
         let broken = trace.broken();
         broken
-            .map(|(step, violation)| Promise::new(violation, step.map(|s| s.number)))
+            .map(|(step, broken)| Promise::new(broken, step.map(|s| s.number)))
             .collect()
-    }
-
-    /// Everything that a trace of a lookup breaks.
-    pub fn broken_by_lookup(trace: &reach::Trace) -> Vec<Self> {
-        let broken = |step: &reach::Step| {
-            let promise = |invariant: &Invariant| Promise {
-                invariant: invariant.id().into(),
-                step: Some(step.number),
-                label: Some(step.label.name().into()),
-            };
-            step.broke.iter().map(promise).collect::<Vec<_>>()
-        };
-        trace.iter().flat_map(broken).collect()
     }
 }
 
@@ -175,8 +154,8 @@ pub enum Finds {
 
 impl Finds {
     /// What the last step of a trace found.
-    pub fn at_the_end(trace: &reach::Trace) -> Option<Self> {
-        Some(match trace.last()?.found? {
+    pub fn at_the_end(trace: &Trace) -> Option<Self> {
+        Some(match trace.steps.last()?.found? {
             Found::Own(_) => Finds::Own,
             Found::Nothing(_) => Finds::Nothing,
             Found::Refused(_) => Finds::Refused,
@@ -214,8 +193,10 @@ pub struct Replayed {
     pub title: Option<String>,
     /// The design under which it was carried out again.
     pub design: Design,
+    /// What it is about.
+    pub about: About,
     /// What happened.
-    pub steps: Steps,
+    pub trace: Trace,
     /// Why the actions after these steps could not be taken.
     pub parted: Option<String>,
 }
@@ -223,7 +204,7 @@ pub struct Replayed {
 impl Replayed {
     /// What became of each promise that the file records.
     pub fn again(&self) -> Vec<Again> {
-        let broken = Promise::broken(&self.steps);
+        let broken = Promise::broken(&self.trace);
         let again = |recorded: &Promise| {
             let mut same = broken.iter().filter(|b| b.invariant == recorded.invariant);
             let exactly = same.clone().find(|b| *b == recorded);
@@ -237,17 +218,14 @@ impl Replayed {
 
     /// What the last step finds, if the file records that.
     pub fn finds(&self) -> Option<(Finds, Option<Finds>)> {
-        let Steps::Lookup(trace) = &self.steps else {
-            return None;
-        };
-        Some((self.file.finds?, Finds::at_the_end(trace)))
+        Some((self.file.finds?, Finds::at_the_end(&self.trace)))
     }
 
     /// Whether it came out as recorded; `None` if nothing is recorded.
     pub fn as_recorded(&self) -> Option<bool> {
         let breaks = self.file.breaks.as_ref()?;
         let broken = if breaks.is_empty() && self.file.finds.is_none() {
-            self.parted.is_none() && Promise::broken(&self.steps).is_empty()
+            self.parted.is_none() && Promise::broken(&self.trace).is_empty()
         } else {
             self.again().iter().all(|a| a.found.is_some())
         };
@@ -297,44 +275,28 @@ impl Subject {
 }
 
 impl File {
-    /// A trace of the attach path and the promises that it is kept for.
+    /// A trace of a scenario and the promises that it is kept for.
     pub fn new(
-        scenario: &Scenario,
+        about: About,
+        head: &Head,
         design: &Design,
-        actions: &[Action],
+        actions: Vec<String>,
         breaks: Vec<Promise>,
     ) -> Self {
+        let (name, toml) = (&head.name, &head.text);
+        let (scenario, reach) = match about {
+            About::Lookups => (None, Some(Subject::scenario(name, toml))),
+            _ => (Some(Embedded::new(name, toml)), None),
+        };
         File {
             schema: SCHEMA,
             version: Some(VERSION.into()),
-            scenario: Some(Embedded {
-                name: scenario.head.name.clone(),
-                toml: scenario.head.text.clone(),
-            }),
-            reach: None,
+            scenario,
+            reach,
             design: design.name.clone(),
             breaks: Some(breaks),
             finds: None,
-            actions: actions.iter().map(|a| action::write(*a)).collect(),
-        }
-    }
-
-    /// A trace of a lookup and the promises that it is kept for.
-    pub fn of_lookup(
-        subject: Subject,
-        design: &Design,
-        actions: &[struct_ops_model::reach::Action],
-        breaks: Vec<Promise>,
-    ) -> Self {
-        File {
-            schema: SCHEMA,
-            version: Some(VERSION.into()),
-            scenario: None,
-            reach: Some(subject),
-            design: design.name.clone(),
-            breaks: Some(breaks),
-            finds: None,
-            actions: actions.iter().map(|a| reach::action::write(*a)).collect(),
+            actions,
         }
     }
 
@@ -347,33 +309,34 @@ impl File {
         design: &Design,
         found: &Counterexample,
     ) -> Result<Self, String> {
-        let steps = steps(case, design, found)?;
-        let mut breaks = Promise::broken(&steps);
-        let label = found.place.map(|p| p.0);
-        breaks.retain(|p| p.invariant == found.invariant.id() && p.label.as_deref() == label);
-        match (case, &found.path) {
-            (Case::Attach(scenario), Path::Attach(_, actions)) => {
-                Ok(File::new(scenario, design, actions, breaks))
-            }
-            (_, Path::Reach(actions)) => {
-                let subject = Subject::scenario(&case.head().name, &case.head().text);
-                Ok(File::of_lookup(subject, design, actions, breaks))
-            }
-            _ => Err("a trace of another kind of scenario".into()),
-        }
+        let mut breaks = Promise::broken(&steps(case, design, found)?);
+        let (id, label) = (found.invariant.id(), found.broken().label());
+        breaks.retain(|p| p.invariant == id && p.label.as_deref() == label);
+        let actions = found.actions.clone();
+        Ok(File::new(
+            case.about(),
+            case.head(),
+            design,
+            actions,
+            breaks,
+        ))
     }
 
     /// The run behind a cell of `reach`.
-    pub fn of_cell(cell: &reach::Cell, trace: &reach::Trace) -> Self {
-        let breaks = Promise::broken_by_lookup(trace);
-        let subject = Subject::Cell {
-            program: cell.kind.to_string(),
-            help: cell.help.word().into(),
-            shared: cell.shared,
-        };
+    pub fn of_cell(cell: &reach::Cell, trace: &Trace) -> Self {
         File {
+            schema: SCHEMA,
+            version: Some(VERSION.into()),
+            scenario: None,
+            reach: Some(Subject::Cell {
+                program: cell.kind.to_string(),
+                help: cell.help.word().into(),
+                shared: cell.shared,
+            }),
+            design: cell.design.name.clone(),
+            breaks: Some(Promise::broken(trace)),
             finds: Finds::at_the_end(trace),
-            ..Self::of_lookup(subject, &cell.design, &cell.trace, breaks)
+            actions: trace.actions(),
         }
     }
 
@@ -480,74 +443,47 @@ impl File {
             Design::parse(&self.design).map_err(|e| InputError::whole(path, e.to_string()))?;
         let design = design.unwrap_or(&saved).clone();
         let may_part = design != saved || self.version.as_deref().is_some_and(|v| v != VERSION);
-        let parting = |message: String| {
-            if may_part {
-                Ok(Some(message))
-            } else {
-                Err(InputError::whole(path, message))
-            }
-        };
-        if let Some(Embedded { name, toml }) = &self.scenario {
-            let inner = format!("{path} (scenario {name})");
-            let scenario = Scenario::parse(name, &inner, toml)?;
-            let actions = actions(path, &self.actions, action::read)?;
-            let machine = Machine::new(scenario.world.clone(), design.clone())
-                .map_err(|e| setup_error(&scenario, &design, &e))?;
-            let (trace, parted) = match trace(&machine, &actions) {
-                Ok(trace) => (trace, None),
-                Err(e) => {
-                    let enabled = e.enabled.iter().map(|a| action::write(*a)).collect();
-                    let message = impossible(e.step, &action::write(e.found), enabled);
-                    let before = trace(&machine, &actions[..e.step - 1]);
-                    let before = before.map_err(|_| InputError::whole(path, message.clone()))?;
-                    (before, parting(message)?)
-                }
-            };
-            return Ok(Replayed {
-                name: scenario.head.name,
-                title: Some(scenario.head.title),
-                file: self,
-                design,
-                steps: Steps::Attach(trace),
-                parted,
-            });
-        }
-        let subject = self.reach.as_ref().expect("one of the two: it was parsed");
-        let (name, title, world) = subject.world(path, &design)?;
-        let actions = actions(path, &self.actions, reach::action::read)?;
-        let machine = Reach::new(world, design.clone());
-        let (trace, parted) = match reach::replay(&machine, &actions) {
+        let (name, title, about, machine) = self.machine(path, &design)?;
+        let whole = |message: String| InputError::whole(path, message);
+        let (trace, parted) = match machine.carry_out(&self.actions) {
             Ok(trace) => (trace, None),
-            Err((step, enabled)) => {
-                let enabled = enabled.into_iter().map(reach::action::write).collect();
-                let message = impossible(step, &reach::action::write(actions[step - 1]), enabled);
-                let trace = reach::replay(&machine, &actions[..step - 1]);
-                (trace.unwrap_or_default(), parting(message)?)
+            Err(NotCarriedOut::NoStep(step, why)) => {
+                return Err(whole(format!("step {step}: {why}")));
             }
+            Err(NotCarriedOut::NotEnabled(e)) if may_part => {
+                (e.before.clone(), Some(impossible(&e)))
+            }
+            Err(NotCarriedOut::NotEnabled(e)) => return Err(whole(impossible(&e))),
         };
         Ok(Replayed {
             name,
             title,
             file: self,
             design,
-            steps: Steps::Lookup(trace),
+            about,
+            trace,
             parted,
         })
     }
+
+    /// What to call its subject, the title, what it is about, and the machine.
+    fn machine(&self, path: &str, design: &Design) -> Result<Inside, InputError> {
+        if let Some(Embedded { name, toml }) = &self.scenario {
+            let inner = format!("{path} (scenario {name})");
+            let scenario = Scenario::parse(name, &inner, toml)?;
+            let machine = walk::attach(&scenario, design)?;
+            let Head { name, title, .. } = scenario.head;
+            return Ok((name, Some(title), About::AttachPath, Box::new(machine)));
+        }
+        let subject = self.reach.as_ref().expect("one of the two: it was parsed");
+        let (name, title, world) = subject.world(path, design)?;
+        let machine = Reach::new(world, design.clone());
+        Ok((name, title, About::Lookups, Box::new(machine)))
+    }
 }
 
-fn actions<A>(
-    path: &str,
-    lines: &[String],
-    read: impl Fn(&str) -> Result<A, String>,
-) -> Result<Vec<A>, InputError> {
-    let numbered = lines.iter().enumerate();
-    numbered
-        .map(|(i, line)| {
-            read(line).map_err(|e| InputError::whole(path, format!("step {}: {e}", i + 1)))
-        })
-        .collect()
-}
+/// What [`File::machine`] finds.
+type Inside = (String, Option<String>, About, Box<dyn Walked>);
 
 /// The version that a file of ours says it has. It is asked first: a file of another one is not wrong in its details.
 ///
@@ -597,13 +533,19 @@ fn json_error(path: &str, text: &str, error: &serde_json::Error) -> InputError {
 }
 
 /// What was found and what was possible.
-fn impossible(step: usize, found: &str, enabled: Vec<String>) -> String {
+fn impossible(refused: &NotEnabled) -> String {
+    let NotEnabled {
+        step,
+        found,
+        enabled,
+        ..
+    } = refused;
     if enabled.is_empty() {
         return format!("step {step}: `{found}`, but nothing can happen any more");
     }
-    let mut enabled: Vec<String> = enabled.iter().map(|a| format!("`{a}`")).collect();
-    let more = enabled.len().saturating_sub(8);
-    enabled.truncate(8);
+    let mut shown: Vec<String> = enabled.iter().map(|a| format!("`{a}`")).collect();
+    let more = shown.len().saturating_sub(8);
+    shown.truncate(8);
     let more = if more > 0 {
         format!(" and {more} more")
     } else {
@@ -611,6 +553,6 @@ fn impossible(step: usize, found: &str, enabled: Vec<String>) -> String {
     };
     format!(
         "step {step}: `{found}` is not enabled; enabled are {}{more}",
-        enabled.join(", ")
+        shown.join(", ")
     )
 }

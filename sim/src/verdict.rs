@@ -4,12 +4,13 @@ use clap::ValueEnum;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use struct_ops_model::place::Site;
-use struct_ops_model::{Action, Design, Invariant, StepSet, Violation};
+use struct_ops_model::{Design, Invariant, StepSet};
 
 pub use crate::bounds::Bound;
 use crate::engine::Outcome;
 use crate::explore::Fate;
 use crate::scenario::{Case, Expect, PlanText};
+use crate::trace::Broken;
 
 /// What can be said of an invariant. `holds` is said only of what was asked, exercised and seen whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -123,17 +124,18 @@ pub struct Counterexample {
     pub transitions: usize,
     /// How many steps these are.
     pub steps: usize,
-    /// The way.
-    pub path: Path,
+    /// The way: the action of each step as it stands in trace files, merged ones taken apart.
+    pub actions: Vec<String>,
 }
 
-/// The way to a violation.
-#[derive(Clone, Debug)]
-pub enum Path {
-    /// On the attach path: one action per step, merged ones taken apart.
-    Attach(Violation, Vec<Action>),
-    /// Where schedulers are looked up.
-    Reach(Vec<struct_ops_model::reach::Action>),
+impl Counterexample {
+    /// What broke, and where.
+    pub fn broken(&self) -> Broken {
+        Broken {
+            invariant: self.invariant,
+            place: self.place,
+        }
+    }
 }
 
 /// One scenario under one design.

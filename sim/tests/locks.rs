@@ -2,16 +2,16 @@
 
 mod common;
 
-use struct_ops_model::lock::Lock;
-use struct_ops_model::lock::LockClass::{self, StOps, TcpCongList, UpdateMutex};
-use struct_ops_model::{Design, Invariant, Machine, Wait};
+use struct_ops_model::lock::LockClass::{self, TcpCongList, UpdateMutex};
+use struct_ops_model::{Design, Invariant};
 use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::engine::{Options, explore};
 use struct_ops_sim::explore::{Explored, Reductions};
 use struct_ops_sim::scenario::Scenario;
-use struct_ops_sim::trace::{Trace, trace};
-use struct_ops_sim::verdict::{Path, Run};
+use struct_ops_sim::trace::Trace;
+use struct_ops_sim::verdict::Run;
+use struct_ops_sim::walk::{self, Walked as _};
 
 /// A link is created and the member is called: by one CPU, one after the other, or by two at once.
 fn singleton(cpus: &str) -> Scenario {
@@ -53,13 +53,10 @@ fn run(scenario: &Scenario, design: &str, reductions: Reductions) -> Run {
 fn shortest(scenario: &Scenario, design: &str, invariant: Invariant) -> Trace {
     let run = run(scenario, design, Reductions::ALL);
     let found = run.shortest(invariant).expect("it is broken");
-    let Path::Attach(violation, actions) = &found.path else {
-        unreachable!("the scenario is about the attach path");
-    };
     let design = Design::parse(design).unwrap();
-    let machine = Machine::new(scenario.world.clone(), design).unwrap();
-    let trace = trace(&machine, actions).unwrap();
-    assert!(trace.broken().any(|b| b.1 == *violation));
+    let machine = walk::attach(scenario, &design).unwrap();
+    let trace = machine.carry_out(&found.actions).unwrap();
+    assert!(trace.broken().any(|b| b.1 == found.broken()));
     trace
 }
 
@@ -73,9 +70,9 @@ fn one_cpu_shows_both_orders_and_no_deadlock() {
         assert!(run(&scenario, "mainline", reductions).found.is_empty());
     }
     let trace = shortest(&scenario, "mainline,twin=lock-order", Invariant::LockOrder);
-    let first = trace.steps.iter().find(|s| s.pc.name() == "SingletonReg");
+    let first = trace.steps.iter().find(|s| s.label == "SingletonReg");
     let last = trace.broken().next().and_then(|b| b.0).unwrap();
-    assert_eq!(last.pc.name(), "SingletonCallDone");
+    assert_eq!(last.label, "SingletonCallDone");
     let said = format!(
         "takes update_mutex under st_ops_mutex, and this run took st_ops_mutex under update_mutex in step {}",
         first.unwrap().number
@@ -90,16 +87,11 @@ fn two_cpus_that_wait_for_each_others_lock_are_shown() {
         "mainline,twin=lock-order",
         Invariant::NoDeadlock,
     );
-    let waits: Vec<_> = trace.stuck.iter().map(|s| (s.0, s.1.name(), s.2)).collect();
     assert_eq!(
-        waits,
+        trace.stuck,
         [
-            (0, "SingletonUnreg", Wait::Lock(Lock::The(StOps), 1)),
-            (
-                1,
-                "SingletonCallDone",
-                Wait::Lock(Lock::The(UpdateMutex), 0)
-            ),
+            "cpu0 waits in st_ops_unreg for st_ops_mutex, which cpu1 holds",
+            "cpu1 waits in bpf_kfunc_st_ops_test_prologue for update_mutex, which cpu0 holds",
         ]
     );
 }

@@ -4,19 +4,18 @@
 
 mod common;
 
-use struct_ops_sim::bounds::UNBOUNDED;
-
 use struct_ops_model::reach::{Found, Kind, Reach};
 use struct_ops_model::{Design, Invariant};
+use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_sim::check::Settings;
-use struct_ops_sim::counterexample::Steps;
 use struct_ops_sim::explore::Reductions;
-use struct_ops_sim::reach::{self, Event, Explored, Help, Verdict, explore, replay, universe};
+use struct_ops_sim::reach::{self, Event, Explored, Help, Verdict, explore, universe};
 use struct_ops_sim::report::reach::table;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::InputError;
 use struct_ops_sim::scenario::{Case, ReachScenario};
 use struct_ops_sim::tracefile::{File, Replayed};
+use struct_ops_sim::walk::trace;
 
 fn scenario(name: &str) -> ReachScenario {
     match common::case(name) {
@@ -220,8 +219,8 @@ fn cells_are_what_they_were_and_replay() {
     for line in CELLS.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         let cell = reach::cell(&design(words[0]), kind(words[1]), false, &UNBOUNDED).unwrap();
-        let trace = replay(&cell.reach(), &cell.trace).unwrap();
-        let last = trace.last().unwrap();
+        let trace = trace(&cell.reach(), &cell.trace).unwrap();
+        let last = trace.steps.last().unwrap();
         match cell.verdict {
             Verdict::Own | Verdict::WithHelp => assert!(matches!(last.found, Some(Found::Own(_)))),
             Verdict::None => assert!(!matches!(last.found, Some(Found::Own(_)) | None)),
@@ -234,7 +233,7 @@ fn cells_are_what_they_were_and_replay() {
             cell.kind,
             cell.verdict.word(),
             cell.help.word(),
-            trace.len()
+            trace.steps.len()
         );
     }
     assert_eq!(now, CELLS, "the cells of today:\n{now}");
@@ -276,14 +275,14 @@ fn a_saved_run_is_carried_out_again() {
     let cell = reach::cell(&design("association"), kind("fentry"), false, &UNBOUNDED).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("trace.json");
-    let trace = replay(&cell.reach(), &cell.trace).unwrap();
+    let trace = trace(&cell.reach(), &cell.trace).unwrap();
     File::of_cell(&cell, &trace).save(&file).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     let again = |text: &str| -> Result<Replayed, InputError> {
         File::parse("trace.json", text)?.replay("trace.json", None)
     };
     let replayed = again(&text).unwrap();
-    assert_eq!(replayed.steps, Steps::Lookup(trace));
+    assert_eq!(replayed.trace, trace);
     assert_eq!(replayed.as_recorded(), Some(true));
     let other = text.replacen("\"finds\": \"own\"", "\"finds\": \"nothing\"", 1);
     assert_eq!(again(&other).unwrap().as_recorded(), Some(false));

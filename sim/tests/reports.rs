@@ -1,10 +1,9 @@
 //! Reports over results made by hand: verdicts, expectations, widths.
 
-use struct_ops_sim::bounds::UNBOUNDED;
-
 use struct_ops_model::place::{Code, Site};
 use struct_ops_model::reach::Kind;
-use struct_ops_model::{Action, Design, Invariant, Machine, Pc, StepSet, Violation};
+use struct_ops_model::{Design, Invariant, Machine, Pc, StepSet};
+use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::reach;
@@ -14,24 +13,18 @@ use struct_ops_sim::report::text::columns;
 use struct_ops_sim::report::{explain, list, matrix, reach as lookup, trace as table};
 use struct_ops_sim::scenario::{Case, Scenario};
 use struct_ops_sim::shipped;
-use struct_ops_sim::trace::trace;
-use struct_ops_sim::verdict::{Bound, Counterexample, Path, Results, Run, Skipped, Verdict};
+use struct_ops_sim::verdict::{Bound, Counterexample, Results, Run, Skipped, Verdict};
+use struct_ops_sim::walk::Walked as _;
 
 const TEXT: &str = include_str!("scenarios/two-links.toml");
 
 fn run(design: &Design, broken: &[(Invariant, usize)], expected: Option<&[Invariant]>) -> Run {
-    let found = broken.iter().map(|(invariant, steps)| {
-        let violation = Violation {
-            invariant: *invariant,
-            step: Pc::CallBody,
-        };
-        Counterexample {
-            invariant: *invariant,
-            place: Some(("CallBody", Site::Code(Code::Program))),
-            transitions: *steps,
-            steps: *steps,
-            path: Path::Attach(violation, vec![Action::Step(0, 0); *steps]),
-        }
+    let found = broken.iter().map(|(invariant, steps)| Counterexample {
+        invariant: *invariant,
+        place: Some(("CallBody", Site::Code(Code::Program))),
+        transitions: *steps,
+        steps: *steps,
+        actions: vec!["cpu0 step".into(); *steps],
     });
     Run {
         scenario: "two-links".into(),
@@ -275,14 +268,11 @@ fn traces_fit_every_width() {
         let machine = Machine::new(scenario.world.clone(), design.clone()).unwrap();
         let run = check(&scenario, &design, &settings, &UNBOUNDED, &mut |_| ()).unwrap();
         for found in &run.found {
-            let Path::Attach(violation, actions) = &found.path else {
-                panic!("the attach path was explored");
-            };
-            let trace = trace(&machine, actions).unwrap();
+            let trace = machine.carry_out(&found.actions).unwrap();
             for width in 72..=200 {
                 let screen = Screen::plain(width);
                 fits(&table::table(&screen, &trace), width);
-                fits(&table::broke(&screen, &trace, *violation), width);
+                fits(&table::broke(&screen, &trace, found.broken()), width);
                 fits(
                     &table::minimal(&screen, found.steps, found.transitions),
                     width,

@@ -15,7 +15,7 @@ use struct_ops_sim::scenario::{
 };
 use struct_ops_sim::shipped;
 use struct_ops_sim::verdict::Run;
-use struct_ops_sim::view;
+use struct_ops_sim::walk;
 
 const REG: &str = "publish slot";
 const UNREG: &str = "withdraw slot\nsynchronize_rcu";
@@ -475,7 +475,7 @@ fn a_built_in_one_said_in_the_language_gets_the_same_verdicts() {
                 continue;
             };
             for design in Design::attach_paths() {
-                if !scenario.runs_under(&design) || view::machine(&scenario, &design).is_err() {
+                if !scenario.runs_under(&design) || walk::attach(&scenario, &design).is_err() {
                     continue;
                 }
                 let (one, other) = (broken(&scenario, &design), broken(&copy, &design));

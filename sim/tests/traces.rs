@@ -1,18 +1,17 @@
 //! Trace files: what is saved replays to the same end, and whatever is wrong with a file is explained.
 
-use struct_ops_sim::bounds::UNBOUNDED;
-
+use struct_ops_model::design::About;
 use struct_ops_model::world::{Operation, Plan};
 use struct_ops_model::{Action, Design, Invariant, Machine, Pc};
+use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_sim::check::{Settings, check};
-use struct_ops_sim::counterexample::Steps;
 use struct_ops_sim::engine;
 use struct_ops_sim::explore::{Explored, Reductions};
 use struct_ops_sim::scenario::{InputError, Scenario};
 use struct_ops_sim::schedule::{self, Chooser};
-use struct_ops_sim::trace::{Trace, trace};
+use struct_ops_sim::trace::Trace;
 use struct_ops_sim::tracefile::{File, Promise, Replayed};
-use struct_ops_sim::verdict::Path;
+use struct_ops_sim::walk::{Walk as _, trace};
 
 const TEXT: &str = include_str!("scenarios/two-links.toml");
 
@@ -20,10 +19,15 @@ fn scenario() -> Scenario {
     Scenario::parse("two-links", "two-links.toml", TEXT).unwrap()
 }
 
-fn saved(actions: &[Action], design: &Design, breaks: Vec<Promise>) -> String {
+fn written(actions: &[Action]) -> Vec<String> {
+    actions.iter().map(|a| Machine::write(*a)).collect()
+}
+
+fn saved(actions: Vec<String>, design: &Design, breaks: Vec<Promise>) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("trace.json");
-    File::new(&scenario(), design, actions, breaks)
+    let scenario = scenario();
+    File::new(About::AttachPath, &scenario.head, design, actions, breaks)
         .save(&file)
         .unwrap();
     std::fs::read_to_string(file).unwrap()
@@ -34,10 +38,8 @@ fn replay(text: &str, design: Option<&Design>) -> Result<Replayed, InputError> {
 }
 
 fn attach(replayed: Replayed) -> Trace {
-    match replayed.steps {
-        Steps::Attach(trace) => trace,
-        Steps::Lookup(_) => panic!("the attach path was saved"),
-    }
+    assert_eq!(replayed.about, About::AttachPath);
+    replayed.trace
 }
 
 #[test]
@@ -54,23 +56,18 @@ fn counterexamples_replay_to_what_they_broke() {
         let run = check(&scenario, &design, &settings, &UNBOUNDED, &mut |_| ()).unwrap();
         assert!(run.shortest(Invariant::CookieFidelity).is_some());
         for found in &run.found {
-            let Path::Attach(violation, actions) = &found.path else {
-                panic!("the attach path was explored");
-            };
-            let promise = Promise::new(*violation, Some(found.steps));
-            let text = saved(actions, &design, vec![promise]);
+            let broken = found.broken();
+            let promise = Promise::new(broken, Some(found.steps));
+            let text = saved(found.actions.clone(), &design, vec![promise]);
             let replayed = replay(&text, None).unwrap();
             assert_eq!(replayed.design, design);
-            assert_eq!(replayed.as_recorded(), Some(true), "{violation:?}");
+            assert_eq!(replayed.as_recorded(), Some(true), "{broken:?}");
             // What rfc breaks here, mainline cannot: it has no cookies.
             let elsewhere = replay(&text, Some(&Design::mainline())).unwrap();
-            assert_eq!(elsewhere.as_recorded(), Some(false), "{violation:?}");
+            assert_eq!(elsewhere.as_recorded(), Some(false), "{broken:?}");
             let trace = attach(replayed);
-            assert_eq!(trace.steps.len(), actions.len());
-            assert!(
-                trace.broken().any(|(_, v)| v == *violation),
-                "{violation:?}"
-            );
+            assert_eq!(trace.steps.len(), found.actions.len());
+            assert!(trace.broken().any(|(_, b)| b == broken), "{broken:?}");
         }
     }
 }
@@ -84,7 +81,7 @@ fn schedules_replay() {
             let actions = schedule::run(&machine, &mut Chooser::new(seed));
             let shown = trace(&machine, &actions).unwrap();
             assert!(shown.ended || shown.broken().next().is_some());
-            let text = saved(&actions, &design, Promise::broken_by(&shown));
+            let text = saved(shown.actions(), &design, Promise::broken(&shown));
             let replayed = replay(&text, None).unwrap();
             assert_eq!(replayed.as_recorded(), Some(true));
             assert_eq!(attach(replayed), shown);
@@ -96,7 +93,9 @@ fn schedules_replay() {
 fn what_is_wrong_is_said() {
     let machine = Machine::new(scenario().world, Design::mainline()).unwrap();
     let good = saved(
-        &schedule::run(&machine, &mut Chooser::Fair),
+        trace(&machine, &schedule::run(&machine, &mut Chooser::Fair))
+            .unwrap()
+            .actions(),
         &Design::mainline(),
         Vec::new(),
     );
@@ -171,7 +170,7 @@ fn old_files_are_read() {
     let machine = Machine::new(scenario().world, design.clone()).unwrap();
     let actions = schedule::run(&machine, &mut Chooser::new(Some(3)));
     let now: serde_json::Value =
-        serde_json::from_str(&saved(&actions, &design, Vec::new())).unwrap();
+        serde_json::from_str(&saved(written(&actions), &design, Vec::new())).unwrap();
     let old = serde_json::json!({
         "schema": 1, "scenario": now["scenario"], "design": "rfc", "actions": now["actions"],
     });
@@ -191,7 +190,7 @@ fn a_run_that_parts_does_not_break_it_again() {
         .map(|actions| (actions.clone(), trace(&machine, &actions).unwrap()))
         .find(|(_, shown)| shown.broken().next().is_some())
         .unwrap();
-    let text = saved(&actions, &design, Promise::broken_by(&shown));
+    let text = saved(written(&actions), &design, Promise::broken(&shown));
     let mainline = replay(&text, Some(&Design::mainline())).unwrap();
     assert_eq!(mainline.as_recorded(), Some(false));
     assert!(mainline.again().iter().all(|a| a.found.is_none()));
@@ -218,7 +217,7 @@ fn a_clean_run_stays_clean() {
     for seed in 0..20 {
         let actions = schedule::run(&machine, &mut Chooser::new(Some(seed)));
         let breaks = trace(&machine, &actions).unwrap().broken().next().is_some();
-        let replayed = replay(&saved(&actions, &design, Vec::new()), None).unwrap();
+        let replayed = replay(&saved(written(&actions), &design, Vec::new()), None).unwrap();
         assert_eq!(replayed.as_recorded(), Some(!breaks));
     }
 }

@@ -22,7 +22,8 @@ use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
 use struct_ops_sim::view::state::{CGROUPS, Called, HID, OWN, RINGS, STUBS};
-use struct_ops_sim::view::{self, Played, Run, board};
+use struct_ops_sim::view::{Played, Run, board};
+use struct_ops_sim::walk::{self, Walked as _};
 
 /// An object of the page, of which what has been read is taken away: what is left in the end was not expected.
 struct Shown<'a> {
@@ -377,7 +378,7 @@ fn agrees(run: &Run<'_>) {
     let names = Names::new(&run.scenario.world);
     let view = serde_json::to_value(run.view(&Screen::plain(80), board::ALONE)).unwrap();
     let shown = shown(&view);
-    let machine = view::machine(run.scenario, run.design).unwrap();
+    let machine = walk::attach(run.scenario, run.design).unwrap();
     assert_eq!(shown.len(), run.states().len());
     for (i, (k, (objects, shapes))) in run.states().iter().zip(&shown).enumerate() {
         let read = read(&names, objects);
@@ -392,9 +393,8 @@ fn agrees(run: &Run<'_>) {
         waited_for(&machine, k, objects, shapes);
     }
     let path = view["path"].as_str().unwrap();
-    let path = view::read_path(path).unwrap();
-    let actions: Vec<_> = run.trace.steps.iter().map(|s| s.action).collect();
-    assert_eq!(view::actions(&machine, &path), Ok(actions));
+    let path = walk::read_path(path).unwrap();
+    assert_eq!(machine.chosen(&path), Ok(run.trace.actions()));
 }
 
 /// The picture shows every pointer to something that is gone, and every function pointer.
@@ -511,7 +511,7 @@ fn random_runs_are_shown_as_they_are() {
         let scenario = scenario("random", &random::world(seed));
         let designs = Design::attach_paths();
         let design = &designs[seed as usize % designs.len()];
-        let machine = view::machine(&scenario, design).unwrap();
+        let machine = walk::attach(&scenario, design).unwrap();
         let actions = schedule::run(&machine, &mut Chooser::new(Some(seed)));
         agrees(&Run::new(&scenario, design, &actions).unwrap());
     }
@@ -526,7 +526,7 @@ fn runs_of_every_scenario_are_shown_as_they_are() {
             if !scenario.runs_under(design) {
                 continue;
             }
-            let Ok(machine) = view::machine(&scenario, design) else {
+            let Ok(machine) = walk::attach(&scenario, design) else {
                 continue;
             };
             for seed in 1..4 {
@@ -542,11 +542,11 @@ fn runs_of_every_scenario_are_shown_as_they_are() {
 #[test]
 fn paths_read_back() {
     for path in [vec![], vec![0, 1, 35], vec![36, 0, 40], vec![1, 1000]] {
-        assert_eq!(view::read_path(&view::write_path(&path)), Ok(path));
+        assert_eq!(walk::read_path(&walk::write_path(&path)), Ok(path));
     }
-    assert_eq!(view::write_path(&[0, 35, 36, 2]), "0z_36_2");
+    assert_eq!(walk::write_path(&[0, 35, 36, 2]), "0z_36_2");
     for wrong in ["-", "A", "_", "_x_", "0_1", "0.1", "é"] {
-        assert!(view::read_path(wrong).is_err(), "{wrong}");
+        assert!(walk::read_path(wrong).is_err(), "{wrong}");
     }
-    assert!(view::read_path(&"0".repeat(100_000)).is_err());
+    assert!(walk::read_path(&"0".repeat(100_000)).is_err());
 }

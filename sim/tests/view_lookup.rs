@@ -14,10 +14,10 @@ use struct_ops_sim::check::Settings;
 use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Case, ReachScenario};
-use struct_ops_sim::verdict::Path;
-use struct_ops_sim::view::lookup::{self, Lookup, NO_FURTHER};
+use struct_ops_sim::view::lookup::{Lookup, NO_FURTHER};
 use struct_ops_sim::view::state::{Kind, Object};
-use struct_ops_sim::view::{self, Played, board, read_path, write_path};
+use struct_ops_sim::view::{self, Played, board};
+use struct_ops_sim::walk::{self, path, read_path, write_path};
 use struct_ops_sim::{reach, shipped};
 
 fn word<W: Word>(name: &str) -> W {
@@ -199,10 +199,10 @@ fn runs_of_every_lookup_are_shown_as_they_are() {
             if !case.runs_under(&design, false) {
                 continue;
             }
-            let reach = lookup::machine(&scenario, &design);
+            let reach = walk::lookup(&scenario, &design);
             for seed in 0..4 {
                 let path = walk(&reach, seed, 70);
-                let actions = view::actions(&reach, &path).unwrap();
+                let actions = path::actions(&reach, &path).unwrap();
                 let run = Lookup::new(&scenario, &design, &actions).unwrap();
                 assert_eq!(read_path(&write_path(&run.path())), Ok(path));
                 steps += agrees(&reach, &run).0;
@@ -254,11 +254,9 @@ fn a_stale_pointer_looks_stale() {
     };
     let found = reach::check(&scenario, &design, &settings, &UNBOUNDED, &mut |_| ()).unwrap();
     let found = found.shortest(Invariant::NoFreedScheduler).unwrap();
-    let Path::Reach(actions) = &found.path else {
-        panic!("a lookup");
-    };
-    let run = Lookup::new(&scenario, &design, actions).unwrap();
-    let (_, stale) = agrees(&lookup::machine(&scenario, &design), &run);
+    let actions = walk::actions::<Reach>(&found.actions).unwrap();
+    let run = Lookup::new(&scenario, &design, &actions).unwrap();
+    let (_, stale) = agrees(&walk::lookup(&scenario, &design), &run);
     assert!(stale > 0);
 }
 
@@ -297,7 +295,7 @@ fn where_a_run_ends_no_number_is_asked_for() {
     let case = Case::Reach(Box::new(scenario.clone()));
     let mut designs = Design::presets().into_iter();
     let design = designs.find(|d| case.runs_under(d, false)).unwrap();
-    let mut path = walk(&lookup::machine(scenario, &design), 1, 1000);
+    let mut path = walk(&walk::lookup(scenario, &design), 1, 1000);
     assert!(path.len() < 1000);
     path.push(0);
     let refused = view::chosen(&case, &design, &path, "--path").err().unwrap();

@@ -194,7 +194,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX))]
     pub seed: Option<u64>,
     /// Take these steps: for each a digit or letter, its place among what can be done. `export` and its page print it.
-    #[arg(long, value_name = "CHOICES", value_parser = crate::view::read_path, conflicts_with = "seed")]
+    #[arg(long, value_name = "CHOICES", value_parser = crate::walk::read_path, conflicts_with = "seed")]
     pub path: Option<Path>,
     /// Write the schedule into a file, for `replay`.
     #[arg(long, value_name = "FILE")]
@@ -243,7 +243,7 @@ pub(super) struct Explore {
     #[arg(long, value_name = "DESIGN")]
     pub beside: Option<String>,
     /// Begin after these steps, as `run --path` takes them.
-    #[arg(long, value_name = "CHOICES", value_parser = crate::view::read_path)]
+    #[arg(long, value_name = "CHOICES", value_parser = crate::walk::read_path)]
     pub path: Option<Path>,
     /// The port. [default: 7617, or a free one]
     #[arg(long, value_name = "PORT", value_parser = port)]
@@ -263,7 +263,7 @@ pub(super) struct Export {
     #[arg(long, conflicts_with = "path")]
     pub invariant: Option<String>,
     /// These steps of the scenario, as `run --path` takes them.
-    #[arg(long, value_name = "CHOICES", value_parser = crate::view::read_path)]
+    #[arg(long, value_name = "CHOICES", value_parser = crate::walk::read_path)]
     pub path: Option<Path>,
     /// As what.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = To::Html)]

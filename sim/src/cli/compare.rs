@@ -5,17 +5,16 @@ use struct_ops_model::{Design, Invariant};
 use super::args::{Check, Compare, Format};
 use super::output::{document, print, screen};
 use super::{Exit, Failure, Job, check};
-use crate::counterexample::{Steps, steps};
+use crate::counterexample::steps;
 use crate::report::compare::aligned;
 use crate::report::json::{Incomplete, compare as json, steps::Step};
 use crate::report::screen::{Mark, Screen};
 use crate::report::text::plural;
 use crate::report::trace::Row;
-use crate::report::{self};
 use crate::scenario::{Case, InputError};
 use crate::trace::Trace;
-use crate::verdict::{Path, Results, Run, Verdict};
-use crate::view;
+use crate::verdict::{Results, Run, Verdict};
+use crate::walk;
 
 /// Explores the scenarios under both designs.
 pub(super) fn compare(
@@ -66,8 +65,11 @@ struct Difference {
     invariant: Invariant,
     /// Which of the two breaks it.
     broken: usize,
-    run: Steps,
-    beside: Option<(Trace, Option<String>)>,
+    run: Trace,
+    /// The same schedule under the other one, as far as it can be followed.
+    beside: Trace,
+    /// Why it cannot be followed any further.
+    parted: Option<String>,
 }
 
 impl<'a> Compared<'a> {
@@ -107,21 +109,14 @@ impl<'a> Compared<'a> {
     fn difference(&self, invariant: Invariant, broken: usize) -> Result<Difference, Failure> {
         let run = self.runs[broken];
         let found = run.shortest(invariant).expect("it is broken");
-        let beside = match (self.case, &found.path) {
-            (Case::Attach(scenario), Path::Attach(_, actions)) => {
-                let design = &self.runs[1 - broken].design;
-                let machine = view::machine(scenario, design)?;
-                let (followed, parted) = view::follow(&machine, actions);
-                let run = view::Run::new(scenario, design, &followed)?;
-                Some((run.trace, parted.map(|p| p.why)))
-            }
-            _ => None,
-        };
+        let other = walk::machine(self.case, &self.runs[1 - broken].design)?;
+        let (beside, parted) = other.follow(&found.actions).map_err(Failure::Bug)?;
         Ok(Difference {
             invariant,
             broken,
             run: steps(self.case, &run.design, found).map_err(Failure::Bug)?,
             beside,
+            parted: parted.map(|p| p.why),
         })
     }
 }
@@ -143,19 +138,13 @@ fn choices(results: &Results) -> Vec<json::Choice> {
 fn document_of(results: &Results, compared: &[Compared<'_>]) -> Result<json::Compare, Failure> {
     let scenario = |compared: &Compared<'_>| -> Result<json::Scenario, Failure> {
         let differences = compared.differences(results)?;
-        let of = |steps: &Steps| match steps {
-            Steps::Attach(trace) => trace.steps.iter().map(Step::from).collect(),
-            Steps::Lookup(trace) => trace.iter().map(Step::from).collect(),
-        };
+        let of = |trace: &Trace| trace.steps.iter().map(Step::from).collect();
         let difference = |d: &Difference| json::Difference {
             invariant: d.invariant.id().into(),
             broken_by: compared.runs[d.broken].design.name.clone(),
             run: of(&d.run),
-            beside: d
-                .beside
-                .as_ref()
-                .map(|b| b.0.steps.iter().map(Step::from).collect()),
-            parted: d.beside.as_ref().and_then(|b| b.1.clone()),
+            beside: of(&d.beside),
+            parted: d.parted.clone(),
         };
         Ok(json::Scenario {
             scenario: compared.case.head().name.clone(),
@@ -262,29 +251,15 @@ fn told(screen: &Screen, compared: &Compared<'_>, difference: &Difference) -> St
     } = difference;
     let [breaks, keeps] = [*broken, 1 - broken].map(|i| compared.runs[i].design.name.as_str());
     let mut out = "\n".to_string();
-    match (&difference.run, &difference.beside) {
-        (Steps::Attach(trace), Some((beside, parted))) => {
-            let text = format!(
-                "{} of {}: a shortest run that breaks it under {breaks}, and the same schedule under {keeps} (= is the same).",
-                invariant.id(),
-                compared.case.head().name
-            );
-            out += &(screen.paragraph(&text, 0) + "\n");
-            let one: Vec<Row<'_>> = trace.steps.iter().map(Row::from).collect();
-            let other: Vec<Row<'_>> = beside.steps.iter().map(Row::from).collect();
-            out += &aligned(screen, [breaks, keeps], &one, &other, parted.as_deref());
-        }
-        (Steps::Lookup(trace), _) => {
-            let text = format!(
-                "{} of {}: a shortest run that breaks it under {breaks}. Lookups differ in their steps: no schedule of the \
-                 one is one of the other.",
-                invariant.id(),
-                compared.case.head().name
-            );
-            out += &(screen.paragraph(&text, 0) + "\n");
-            out += &report::reach::steps(screen, trace);
-        }
-        _ => {}
-    }
+    let text = format!(
+        "{} of {}: a shortest run that breaks it under {breaks}, and the same schedule under {keeps} (= is the same).",
+        invariant.id(),
+        compared.case.head().name
+    );
+    out += &(screen.paragraph(&text, 0) + "\n");
+    let [one, other] = [&difference.run, &difference.beside]
+        .map(|trace| trace.steps.iter().map(Row::from).collect::<Vec<_>>());
+    let parted = difference.parted.as_deref();
+    out += &aligned(screen, [breaks, keeps], &one, &other, parted);
     out
 }

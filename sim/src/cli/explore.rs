@@ -7,7 +7,8 @@ use struct_ops_model::Design;
 use super::{Exit, Failure, Job};
 use crate::scenario::{Case, InputError};
 use crate::serve::{Begin, Server, listen};
-use crate::view::{self, Shown, write_path};
+use crate::view::{self, Shown};
+use crate::walk::write_path;
 use crate::{input, shipped};
 
 /// What is shown where nothing is said.

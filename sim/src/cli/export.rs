@@ -8,7 +8,6 @@ use super::output::print;
 use super::{Exit, Failure, Job};
 use crate::bounds::Bounds;
 use crate::check::{self, Settings};
-use crate::counterexample::{Steps, steps};
 use crate::explore::Reductions;
 use crate::report::mail;
 use crate::scenario::{Case, InputError};
@@ -16,7 +15,7 @@ use crate::schedule::{self, Chooser};
 use crate::tracefile::{File, Replayed};
 use crate::verdict::{self, Verdict};
 use crate::view::{self, Played, Shown, html, mermaid, timeline};
-use crate::{input, shipped};
+use crate::{input, shipped, walk};
 
 /// What was chosen.
 pub(super) enum Chosen {
@@ -117,7 +116,7 @@ fn saved(replayed: Replayed) -> Result<Chosen, Failure> {
         return Ok(Chosen::Saved(Box::new(replayed)));
     };
     let case = case?;
-    let path = view::again(&case, &replayed.design, &replayed.steps)?.path();
+    let path = walk::machine(&case, &replayed.design)?.path(&replayed.trace.actions());
     Ok(Chosen::Run(case, replayed.design, path))
 }
 
@@ -143,9 +142,9 @@ fn shortest(
             [one] => *one,
             [] => match case {
                 Case::Attach(ref scenario) if run.bound.is_none() => {
-                    let machine = view::machine(scenario, &design)?;
+                    let machine = walk::attach(scenario, &design)?;
                     let actions = schedule::run(&machine, &mut Chooser::new(None));
-                    let path = view::path::path(&machine, &actions);
+                    let path = walk::path::path(&machine, &actions);
                     return Ok(Chosen::Run(case, design, path));
                 }
                 _ => {
@@ -175,8 +174,7 @@ fn shortest(
         let option = format!("--invariant {}", invariant.id());
         return Err(InputError::whole(&option, message).into());
     };
-    let steps = steps(&case, &design, found).map_err(Failure::Bug)?;
-    let path = view::again(&case, &design, &steps)?.path();
+    let path = walk::machine(&case, &design)?.path(&found.actions);
     Ok(Chosen::Run(case, design, path))
 }
 
@@ -208,10 +206,7 @@ fn of_run(run: &dyn Played, args: &Export) -> Result<String, Failure> {
 
 /// The run behind a cell of `reach`: nothing but its steps is known.
 fn of_cell(replayed: &Replayed, args: &Export) -> Result<String, Failure> {
-    let Steps::Lookup(trace) = &replayed.steps else {
-        unreachable!("a lookup was chosen");
-    };
-    let rows: Vec<_> = trace.iter().map(Into::into).collect();
+    let rows: Vec<_> = replayed.trace.steps.iter().map(Into::into).collect();
     let actors: Vec<String> = mail::actors(&rows).into_iter().map(String::from).collect();
     let title = format!("{} under {}", replayed.name, replayed.design);
     Ok(match args.to {
@@ -236,15 +231,5 @@ pub(super) fn mail_of(replayed: &Replayed, file: &str, changes: bool) -> String 
         .map_or(String::new(), |t| format!(": {t}"));
     let mut words = mail::Words::new(format!("{} under {design}{title}", replayed.name), &command);
     words.changes = changes;
-    match &replayed.steps {
-        Steps::Attach(trace) => {
-            let broken: Vec<_> = trace.broken().map(|b| b.1).collect();
-            mail::of_trace(trace, &broken, words)
-        }
-        Steps::Lookup(trace) => {
-            let mut broken: Vec<Invariant> = trace.iter().flat_map(|s| s.broke.clone()).collect();
-            broken.dedup();
-            mail::of_lookup(trace, &broken, words)
-        }
-    }
+    mail::of_run(&replayed.trace, words)
 }

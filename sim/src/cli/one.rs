@@ -1,90 +1,30 @@
 //! `run` and `replay`: one sequence of steps.
 
-use struct_ops_model::design::About;
 use struct_ops_model::{Design, Invariant};
 
 use super::args::{Format, Replay, Run};
 use super::output::{document, print, screen};
 use super::{Exit, Failure, export};
-use crate::counterexample::Steps;
 use crate::report::json::steps::{self as json, Sequence};
 use crate::report::trace as table;
-use crate::scenario::{Case, InputError, ReachScenario};
+use crate::scenario::{Case, Head, InputError};
 use crate::schedule::{self, Chooser};
-use crate::trace::{self, Trace, trace};
+use crate::trace::Trace;
 use crate::tracefile::{Again, File, Finds, Promise, Replayed};
 use crate::view::Played;
-use crate::{input, reach, report, shipped, view};
+use crate::{input, shipped, view};
 
-/// One schedule.
+/// One schedule, or the steps that a path names.
 pub(super) fn run(args: &Run, format: Format) -> Result<Exit, Failure> {
     let design =
         Design::parse(&args.design).map_err(|e| InputError::whole("--design", e.to_string()))?;
-    let scenario = match shipped::find_case(&args.scenario)?.on(args.linux)? {
-        Case::Attach(scenario) => *scenario,
-        Case::Reach(scenario) => return run_lookup(&scenario, &design, args, format),
-    };
-    super::asked(std::slice::from_ref(&design), &[About::AttachPath])?;
-    let machine = super::machine(&scenario, &design)?;
-    let actions = match &args.path {
-        Some(path) => view::actions(&trace::unmerged(&machine), path)
-            .map_err(|e| InputError::whole("--path", e.to_string()))?,
-        None => schedule::run(&machine, &mut Chooser::new(args.seed)),
-    };
-    let trace = trace(&machine, &actions)
-        .map_err(|e| Failure::Bug(format!("step {} was not enabled", e.step)))?;
-    let saved = || match &args.save {
-        Some(file) => {
-            let breaks = Promise::broken_by(&trace);
-            File::new(&scenario, &design, &actions, breaks).save(file)
-        }
-        None => Ok(()),
+    let case = shipped::find_case(&args.scenario)?.on(args.linux)?;
+    super::asked(std::slice::from_ref(&design), &[case.about()])?;
+    let run = match &args.path {
+        Some(path) => view::chosen(&case, &design, path, "--path")?,
+        None => scheduled(&case, &design, args.seed)?,
     };
     // Whatever cannot be saved, what happened is told.
-    let saved = saved().map_err(|e| Failure::Outside(e.to_string()));
-    let exit = saved
-        .as_ref()
-        .map_or_else(Failure::exit, |()| Exit::Expected);
-    if format == Format::Json {
-        let body = json::Run {
-            scenario: scenario.head.name.clone(),
-            design: design.name.clone(),
-            seed: args.seed,
-            sequence: Sequence::from(&trace),
-        };
-        document("run", exit, body)?;
-        return saved.map(|()| exit);
-    }
-    if format == Format::Mail {
-        let run = view::Run::new(&scenario, &design, &actions)?;
-        print(&run.mail(&super::mailer(), false))?;
-        return Ok(Exit::Expected);
-    }
-    let seed = args.seed.map_or(String::new(), |s| format!(", seed {s}"));
-    let title = format!(
-        "{} under {design}{seed}: {}",
-        scenario.head.name, scenario.head.title
-    );
-    print(&(screen().paragraph(&title, 0) + "\n" + &attach(&trace)))?;
-    saved.map(|()| exit)
-}
-
-/// One schedule of a lookup scenario: nobody takes turns there, so its steps are named.
-fn run_lookup(
-    scenario: &ReachScenario,
-    design: &Design,
-    args: &Run,
-    format: Format,
-) -> Result<Exit, Failure> {
-    super::asked(std::slice::from_ref(design), &[About::Lookups])?;
-    let Some(path) = &args.path else {
-        let message = "kind = \"reach\": `--path` names the steps, `explore` lets you choose them";
-        return Err(InputError::whole(&scenario.head.file, message).into());
-    };
-    let machine = view::lookup::machine(scenario, design);
-    let actions =
-        view::actions(&machine, path).map_err(|e| InputError::whole("--path", e.to_string()))?;
-    let run = view::lookup::Lookup::new(scenario, design, &actions)?;
     let saved = match &args.save {
         Some(file) => run.file().save(file),
         None => Ok(()),
@@ -93,37 +33,49 @@ fn run_lookup(
     let exit = saved
         .as_ref()
         .map_or_else(Failure::exit, |()| Exit::Expected);
+    let seed = args.seed.filter(|_| args.path.is_none());
     match format {
         Format::Json => {
             let body = json::Run {
-                scenario: scenario.head.name.clone(),
+                scenario: case.head().name.clone(),
                 design: design.name.clone(),
-                seed: None,
-                sequence: Sequence::of_lookup(&run.trace),
+                seed,
+                sequence: Sequence::from(run.trace()),
             };
             document("run", exit, body)?;
         }
         Format::Mail => print(&run.mail(&super::mailer(), false))?,
         _ => {
-            let title = format!(
-                "{} under {design}: {}",
-                scenario.head.name, scenario.head.title
-            );
-            print(&(screen().paragraph(&title, 0) + "\n" + &lookup(&run.trace)))?;
+            let seed = seed.map_or(String::new(), |s| format!(", seed {s}"));
+            let Head { name, title, .. } = case.head();
+            let title = format!("{name} under {design}{seed}: {title}");
+            print(&(screen().paragraph(&title, 0) + "\n" + &told(run.trace())))?;
         }
     }
     saved.map(|()| exit)
+}
+
+/// One schedule: CPUs take turns, or a seed decides who moves.
+fn scheduled<'a>(
+    case: &'a Case,
+    design: &'a Design,
+    seed: Option<u64>,
+) -> Result<Box<dyn Played + 'a>, Failure> {
+    let Case::Attach(scenario) = case else {
+        // Nobody takes turns there.
+        let message = "kind = \"reach\": `--path` names the steps, `explore` lets you choose them";
+        return Err(InputError::whole(&case.head().file, message).into());
+    };
+    let machine = super::machine(scenario, design)?;
+    let actions = schedule::run(&machine, &mut Chooser::new(seed));
+    Ok(Box::new(view::Run::new(scenario, design, &actions)?))
 }
 
 /// A saved trace.
 pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
     let replayed = carried_out(args)?;
     if args.design.is_some() {
-        let about = match replayed.steps {
-            Steps::Attach(_) => About::AttachPath,
-            Steps::Lookup(_) => About::Lookups,
-        };
-        super::asked(std::slice::from_ref(&replayed.design), &[about])?;
+        super::asked(std::slice::from_ref(&replayed.design), &[replayed.about])?;
     }
     let exit = match replayed.as_recorded() {
         Some(false) => Exit::Different,
@@ -141,7 +93,7 @@ pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
             as_recorded: replayed.as_recorded(),
             again: replayed.again(),
             parted: replayed.parted.clone(),
-            sequence: Sequence::from(&replayed.steps),
+            sequence: Sequence::from(&replayed.trace),
         };
         return document("replay", exit, body);
     }
@@ -154,10 +106,7 @@ pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
         None => String::new(),
     };
     let title = format!("{} under {}{title}", replayed.name, replayed.design);
-    let steps = match &replayed.steps {
-        Steps::Attach(trace) => attach(trace),
-        Steps::Lookup(trace) => lookup(trace),
-    };
+    let steps = told(&replayed.trace);
     let title = screen().paragraph(&title, 0);
     print(&format!("{title}\n{steps}\n{}", comparison(&replayed)))?;
     Ok(exit)
@@ -172,12 +121,12 @@ pub(super) fn carried_out(args: &Replay) -> Result<Replayed, InputError> {
     file.replay(path, design.as_ref())
 }
 
-/// Steps of the attach path, and what they broke.
-fn attach(trace: &Trace) -> String {
+/// Steps, and what they broke.
+fn told(trace: &Trace) -> String {
     let mut out = table::table(screen(), trace) + "\n";
-    let broken: Vec<_> = trace.broken().map(|b| b.1).collect();
-    for violation in &broken {
-        out += &table::broke(screen(), trace, *violation);
+    let broken = trace.distinct();
+    for broken in &broken {
+        out += &table::broke(screen(), trace, *broken);
     }
     if broken.is_empty() {
         out += if trace.ended {
@@ -185,20 +134,6 @@ fn attach(trace: &Trace) -> String {
         } else {
             "Nothing is broken so far.\n"
         };
-    }
-    out
-}
-
-/// Steps of a lookup, and what they broke.
-fn lookup(trace: &reach::Trace) -> String {
-    let mut out = report::reach::steps(screen(), trace) + "\n";
-    let mut broken: Vec<Invariant> = trace.iter().flat_map(|s| s.broke.clone()).collect();
-    broken.dedup();
-    for invariant in &broken {
-        out += &report::reach::broke(screen(), trace, *invariant);
-    }
-    if broken.is_empty() {
-        out += "Nothing is broken so far.\n";
     }
     out
 }

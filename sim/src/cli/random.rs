@@ -17,8 +17,9 @@ use crate::report::json::{Incomplete, random as json};
 use crate::report::text::plural;
 use crate::report::trace as table;
 use crate::scenario::{Case, Expect, InputError, Scenario};
-use crate::trace::{Trace, trace};
+use crate::trace::{Broken, Trace};
 use crate::verdict::SetUpFails;
+use crate::walk::trace;
 
 /// Random worlds and schedules, or random schedules of the scenarios named; the first finding under each
 /// design is told in full, those that break something else in one line.
@@ -239,7 +240,7 @@ fn told(
         out += &format!(
             "\n{}\n{}\n",
             table::table(screen(), trace),
-            table::broke(screen(), trace, *violation)
+            table::broke(screen(), trace, Broken::of(*violation, trace.linux))
         );
         if scenario.is_none() {
             out += &format!(

@@ -4,7 +4,7 @@
 use super::args::Format;
 use super::output::{document, json, print, screen};
 use super::{Exit, Failure};
-use crate::counterexample::{Steps, steps};
+use crate::counterexample::steps;
 use crate::report::json::check::{self as json_check, Asked, Begin, End, Line};
 use crate::report::json::steps::Step;
 use crate::report::screen::Screen;
@@ -13,7 +13,7 @@ use crate::report::text::plural;
 use crate::report::{self, junit, mail, trace as table};
 use crate::scenario::{Case, InputError};
 use crate::tracefile::File;
-use crate::verdict::{Counterexample, FailOn, Path, Results, Run, SetUpFails, Vacuous};
+use crate::verdict::{Counterexample, FailOn, Results, Run, SetUpFails, Vacuous};
 
 /// The exit status of results.
 pub(super) fn exit(results: &Results, fail_on: FailOn) -> Exit {
@@ -136,7 +136,7 @@ pub(super) fn json_run(results: &Results, run: &Run) -> Result<json_check::Run, 
     let case = case(results, run);
     json_check::Run::new(run, &results.invariants, |found| {
         let steps = steps(case, &run.design, found).map_err(Failure::Bug)?;
-        Ok(Step::all(&steps))
+        Ok(steps.steps.iter().map(Step::from).collect())
     })
 }
 
@@ -214,13 +214,7 @@ fn mails(results: &Results) -> Result<String, Failure> {
             let command = report::summary::command(&plain, results, run, found.invariant);
             let words = mail::Words::new(about, &command);
             let steps = steps(case, &run.design, found).map_err(Failure::Bug)?;
-            mails.push(match (&steps, &found.path) {
-                (Steps::Attach(trace), Path::Attach(violation, _)) => {
-                    mail::of_trace(trace, &[*violation], words)
-                }
-                (Steps::Attach(trace), _) => mail::of_trace(trace, &[], words),
-                (Steps::Lookup(trace), _) => mail::of_lookup(trace, &[found.invariant], words),
-            });
+            mails.push(mail::of_trace(&steps, &[found.broken()], words));
         }
     }
     if mails.is_empty() {
@@ -256,19 +250,9 @@ fn counterexample(
         invariant.id()
     );
     let steps = steps(case(results, run), &run.design, shortest).map_err(Failure::Bug)?;
-    match (&steps, &shortest.path) {
-        (Steps::Attach(trace), Path::Attach(violation, _)) => {
-            out += &table::table(screen, trace);
-            out.push('\n');
-            out += &table::broke(screen, trace, *violation);
-        }
-        (Steps::Lookup(trace), _) => {
-            out += &report::reach::steps(screen, trace);
-            out.push('\n');
-            out += &report::reach::broke(screen, trace, invariant);
-        }
-        _ => {}
-    }
+    out += &table::table(screen, &steps);
+    out.push('\n');
+    out += &table::broke(screen, &steps, shortest.broken());
     out += &table::minimal(screen, shortest.steps, shortest.transitions);
     let others = run
         .found

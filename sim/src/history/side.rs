@@ -11,7 +11,7 @@ use struct_ops_model::{Action, Design, Invariant, SetUpError, errno};
 
 use super::{Call, Event, Explainer, Explanation, History, shrink};
 use crate::scenario::{Scenario, operation};
-use crate::trace::trace;
+use crate::walk::trace;
 
 /// A moment of a history, or a step of the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -125,7 +125,7 @@ fn rows(explainer: &Explainer, history: &History, actions: &[Action]) -> Vec<Row
     };
     let mut rows: Vec<Row> = seen(0, explained[0]).collect();
     for (step, now) in steps.iter().zip(explained.windows(2)) {
-        let mut text = format!("{} {}", step.actor(), step.site);
+        let mut text = format!("{} {}", step.actor.clone(), step.site);
         if !step.event.is_empty() {
             text += &format!(": {}", step.event);
         }

@@ -3,12 +3,13 @@
 use struct_ops_model::Design;
 use struct_ops_model::reach::Reach;
 
+use super::action;
 use super::explored::{Event, Explored, explore};
 use crate::bounds::Bounds;
 use crate::check::{CheckError, Settings};
 use crate::engine::Progress;
 use crate::scenario::ReachScenario;
-use crate::verdict::{Counterexample, Path, Run};
+use crate::verdict::{Counterexample, Run};
 
 /// Explores all that can happen.
 ///
@@ -40,7 +41,7 @@ pub fn check(
                 place: Some((label.name(), label.site())),
                 transitions: actions.len(),
                 steps: actions.len(),
-                path: Path::Reach(actions),
+                actions: actions.into_iter().map(action::write).collect(),
             }),
             Event::Found(_) => None,
         });

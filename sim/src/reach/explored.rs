@@ -1,4 +1,4 @@
-//! The machine as a system that an engine can walk, what was found on the way, and a trace carried out again.
+//! The machine as a system that an engine can walk, and what was found on the way.
 
 use struct_ops_model::Invariant;
 use struct_ops_model::reach::{Action, Found, Label, Reach, Report, State};
@@ -6,8 +6,6 @@ use struct_ops_model::reach::{Action, Found, Label, Reach, Report, State};
 use crate::bounds::Bounds;
 use crate::engine::{self, Options, Progress, StepReport, System, Violation, Violations};
 use crate::explore::{Fate, SharedFate};
-use crate::report::describe::{Change, changes};
-use crate::report::reach::describe;
 
 /// What is worth a trace: an invariant that broke at a step, or something that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,81 +187,4 @@ pub fn explore(
     }
     events.sort_by_key(|(event, trace)| (trace.len(), event.code()));
     Ok(Outcome { explored, events })
-}
-
-/// One step of a trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// From 1.
-    pub number: usize,
-    /// `user` for loaders, `cpu0`, or `work` for the worker.
-    pub actor: String,
-    /// What was done.
-    pub action: Action,
-    /// The step.
-    pub label: Label,
-    /// What happened, in words.
-    pub event: String,
-    /// What is different now.
-    pub changes: Vec<Change>,
-    /// What it broke.
-    pub broke: Vec<Invariant>,
-    /// What it put to the test.
-    pub exercised: Vec<Invariant>,
-    /// What was found.
-    pub found: Option<Found>,
-}
-
-/// A sequence of steps.
-pub type Trace = Vec<Step>;
-
-/// Who acts: `user` for loaders, `cpu0`, or `work` for the worker.
-pub fn actor(action: Action) -> String {
-    match action {
-        Action::Loader(..) => "user".into(),
-        Action::Member(cpu, ..)
-        | Action::Hook(cpu, _)
-        | Action::Fire(cpu, _)
-        | Action::Arm(cpu)
-        | Action::Jump(cpu)
-        | Action::Ask(cpu)
-        | Action::AskTask(cpu, _)
-        | Action::Use(cpu)
-        | Action::Return(cpu) => format!("cpu{cpu}"),
-        Action::SchedFree(_) | Action::MapClear(_) | Action::MapFree(_) | Action::ProgFree(_) => {
-            "work".into()
-        }
-    }
-}
-
-/// Carries out actions.
-///
-/// # Errors
-/// The number of the first action that is not enabled, and what is enabled there.
-pub fn replay(reach: &Reach, actions: &[Action]) -> Result<Trace, (usize, Vec<Action>)> {
-    let mut state = reach.initial();
-    let mut trace = Trace::new();
-    for (i, action) in actions.iter().enumerate() {
-        let mut enabled = Vec::new();
-        reach.enabled(&state, &mut enabled);
-        if !enabled.contains(action) {
-            return Err((i + 1, enabled));
-        }
-        let label = reach.label(&state, *action);
-        let before = describe(&reach.world, &state);
-        let (mut report, mut said) = (Report::default(), String::new());
-        reach.apply(&mut state, *action, &mut report, Some(&mut said));
-        trace.push(Step {
-            number: i + 1,
-            actor: actor(*action),
-            action: *action,
-            label,
-            event: said,
-            changes: changes(&before, &describe(&reach.world, &state)),
-            broke: report.violations,
-            exercised: report.witnessed.iter().collect(),
-            found: report.found,
-        });
-    }
-    Ok(trace)
 }

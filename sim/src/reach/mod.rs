@@ -10,7 +10,7 @@ pub mod table;
 mod universe;
 
 pub use check::check;
-pub use explored::{Event, Explored, Outcome, Step, Trace, actor, explore, replay};
+pub use explored::{Event, Explored, Outcome, explore};
 pub use struct_ops_model::reach::World as ModelWorld;
 pub use table::{Cell, Verdict, cell, cells, programs};
 pub use universe::{Help, universe};

@@ -81,7 +81,7 @@ mod tests {
     fn what_is_the_same_is_said_once() {
         let row = |number, event, broke: bool| Row {
             number,
-            actor: "cpu0".into(),
+            actor: "cpu0",
             site: Site::Code(Code::Program),
             event,
             changes: &[],

@@ -2,13 +2,10 @@
 
 use std::fmt::Write;
 
-use struct_ops_model::{Invariant, Violation};
-
 use super::screen::Screen;
 use super::text::{columns, wrap};
 use super::trace::{Row, sentence};
-use crate::reach;
-use crate::trace::Trace;
+use crate::trace::{Broken, Trace};
 
 /// Columns of a mail.
 pub const WIDTH: usize = 72;
@@ -42,30 +39,24 @@ impl<'a> Words<'a> {
     }
 }
 
-/// A run of the attach path, and the violations of it that are told.
-pub fn of_trace(trace: &Trace, violations: &[Violation], mut words: Words<'_>) -> String {
+/// A run, and everything that it breaks.
+pub fn of_run(trace: &Trace, words: Words<'_>) -> String {
+    of_trace(trace, &trace.distinct(), words)
+}
+
+/// A run, and what it breaks of these promises.
+pub fn of_trace(trace: &Trace, broken: &[Broken], mut words: Words<'_>) -> String {
     words.before.push(format!(
         "Functions are those of Linux {}.",
         trace.linux.version()
     ));
     words
         .after
-        .extend(violations.iter().map(|v| sentence(trace, *v)));
-    if violations.is_empty() {
-        words.after.push("This run breaks nothing.".into());
-    }
-    let rows: Vec<Row<'_>> = trace.steps.iter().map(Row::from).collect();
-    mail(&rows, &words)
-}
-
-/// A run of a lookup, and the promises that it breaks.
-pub fn of_lookup(trace: &reach::Trace, broken: &[Invariant], mut words: Words<'_>) -> String {
-    let sentences = broken.iter().map(|i| super::reach::sentence(trace, *i));
-    words.after.extend(sentences);
+        .extend(broken.iter().map(|broken| sentence(trace, *broken)));
     if broken.is_empty() {
         words.after.push("This run breaks nothing.".into());
     }
-    let rows: Vec<Row<'_>> = trace.iter().map(Row::from).collect();
+    let rows: Vec<Row<'_>> = trace.steps.iter().map(Row::from).collect();
     mail(&rows, &words)
 }
 
@@ -79,11 +70,11 @@ fn starts(actors: usize) -> Vec<usize> {
 }
 
 /// The actors of a run: CPUs in their order, then whoever else acts.
-pub fn actors<'a>(rows: &'a [Row<'_>]) -> Vec<&'a str> {
+pub fn actors<'a>(rows: &[Row<'a>]) -> Vec<&'a str> {
     let mut actors: Vec<&str> = Vec::new();
     for row in rows {
-        if !actors.contains(&row.actor.as_str()) {
-            actors.push(&row.actor);
+        if !actors.contains(&row.actor) {
+            actors.push(row.actor);
         }
     }
     actors.sort_by_key(|a| (!a.starts_with("cpu"), *a));

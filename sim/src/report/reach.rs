@@ -2,14 +2,15 @@
 
 use std::fmt::Write;
 
+use struct_ops_model::Invariant;
 use struct_ops_model::reach::state::{GARBAGE, Life, MapLife, POISON, ProgLife, State};
 use struct_ops_model::reach::{Found, Label, World};
-use struct_ops_model::{Invariant, Linux};
 
 use super::describe::Object;
 use super::screen::{Mark, Screen};
-use super::trace::{Row, rows};
-use crate::reach::{Cell, Event, Help, Trace, Verdict, replay};
+use super::trace as table;
+use crate::reach::{Cell, Event, Help, Verdict};
+use crate::trace::Trace;
 
 /// What a cell shows.
 pub fn word(cell: &Cell) -> &'static str {
@@ -195,14 +196,14 @@ pub fn run(screen: &Screen, cell: &Cell, trace: &Trace) -> String {
     }
     say("loader", cell.help.meaning());
     out.push('\n');
-    out += &steps(screen, trace);
+    out += &table::table(screen, trace);
     out.push('\n');
     let end = match (cell.verdict, cell.end) {
         (Verdict::Own | Verdict::WithHelp, _) => "It finds its own scheduler, and in every other run that was explored it finds its own or nothing that it could miss.".into(),
         (Verdict::Incomplete(bound), _) => format!("Not everything was seen: {}.", bound.reason()),
         (_, Some(Event::Broken(invariant, _))) => format!("This breaks {}: {}", invariant.id(), invariant.sentence()),
-        (_, Some(Event::Found(Found::Refused(_)))) => match trace.last().map(|s| s.label) {
-            Some(Label::Load) => "The verifier refuses the program, so it never asks.".into(),
+        (_, Some(Event::Found(Found::Refused(_)))) => match trace.steps.last() {
+            Some(step) if step.label == Label::Load.name() => "The verifier refuses the program, so it never asks.".into(),
             _ => "The loader is told, and goes no further.".into(),
         },
         _ => format!("This breaks {}: {}", Invariant::CookieReachability.id(), Invariant::CookieReachability.sentence()),
@@ -211,55 +212,13 @@ pub fn run(screen: &Screen, cell: &Cell, trace: &Trace) -> String {
     out
 }
 
-impl<'a> From<&'a crate::reach::Step> for Row<'a> {
-    fn from(step: &'a crate::reach::Step) -> Self {
-        Row {
-            number: step.number,
-            actor: step.actor.clone(),
-            site: step.label.site(),
-            event: if step.event.is_empty() {
-                step.label.why()
-            } else {
-                &step.event
-            },
-            changes: &step.changes,
-            broke: step.broke.iter().map(|i| i.id()).collect(),
-        }
-    }
-}
-
-/// A trace as a table.
-pub fn steps(screen: &Screen, trace: &Trace) -> String {
-    let table: Vec<Row<'_>> = trace.iter().map(Row::from).collect();
-    rows(screen, &table, Linux::V7_3)
-}
-
-/// One sentence on what broke.
-pub fn broke(screen: &Screen, trace: &Trace, invariant: Invariant) -> String {
-    screen.paragraph(&sentence(trace, invariant), 0)
-}
-
-/// The same in one line.
-pub fn sentence(trace: &Trace, invariant: Invariant) -> String {
-    let step = trace.iter().find(|s| s.broke.contains(&invariant));
-    let place = step.map_or(String::new(), |s| {
-        format!(
-            "Step {} ({} in {}) ",
-            s.number,
-            s.label.name(),
-            s.label.site()
-        )
-    });
-    format!("{place}breaks {}: {}", invariant.id(), invariant.sentence())
-}
-
 /// The trace of a cell; it was explored, so it can be carried out.
 ///
 /// # Errors
 /// A bug of ours: which step was not enabled.
 pub fn trace(cell: &Cell) -> Result<Trace, String> {
-    replay(&cell.reach(), &cell.trace)
-        .map_err(|(step, _)| format!("step {step} of a trace cannot be taken again"))
+    crate::walk::trace(&cell.reach(), &cell.trace)
+        .map_err(|e| format!("step {} of a trace cannot be taken again", e.step))
 }
 
 /// Nothing, or a number as it is written.

@@ -5,12 +5,12 @@ use std::fmt::Write;
 use struct_ops_model::kernel::Stage;
 use struct_ops_model::lock::Lock;
 use struct_ops_model::place::Site;
-use struct_ops_model::{Linux, Pc, Violation, Wait};
+use struct_ops_model::{Linux, Wait};
 
 use super::describe::Change;
 use super::screen::{Mark, Screen};
 use super::text::{columns, plural, wrap};
-use crate::trace::{Step, Trace};
+use crate::trace::{Broken, Step, Trace};
 
 /// Columns for what happened, at least: where they are not left, long function names get a line of their own.
 const TEXT: usize = 36;
@@ -21,7 +21,7 @@ pub struct Row<'a> {
     /// From 1.
     pub number: usize,
     /// Who acts.
-    pub actor: String,
+    pub actor: &'a str,
     /// Where it is carried out.
     pub site: Site,
     /// What happened.
@@ -36,15 +36,11 @@ impl<'a> From<&'a Step> for Row<'a> {
     fn from(step: &'a Step) -> Self {
         Row {
             number: step.number,
-            actor: step.actor(),
+            actor: &step.actor,
             site: step.site,
-            event: if step.event.is_empty() {
-                why(step)
-            } else {
-                &step.event
-            },
+            event: step.told(),
             changes: &step.changes,
-            broke: step.broke.iter().map(|v| v.invariant.id()).collect(),
+            broke: step.broke.iter().map(|b| b.invariant.id()).collect(),
         }
     }
 }
@@ -137,16 +133,11 @@ fn paint(screen: &Screen, step: &Row<'_>, head: &str) -> String {
     let number = step.actor.trim_start_matches("cpu").parse();
     match number {
         Ok(cpu) => {
-            let actor = screen.paint(Mark::Actor(cpu), &step.actor);
-            head.replacen(&step.actor, &actor, 1)
+            let actor = screen.paint(Mark::Actor(cpu), step.actor);
+            head.replacen(step.actor, &actor, 1)
         }
         Err(_) => head.to_string(),
     }
-}
-
-/// What a step is for, where it has nothing of its own to say.
-fn why(step: &Step) -> &'static str {
-    step.pc.info().map_or("", |i| i.why)
 }
 
 /// A set of CPUs, in words.
@@ -189,54 +180,31 @@ pub fn waits(wait: &Wait, locks: &[String], flags: &[String]) -> String {
     }
 }
 
-/// Who waits for what, and for whom.
-fn stuck(trace: &Trace) -> String {
-    let waits: Vec<String> = trace
-        .stuck
-        .iter()
-        .map(|(cpu, pc, wait)| {
-            let site = pc.place().on(trace.linux);
-            let what = waits(wait, &trace.own_locks, &trace.own_flags);
-            format!("cpu{cpu} waits in {site} for {what}")
-        })
-        .collect();
-    waits.join("; ")
-}
-
 /// One sentence on what broke.
-pub fn broke(screen: &Screen, trace: &Trace, violation: Violation) -> String {
-    screen.paragraph(&sentence(trace, violation), 0)
+pub fn broke(screen: &Screen, trace: &Trace, broken: Broken) -> String {
+    screen.paragraph(&sentence(trace, broken), 0)
 }
 
 /// The same in one line.
-pub fn sentence(trace: &Trace, violation: Violation) -> String {
-    let invariant = violation.invariant;
-    let place = match trace.step_of(violation) {
+pub fn sentence(trace: &Trace, broken: Broken) -> String {
+    let step = trace.step_of(broken);
+    let place = match step {
         Some(step) => format!(
-            "Step {} ({} in {}) breaks {}: {}",
-            step.number,
-            step.pc.name(),
-            step.site,
-            invariant.id(),
-            invariant.sentence()
+            "Step {} ({} in {}) breaks",
+            step.number, step.label, step.site
         ),
-        None if violation.step != Pc::Idle => format!(
-            "Nothing can happen any more: {}. This breaks {}: {}",
-            stuck(trace),
-            invariant.id(),
-            invariant.sentence()
+        None if broken.place.is_some() => format!(
+            "Nothing can happen any more: {}. This breaks",
+            trace.stuck.join("; ")
         ),
-        None => format!(
-            "The final state breaks {}: {}",
-            invariant.id(),
-            invariant.sentence()
-        ),
+        None => "The final state breaks".into(),
     };
-    let event = trace
-        .step_of(violation)
-        .map(|s| s.event.as_str())
-        .filter(|e| !e.is_empty());
-    event.map_or(place.clone(), |e| format!("{place} Here: {e}."))
+    let Broken { invariant, .. } = broken;
+    let text = format!("{place} {}: {}", invariant.id(), invariant.sentence());
+    match step.map_or("", |s| &s.event) {
+        "" => text,
+        event => format!("{text} Here: {event}."),
+    }
 }
 
 /// Why there is no shorter one.

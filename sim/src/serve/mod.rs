@@ -27,7 +27,8 @@ use crate::report::screen::Screen;
 use crate::scenario::{Case, InputError};
 use crate::shipped;
 use crate::tracefile::File;
-use crate::view::{self, NoSuchChoice, Shown, html, lookup, svg};
+use crate::view::{self, Shown, html, svg};
+use crate::walk;
 
 use search::Search;
 
@@ -42,7 +43,7 @@ pub struct Begin {
     pub design: String,
     /// The design beside it; empty for none.
     pub beside: String,
-    /// The steps, as [`view::write_path`] writes them.
+    /// The steps, as [`walk::write_path`] writes them.
     pub path: String,
     /// The step that is shown.
     pub at: usize,
@@ -347,28 +348,20 @@ impl Server {
             return Err(InputError::whole(&saved.name, message).into());
         };
         let case = case?;
-        let run = view::again(&case, &replayed.design, &replayed.steps)?;
+        let run = view::again(&case, &replayed.design, &replayed.trace)?;
         Ok(Shown::new(&*run, None, &self.screen)?)
     }
 
     fn begin_search(&self, wanted: &Wanted) -> Result<BTreeMap<&'static str, u64>, Mistake> {
         let (case, design) = wanted.subject()?;
         let path = wanted.path()?;
-        let no = |e: NoSuchChoice| InputError::whole("path", e.to_string());
-        let search = match case {
-            Case::Attach(scenario) => {
-                let machine = view::machine(&scenario, &design)?;
-                let actions = view::actions(&machine, &path).map_err(no)?;
-                let after = wanted.nearest.then_some(actions);
-                Search::begin(move |its| its.attach(&scenario, &design, after.as_deref()))
-            }
-            Case::Reach(scenario) => {
-                let machine = lookup::machine(&scenario, &design);
-                let actions = view::actions(&machine, &path).map_err(no)?;
-                let after = wanted.nearest.then_some(actions);
-                Search::begin(move |its| its.lookup(&scenario, &design, after.as_deref()))
-            }
-        };
+        let no = |e: walk::NoSuchChoice| InputError::whole("path", e.to_string());
+        let steps = walk::machine(&case, &design)?.chosen(&path).map_err(no)?;
+        let nearest = wanted.nearest;
+        let search = Search::begin(move |its| match nearest {
+            true => its.nearest(&case, &design, &steps),
+            false => its.whole(&case, &design),
+        });
         let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
         // One at a time, and the last one is there to be asked.
         for (_, old) in std::mem::take(&mut *searches) {
@@ -421,7 +414,7 @@ impl Wanted {
     }
 
     fn path(&self) -> Result<Vec<usize>, InputError> {
-        view::read_path(&self.path).map_err(|e| InputError::whole("path", e))
+        walk::read_path(&self.path).map_err(|e| InputError::whole("path", e))
     }
 }
 

@@ -4,18 +4,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use struct_ops_model::reach as model;
-use struct_ops_model::{Action, Design, Invariant, Report};
+use struct_ops_model::reach::Reach;
+use struct_ops_model::{Design, Invariant, Machine};
 
 use crate::bounds::{Bounds, Memory};
-use crate::check::{Settings, check};
+use crate::check::{self, Settings};
 use crate::engine::{self, Options, Progress, StepReport, System};
 use crate::explore::{Explored, Reductions};
 use crate::reach;
 use crate::report::text::count;
-use crate::scenario::{ReachScenario, Scenario};
-use crate::verdict::{Path, Run};
-use crate::view::{self, lookup};
+use crate::scenario::Case;
+use crate::verdict::Run;
+use crate::walk::{self, Walk, path, write_path};
 
 /// A counterexample, as a page offers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -99,86 +99,66 @@ impl Search {
         Bounds::new(self.stop.clone(), None, Memory::new(None))
     }
 
-    /// Shortest counterexamples to every promise, or, after some steps, the nearest violation.
-    pub fn attach(&self, scenario: &Scenario, design: &Design, after: Option<&[Action]>) -> Found {
-        let machine = view::machine(scenario, design).map_err(|e| e.to_string())?;
-        let written = |actions: &[Action]| view::write_path(&view::path::path(&machine, actions));
-        let Some(before) = after else {
-            let (bounds, settings) = (self.bounds(), settings());
-            let run = check(scenario, design, &settings, &bounds, &mut |p| self.tick(p));
-            return Ok(shortest(
-                &run.map_err(|e| e.to_string())?,
-                design,
-                |path| match path {
-                    Path::Attach(_, actions) => Some((actions.len(), written(actions))),
-                    Path::Reach(_) => None,
-                },
-            ));
-        };
-        let explored = Explored::new(scenario.world.clone(), design.clone(), Reductions::ALL);
-        let explored = explored.map_err(|e| e.to_string())?;
-        let one = crate::trace::unmerged(&explored.machine);
-        let mut state = one.initial();
-        for action in before {
-            one.apply(&mut state, *action, &mut Report::default(), None);
-        }
-        self.nearest(explored, state, |explored, mut k, invariant, actions| {
-            let steps = actions
-                .iter()
-                .flat_map(|a| explored.machine.expand(&mut k, *a));
-            let actions: Vec<Action> = before.iter().copied().chain(steps).collect();
-            (
-                Invariant::ALL[usize::from(invariant)],
-                actions.len(),
-                written(&actions),
-            )
-        })
+    /// Shortest counterexamples to every promise.
+    pub fn whole(&self, case: &Case, design: &Design) -> Found {
+        let (bounds, settings) = (self.bounds(), settings());
+        let machine = walk::machine(case, design).map_err(|e| e.to_string())?;
+        let run = check::case(case, design, &settings, &bounds, &mut |p| self.tick(p));
+        let run = run.map_err(|e| e.to_string())?;
+        let found = Invariant::ALL.iter().filter(|i| i.applies(design));
+        let found = found.filter_map(|i| run.shortest(*i));
+        let found: Vec<Counterexample> = found
+            .map(|c| Counterexample {
+                invariant: c.invariant.id().into(),
+                steps: c.actions.len(),
+                path: write_path(&machine.path(&c.actions)),
+            })
+            .collect();
+        let note = note(&run, found.is_empty());
+        Ok((found, note))
     }
 
-    /// The same of a lookup.
-    pub fn lookup(
-        &self,
-        scenario: &ReachScenario,
-        design: &Design,
-        after: Option<&[model::Action]>,
-    ) -> Found {
-        let machine = lookup::machine(scenario, design);
-        let written =
-            |actions: &[model::Action]| view::write_path(&view::path::path(&machine, actions));
-        let Some(before) = after else {
-            let (bounds, settings) = (self.bounds(), settings());
-            let run = reach::check(scenario, design, &settings, &bounds, &mut |p| self.tick(p));
-            return Ok(shortest(
-                &run.map_err(|e| e.to_string())?,
-                design,
-                |path| match path {
-                    Path::Reach(actions) => Some((actions.len(), written(actions))),
-                    Path::Attach(..) => None,
-                },
-            ));
-        };
-        let mut state = machine.initial();
-        for action in before {
-            machine.apply(&mut state, *action, &mut model::Report::default(), None);
+    /// The nearest violation after some steps.
+    pub fn nearest(&self, case: &Case, design: &Design, before: &[String]) -> Found {
+        let wrong = |(step, why): (usize, String)| format!("step {step}: {why}");
+        match case {
+            Case::Attach(scenario) => {
+                let explored =
+                    Explored::new(scenario.world.clone(), design.clone(), Reductions::ALL)
+                        .map_err(|e| e.to_string())?;
+                let one = walk::unmerged(&explored.machine);
+                let before = walk::actions::<Machine>(before).map_err(wrong)?;
+                self.after(
+                    explored,
+                    after(&one, &before),
+                    |explored, mut k, actions| {
+                        let steps = actions
+                            .iter()
+                            .flat_map(|a| explored.machine.expand(&mut k, *a));
+                        path::path(
+                            &one,
+                            &before.iter().copied().chain(steps).collect::<Vec<_>>(),
+                        )
+                    },
+                )
+            }
+            Case::Reach(scenario) => {
+                let one = walk::lookup(scenario, design);
+                let explored = reach::Explored::new(one.clone(), false);
+                let before = walk::actions::<Reach>(before).map_err(wrong)?;
+                self.after(explored, after(&one, &before), |_, _, actions| {
+                    path::path(&one, &[before.as_slice(), actions].concat())
+                })
+            }
         }
-        let explored = reach::Explored::new(machine.clone(), false);
-        self.nearest(explored, state, |_, _, invariant, actions| {
-            let actions: Vec<_> = before.iter().chain(actions).copied().collect();
-            (
-                Invariant::ALL[usize::from(invariant)],
-                actions.len(),
-                written(&actions),
-            )
-        })
     }
 
-    /// What can follow a state, explored until something breaks; `told` makes of that the promise, the number of steps
-    /// and the path.
-    fn nearest<S: System>(
+    /// What can follow a state, explored until something breaks; `choices` makes of that the whole path.
+    fn after<S: System>(
         &self,
         explored: S,
         state: S::State,
-        told: impl Fn(&S, S::State, u8, &[S::Action]) -> (Invariant, usize, String),
+        choices: impl Fn(&S, S::State, &[S::Action]) -> Vec<usize>,
     ) -> Found {
         let from = After {
             explored,
@@ -206,11 +186,12 @@ impl Search {
             };
             return Ok((Vec::new(), note));
         };
-        let (invariant, steps, path) = told(&from.explored, state, violation.invariant, &actions);
+        let invariant = Invariant::ALL[usize::from(violation.invariant)];
+        let path = choices(&from.explored, state, &actions);
         let found = Counterexample {
             invariant: invariant.id().into(),
-            steps,
-            path,
+            steps: path.len(),
+            path: write_path(&path),
         };
         Ok((vec![found], format!("the nearest one: {}", invariant.id())))
     }
@@ -228,27 +209,6 @@ fn settings() -> Settings {
     }
 }
 
-/// A shortest run for each promise that is broken; `written` says how long a path is, and how it is written.
-fn shortest(
-    run: &Run,
-    design: &Design,
-    written: impl Fn(&Path) -> Option<(usize, String)>,
-) -> (Vec<Counterexample>, String) {
-    let mut found = Vec::new();
-    for invariant in Invariant::ALL.iter().filter(|i| i.applies(design)) {
-        let path = run.shortest(*invariant).map(|s| &s.path);
-        if let Some((steps, path)) = path.and_then(&written) {
-            found.push(Counterexample {
-                invariant: invariant.id().into(),
-                steps,
-                path,
-            });
-        }
-    }
-    let note = note(run, found.is_empty());
-    (found, note)
-}
-
 /// What an exploration of everything came to.
 fn note(run: &Run, nothing: bool) -> String {
     let states = count(run.states);
@@ -257,6 +217,15 @@ fn note(run: &Run, nothing: bool) -> String {
         (None, true) => format!("nothing is broken in any of {states} states"),
         (None, false) => format!("{states} states, all"),
     }
+}
+
+/// The state after some steps.
+fn after<W: Walk>(machine: &W, steps: &[W::Action]) -> W::State {
+    let mut state = machine.start();
+    for action in steps {
+        machine.take(&mut state, *action);
+    }
+    state
 }
 
 fn threads() -> usize {

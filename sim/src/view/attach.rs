@@ -2,21 +2,17 @@
 
 use struct_ops_model::kernel::CpuId;
 use struct_ops_model::world::Plan;
-use struct_ops_model::{Action, Design, Invariant, Kernel, Linux, Machine, Report};
+use struct_ops_model::{Action, Design, Kernel, Machine, Report, design};
 
 use super::board::{Columns, Layout, Waiting};
-use super::path::{self, Parted, Walk};
-use super::shown::{About, Actor, Board, Choice, Played, Size};
+use super::shown::{Actor, Board, Choice, Played, Size};
 use super::state::{self, Object};
 use super::timeline;
-use crate::check::setup_error;
-use crate::report::json::steps::Step;
-use crate::report::mail::{Words, of_trace};
 use crate::report::names::Names;
-use crate::report::trace::{Row, waits};
-use crate::scenario::{InputError, Scenario};
-use crate::trace::{Trace, trace, unmerged};
-use crate::tracefile::{File, Promise};
+use crate::report::trace::waits;
+use crate::scenario::{Head, InputError, Scenario};
+use crate::trace::Trace;
+use crate::walk::{self, Parted, Walk, path, trace};
 
 /// A run: a scenario under a design, and the steps that were chosen.
 #[derive(Clone, Debug)]
@@ -27,20 +23,11 @@ pub struct Run<'a> {
     pub design: &'a Design,
     /// The machine, one step at a time.
     machine: Machine,
+    actions: Vec<Action>,
     /// The steps.
     pub trace: Trace,
     /// The state after the set-up, and after each step.
     states: Vec<Kernel>,
-}
-
-/// The machine of a scenario under a design, one step at a time.
-///
-/// # Errors
-/// The operation of the set-up that does not work.
-pub fn machine(scenario: &Scenario, design: &Design) -> Result<Machine, InputError> {
-    let machine = Machine::new(scenario.world.clone(), design.clone());
-    let machine = machine.map_err(|e| setup_error(scenario, design, &e))?;
-    Ok(unmerged(&machine))
 }
 
 impl<'a> Run<'a> {
@@ -53,13 +40,9 @@ impl<'a> Run<'a> {
         design: &'a Design,
         actions: &[Action],
     ) -> Result<Self, InputError> {
-        let machine = machine(scenario, design)?;
+        let machine = walk::attach(scenario, design)?;
         let trace = trace(&machine, actions).map_err(|e| {
-            let message = format!(
-                "step {}: `{}` cannot be taken",
-                e.step,
-                crate::action::write(e.found)
-            );
+            let message = format!("step {}: `{}` cannot be taken", e.step, e.found);
             InputError::whole(&scenario.head.file, message)
         })?;
         let states = path::states(&machine, actions);
@@ -67,6 +50,7 @@ impl<'a> Run<'a> {
             scenario,
             design,
             machine,
+            actions: actions.to_vec(),
             trace,
             states,
         })
@@ -80,10 +64,6 @@ impl<'a> Run<'a> {
     /// How many CPUs there are.
     fn cpus(&self) -> usize {
         self.machine.world.cpus.len()
-    }
-
-    fn actions(&self) -> Vec<Action> {
-        self.trace.steps.iter().map(|s| s.action).collect()
     }
 
     /// What each CPU waits for.
@@ -200,53 +180,20 @@ impl<'a> Run<'a> {
 }
 
 impl Played for Run<'_> {
-    fn about(&self) -> About {
-        let scenario = self.scenario;
-        About {
-            name: scenario.head.name.clone(),
-            shipped: scenario.head.shipped,
-            title: scenario.head.title.clone(),
-            question: scenario.head.question.clone(),
-            toml: scenario.head.text.clone(),
-        }
-    }
-
-    fn argument(&self) -> &str {
-        self.scenario.head.argument()
+    fn head(&self) -> &Head {
+        &self.scenario.head
     }
 
     fn design(&self) -> &Design {
         self.design
     }
 
-    fn linux(&self) -> Linux {
-        self.trace.linux
+    fn subject(&self) -> design::About {
+        design::About::AttachPath
     }
 
-    fn rows(&self) -> Vec<Row<'_>> {
-        self.trace.steps.iter().map(Row::from).collect()
-    }
-
-    fn steps(&self) -> Vec<Step> {
-        self.trace.steps.iter().map(Step::from).collect()
-    }
-
-    fn broken(&self) -> Vec<Invariant> {
-        let mut broken = Vec::new();
-        for (_, violation) in self.trace.broken() {
-            if !broken.contains(&violation.invariant) {
-                broken.push(violation.invariant);
-            }
-        }
-        broken
-    }
-
-    fn violated(&self) -> Vec<Promise> {
-        Promise::broken_by(&self.trace)
-    }
-
-    fn ended(&self) -> bool {
-        self.trace.ended
+    fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     fn objects(&self) -> Vec<Vec<Object>> {
@@ -260,16 +207,7 @@ impl Played for Run<'_> {
     }
 
     fn path(&self) -> Vec<usize> {
-        path::path(&self.machine, &self.actions())
-    }
-
-    fn file(&self) -> File {
-        File::new(self.scenario, self.design, &self.actions(), self.violated())
-    }
-
-    fn written(&self, words: Words<'_>) -> String {
-        let violations: Vec<_> = self.trace.broken().map(|b| b.1).collect();
-        of_trace(&self.trace, &violations, words)
+        path::path(&self.machine, &self.actions)
     }
 
     fn board(&self, states: &[Vec<Object>], across: Columns) -> Board {
@@ -294,58 +232,19 @@ impl Played for Run<'_> {
         &'b self,
         design: &'b Design,
     ) -> Result<(Box<dyn Played + 'b>, Option<Parted>), InputError> {
-        let machine = machine(self.scenario, design)?;
-        let (followed, parted) = path::follow(&machine, &self.actions());
+        let machine = walk::attach(self.scenario, design)?;
+        let (followed, parted) = path::follow(&machine, &self.actions);
         let run = Run::new(self.scenario, design, &followed)?;
         Ok((Box::new(run), parted))
     }
 }
 
-/// Why a CPU has nothing like an action to do in a state.
-pub(super) fn hindered(machine: &Machine, k: &Kernel, action: Action) -> String {
-    let cpu = action.cpu();
-    let who = cpu.map_or("the worker".into(), |cpu| format!("cpu{cpu}"));
-    match cpu.and_then(|cpu| waiting(machine, k, cpu)) {
-        Some(waiting) => format!("{who} waits for {}", waiting.what),
-        None => format!("{who} has nothing to do there"),
-    }
-}
-
 /// What a CPU waits for, to go on or to begin its next operation.
 fn waiting(machine: &Machine, k: &Kernel, cpu: CpuId) -> Option<Waiting> {
-    let begin = || machine.waits_to_begin(k, cpu).map(|w| w.1);
-    let wait = machine.waits_for(k, cpu).or_else(begin);
-    let wait = wait.or_else(|| machine.lock_to_begin(k, cpu))?;
+    let wait = walk::wait(machine, k, cpu)?;
     let script = &machine.world.script;
     Some(Waiting {
         what: waits(&wait, &script.locks, &script.flags),
         lock: state::place_of(&wait, &script.locks),
     })
-}
-
-/// Whether two actions of different designs are the same move of a schedule: an operation is the same if it is one of
-/// the same CPU and kind.
-pub(super) fn alike(one: Action, other: Action) -> bool {
-    match (one, other) {
-        (Action::Begin(cpu, request), Action::Begin(its, of)) => {
-            cpu == its
-                && request.kind == of.kind
-                && request.arg == of.arg
-                && request.member == of.member
-        }
-        (Action::Step(cpu, choice), Action::Step(its, of)) => cpu == its && choice == of,
-        (
-            Action::MapWork(_)
-            | Action::AttachmentWork(_)
-            | Action::LinkWork(..)
-            | Action::Callback(_)
-            | Action::ProgWork(_),
-            Action::MapWork(_)
-            | Action::AttachmentWork(_)
-            | Action::LinkWork(..)
-            | Action::Callback(_)
-            | Action::ProgWork(_),
-        ) => true,
-        _ => false,
-    }
 }

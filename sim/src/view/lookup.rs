@@ -5,19 +5,15 @@
 
 use struct_ops_model::reach::state::{GARBAGE, Life, MapLife, POISON, ProgLife, STOPPED, State};
 use struct_ops_model::reach::{Action, Reach, Report, World};
-use struct_ops_model::{Design, Invariant, Linux};
+use struct_ops_model::{Design, design};
 
 use super::board::Columns;
 use super::draw::{GAP, HEAD, LINE, Line, MARGIN, Place, Shape, arrow, curve, filled, line, tag};
-use super::path::{self, Parted, Walk};
-use super::shown::{About, Actor, Board, Choice, Played, Size};
+use super::shown::{Actor, Board, Choice, Played, Size};
 use super::state::{Field, Id, Kind, Object};
-use crate::reach::{Trace, replay};
-use crate::report::json::steps::Step as Told;
-use crate::report::mail::{self, Words};
-use crate::report::trace::Row;
-use crate::scenario::{InputError, PlanText, ReachScenario};
-use crate::tracefile::{File, Promise, Subject};
+use crate::scenario::{Head, InputError, PlanText, ReachScenario};
+use crate::trace::Trace;
+use crate::walk::{self, Parted, Walk, path, trace};
 
 /// A run: a scenario under a design, and the steps that were chosen.
 #[derive(Clone, Debug)]
@@ -27,25 +23,16 @@ pub struct Lookup<'a> {
     /// The design.
     pub design: &'a Design,
     reach: Reach,
+    actions: Vec<Action>,
     /// The steps.
     pub trace: Trace,
     states: Vec<State>,
-}
-
-/// The machine of a scenario under a design.
-pub fn machine(scenario: &ReachScenario, design: &Design) -> Reach {
-    Reach::new(scenario.world(design), design.clone())
 }
 
 /// Who acts: loaders, the CPUs, the worker.
 fn actors(world: &World) -> Vec<String> {
     let cpus = (0..world.cpus).map(|cpu| format!("cpu{cpu}"));
     cpus.chain(["user".into(), "work".into()]).collect()
-}
-
-/// Whose action it is, as [`actors`] calls them.
-fn actor(action: Action) -> String {
-    crate::reach::actor(action)
 }
 
 impl<'a> Lookup<'a> {
@@ -58,10 +45,9 @@ impl<'a> Lookup<'a> {
         design: &'a Design,
         actions: &[Action],
     ) -> Result<Self, InputError> {
-        let reach = machine(scenario, design);
-        let trace = replay(&reach, actions).map_err(|(step, _)| {
-            let found = crate::reach::action::write(actions[step - 1]);
-            let message = format!("step {step}: `{found}` cannot be taken");
+        let reach = walk::lookup(scenario, design);
+        let trace = trace(&reach, actions).map_err(|e| {
+            let message = format!("step {}: `{}` cannot be taken", e.step, e.found);
             InputError::whole(&scenario.head.file, message)
         })?;
         let states = path::states(&reach, actions);
@@ -69,6 +55,7 @@ impl<'a> Lookup<'a> {
             scenario,
             design,
             reach,
+            actions: actions.to_vec(),
             trace,
             states,
         })
@@ -77,10 +64,6 @@ impl<'a> Lookup<'a> {
     /// The states: at the beginning, and after each step.
     pub fn states(&self) -> &[State] {
         &self.states
-    }
-
-    fn actions(&self) -> Vec<Action> {
-        self.trace.iter().map(|s| s.action).collect()
     }
 
     /// What an action would do, in words.
@@ -98,7 +81,7 @@ impl<'a> Lookup<'a> {
         let plans = self.scenario.plans();
         let of = |name: String| {
             let mine = enabled.iter().enumerate();
-            let mine = mine.filter(|(_, action)| actor(**action) == name);
+            let mine = mine.filter(|(_, action)| walk::actor(**action) == name);
             let choices: Vec<Choice> = mine
                 .map(|(index, action)| {
                     let label = self.reach.label(s, *action);
@@ -137,54 +120,20 @@ impl<'a> Lookup<'a> {
 }
 
 impl Played for Lookup<'_> {
-    fn about(&self) -> About {
-        let scenario = self.scenario;
-        About {
-            name: scenario.head.name.clone(),
-            shipped: scenario.head.shipped,
-            title: scenario.head.title.clone(),
-            question: scenario.head.question.clone(),
-            toml: scenario.head.text.clone(),
-        }
-    }
-
-    fn argument(&self) -> &str {
-        self.scenario.head.argument()
+    fn head(&self) -> &Head {
+        &self.scenario.head
     }
 
     fn design(&self) -> &Design {
         self.design
     }
 
-    fn linux(&self) -> Linux {
-        Linux::V7_3
+    fn subject(&self) -> design::About {
+        design::About::Lookups
     }
 
-    fn rows(&self) -> Vec<Row<'_>> {
-        self.trace.iter().map(Row::from).collect()
-    }
-
-    fn steps(&self) -> Vec<Told> {
-        self.trace.iter().map(Told::from).collect()
-    }
-
-    fn broken(&self) -> Vec<Invariant> {
-        let mut broken: Vec<Invariant> = Vec::new();
-        for invariant in self.trace.iter().flat_map(|s| &s.broke) {
-            if !broken.contains(invariant) {
-                broken.push(*invariant);
-            }
-        }
-        broken
-    }
-
-    fn violated(&self) -> Vec<Promise> {
-        Promise::broken_by_lookup(&self.trace)
-    }
-
-    fn ended(&self) -> bool {
-        let last = self.states.last();
-        last.is_none_or(|s| Walk::enabled(&self.reach, s).is_empty())
+    fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     fn objects(&self) -> Vec<Vec<Object>> {
@@ -197,16 +146,7 @@ impl Played for Lookup<'_> {
     }
 
     fn path(&self) -> Vec<usize> {
-        path::path(&self.reach, &self.actions())
-    }
-
-    fn file(&self) -> File {
-        let subject = Subject::scenario(&self.scenario.head.name, &self.scenario.head.text);
-        File::of_lookup(subject, self.design, &self.actions(), self.violated())
-    }
-
-    fn written(&self, words: Words<'_>) -> String {
-        mail::of_lookup(&self.trace, &self.broken(), words)
+        path::path(&self.reach, &self.actions)
     }
 
     fn board(&self, states: &[Vec<Object>], _: Columns) -> Board {
@@ -228,7 +168,7 @@ impl Played for Lookup<'_> {
         &'b self,
         design: &'b Design,
     ) -> Result<(Box<dyn Played + 'b>, Option<Parted>), InputError> {
-        let (followed, parted) = path::follow(&machine(self.scenario, design), &self.actions());
+        let (followed, parted) = path::follow(&walk::lookup(self.scenario, design), &self.actions);
         let run = Lookup::new(self.scenario, design, &followed)?;
         Ok((Box::new(run), parted))
     }

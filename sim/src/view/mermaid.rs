@@ -25,7 +25,7 @@ pub fn sequence(title: &str, rows: &[Row<'_>], actors: &[String]) -> String {
         "---\ntitle: \"{}\"\n---\nsequenceDiagram\n",
         title.replace(['"', '\\', '\n'], "'")
     );
-    let acting = |actor: &String| rows.iter().any(|r| r.actor == **actor);
+    let acting = |actor: &String| rows.iter().any(|r| r.actor == actor.as_str());
     for actor in actors.iter().filter(|a| acting(a)) {
         let _ = writeln!(out, "    participant {actor}");
     }

@@ -3,7 +3,6 @@
 //! All of it comes from the model; whoever shows it knows no rule. States are told as differences: the first one whole,
 //! of each later one what the step has changed.
 //!
-//! - `path`: a run as the choices that it is made of
 //! - `attach`, `lookup`: runs of the attach path and of lookups
 //! - `shown`: what is shown and sent of either
 //! - `state`: a state of the attach path as objects, fields and pointers
@@ -18,7 +17,6 @@ mod draw;
 pub mod html;
 pub mod lookup;
 pub mod mermaid;
-pub mod path;
 mod shown;
 pub mod state;
 pub mod svg;
@@ -26,13 +24,13 @@ pub mod timeline;
 
 use struct_ops_model::Design;
 
-use crate::counterexample::Steps;
 use crate::scenario::{Case, InputError};
+use crate::trace::Trace;
+use crate::walk::{self, NoSuchChoice, path};
 
-pub use attach::{Run, machine};
+pub use attach::Run;
 pub use draw::Shape;
 pub use lookup::Lookup;
-pub use path::{NoSuchChoice, Parted, actions, follow, read_path, write_path};
 pub use shown::{About, Actor, Beside, Board, Choice, Drawing, Frame, Played, Shown, Size, View};
 
 /// The run of a scenario that makes these choices, whatever the scenario is about; `from` is where they were given.
@@ -42,17 +40,17 @@ pub use shown::{About, Actor, Beside, Board, Choice, Drawing, Frame, Played, Sho
 pub fn chosen<'a>(
     case: &'a Case,
     design: &'a Design,
-    path: &[usize],
+    choices: &[usize],
     from: &str,
 ) -> Result<Box<dyn Played + 'a>, InputError> {
     let no = |e: NoSuchChoice| InputError::whole(from, e.to_string());
     Ok(match case {
         Case::Attach(scenario) => {
-            let actions = actions(&machine(scenario, design)?, path).map_err(no)?;
+            let actions = path::actions(&walk::attach(scenario, design)?, choices).map_err(no)?;
             Box::new(Run::new(scenario, design, &actions)?)
         }
         Case::Reach(scenario) => {
-            let actions = actions(&lookup::machine(scenario, design), path).map_err(no)?;
+            let actions = path::actions(&walk::lookup(scenario, design), choices).map_err(no)?;
             Box::new(Lookup::new(scenario, design, &actions)?)
         }
     })
@@ -65,20 +63,8 @@ pub fn chosen<'a>(
 pub fn again<'a>(
     case: &'a Case,
     design: &'a Design,
-    steps: &Steps,
+    trace: &Trace,
 ) -> Result<Box<dyn Played + 'a>, InputError> {
-    Ok(match (case, steps) {
-        (Case::Attach(scenario), Steps::Attach(trace)) => {
-            let actions: Vec<_> = trace.steps.iter().map(|s| s.action).collect();
-            Box::new(Run::new(scenario, design, &actions)?)
-        }
-        (Case::Reach(scenario), Steps::Lookup(trace)) => {
-            let actions: Vec<_> = trace.iter().map(|s| s.action).collect();
-            Box::new(Lookup::new(scenario, design, &actions)?)
-        }
-        _ => {
-            let message = "a run of another kind of scenario";
-            return Err(InputError::whole(&case.head().name, message));
-        }
-    })
+    let choices = walk::machine(case, design)?.path(&trace.actions());
+    chosen(case, design, &choices, &case.head().name)
 }

@@ -5,51 +5,38 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
-use struct_ops_model::{Design, Invariant, Linux};
+use struct_ops_model::{Design, Invariant, design};
 
 use super::board::{self, Columns};
 use super::draw::Shape;
 use super::mermaid;
-use super::path::{Parted, write_path};
 use super::state::{Id, Object};
 use super::timeline::{self, Picture};
 use crate::report::json::steps::Step;
-use crate::report::mail::Words;
+use crate::report::mail::{self, Words};
 use crate::report::screen::Screen;
 use crate::report::trace::Row;
-use crate::scenario::InputError;
+use crate::scenario::{Head, InputError};
+use crate::trace::Trace;
 use crate::tracefile::{File, Promise};
+use crate::walk::{Parted, write_path};
 
 /// A run that has been carried out.
 pub trait Played {
     /// What its scenario says of itself.
-    fn about(&self) -> About;
-    /// How its scenario is named in a command.
-    fn argument(&self) -> &str;
+    fn head(&self) -> &Head;
+    /// What the scenario is about.
+    fn subject(&self) -> design::About;
     /// The design.
     fn design(&self) -> &Design;
-    /// The kernel whose functions are named.
-    fn linux(&self) -> Linux;
-    /// The steps as rows of a table.
-    fn rows(&self) -> Vec<Row<'_>>;
-    /// The steps as a document tells them.
-    fn steps(&self) -> Vec<Step>;
-    /// What it breaks, each promise once.
-    fn broken(&self) -> Vec<Invariant>;
-    /// What it breaks, in the order of the steps.
-    fn violated(&self) -> Vec<Promise>;
-    /// Nothing can happen any more.
-    fn ended(&self) -> bool;
+    /// The steps.
+    fn trace(&self) -> &Trace;
     /// The states as objects: the one before the first step, and the one after each.
     fn objects(&self) -> Vec<Vec<Object>>;
     /// Who acts: a lane for each.
     fn lanes(&self) -> Vec<String>;
     /// The choices that lead here.
     fn path(&self) -> Vec<usize>;
-    /// The run as a file for `replay`.
-    fn file(&self) -> File;
-    /// The run as text for a mail.
-    fn written(&self, words: Words<'_>) -> String;
     /// Pictures of these states, which are its own, with the boxes in these columns.
     fn board(&self, states: &[Vec<Object>], across: Columns) -> Board;
     /// Who can do what in each state.
@@ -63,14 +50,36 @@ pub trait Played {
         design: &'b Design,
     ) -> Result<(Box<dyn Played + 'b>, Option<Parted>), InputError>;
 
+    /// The steps as rows of a table.
+    fn rows(&self) -> Vec<Row<'_>> {
+        self.trace().steps.iter().map(Row::from).collect()
+    }
+
+    /// What it breaks, in the order of the steps.
+    fn violated(&self) -> Vec<Promise> {
+        Promise::broken(self.trace())
+    }
+
+    /// The run as a file for `replay`.
+    fn file(&self) -> File {
+        let actions = self.trace().actions();
+        File::new(
+            self.subject(),
+            self.head(),
+            self.design(),
+            actions,
+            self.violated(),
+        )
+    }
+
     /// What it is called.
     fn title(&self) -> String {
-        let ids: Vec<&str> = self.broken().iter().map(|i| i.id()).collect();
+        let ids: Vec<&str> = self.trace().invariants().iter().map(|i| i.id()).collect();
         let breaks = match ids.as_slice() {
             [] => String::new(),
             ids => format!(" breaks {}", ids.join(", ")),
         };
-        format!("{} under {}{breaks}", self.about().name, self.design())
+        format!("{} under {}{breaks}", self.head().name, self.design())
     }
 
     /// The run as a picture of its own.
@@ -86,17 +95,24 @@ pub trait Played {
     /// The command that shows the run again.
     fn command(&self, screen: &Screen) -> String {
         let (path, design) = (write_path(&self.path()), &self.design().name);
-        let words = ["run", self.argument(), "--design", design, "--path", &path];
+        let words = [
+            "run",
+            self.head().argument(),
+            "--design",
+            design,
+            "--path",
+            &path,
+        ];
         screen.typed(&words.map(String::from))
     }
 
     /// The run as text for a mail, with the command that shows it again, and with what each step changes if asked for.
     fn mail(&self, screen: &Screen, changes: bool) -> String {
-        let about = format!("{}: {}", self.title(), self.about().question);
+        let about = format!("{}: {}", self.title(), self.head().question);
         let command = self.command(screen);
         let mut words = Words::new(about, &command);
         words.changes = changes;
-        self.written(words)
+        mail::of_run(self.trace(), words)
     }
 
     /// The run as a page shows it; commands are typed as `screen` says, boxes stand in these columns.
@@ -106,15 +122,15 @@ pub trait Played {
             timeline::timeline(timeline::BESIDE, &self.rows(), &objects, &self.lanes());
         let Board { size, drawn } = self.board(&objects, across);
         View {
-            scenario: self.about(),
+            scenario: About::of(self.head()),
             design: self.design().name.clone(),
-            linux: self.linux().version().into(),
+            linux: self.trace().linux.version().into(),
             heading: self.title(),
             path: write_path(&self.path()),
-            steps: self.steps(),
+            steps: self.trace().steps.iter().map(Step::from).collect(),
             violated: self.violated(),
-            promises: sentences(&self.broken()),
-            ended: self.ended(),
+            promises: sentences(&self.trace().invariants()),
+            ended: self.trace().ended,
             timeline: Drawing { width, height, svg },
             board: size,
             frames: frames(&objects, drawn, self.doing()),
@@ -319,6 +335,18 @@ pub struct About {
     pub question: String,
     /// Its text.
     pub toml: String,
+}
+
+impl About {
+    fn of(head: &Head) -> Self {
+        About {
+            name: head.name.clone(),
+            shipped: head.shipped,
+            title: head.title.clone(),
+            question: head.question.clone(),
+            toml: head.text.clone(),
+        }
+    }
 }
 
 /// A picture.

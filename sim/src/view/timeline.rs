@@ -285,7 +285,7 @@ pub fn timeline(
         let (label, text) = match i.checked_sub(1).and_then(|i| rows.get(i)) {
             None => ("The state after the set-up".to_string(), String::new()),
             Some(row) => {
-                let (actor, class) = (place(&row.actor), colour(&row.actor));
+                let (actor, class) = (place(row.actor), colour(row.actor));
                 let broken = if row.broke.is_empty() { "" } else { " broken" };
                 let mut text = format!(
                     "<text class=\"number\" x=\"{}\" y=\"{}\">{i}</text>",
@@ -293,7 +293,7 @@ pub fn timeline(
                     y(i) + 4
                 );
                 text += &mark(
-                    cpu_of(&row.actor).unwrap_or(4),
+                    cpu_of(row.actor).unwrap_or(4),
                     lane(actor),
                     y(i),
                     &format!("mark {class}{broken}"),

@@ -25,7 +25,8 @@ use struct_ops_sim::explore::Reductions;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::{Case, InputError, ReachScenario, Scenario, Words, emit};
 use struct_ops_sim::schedule::{self, Chooser};
-use struct_ops_sim::{check, cli, history, input, merge, reach, report, shipped, trace, tracefile};
+use struct_ops_sim::walk::{self, Walked as _};
+use struct_ops_sim::{check, cli, history, input, merge, reach, report, shipped, tracefile};
 
 /// Inputs of one reader in an ordinary run of the tests.
 const INPUTS: usize = 1500;
@@ -145,7 +146,7 @@ fn attach(bytes: &[u8], scenario: &Scenario) -> Result<(), InputError> {
     let design = &designs[choice(bytes, designs.len())];
     if let Ok(machine) = Machine::new(scenario.world.clone(), design.clone()) {
         let actions = schedule::run(&machine, &mut Chooser::new(Some(1)));
-        trace::trace(&machine, &actions).expect("every action is enabled");
+        walk::trace(&machine, &actions).expect("every action is enabled");
         check::check(scenario, design, &settings(), &UNBOUNDED, &mut |_| ())
             .expect("no bug of ours");
     }
@@ -158,9 +159,9 @@ fn lookups(bytes: &[u8], scenario: &ReachScenario) -> Result<(), InputError> {
     let run = reach::check(scenario, design, &settings(), &UNBOUNDED, &mut |_| ());
     let machine = Reach::new(scenario.world(design), design.clone());
     for found in run.expect("no bug of ours").found {
-        if let struct_ops_sim::verdict::Path::Reach(actions) = found.path {
-            reach::replay(&machine, &actions).expect("every action is enabled");
-        }
+        machine
+            .carry_out(&found.actions)
+            .expect("every action is enabled");
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use struct_ops_model::kernel::Code;
 use struct_ops_model::world::{MAX_CPUS, Plan, ProgType, World};
 use struct_ops_model::{Action, Invariant, Kernel, Machine, Pc, Report};
-use struct_ops_sim::view::path::Walk;
+use struct_ops_sim::walk::Walk;
 
 use super::gates::{self, At as End, Context, Gate, Who};
 use super::search::{self, Strict};

@@ -1,10 +1,11 @@
 //! A counterexample that shall be replayed: from a file, or found anew in a scenario.
 
-use struct_ops_model::{Action, Design, Invariant, Pc};
-use struct_ops_sim::counterexample::Steps;
+use struct_ops_model::pc::STEPS;
+use struct_ops_model::{Action, Design, Invariant, Machine, Pc};
 use struct_ops_sim::scenario::{Case, InputError, Scenario};
+use struct_ops_sim::trace::Broken;
 use struct_ops_sim::tracefile::File;
-use struct_ops_sim::verdict::Path;
+use struct_ops_sim::walk;
 
 use crate::error::{At, Error, Result};
 use crate::scenario::explore;
@@ -25,6 +26,17 @@ pub struct Trace {
     pub step: Option<Pc>,
     /// All that happens.
     pub actions: Vec<Action>,
+}
+
+/// The step at which a promise was broken.
+fn step_of(broken: Broken) -> Option<Pc> {
+    let label = broken.label()?;
+    STEPS.iter().find(|s| s.name == label).map(|s| s.pc)
+}
+
+/// Actions that a trace has told.
+fn actions(told: &[String]) -> Result<Vec<Action>> {
+    walk::actions::<Machine>(told).map_err(|(step, why)| Error::Bug(format!("step {step}: {why}")))
 }
 
 fn input(error: InputError) -> Error {
@@ -49,21 +61,18 @@ impl Trace {
         if let Some(why) = &replayed.parted {
             return Err(Error::Input(format!("{path}: {why}")));
         }
-        let Steps::Attach(steps) = &replayed.steps else {
-            return Err(Error::Bug(format!("{path}: two kinds of steps")));
-        };
         let again = replayed.again().into_iter().find_map(|again| again.found);
         let recorded = again.and_then(|promise| Invariant::from_id(&promise.invariant));
-        let broken = steps.broken().find(|(_, violation)| {
-            recorded.is_none_or(|invariant| invariant == violation.invariant)
-        });
-        let (step, violation) = broken
+        let mut broken = replayed.trace.broken();
+        let broken = broken
+            .find(|(_, broken)| recorded.is_none_or(|invariant| invariant == broken.invariant));
+        let (step, broken) = broken
             .ok_or_else(|| Error::Input(format!("{path}: expected a run that breaks a promise")))?;
         Ok(Trace {
             name: path.to_owned(),
-            invariant: violation.invariant,
-            step: step.map(|_| violation.step),
-            actions: steps.steps.iter().map(|step| step.action).collect(),
+            invariant: broken.invariant,
+            step: step.and_then(|_| step_of(broken)),
+            actions: actions(&replayed.trace.actions())?,
             scenario: *scenario,
             design: replayed.design,
         })
@@ -93,22 +102,22 @@ impl Trace {
             );
         }
         let one = |found: struct_ops_sim::verdict::Counterexample| {
-            let Path::Attach(violation, actions) = found.path else {
-                return None;
-            };
-            let step = found.place.map(|_| violation.step);
             let mut trace = Trace {
                 name: String::new(),
                 scenario: scenario.clone(),
                 design: design.clone(),
-                invariant: violation.invariant,
-                step,
-                actions,
+                invariant: found.invariant,
+                step: step_of(found.broken()),
+                actions: actions(&found.actions)?,
             };
             trace.name = format!("{} {}", scenario.head.name, trace.what());
-            Some(trace)
+            Ok(trace)
         };
-        Ok(Ok(run.found.into_iter().filter_map(one).collect()))
+        run.found
+            .into_iter()
+            .map(one)
+            .collect::<Result<_>>()
+            .map(Ok)
     }
 
     /// What it breaks, and where.

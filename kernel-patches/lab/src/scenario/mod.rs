@@ -22,7 +22,7 @@ use struct_ops_sim::live::round::RoundError;
 use struct_ops_sim::live::stress;
 use struct_ops_sim::scenario::{Case, InputError, Scenario};
 use struct_ops_sim::shipped;
-use struct_ops_sim::verdict::{Counterexample, Path, Run, Verdict};
+use struct_ops_sim::verdict::{Counterexample, Run, Verdict};
 
 use crate::error::{Error, Result};
 use crate::vm::Machine;
@@ -269,11 +269,9 @@ pub fn predict(
     let verdicts = asked
         .map(|invariant| (*invariant, run.verdict(*invariant)))
         .collect();
-    let harmless = |found: &Counterexample| match (found.invariant, &found.path) {
-        (Invariant::KsymsMatchImages, Path::Attach(violation, _)) => {
-            violation.step == Pc::CallEnter
-        }
-        (invariant, _) => matches!(
+    let harmless = |found: &Counterexample| match found.invariant {
+        Invariant::KsymsMatchImages => found.broken().label() == Some(Pc::CallEnter.name()),
+        invariant => matches!(
             invariant,
             Invariant::SingleLinkPerMap
                 | Invariant::CookieFidelity

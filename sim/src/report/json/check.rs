@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use struct_ops_model::design::About;
 use struct_ops_model::pc::STEPS;
-use struct_ops_model::reach::Label;
-use struct_ops_model::{Design, Invariant, Linux, Pc, StepSet, Violation};
+use struct_ops_model::{Design, Invariant, Linux, Pc, StepSet};
 
 use super::steps::Step;
 use super::{Head, Incomplete};
@@ -14,7 +13,7 @@ use crate::campaign::Shard;
 use crate::explore::Fate;
 use crate::scenario::{Case, Expect};
 use crate::verdict::{self, Expected, FailOn, Results, SetUpFails, Skipped, Vacuous, Verdict};
-use crate::{action, reach};
+use crate::walk::{self, Walked};
 
 /// What `check` and `merge` print.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -416,11 +415,12 @@ impl Run {
         for name in &self.taken {
             run.taken.insert(step(name)?);
         }
+        let machine = walk::machine(case, &run.design).map_err(|e| e.to_string())?;
         for judged in &self.verdicts {
             let invariant = invariant(&judged.invariant)?;
             run.witnesses[invariant as usize] = judged.exercised;
             for counterexample in &judged.counterexamples {
-                run.found.push(counterexample.read(invariant, case)?);
+                run.found.push(counterexample.read(invariant, &*machine)?);
             }
         }
         // As they were found: those with the fewest transitions first.
@@ -430,41 +430,20 @@ impl Run {
 }
 
 impl Counterexample {
-    fn read(&self, invariant: Invariant, case: &Case) -> Result<verdict::Counterexample, String> {
-        let actions = self.trace.iter().map(|s| s.action.as_str());
-        let (place, path) = match case {
-            Case::Reach(_) => {
-                let label = self.label.as_deref().map(|name| {
-                    let found = Label::ALL.iter().find(|l| l.name() == name);
-                    found.ok_or_else(|| format!("`{name}` is no step of a lookup"))
-                });
-                let label = label.transpose()?;
-                let actions = actions.map(reach::action::read).collect::<Result<_, _>>()?;
-                (
-                    label.map(|l| (l.name(), l.site())),
-                    verdict::Path::Reach(actions),
-                )
-            }
-            Case::Attach(scenario) => {
-                let linux = scenario.world.linux;
-                let pc = self.label.as_deref().map_or(Ok(Pc::Idle), step)?;
-                let violation = Violation {
-                    invariant,
-                    step: pc,
-                };
-                let actions = actions.map(action::read).collect::<Result<_, _>>()?;
-                (
-                    pc.info().map(|i| (i.name, i.place.on(linux))),
-                    verdict::Path::Attach(violation, actions),
-                )
-            }
-        };
+    fn read(
+        &self,
+        invariant: Invariant,
+        machine: &dyn Walked,
+    ) -> Result<verdict::Counterexample, String> {
+        let place = self.label.as_deref().map(|name| machine.place(name));
+        let actions: Vec<String> = self.trace.iter().map(|s| s.action.clone()).collect();
+        machine.read(&actions).map_err(|(_, why)| why)?;
         Ok(verdict::Counterexample {
             invariant,
-            place,
+            place: place.transpose()?,
             transitions: self.transitions,
             steps: self.trace.len(),
-            path,
+            actions,
         })
     }
 }

@@ -58,8 +58,8 @@ pub struct Difference {
     pub broken_by: String,
     /// A shortest run that breaks it.
     pub run: Vec<Step>,
-    /// The same schedule under the other design, as far as it can be followed; none for lookups.
-    pub beside: Option<Vec<Step>>,
+    /// The same schedule under the other design, as far as it can be followed.
+    pub beside: Vec<Step>,
     /// Why it cannot be followed any further, if it cannot.
     pub parted: Option<String>,
 }

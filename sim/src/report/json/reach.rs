@@ -84,7 +84,7 @@ impl Reach {
                 },
                 help: (cell.help != reach::Help::None).then(|| cell.help.word().into()),
                 states: cell.states,
-                sequence: Sequence::of_lookup(&trace),
+                sequence: Sequence::from(&trace),
             })
         };
         Ok(Reach {

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use struct_ops_model::Invariant;
 use struct_ops_model::place::{Code, Function, Site};
-use struct_ops_model::{Invariant, Linux};
 
-use crate::counterexample::Steps;
 use crate::report::describe::Change;
+use crate::trace;
 use crate::tracefile::{Again, Promise};
-use crate::{action, reach, trace};
 
 /// One step of a trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,48 +54,22 @@ fn site(site: Site) -> (Option<&'static str>, Option<Function>, Option<Code>) {
     }
 }
 
-/// What is said where nothing happened but the step itself.
-fn or<'a>(event: &'a str, why: &'a str) -> String {
-    if event.is_empty() { why } else { event }.into()
-}
-
 impl From<&trace::Step> for Step {
     fn from(step: &trace::Step) -> Self {
         let (series, function, code) = site(step.site);
         Step {
             step: step.number,
-            actor: step.actor(),
-            cpu: step.cpu,
-            action: action::write(step.action),
-            label: step.pc.name().into(),
+            actor: step.actor.clone(),
+            cpu: step.cpu(),
+            action: step.action.clone(),
+            label: step.label.into(),
             function: function.map(|f| f.name.into()),
             file: function.map(|f| f.file.into()),
             series: series.map(Into::into),
             code: code.map(|c| c.name().into()),
-            event: or(&step.event, step.pc.info().map_or("", |i| i.why)),
+            event: step.told().into(),
             changes: step.changes.clone(),
             broke: ids(step.broke.iter().map(|v| v.invariant)),
-            exercised: ids(step.exercised.iter().copied()),
-        }
-    }
-}
-
-impl From<&reach::Step> for Step {
-    fn from(step: &reach::Step) -> Self {
-        let (series, function, code) = site(step.label.site());
-        Step {
-            step: step.number,
-            actor: step.actor.clone(),
-            cpu: step.actor.strip_prefix("cpu").and_then(|n| n.parse().ok()),
-            action: reach::action::write(step.action),
-            label: step.label.name().into(),
-            function: function.map(|f| f.name.into()),
-            file: function.map(|f| f.file.into()),
-            series: series.map(Into::into),
-            code: code.map(|c| c.name().into()),
-            event: or(&step.event, step.label.why()),
-            changes: step.changes.clone(),
-            broke: ids(step.broke.iter().copied()),
             exercised: ids(step.exercised.iter().copied()),
         }
     }
@@ -134,47 +107,15 @@ pub struct Sequence {
     pub trace: Vec<Step>,
 }
 
-impl Step {
-    /// All of a sequence.
-    pub fn all(steps: &Steps) -> Vec<Self> {
-        match steps {
-            Steps::Attach(trace) => trace.steps.iter().map(Step::from).collect(),
-            Steps::Lookup(trace) => trace.iter().map(Step::from).collect(),
-        }
-    }
-}
-
-impl From<&Steps> for Sequence {
-    fn from(steps: &Steps) -> Self {
-        match steps {
-            Steps::Attach(trace) => Sequence::from(trace),
-            Steps::Lookup(trace) => Sequence::of_lookup(trace),
-        }
-    }
-}
-
 impl From<&trace::Trace> for Sequence {
     fn from(trace: &trace::Trace) -> Self {
         let steps = trace.steps.iter().flat_map(|s| s.exercised.iter());
         Sequence {
             linux: trace.linux.version().into(),
             ended: trace.ended,
-            violated: Promise::broken_by(trace),
+            violated: Promise::broken(trace),
             exercised: tally(steps.chain(&trace.end_exercised).copied()),
             trace: trace.steps.iter().map(Step::from).collect(),
-        }
-    }
-}
-
-impl Sequence {
-    /// A sequence of steps of a lookup. Whether something else could happen is not asked.
-    pub fn of_lookup(trace: &reach::Trace) -> Self {
-        Sequence {
-            linux: Linux::V7_3.version().into(),
-            ended: false,
-            violated: Promise::broken_by_lookup(trace),
-            exercised: tally(trace.iter().flat_map(|s| s.exercised.iter().copied())),
-            trace: trace.iter().map(Step::from).collect(),
         }
     }
 }

@@ -2,99 +2,11 @@
 //!
 //! Of the attach path and of lookups alike; what a step does, the machine knows.
 
-use struct_ops_model::reach::Reach;
-use struct_ops_model::{Kernel, Machine, reach};
-
-use super::attach::{alike, hindered};
+use super::Walk;
 use crate::scenario::printable;
 
 /// Most steps of a path: every CPU's plan is finite, and no run of the model is nearly as long.
 const LONGEST: usize = 2000;
-
-/// A machine that is walked one step at a time.
-pub trait Walk {
-    /// A state.
-    type State: Copy;
-    /// A step.
-    type Action: Copy + PartialEq;
-
-    /// The state before the first step.
-    fn start(&self) -> Self::State;
-    /// What may happen in a state.
-    fn enabled(&self, state: &Self::State) -> Vec<Self::Action>;
-    /// Takes a step.
-    fn take(&self, state: &mut Self::State, action: Self::Action);
-    /// Whether two steps of different designs are the same move of a schedule.
-    fn alike(one: Self::Action, other: Self::Action) -> bool;
-    /// Why there is nothing like a step in a state.
-    fn hindered(&self, state: &Self::State, action: Self::Action) -> String;
-
-    /// The step itself if it may happen in a state, or else one that is the same move of a schedule: what an action means
-    /// may have another name there (objects that are there and were not take slots).
-    fn like(&self, state: &Self::State, action: Self::Action) -> Option<Self::Action> {
-        let enabled = self.enabled(state);
-        let same = enabled.iter().find(|a| **a == action);
-        let like = same.or_else(|| enabled.iter().find(|a| Self::alike(**a, action)));
-        like.copied()
-    }
-}
-
-impl Walk for Machine {
-    type State = Kernel;
-    type Action = struct_ops_model::Action;
-
-    fn start(&self) -> Kernel {
-        self.initial()
-    }
-
-    fn enabled(&self, k: &Kernel) -> Vec<Self::Action> {
-        let mut enabled = Vec::new();
-        Machine::enabled(self, k, &mut enabled);
-        enabled
-    }
-
-    fn take(&self, k: &mut Kernel, action: Self::Action) {
-        self.apply(k, action, &mut struct_ops_model::Report::default(), None);
-    }
-
-    fn alike(one: Self::Action, other: Self::Action) -> bool {
-        alike(one, other)
-    }
-
-    fn hindered(&self, k: &Kernel, action: Self::Action) -> String {
-        hindered(self, k, action)
-    }
-}
-
-impl Walk for Reach {
-    type State = reach::state::State;
-    type Action = reach::Action;
-
-    fn start(&self) -> Self::State {
-        self.initial()
-    }
-
-    fn enabled(&self, s: &Self::State) -> Vec<Self::Action> {
-        let mut enabled = Vec::new();
-        Reach::enabled(self, s, &mut enabled);
-        enabled
-    }
-
-    fn take(&self, s: &mut Self::State, action: Self::Action) {
-        self.apply(s, action, &mut reach::Report::default(), None);
-    }
-
-    fn alike(one: Self::Action, other: Self::Action) -> bool {
-        one == other
-    }
-
-    fn hindered(&self, _: &Self::State, action: Self::Action) -> String {
-        format!(
-            "`{}` cannot happen there",
-            crate::reach::action::write(action)
-        )
-    }
-}
 
 /// The number of a step that cannot be taken, from 1, and how many could be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
