@@ -10,7 +10,8 @@
 //! verdict over all scenarios. With `alone`, no other invariant has the verdict. The verdicts are those of the matrix,
 //! and `not violated`; `nothing` in the place of the invariants says that none has it.
 //!
-//! `JOB=overwrite cargo test --test job` writes the matrices of today into the README and the book.
+//! `JOB=overwrite cargo test --test job` writes the matrices of today into the README and the book, and the counts of
+//! today into `counts/job.txt`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,46 @@ fn every_scenario_gets_what_it_expects() {
         let exercised = verdict != Verdict::NeverExercised || JOB.as_mainline(design, *invariant);
         assert!(exercised, "{design}: {}", invariant.id());
     }
+}
+
+/// What an exploration came to, in a line: whatever changes what a step does, tests or hides shows in one of them.
+fn counted(run: &Run) -> String {
+    let found = run.found.iter().map(|c| {
+        let at = c.place.map_or("the end", |p| p.0);
+        format!(", {} at {at} in {}", c.invariant.id(), c.steps)
+    });
+    format!(
+        "{} {}: {} states, {} transitions, {} deep, {} steps taken, {} exercised{}\n",
+        run.scenario,
+        run.design,
+        run.states,
+        run.transitions,
+        run.depth,
+        run.taken.iter().count(),
+        run.witnesses.iter().sum::<u64>(),
+        found.collect::<String>()
+    )
+}
+
+#[test]
+fn counts_are_those_of_today() {
+    let path = root().join("sim/tests/counts/job.txt");
+    let now: String = JOB.runs.iter().map(counted).collect();
+    if std::env::var("JOB").is_ok_and(|v| v == "overwrite") {
+        fs::write(&path, now).expect("counts/job.txt");
+        return;
+    }
+    let pinned = fs::read_to_string(&path).expect("counts/job.txt");
+    let mut unlike = Vec::new();
+    for pair in pinned.lines().zip(now.lines()).filter(|(was, is)| was != is) {
+        unlike.push(format!("was {}\n is {}", pair.0, pair.1));
+    }
+    unlike.truncate(20);
+    assert!(
+        unlike.is_empty() && pinned.lines().count() == now.lines().count(),
+        "`JOB=overwrite cargo test --test job`:\n{}",
+        unlike.join("\n")
+    );
 }
 
 fn cells() -> impl Iterator<Item = (&'static Design, &'static Invariant)> {
