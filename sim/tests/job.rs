@@ -150,7 +150,11 @@ fn counts_are_those_of_today() {
     }
     let pinned = fs::read_to_string(&path).expect("counts/job.txt");
     let mut unlike = Vec::new();
-    for pair in pinned.lines().zip(now.lines()).filter(|(was, is)| was != is) {
+    for pair in pinned
+        .lines()
+        .zip(now.lines())
+        .filter(|(was, is)| was != is)
+    {
         unlike.push(format!("was {}\n is {}", pair.0, pair.1));
     }
     unlike.truncate(20);
