@@ -563,3 +563,23 @@ impl Pc {
         self.info().map_or("Idle", |i| i.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_steps_has_those_that_were_put_in() {
+        let all = || STEPS.iter().map(|s| s.pc);
+        for step in all() {
+            let set = StepSet::from_iter([step]);
+            assert!(set.iter().eq([step]), "{step:?}");
+            assert!(all().all(|other| set.contains(other) == (other == step)));
+            let mut both = StepSet::from_words(*set.words());
+            both.extend(&StepSet::from_iter([Pc::CallBody]));
+            assert!(both.contains(step) && both.contains(Pc::CallBody));
+        }
+        assert!(StepSet::from_iter(all()).iter().eq(all()));
+        assert_eq!(StepSet::default().iter().count(), 0);
+    }
+}

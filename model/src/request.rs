@@ -349,3 +349,69 @@ impl Descriptors<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Link, Map};
+
+    #[test]
+    fn who_is_asked_for_by_name_is_found() {
+        let mut k = Kernel::default();
+        let mut map = |decl, fds, pinned| {
+            let plain = Map::default();
+            let map = Map {
+                decl,
+                fds,
+                pinned,
+                ..plain
+            };
+            k.maps.insert(map).unwrap()
+        };
+        // One of another process, one of ours, and one that only a pin holds.
+        let maps = [map(0, 2, false), map(1, 1, false), map(2, 0, true)];
+        let mut link = |name, fds, pinned| {
+            let plain = Link::default();
+            let link = Link {
+                name,
+                fds,
+                pinned,
+                ..plain
+            };
+            k.links.insert(link).unwrap()
+        };
+        let links = [link(0, 2, false), link(1, 1, false), link(2, 0, true)];
+        let ours = Descriptors { k: &k, bit: 1 };
+        let found = |find: &dyn Fn(u8) -> Option<usize>| [0, 1, 2, 3].map(find);
+        let slot = |key: Option<MapKey>| key.map(|k| k.slot());
+        assert_eq!(maps.map(|m| m.slot()), [0, 1, 2]);
+        assert_eq!(
+            found(&|d| slot(ours.map_fd(d))),
+            [None, Some(1), None, None]
+        );
+        assert_eq!(
+            found(&|d| slot(ours.pinned_map(d))),
+            [None, None, Some(2), None]
+        );
+        assert_eq!(
+            found(&|d| slot(ours.map_id(d))),
+            [Some(0), Some(1), Some(2), None]
+        );
+        assert_eq!(maps.map(|m| ours.map_is_pinned(m)), [false, false, true]);
+        let slot = |key: Option<LinkKey>| key.map(|k| k.slot());
+        assert_eq!(links.map(|l| l.slot()), [0, 1, 2]);
+        assert_eq!(
+            found(&|n| slot(ours.link_fd(n))),
+            [None, Some(1), None, None]
+        );
+        assert_eq!(
+            found(&|n| slot(ours.pinned_link(n))),
+            [None, None, Some(2), None]
+        );
+        assert_eq!(
+            found(&|n| slot(ours.link_id(n))),
+            [Some(0), Some(1), Some(2), None]
+        );
+        assert_eq!(links.map(|l| ours.is_pinned(l)), [false, false, true]);
+    }
+}

@@ -14,6 +14,7 @@ use struct_ops_sim::report::reach::table;
 use struct_ops_sim::report::screen::Screen;
 use struct_ops_sim::scenario::InputError;
 use struct_ops_sim::scenario::{Case, ReachScenario};
+use struct_ops_sim::shipped;
 use struct_ops_sim::tracefile::{File, Replayed};
 use struct_ops_sim::walk::trace;
 
@@ -315,6 +316,38 @@ fn one_object_file_for_two_schedulers() {
     assert_eq!(verdict("map-id", "struct_ops"), Verdict::Wrong);
     assert_eq!(verdict("this-pointer", "struct_ops"), Verdict::None);
     assert_eq!(verdict("association", "struct_ops"), Verdict::None);
+}
+
+/// `source = "task"` is about the kfunc, not about the design: the scheduler found is the task's under every one.
+#[test]
+fn a_kfunc_that_takes_a_task_takes_it_under_every_design() {
+    let Ok(Case::Reach(scenario)) = shipped::find_case("task-argument") else {
+        panic!("it is about lookups");
+    };
+    let settings = Settings {
+        threads: 1,
+        max_states: None,
+        exact: false,
+        reductions: Reductions::ALL,
+    };
+    for name in ["task", "association", "rfc"] {
+        let run = reach::check(&scenario, &design(name), &settings, &UNBOUNDED, &mut |_| ());
+        let run = run.unwrap();
+        let found = run.shortest(Invariant::NoOtherScheduler).expect(name);
+        assert_eq!(found.broken().label(), Some("AskTask"), "{name}");
+    }
+}
+
+/// Who calls a callback back is a step of its own kind.
+#[test]
+fn timers_and_work_queues_are_told_apart() {
+    for (program, expected) in [("struct_ops+timer", "Timer"), ("struct_ops+wq", "Wq")] {
+        let cell = reach::cell(&design("map-id"), kind(program), false, &UNBOUNDED).unwrap();
+        let trace = trace(&cell.reach(), &cell.trace).unwrap();
+        let fires = trace.steps.iter().filter(|s| s.action.contains(" fire "));
+        let labels: Vec<_> = fires.map(|s| s.label).collect();
+        assert_eq!(labels, [expected], "{program}");
+    }
 }
 
 #[test]

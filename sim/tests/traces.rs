@@ -1,5 +1,7 @@
 //! Trace files: what is saved replays to the same end, and whatever is wrong with a file is explained.
 
+mod common;
+
 use struct_ops_model::design::About;
 use struct_ops_model::world::{Operation, Plan};
 use struct_ops_model::{Action, Design, Invariant, Machine, Pc};
@@ -263,4 +265,31 @@ fn whatever_the_parser_accepts_runs() {
     quickcheck::QuickCheck::new()
         .tests(2000)
         .quickcheck(runs as fn(Vec<(u16, u16)>, u64) -> bool);
+}
+
+/// Whatever happens is a step of the model, the worker's and its callbacks' too.
+#[test]
+fn every_step_has_a_name() {
+    let mut workers = std::collections::BTreeSet::new();
+    for scenario in common::all() {
+        for design in Design::attach_paths() {
+            let Ok(machine) = Machine::new(scenario.world.clone(), design) else {
+                continue;
+            };
+            for seed in 0..3 {
+                let actions = schedule::run(&machine, &mut Chooser::new(Some(seed)));
+                for step in trace(&machine, &actions).unwrap().steps {
+                    let what = format!("{}: {}", scenario.head.name, step.action);
+                    assert_ne!(step.label, Pc::Idle.name(), "{what}");
+                    if step.actor == "work" {
+                        let words = step.action.split(' ').skip(1);
+                        workers.extend(words.take(1).map(str::to_string));
+                    }
+                }
+            }
+        }
+    }
+    let frees = ["attachment", "callback", "link", "map"];
+    let all = frees.iter().all(|what| workers.contains(*what));
+    assert!(all, "{workers:?}");
 }

@@ -193,6 +193,27 @@ mod tests {
         assert!(refused > 50, "{refused}");
     }
 
+    /// What owns images by the map has no attachment: each choice about one makes no sense by itself.
+    #[test]
+    fn an_attachment_is_asked_of_designs_that_have_one() {
+        for choice in [
+            "kdata=link",
+            "ksyms=link",
+            "count=attachment",
+            "progs=attachment",
+            "free=deferred",
+            "wait=update-mutex",
+        ] {
+            let mix = format!("mainline,{choice}");
+            let error = Design::parse(&mix).unwrap_err();
+            assert!(
+                matches!(error, DesignError::Nonsense { .. }),
+                "{mix}: {error}"
+            );
+            assert!(error.to_string().contains(choice), "{mix}: {error}");
+        }
+    }
+
     #[test]
     fn what_follows_from_a_choice_is_chosen() {
         let said = |mix: &str, key: &str| {

@@ -252,3 +252,68 @@ impl Locking for Tables<'_> {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Kernel, Map};
+    use crate::tables::alone::on;
+    use crate::world::World;
+
+    /// The readers that the free of the only map still waits for.
+    fn waited_for(k: &Kernel) -> u8 {
+        k.maps.iter().map(|(_, m)| m.free.rcu).sum()
+    }
+
+    #[test]
+    fn a_free_waits_for_the_readers_of_every_domain() {
+        let world = World::default();
+        let mut k = Kernel::default();
+        let domains = [Srcu::HidDevice, Srcu::Own(0), Srcu::Own(1)];
+        for (cpu, domain) in (0..).zip(domains) {
+            on(&world, &mut k, cpu, |x| x.srcu_read_lock(domain));
+        }
+        // The last of them is in two.
+        on(&world, &mut k, 2, |x| x.srcu_read_lock(Srcu::HidDevice));
+        let free = on(&world, &mut k, 3, |x| x.grace_period(Stage::Srcu));
+        assert_eq!((free.rcu, free.tasks, free.trace), (0b111, 0, 0));
+        let map = Map {
+            free,
+            ..Map::default()
+        };
+        k.maps.insert(map).unwrap();
+        let mut leaves = |cpu, domain| {
+            on(&world, &mut k, cpu, |x| x.srcu_read_unlock(domain));
+            waited_for(&k)
+        };
+        assert_eq!(leaves(2, Srcu::HidDevice), 0b111);
+        assert_eq!(leaves(0, Srcu::HidDevice), 0b110);
+        assert_eq!(leaves(2, Srcu::Own(1)), 0b010);
+        assert_eq!(leaves(1, Srcu::Own(0)), 0);
+    }
+
+    #[test]
+    fn a_grace_period_waits_for_readers_of_its_kind() {
+        let world = World::default();
+        let mut k = Kernel::default();
+        k.cpus[0].readers.rcu = 1;
+        k.cpus[1].readers.tasks = true;
+        k.cpus[2].readers.trace = 2;
+        let waits = |k: &mut Kernel, stage| {
+            let begun = on(&world, k, 3, |x| x.grace_period(stage));
+            assert_eq!(begun.stage, stage);
+            [begun.rcu, begun.tasks, begun.trace]
+        };
+        for (stage, expected) in [
+            (Stage::None, [0, 0, 0]),
+            (Stage::Queued, [0, 0, 0]),
+            (Stage::Rcu, [1, 0, 0]),
+            (Stage::Tasks, [0, 2, 0]),
+            (Stage::Trace, [0, 0, 4]),
+            (Stage::RcuAndTasks, [1, 2, 0]),
+            (Stage::Srcu, [0, 0, 0]),
+        ] {
+            assert_eq!(waits(&mut k, stage), expected, "{stage:?}");
+        }
+    }
+}

@@ -283,3 +283,35 @@ impl<'w> Backend<'w> for Tables<'w> {
         self.full(Full)
     }
 }
+
+/// Primitives by themselves, for tests of them.
+#[cfg(test)]
+pub(crate) mod alone {
+    use super::*;
+
+    /// What primitives do on a CPU in a world and a state.
+    pub(crate) fn on<R>(
+        world: &World,
+        k: &mut Kernel,
+        cpu: CpuId,
+        work: impl FnOnce(&mut Tables<'_>) -> R,
+    ) -> R {
+        let design = Design::mainline();
+        let report = &mut Report::default();
+        work(&mut Tables {
+            k,
+            world,
+            design: &design,
+            cpu,
+            pc: Pc::Idle,
+            choice: 0,
+            allocs: 0,
+            report,
+            event: None,
+            within: 0,
+            counted: false,
+            progs_counted: false,
+            doubled: None,
+        })
+    }
+}

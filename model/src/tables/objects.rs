@@ -272,3 +272,27 @@ impl Objects for Tables<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_process_counts_its_own_fds() {
+        let (mut fds, mut more) = (0, MoreFds::default());
+        for proc in [0, 1] {
+            for _ in 0..=MoreFds::MOST {
+                one_more(&mut fds, &mut more, proc).unwrap();
+            }
+            one_more(&mut fds, &mut more, proc).unwrap_err();
+            assert_eq!(more.0[usize::from(proc)], MoreFds::MOST);
+        }
+        assert_eq!(fds, 0b11);
+        for left in (0..MoreFds::MOST).rev() {
+            one_less(&mut fds, &mut more, 1);
+            assert_eq!((fds, more.0[1]), (0b11, left));
+        }
+        one_less(&mut fds, &mut more, 1);
+        assert_eq!((fds, more.0[0]), (0b01, MoreFds::MOST));
+    }
+}

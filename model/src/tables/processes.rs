@@ -161,3 +161,69 @@ impl Processes for Tables<'_> {
         module.refs == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Kernel, Link, Map, Prog};
+    use crate::tables::alone::on;
+    use crate::world::{CpuDecl, Plan, World};
+
+    #[test]
+    fn a_child_has_what_its_parent_has() {
+        let mut world = World::default();
+        world.cpus = [0]
+            .map(|proc| CpuDecl {
+                proc,
+                plan: Plan::Fixed(Vec::new()),
+            })
+            .to_vec();
+        // What only a pin holds is nobody's.
+        let (ours, others) = (1, 0);
+        let mut k = Kernel::default();
+        k.procs[CHILD].exited = true;
+        let map = |fds| Map {
+            fds,
+            refs: 1,
+            ..Map::default()
+        };
+        let maps = [ours, others].map(|fds| k.maps.insert(map(fds)).unwrap());
+        let link = |fds| Link {
+            fds,
+            refs: 1,
+            ..Link::default()
+        };
+        let links = [ours, others].map(|fds| k.links.insert(link(fds)).unwrap());
+        for (prog, fds) in [ours, others].into_iter().enumerate() {
+            k.progs[prog] = Prog {
+                fds,
+                refs: 1,
+                ..Prog::default()
+            };
+        }
+        (k.socks[0].fds, k.socks[1].fds) = (ours, others);
+        (k.subsys.rings[0].fds, k.subsys.rings[1].fds) = (ours, others);
+        let forked = on(&world, &mut k, 0, |x| x.dup_fd().unwrap_or(false));
+        assert!(forked && !k.procs[CHILD].exited);
+        let both = ours | 1 << CHILD;
+        assert_eq!(
+            maps.map(|m| (k.maps[m].fds, k.maps[m].refs)),
+            [(both, 2), (others, 1)]
+        );
+        assert_eq!(
+            links.map(|l| (k.links[l].fds, k.links[l].refs)),
+            [(both, 2), (others, 1)]
+        );
+        assert_eq!(
+            [0, 1].map(|p| (k.progs[p].fds, k.progs[p].refs)),
+            [(both, 2), (others, 1)]
+        );
+        assert_eq!([k.socks[0].fds, k.socks[1].fds], [both, others]);
+        assert_eq!(
+            [k.subsys.rings[0].fds, k.subsys.rings[1].fds],
+            [both, others]
+        );
+        // There is one child at a time.
+        assert!(!on(&world, &mut k, 0, |x| x.dup_fd().unwrap_or(true)));
+    }
+}
