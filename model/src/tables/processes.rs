@@ -171,13 +171,13 @@ mod tests {
 
     #[test]
     fn a_child_has_what_its_parent_has() {
-        let mut world = World::default();
-        world.cpus = [0]
-            .map(|proc| CpuDecl {
-                proc,
+        let world = World {
+            cpus: vec![CpuDecl {
+                proc: 0,
                 plan: Plan::Fixed(Vec::new()),
-            })
-            .to_vec();
+            }],
+            ..World::default()
+        };
         // What only a pin holds is nobody's.
         let (ours, others) = (1, 0);
         let mut k = Kernel::default();
