@@ -163,7 +163,7 @@ sched_ext_ops link-owned 12075 211
 bpf_testmod_ops mainline 2643 364 1link
 bpf_testmod_ops rfc 3544 514 1link uaf leak ksyms
 bpf_testmod_ops rfc-one-link 3554 681 uaf leak ksyms
-bpf_testmod_ops link-owned 31387 465
+bpf_testmod_ops link-owned 31387 466
 st_ops mainline 1633 180
 st_ops rfc 2208 305 leak atomic ksyms
 st_ops rfc-one-link 2358 402 leak ksyms

@@ -6,10 +6,10 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use struct_ops_model::kernel::{Item, Kernel};
+use struct_ops_model::kernel::{Cpu, Item, Kernel};
 use struct_ops_model::operation::Position;
 use struct_ops_model::world::{OpKind, Operation};
-use struct_ops_model::{Design, Invariant, Linux, Machine, errno};
+use struct_ops_model::{Action, Design, Invariant, Linux, Machine, Pc, Report, contract, errno};
 use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::explore::Reductions;
@@ -150,6 +150,88 @@ fn an_anchor_by_id_is_whoever_has_it_open() {
         .unwrap();
     let gone = machine.run_alone(&mut k, attach(1, Some(by_id), None));
     assert_eq!(gone, Err("it returned -ENOENT".to_string()));
+}
+
+/// Runs an operation to its end: what it returns, and whatever the contract allows.
+fn answers(machine: &Machine, k: &mut Kernel, operation: Operation) -> (i8, BTreeSet<i8>) {
+    let request = machine
+        .resolve(k, 0, operation)
+        .expect("its target is there");
+    let mut action = Action::Begin(0, request);
+    loop {
+        machine.apply(k, action, &mut Report::default(), None);
+        let cpu: Cpu = k.cpus[0];
+        if cpu.pc == Pc::Finish {
+            let all = errno::NAMES.iter().map(|n| n.0).chain([0]);
+            let allowed = all.filter(|err| {
+                let mut other = cpu;
+                other.err = *err;
+                contract::allows(&machine.world, &machine.design, k, &other)
+            });
+            return (cpu.err, allowed.collect());
+        }
+        action = Action::Step(0, 0);
+    }
+}
+
+/// Each reason to refuse is one of what was asked, and of nothing else.
+#[test]
+fn what_may_be_answered_follows_from_what_was_asked() {
+    use errno::{EAGAIN, EBADF, EINVAL, ENOENT, ESTALE};
+    let machine = machine("mainline");
+    let position = |before, after, anchor, by_id| Position {
+        before,
+        after,
+        preorder: false,
+        anchor,
+        by_id,
+    };
+    let nowhere = position(true, true, None, false);
+    let (by_fd, by_id) = (BEFORE_L1, position(true, false, Some(0), true));
+    let mut closed = machine.initial();
+    let close = Operation::LinkClose { link: 0 };
+    machine.run_alone(&mut closed, close).unwrap();
+    for (before, asked, answer, others) in [
+        (machine.initial(), attach(1, None, None), 0, vec![]),
+        (machine.initial(), attach(1, None, Some(0)), 0, vec![]),
+        (machine.initial(), attach(1, None, Some(2)), 0, vec![ESTALE]),
+        (machine.initial(), attach(1, None, Some(1)), ESTALE, vec![0]),
+        (
+            machine.initial(),
+            attach(1, Some(nowhere), None),
+            EINVAL,
+            vec![0],
+        ),
+        (
+            machine.initial(),
+            attach(1, Some(by_fd), None),
+            0,
+            vec![EINVAL, EBADF, ENOENT],
+        ),
+        (
+            closed,
+            attach(1, Some(by_fd), None),
+            EBADF,
+            vec![0, EINVAL, ENOENT],
+        ),
+        (
+            machine.initial(),
+            attach(1, Some(by_id), None),
+            0,
+            vec![EINVAL, EAGAIN, ENOENT],
+        ),
+        (
+            closed,
+            attach(1, Some(by_id), None),
+            ENOENT,
+            vec![0, EINVAL, EAGAIN],
+        ),
+    ] {
+        let mut k = before;
+        let (err, allowed) = answers(&machine, &mut k, asked);
+        let expected: BTreeSet<i8> = others.into_iter().chain([answer]).collect();
+        assert_eq!((err, allowed), (answer, expected), "{asked:?}");
+    }
 }
 
 /// A shipped file with these pieces of it changed.
