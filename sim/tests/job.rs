@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex};
 
+use struct_ops_model::pack::Packing;
 use struct_ops_model::{Design, Invariant};
 use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_sim::check::Settings;
@@ -29,7 +30,7 @@ use struct_ops_sim::report::text::columns;
 use struct_ops_sim::scenario::Case;
 use struct_ops_sim::verdict::{Results, Run, Verdict};
 use struct_ops_sim::view::{self, Shown, html};
-use struct_ops_sim::{campaign, check, counterexample, shipped};
+use struct_ops_sim::{campaign, check, counterexample, shipped, walk};
 
 /// One pair explored; several of them are at once.
 fn explore(case: &Case, design: &Design) -> Run {
@@ -121,6 +122,23 @@ fn every_scenario_gets_what_it_expects() {
     }
 }
 
+/// Bytes of a run's first state.
+fn packed(run: &Run) -> usize {
+    let mut bytes = Vec::new();
+    let mut cases = JOB.scenarios.iter();
+    match cases.find(|case| case.head().name == run.scenario) {
+        Some(Case::Attach(scenario)) => {
+            let machine = walk::attach(scenario, &run.design).expect("it was explored");
+            Packing::new(&machine.world, true).pack(&machine.initial(), &mut bytes);
+        }
+        Some(Case::Reach(scenario)) => walk::lookup(scenario, &run.design)
+            .initial()
+            .encode(&mut bytes),
+        None => unreachable!("results have their scenarios"),
+    }
+    bytes.len()
+}
+
 /// What an exploration came to, in a line: whatever changes what a step does, tests or hides shows in one of them.
 fn counted(run: &Run) -> String {
     let found = run.found.iter().map(|c| {
@@ -128,9 +146,10 @@ fn counted(run: &Run) -> String {
         format!(", {} at {at} in {}", c.invariant.id(), c.steps)
     });
     format!(
-        "{} {}: {} states, {} transitions, {} deep, {} steps taken, {} exercised{}\n",
+        "{} {}: {} bytes, {} states, {} transitions, {} deep, {} steps taken, {} exercised{}\n",
         run.scenario,
         run.design,
+        packed(run),
         run.states,
         run.transitions,
         run.depth,

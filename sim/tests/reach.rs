@@ -16,7 +16,7 @@ use struct_ops_sim::scenario::InputError;
 use struct_ops_sim::scenario::{Case, ReachScenario};
 use struct_ops_sim::shipped;
 use struct_ops_sim::tracefile::{File, Replayed};
-use struct_ops_sim::walk::trace;
+use struct_ops_sim::walk::{self, trace};
 
 fn scenario(name: &str) -> ReachScenario {
     match common::case(name) {
@@ -335,6 +335,27 @@ fn a_kfunc_that_takes_a_task_takes_it_under_every_design() {
         let run = run.unwrap();
         let found = run.shortest(Invariant::NoOtherScheduler).expect(name);
         assert_eq!(found.broken().label(), Some("AskTask"), "{name}");
+    }
+}
+
+/// A member gets its attachment as an argument where the design hands it over, and is refused elsewhere.
+#[test]
+fn an_argument_is_there_where_the_design_hands_it_over() {
+    let Ok(Case::Reach(scenario)) = shipped::find_case("task-argument") else {
+        panic!("it is about lookups");
+    };
+    let text = scenario
+        .head
+        .text
+        .replace("source = \"task\"", "source = \"argument\"");
+    let scenario = ReachScenario::parse("argument", "argument.toml", &text).unwrap();
+    for (name, refused) in [("argument", false), ("map-id", true), ("association", true)] {
+        let design = design(name);
+        let explored = Explored::new(walk::lookup(&scenario, &design), true);
+        let outcome = explore(&explored, 1, None, &UNBOUNDED, &mut |_| ()).unwrap();
+        let own = |e: &Event| matches!(e, Event::Found(Found::Own(_)));
+        let reached = outcome.events.iter().any(|(e, _)| own(e));
+        assert_eq!(reached, !refused, "{name}: {:?}", outcome.events.first());
     }
 }
 

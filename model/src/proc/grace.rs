@@ -76,3 +76,60 @@ pub(crate) fn next(design: &Design, over: Stage) -> Option<Stage> {
     let place = stages.iter().position(|s| *s == over)?;
     stages.get(place + 1).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{StructOpsType, Subsystem};
+
+    /// The grace periods of a map, one after the other.
+    fn of_map(design: &str, linux: Linux, subsystem: Subsystem) -> Vec<Stage> {
+        let design = Design::parse(design).unwrap();
+        let world = World {
+            linux,
+            types: vec![StructOpsType {
+                name: String::new(),
+                subsystem,
+                members: Vec::new(),
+                module: false,
+            }],
+            ..World::default()
+        };
+        let decl = MapDecl {
+            name: String::new(),
+            ty: 0,
+            link: true,
+            key: 0,
+            progs: Vec::new(),
+            owner_set: false,
+        };
+        let next = |over: &Stage| next_of_map(&design, &world, &decl, *over);
+        std::iter::successors(first_of_map(&design, &world, &decl), next).collect()
+    }
+
+    #[test]
+    fn a_map_waits_as_its_kernel_and_its_type_do() {
+        let asks = |s: &&Subsystem| s.facts().tasks_rcu;
+        let asking = Subsystem::ALL.iter().find(asks).unwrap();
+        let plain = Subsystem::ALL.iter().find(|s| !asks(s)).unwrap();
+        for subsystem in [*asking, *plain] {
+            for linux in [Linux::V6_12, Linux::V7_3] {
+                assert_eq!(of_map("mainline", linux, subsystem), [Stage::RcuAndTasks]);
+            }
+        }
+        // From 7.4 on a type says whether it wants a grace period of Tasks RCU as well.
+        let both = [Stage::Rcu, Stage::Tasks];
+        assert_eq!(of_map("mainline", Linux::V7_4, *asking), both);
+        assert_eq!(of_map("mainline", Linux::V7_4, *plain), both[..1]);
+        assert_eq!(
+            of_map("mainline,grace=tasks", Linux::V7_4, *plain),
+            [Stage::Tasks]
+        );
+        // The pages of an attachment have had theirs.
+        assert_eq!(
+            of_map("link-owned", Linux::V7_3, *asking),
+            [Stage::RcuAndTasks]
+        );
+        assert_eq!(of_map("link-owned", Linux::V7_4, *asking), [Stage::Rcu]);
+    }
+}

@@ -276,6 +276,68 @@ impl Objects for Tables<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::{Kdata, Kernel, Link, Map};
+    use crate::tables::alone::on;
+    use crate::world::{CpuDecl, Plan, World};
+
+    /// Counts are looked at only after primitives that say that one, or who holds it, has changed.
+    #[test]
+    fn what_changes_who_holds_something_says_so() {
+        let world = World {
+            cpus: vec![CpuDecl {
+                proc: 0,
+                plan: Plan::Fixed(Vec::new()),
+            }],
+            ..World::default()
+        };
+        let mut k = Kernel::default();
+        let map = k.maps.insert(Map::default()).unwrap();
+        let link = k.links.insert(Link::default()).unwrap();
+        let kdata = k.kdatas.insert(Kdata::default()).unwrap();
+        type Primitive<'a> = &'a dyn Fn(&mut Tables<'_>) -> Step;
+        let cases: [(Primitive<'_>, bool); 17] = [
+            (&|x| x.set_map_state(map, MapState::Ready), false),
+            (&|x| x.set_map_state(map, MapState::InUse), true),
+            (
+                &|x| {
+                    x.cmpxchg_map_state(map, MapState::Init, MapState::InUse)
+                        .map(drop)
+                },
+                false,
+            ),
+            (
+                &|x| {
+                    x.cmpxchg_map_state(map, MapState::InUse, MapState::ToBeFree)
+                        .map(drop)
+                },
+                true,
+            ),
+            (&|x| x.set_map_kdata(map, Some(kdata)), true),
+            (&|x| x.set_filled(map, 0, true), true),
+            (&|x| x.set_link_cookie(map, 0, 1), false),
+            (&|x| x.install_map_fd(map), true),
+            (&|x| x.close_map_fd(map), true),
+            (&|x| x.set_map_pinned(map, true), true),
+            (&|x| x.set_func(kdata, 0, Func::default()), false),
+            (&|x| x.clear_funcs(kdata), false),
+            (&|x| x.set_link(link, Some(map), None), true),
+            (&|x| x.install_link_fd(link), true),
+            (&|x| x.close_link_fd(link), true),
+            (&|x| x.set_pinned(link, true), true),
+            (&|x| x.set_link_cgroup(link, Some(0)), false),
+        ];
+        for (i, (primitive, counts)) in cases.into_iter().enumerate() {
+            for before in [false, true] {
+                let said = on(&world, &mut k, 0, |x| {
+                    x.counted = before;
+                    assert!(primitive(x).is_ok(), "{i}");
+                    x.counted
+                });
+                assert_eq!(said, before || counts, "{i}");
+            }
+        }
+        assert!(k.maps[map].pinned && k.links[link].pinned && k.maps[map].filled == 1);
+    }
 
     #[test]
     fn each_process_counts_its_own_fds() {
