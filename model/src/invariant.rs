@@ -375,3 +375,27 @@ pub fn eventual_release(k: &Kernel, world: &World) -> bool {
             .take(world.progs.len())
             .all(|p| p.free.stage == Stage::None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_of_invariants_has_those_that_were_put_in() {
+        for one in Invariant::ALL {
+            let mut set = InvariantSet::default();
+            set.insert(*one);
+            assert!(set.iter().eq([*one]));
+            assert!(
+                Invariant::ALL
+                    .iter()
+                    .all(|i| set.contains(*i) == (i == one))
+            );
+            let mut both = InvariantSet::default();
+            both.insert(Invariant::NoLeak);
+            both.extend(set);
+            assert!(both.contains(*one) && both.contains(Invariant::NoLeak));
+        }
+        assert_eq!(InvariantSet::default().iter().count(), 0);
+    }
+}

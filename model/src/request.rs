@@ -353,7 +353,7 @@ impl Descriptors<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Link, Map};
+    use crate::kernel::{Kdata, Link, Map};
 
     #[test]
     fn who_is_asked_for_by_name_is_found() {
@@ -381,7 +381,23 @@ mod tests {
             k.links.insert(link).unwrap()
         };
         let links = [link(0, 2, false), link(1, 1, false), link(2, 0, true)];
+        // Sockets: ours, another process's, and one that was closed.
+        for (sock, (fds, there)) in [(1, true), (2, true), (1, false)].into_iter().enumerate() {
+            if let Some(place) = k.socks.get_mut(sock) {
+                place.fds = fds;
+                place.kdata = there.then(|| k.kdatas.insert(Kdata::default()).unwrap());
+            }
+        }
+        (k.subsys.rings[0].fds, k.progs[0].fds, k.progs[1].fds) = (1, 1, 2);
         let ours = Descriptors { k: &k, bit: 1 };
+        let socks: Vec<bool> = (0..k.socks.len() as u8).map(|s| ours.sock_fd(s)).collect();
+        assert_eq!(socks[..2], [true, false]);
+        assert!(!socks[2..].contains(&true));
+        assert_eq!([0, 1].map(|ring| ours.ring_fd(ring)), [true, false]);
+        assert_eq!(
+            [0, 1, 2].map(|prog| ours.prog_fd(prog)),
+            [true, false, false]
+        );
         let found = |find: &dyn Fn(u8) -> Option<usize>| [0, 1, 2, 3].map(find);
         let slot = |key: Option<MapKey>| key.map(|k| k.slot());
         assert_eq!(maps.map(|m| m.slot()), [0, 1, 2]);

@@ -446,3 +446,27 @@ impl World {
             .any(|(m, p)| m.sleepable && p.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_loaded_by_whom_it_says() {
+        let mut world = World {
+            procs: 2,
+            ..World::default()
+        };
+        let prog = |process| ProgDecl {
+            name: String::new(),
+            of: ProgType::Syscall,
+            body: Body::ReadCookie,
+            process,
+        };
+        let by = |world: &World| [None, Some(0), Some(1)].map(|p| world.loaded_by(&prog(p)));
+        assert_eq!(by(&world), [0b11, 0b01, 0b10]);
+        // A child is there later, and has what its parent has.
+        world.setup = vec![Operation::Fork {}];
+        assert_eq!(by(&world), [0b01, 0b01, 0b10]);
+    }
+}

@@ -96,6 +96,78 @@ fn lookups_ask_for_every_choice_about_them() {
     assert_eq!(ignored(About::Lookups, &cases(true)), [""; 0]);
 }
 
+/// What a design comes to in all these scenarios together, each explored up to a number of states.
+fn summed(design: &Design, cases: &[Case]) -> String {
+    let settings = Settings {
+        max_states: Some(2_000),
+        ..settings()
+    };
+    let (mut runs, mut states, mut transitions, mut exercised) = (0, 0, 0, 0);
+    let (mut found, mut steps) = (0, 0);
+    for case in cases.iter().filter(|case| case.runs_under(design, true)) {
+        let Ok(run) = check::case(case, design, &settings, &UNBOUNDED, &mut |_| ()) else {
+            continue;
+        };
+        runs += 1;
+        states += run.states;
+        transitions += run.transitions;
+        exercised += run.witnesses.iter().sum::<u64>();
+        found += run.found.len();
+        steps += run.found.iter().map(|c| c.steps).sum::<usize>();
+    }
+    format!(
+        "{design}: {runs} runs, {states} states, {transitions} transitions, {exercised} exercised, {found} found after \
+         {steps} steps\n"
+    )
+}
+
+/// Each choice is made in every way of attaching, or of looking up, that it can be made in: whatever a step asks of a
+/// design shows in one of these sums. `CHOICES=overwrite cargo test --test choices` writes those of today.
+#[test]
+fn what_each_choice_comes_to_is_what_it_was() {
+    let (attach, lookups) = (cases(false), cases(true));
+    let mut asked: Vec<(Design, &[Case])> = Vec::new();
+    for (key, value) in choices() {
+        for (preset, other) in with(key, value) {
+            let attaches = Design::attach_paths().contains(&preset);
+            match About::of(key, value) {
+                About::Lookups => asked.push((other, &lookups)),
+                _ if attaches => asked.push((other, &attach)),
+                _ => {}
+            }
+        }
+    }
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let sums = std::sync::Mutex::new(vec![String::new(); asked.len()]);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some((design, cases)) = asked.get(i) else {
+                        return;
+                    };
+                    let sum = summed(design, cases);
+                    sums.lock().expect("no panic")[i] = sum;
+                }
+            });
+        }
+    });
+    let now = sums.into_inner().expect("no panic").concat();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/counts/choices.txt");
+    if std::env::var("CHOICES").is_ok_and(|v| v == "overwrite") {
+        std::fs::write(path, now).expect("counts/choices.txt");
+        return;
+    }
+    let pinned = std::fs::read_to_string(path).expect("counts/choices.txt");
+    let lines = pinned.lines().zip(now.lines());
+    let unlike: Vec<_> = lines.filter(|(was, is)| was != is).take(20).collect();
+    assert!(
+        pinned == now,
+        "`CHOICES=overwrite cargo test --test choices`:\n{unlike:#?}"
+    );
+}
+
 #[test]
 fn every_choice_can_be_made() {
     for (key, values) in Design::choices() {

@@ -2,8 +2,10 @@
 
 mod common;
 
+use std::collections::{HashSet, VecDeque};
+
 use struct_ops_model::lock::LockClass::{self, TcpCongList, UpdateMutex};
-use struct_ops_model::{Design, Invariant};
+use struct_ops_model::{Design, Invariant, Pc, Report, Wait};
 use struct_ops_sim::bounds::UNBOUNDED;
 use struct_ops_sim::check::{Settings, check};
 use struct_ops_sim::engine::{Options, explore};
@@ -118,4 +120,42 @@ fn no_pair_of_locks_is_lost_to_the_reductions() {
         assert!(!reduced.is_empty(), "{scenario}");
         assert_eq!(reduced, pairs(scenario, Reductions::NONE), "{scenario}");
     }
+}
+
+/// Who cannot begin its next operation waits for the lock of its first step, and for whoever holds that.
+#[test]
+fn what_keeps_an_operation_from_beginning_is_told() {
+    const STATES: usize = 1_000;
+    let mut kept = 0;
+    for scenario in common::all() {
+        let Ok(machine) = walk::attach(&scenario, &Design::mainline()) else {
+            continue;
+        };
+        let mut seen = HashSet::from([machine.initial()]);
+        let mut todo = VecDeque::from([machine.initial()]);
+        while let Some(k) = todo.pop_front() {
+            let mut enabled = Vec::new();
+            machine.enabled(&k, &mut enabled);
+            for cpu in 0..machine.world.cpus.len() as u8 {
+                let Some(wait) = machine.lock_to_begin(&k, cpu) else {
+                    continue;
+                };
+                kept += 1;
+                let Wait::Lock(_, holder) = wait else {
+                    panic!("{wait:?}");
+                };
+                assert_ne!(holder, cpu, "{}", scenario.head.name);
+                assert_ne!(k.cpus[usize::from(holder)].pc, Pc::Idle);
+                assert!(enabled.iter().all(|a| a.cpu() != Some(cpu)));
+            }
+            for action in enabled {
+                let mut next = k;
+                machine.apply(&mut next, action, &mut Report::default(), None);
+                if !next.dead && seen.len() < STATES && seen.insert(next) {
+                    todo.push_back(next);
+                }
+            }
+        }
+    }
+    assert!(kept > 0);
 }
