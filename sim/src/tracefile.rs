@@ -218,7 +218,9 @@ impl Replayed {
 
     /// What the last step finds, if the file records that.
     pub fn finds(&self) -> Option<(Finds, Option<Finds>)> {
-        Some((self.file.finds?, Finds::at_the_end(&self.trace)))
+        // Nobody asks for a scheduler on the attach path.
+        let finds = self.file.finds.filter(|_| self.about == About::Lookups)?;
+        Some((finds, Finds::at_the_end(&self.trace)))
     }
 
     /// Whether it came out as recorded; `None` if nothing is recorded.

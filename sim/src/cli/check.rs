@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use struct_ops_model::design::About;
 use struct_ops_model::pc::STEPS;
+use struct_ops_model::reach::Label;
 use struct_ops_model::{Design, Linux};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -107,6 +108,7 @@ pub(super) fn explored(
 /// `--at` names a step, and there is one run whose counterexamples are told.
 fn at_one_step(at: &str, scenarios: &[Case], designs: &[Design]) -> Result<(), Failure> {
     let steps = STEPS.iter().map(|s| s.name);
+    let steps = steps.chain(Label::ALL.iter().map(|l| l.name()));
     if !steps.clone().any(|s| s == at) {
         let message = super::unknown("step", at, steps);
         return Err(InputError::whole("--at", message).into());

@@ -212,7 +212,7 @@ fn of_cell(replayed: &Replayed, args: &Export) -> Result<String, Failure> {
     Ok(match args.to {
         To::Svg => timeline::file(&title, &rows, &[], &actors),
         To::Mermaid => mermaid::sequence(&title, &rows, &actors),
-        To::Mail => mail_of(replayed, &args.what, args.changes),
+        To::Mail => mail_of(replayed, &args.what, args.changes, Vec::new()),
         To::Html => {
             let message = "the run behind a cell of `reach` has no scenario to be shown in a page; there is svg, \
                            mermaid and mail of it";
@@ -221,8 +221,13 @@ fn of_cell(replayed: &Replayed, args: &Export) -> Result<String, Failure> {
     })
 }
 
-/// A saved trace as text for a mail.
-pub(super) fn mail_of(replayed: &Replayed, file: &str, changes: bool) -> String {
+/// A saved trace as text for a mail, with what there is to say of what it records.
+pub(super) fn mail_of(
+    replayed: &Replayed,
+    file: &str,
+    changes: bool,
+    recorded: Vec<String>,
+) -> String {
     let design = &replayed.design.name;
     let command = super::mailer().typed(&["replay", file, "--design", design].map(String::from));
     let title = replayed
@@ -231,5 +236,6 @@ pub(super) fn mail_of(replayed: &Replayed, file: &str, changes: bool) -> String 
         .map_or(String::new(), |t| format!(": {t}"));
     let mut words = mail::Words::new(format!("{} under {design}{title}", replayed.name), &command);
     words.changes = changes;
+    words.after = recorded;
     mail::of_run(&replayed.trace, words)
 }

@@ -259,6 +259,7 @@ fn prints(verb: &Verb, format: Format) -> Result<(), Failure> {
     let this = match verb {
         Verb::Export(_) => "`export` writes what `--to` says",
         Verb::Explore(_) => "`explore` shows a page",
+        Verb::Merge { .. } => "this one prints text, json and junit",
         _ => "this one prints text and json",
     };
     let message = format!("only {verbs}; {this}");

@@ -98,7 +98,12 @@ pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
         return document("replay", exit, body);
     }
     if format == Format::Mail {
-        print(&export::mail_of(&replayed, &args.trace, false))?;
+        print(&export::mail_of(
+            &replayed,
+            &args.trace,
+            false,
+            comparison(&replayed),
+        ))?;
         return Ok(exit);
     }
     let title = match &replayed.title {
@@ -108,7 +113,12 @@ pub(super) fn replay(args: &Replay, format: Format) -> Result<Exit, Failure> {
     let title = format!("{} under {}{title}", replayed.name, replayed.design);
     let steps = told(&replayed.trace);
     let title = screen().paragraph(&title, 0);
-    print(&format!("{title}\n{steps}\n{}", comparison(&replayed)))?;
+    let recorded = comparison(&replayed);
+    let recorded = recorded.iter().map(|line| screen().paragraph(line, 0));
+    print(&format!(
+        "{title}\n{steps}\n{}",
+        recorded.collect::<String>()
+    ))?;
     Ok(exit)
 }
 
@@ -139,7 +149,7 @@ fn told(trace: &Trace) -> String {
 }
 
 /// What the file records, and what became of it.
-fn comparison(replayed: &Replayed) -> String {
+fn comparison(replayed: &Replayed) -> Vec<String> {
     let Replayed { file, design, .. } = replayed;
     let mut lines = Vec::new();
     if let Some(parted) = &replayed.parted {
@@ -196,8 +206,7 @@ fn comparison(replayed: &Replayed) -> String {
             .into(),
         );
     }
-    let paragraphs = lines.iter().map(|line| screen().paragraph(line, 0));
-    paragraphs.collect()
+    lines
 }
 
 /// Where something was broken.

@@ -9,20 +9,28 @@ use super::trace::Row;
 /// What stands in the place of what is the same under both designs.
 const SAME: &str = "=";
 
-/// One side of a step: where it is carried out, what happens, and what breaks.
-fn side(row: Option<&Row<'_>>, width: usize) -> Vec<String> {
+/// One side of a step: where it is carried out, what happens, what changes if that is asked for, and what breaks.
+fn side(row: Option<&Row<'_>>, width: usize, changes: bool) -> Vec<String> {
     let Some(row) = row else {
         return Vec::new();
     };
     let mut lines = vec![row.site.to_string()];
     let parts = wrap(row.event, width.saturating_sub(2).max(1));
     lines.extend(parts.iter().map(|part| format!("  {part}")));
+    for change in row.changes.iter().filter(|_| changes) {
+        let parts = wrap(&change.to_string(), width.saturating_sub(4).max(1));
+        let bullet = |(i, part): (usize, &String)| {
+            let bullet = if i == 0 { "* " } else { "  " };
+            format!("  {bullet}{part}")
+        };
+        lines.extend(parts.iter().enumerate().map(bullet));
+    }
     lines.extend(row.broke.iter().map(|id| format!("  !! {id}")));
     lines
 }
 
-/// Whether a step is the same under both designs.
-pub fn same(one: &Row<'_>, other: &Row<'_>) -> bool {
+/// Whether a step is told in the same words under both designs.
+fn alike(one: &Row<'_>, other: &Row<'_>) -> bool {
     (one.site, one.event, &one.broke) == (other.site, other.event, &other.broke)
 }
 
@@ -47,10 +55,12 @@ pub fn aligned(
     line("step  cpu", names[0], names[1], Some(Mark::Head));
     for (i, row) in one.iter().enumerate() {
         let twin = other.get(i);
-        let left = side(Some(row), width);
+        // Where the words are the same, what is different is what changes.
+        let changes = twin.is_some_and(|t| alike(row, t) && row.changes != t.changes);
+        let left = side(Some(row), width, changes);
         let right = match twin {
-            Some(twin) if same(row, twin) => vec![SAME.to_string()],
-            twin => side(twin, width),
+            Some(twin) if alike(row, twin) && !changes => vec![SAME.to_string()],
+            twin => side(twin, width, changes),
         };
         let mut head = format!("{:>4}  {}", row.number, row.actor);
         for n in 0..left.len().max(right.len()) {
@@ -76,9 +86,18 @@ mod tests {
     use struct_ops_model::place::{Code, Site};
 
     use super::*;
+    use crate::report::describe::Change;
 
     #[test]
     fn what_is_the_same_is_said_once() {
+        let stored = ["0x11", "0x22"].map(|now| {
+            [Change::Set {
+                object: "map A".into(),
+                field: "ops->priv".into(),
+                from: "NULL".into(),
+                to: now.into(),
+            }]
+        });
         let row = |number, event, broke: bool| Row {
             number,
             actor: "cpu0",
@@ -94,9 +113,20 @@ mod tests {
         let one = [
             row(1, "reads", false),
             row(2, "reads 0x22", true),
-            row(3, "ends", false),
+            Row {
+                changes: &stored[0],
+                ..row(3, "stores", false)
+            },
+            row(4, "ends", false),
         ];
-        let other = [row(1, "reads", false), row(2, "reads 0x11", false)];
+        let other = [
+            row(1, "reads", false),
+            row(2, "reads 0x11", false),
+            Row {
+                changes: &stored[1],
+                ..row(3, "stores", false)
+            },
+        ];
         for width in [72, 100, 200] {
             let text = aligned(
                 &Screen::plain(width),
@@ -109,6 +139,8 @@ mod tests {
             for word in [
                 "reads 0x22",
                 "reads 0x11",
+                "NULL -> 0x11",
+                "NULL -> 0x22",
                 "!! cookie-fidelity",
                 "parts: cpu0 waits",
             ] {

@@ -50,12 +50,11 @@ pub fn of_trace(trace: &Trace, broken: &[Broken], mut words: Words<'_>) -> Strin
         "Functions are those of Linux {}.",
         trace.linux.version()
     ));
-    words
-        .after
-        .extend(broken.iter().map(|broken| sentence(trace, *broken)));
+    let mut after: Vec<String> = broken.iter().map(|b| sentence(trace, *b)).collect();
     if broken.is_empty() {
-        words.after.push("This run breaks nothing.".into());
+        after.push("This run breaks nothing.".into());
     }
+    words.after.splice(0..0, after);
     let rows: Vec<Row<'_>> = trace.steps.iter().map(Row::from).collect();
     mail(&rows, &words)
 }
