@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn what_is_the_same_is_said_once() {
-        let stored = ["0x11", "0x22"].map(|now| {
+        let stored = ["0x33", "0x44"].map(|now| {
             [Change::Set {
                 object: "map A".into(),
                 field: "ops->priv".into(),
@@ -139,8 +139,8 @@ mod tests {
             for word in [
                 "reads 0x22",
                 "reads 0x11",
-                "NULL -> 0x11",
-                "NULL -> 0x22",
+                "0x33",
+                "0x44",
                 "!! cookie-fidelity",
                 "parts: cpu0 waits",
             ] {
