@@ -4,6 +4,7 @@
 
 use crate::kernel::{Cpu, Deferred, Image, Kdata, KdataKey, Kernel, Ksym, Map};
 use crate::pc::Pc;
+use crate::world::MAX_MEMBERS;
 
 pub(super) fn mix(words: &[u64]) -> u64 {
     words.iter().fold(0x9e37_79b9_7f4a_7c15, |h, w| {
@@ -23,6 +24,13 @@ fn word<const N: usize>(bytes: [u8; N]) -> u64 {
     let mut all = [0; 8];
     all[..N].copy_from_slice(&bytes);
     u64::from_le_bytes(all)
+}
+
+/// Truths side by side.
+fn flags<const N: usize>(truths: [bool; N]) -> u8 {
+    const { assert!(N <= 8, "a byte has eight bits") };
+    let push = |all: u8, truth: &bool| all << 1 | u8::from(*truth);
+    truths.iter().fold(0, push)
 }
 
 /// A deferred free: what it waits for, and for how many.
@@ -90,26 +98,24 @@ pub(super) fn look_kdata(k: &Kernel, d: &Kdata) -> u64 {
         .filter_map(|p| k.images.get(*p))
         .map(look_image);
     let functions = d.func.iter().filter(|f| f.image.is_some()).count() as u8;
+    let mut ksyms = [0; MAX_MEMBERS];
+    for (look, (func, ksym)) in ksyms.iter_mut().zip(d.func.iter().zip(d.ksyms)) {
+        let there = ksym.and_then(|s| k.ksyms.get(s));
+        let is = |what: &dyn Fn(&Ksym) -> bool| there.is_some_and(what);
+        *look = flags([
+            func.image.is_some_and(|i| k.images.get(i).is_none()),
+            ksym.is_some(),
+            there.is_some(),
+            is(&|s| s.listed),
+            is(&|s| s.func == *func),
+            is(&|s| s.func.image.is_some()),
+        ]);
+    }
     mix(&[
         word([d.refs, d.registered, u8::from(d.attachment), functions]),
         look_free(&d.free),
         pages.fold(0, |h, p| mix(&[h, p])),
-        d.func.iter().zip(d.ksyms).fold(0, |h, (f, s)| {
-            let dangling = f.image.is_some_and(|i| k.images.get(i).is_none());
-            let ksym = s.map(|s| k.ksyms.get(s));
-            let is = |what: &dyn Fn(&Ksym) -> bool| u8::from(ksym.flatten().is_some_and(what));
-            mix(&[
-                h,
-                word([
-                    u8::from(dangling),
-                    u8::from(ksym.is_some()),
-                    is(&|_| true),
-                    is(&|s| s.listed),
-                    is(&|s| s.func == *f),
-                    is(&|s| s.func.image.is_some()),
-                ]),
-            ])
-        }),
+        word(ksyms),
     ])
 }
 
@@ -143,12 +149,12 @@ pub(super) fn look(k: &Kernel, c: &Cpu) -> u64 {
             low,
             high,
             c.err as u8,
+            flags(some),
             c.readers.rcu,
             c.readers.trace,
             u8::from(c.readers.tasks),
             c.wait.stage as u8,
         ]),
-        word(some.map(u8::from)),
         c.map
             .and_then(|m| k.maps.get(m))
             .map_or(0, |m| look_map(k, m)),
@@ -162,7 +168,7 @@ pub(super) fn look(k: &Kernel, c: &Cpu) -> u64 {
 mod tests {
     use super::*;
     use crate::kernel::{Code, Dirty, Func, Holds, Link, MapState, MoreFds, Seen, Stage};
-    use crate::world::{MAX_MEMBERS, MAX_PROCS, OpKind};
+    use crate::world::{MAX_PROCS, OpKind};
 
     /// A thing as it is, and with each of these changes: no two of them look alike.
     fn apart<T: Copy>(thing: T, changes: &[fn(&mut T)], look: impl Fn(&T) -> u64) {
