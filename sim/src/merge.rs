@@ -12,7 +12,7 @@ use struct_ops_model::design::About;
 use crate::campaign::{self, Shard};
 use crate::counterexample::steps;
 use crate::report::json::check::{Asked, Begin, Check, Line, Run};
-use crate::report::json::{Head, Incomplete, SCHEMA, TOOL, VERSION};
+use crate::report::json::{Incomplete, Origin, SCHEMA, TOOL, VERSION};
 use crate::scenario::{Case, InputError, in_words};
 use crate::verdict::{self, Results, Skipped};
 
@@ -57,7 +57,7 @@ impl Part {
         struct Kind {
             line: Option<String>,
             #[serde(flatten)]
-            head: Head,
+            origin: Origin,
         }
         let none = || {
             let what = "not a result of `check --format json` or `--format json-lines`";
@@ -70,7 +70,7 @@ impl Part {
             _ => return Err(none()),
         };
         let kind = Kind::deserialize(&first).map_err(|_| none())?;
-        ours(file, &kind.head)?;
+        ours(file, &kind.origin)?;
         let detail = |e: serde_json::Error| {
             let message = in_words(&e.to_string(), "an object");
             wrong(file, format!("not what `check` prints: {message}"))
@@ -125,13 +125,13 @@ impl Part {
 }
 
 /// Whether this program can understand it.
-fn ours(file: &str, head: &Head) -> Result<(), InputError> {
-    let Head {
+fn ours(file: &str, origin: &Origin) -> Result<(), InputError> {
+    let Origin {
         schema,
         tool,
         version,
         verb,
-    } = head;
+    } = origin;
     let message = if tool != TOOL {
         format!("a document of `{tool}`: expected one of {TOOL}")
     } else if (*schema, version.as_str()) != (SCHEMA, VERSION) {

@@ -16,7 +16,7 @@ use super::{Exit, Failure, Job, results};
 use crate::bounds::Bounds;
 use crate::check::{CheckError, Settings};
 use crate::explore::Reductions;
-use crate::report::json::Head;
+use crate::report::json::Origin;
 use crate::report::json::check::{Asked, Begin, Line};
 use crate::scenario::{Case, InputError, Scenario};
 use crate::verdict::{Results, Run, Skipped};
@@ -91,7 +91,7 @@ pub(super) fn explored(
     let asked = asked(args, &settings, &results);
     if lines {
         json(&Line::Begin {
-            head: Head::new("check"),
+            origin: Origin::new("check"),
             begin: Begin::new(asked.clone(), &results.scenarios),
         })?;
     }

@@ -31,7 +31,7 @@ use crate::walk::{self, NoSuchChoice, path};
 pub use attach::Run;
 pub use draw::Shape;
 pub use lookup::Lookup;
-pub use shown::{About, Actor, Beside, Board, Choice, Drawing, Frame, Played, Shown, Size, View};
+pub use shown::{Actor, Beside, Board, Card, Choice, Drawing, Frame, Played, Shown, Size, View};
 
 /// The run of a scenario that makes these choices, whatever the scenario is about; `from` is where they were given.
 ///

@@ -122,7 +122,7 @@ pub trait Played {
             timeline::timeline(timeline::BESIDE, &self.rows(), &objects, &self.lanes());
         let Board { size, drawn } = self.board(&objects, across);
         View {
-            scenario: About::of(self.head()),
+            scenario: Card::of(self.head()),
             design: self.design().name.clone(),
             linux: self.trace().linux.version().into(),
             heading: self.title(),
@@ -287,7 +287,7 @@ impl Shown {
 #[derive(Clone, Debug, Serialize)]
 pub struct View {
     /// The scenario.
-    pub scenario: About,
+    pub scenario: Card,
     /// The design.
     pub design: String,
     /// The kernel whose functions are named.
@@ -324,7 +324,7 @@ pub struct View {
 
 /// What a scenario says of itself.
 #[derive(Clone, Debug, Serialize)]
-pub struct About {
+pub struct Card {
     /// Its name.
     pub name: String,
     /// It came with the program.
@@ -337,9 +337,9 @@ pub struct About {
     pub toml: String,
 }
 
-impl About {
+impl Card {
     fn of(head: &Head) -> Self {
-        About {
+        Card {
             name: head.name.clone(),
             shipped: head.shipped,
             title: head.title.clone(),

@@ -8,7 +8,7 @@ use struct_ops_model::pc::STEPS;
 use struct_ops_model::{Design, Invariant, Linux, Pc, StepSet};
 
 use super::steps::Step;
-use super::{Head, Incomplete};
+use super::{Incomplete, Origin};
 use crate::campaign::Shard;
 use crate::explore::Fate;
 use crate::scenario::{Case, Expect};
@@ -37,7 +37,7 @@ pub enum Line {
     Begin {
         /// What it is.
         #[serde(flatten)]
-        head: Head,
+        origin: Origin,
         /// What is to be explored.
         #[serde(flatten)]
         begin: Begin,

@@ -28,7 +28,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What every document says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Head {
+pub struct Origin {
     /// The version of this schema. Additions keep it: ignore what you do not know.
     pub schema: u32,
     /// The program: `struct-ops-sim`.
@@ -39,10 +39,10 @@ pub struct Head {
     pub verb: String,
 }
 
-impl Head {
+impl Origin {
     /// A document of this program and version.
     pub fn new(verb: &str) -> Self {
-        Head {
+        Origin {
             schema: SCHEMA,
             tool: TOOL.into(),
             version: VERSION.into(),
@@ -56,7 +56,7 @@ impl Head {
 pub struct Document<T> {
     /// What it is.
     #[serde(flatten)]
-    pub head: Head,
+    pub origin: Origin,
     /// The exit status: 0 as expected, 1 a verdict differs from what is expected, 2 a bound was hit, 3 a scenario cannot
     /// be run as it is. With any other status there is a message on standard error, and a document only if something is
     /// known in spite of it.
@@ -70,7 +70,7 @@ impl<T> Document<T> {
     /// The document of a verb.
     pub fn new(verb: &str, exit: u8, body: T) -> Self {
         Document {
-            head: Head::new(verb),
+            origin: Origin::new(verb),
             exit,
             body,
         }
@@ -144,7 +144,7 @@ fn document<T: JsonSchema>(verb: &str) -> Schema {
     ] {
         let property = schema.pointer_mut(&place).and_then(|p| p.as_object_mut());
         property
-            .expect("a head has it")
+            .expect("an origin has it")
             .insert("const".into(), value);
     }
     schema
