@@ -4,9 +4,12 @@
 //! runtime carries out the model's steps, so what it does under a design is what the model says, or it refuses.
 
 mod common;
+#[path = "common/counts.rs"]
+mod counts;
 
 use std::process::Command;
 
+use counts::{each, pinned};
 use struct_ops_model::Design;
 use struct_ops_model::design::{About, Twin};
 use struct_ops_sim::bounds::UNBOUNDED;
@@ -137,35 +140,8 @@ fn what_each_choice_comes_to_is_what_it_was() {
             }
         }
     }
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let sums = std::sync::Mutex::new(vec![String::new(); asked.len()]);
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
-            scope.spawn(|| {
-                loop {
-                    let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    let Some((design, cases)) = asked.get(i) else {
-                        return;
-                    };
-                    let sum = summed(design, cases);
-                    sums.lock().expect("no panic")[i] = sum;
-                }
-            });
-        }
-    });
-    let now = sums.into_inner().expect("no panic").concat();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/counts/choices.txt");
-    if std::env::var("CHOICES").is_ok_and(|v| v == "overwrite") {
-        std::fs::write(path, now).expect("counts/choices.txt");
-        return;
-    }
-    let pinned = std::fs::read_to_string(path).expect("counts/choices.txt");
-    let lines = pinned.lines().zip(now.lines());
-    let unlike: Vec<_> = lines.filter(|(was, is)| was != is).take(20).collect();
-    assert!(
-        pinned == now,
-        "`CHOICES=overwrite cargo test --test choices`:\n{unlike:#?}"
-    );
+    let sums = each(&asked, |(design, cases)| summed(design, cases));
+    pinned("choices.txt", &sums.concat(), ("CHOICES", "choices"));
 }
 
 #[test]

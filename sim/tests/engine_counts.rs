@@ -24,35 +24,6 @@ universe-assoc-2cpu association 725250 1730475 47696 120789
 assoc-two-links link-owned,identity=association 1770 4169 423 786
 ";
 
-/// Free choices, where reductions have the most to do: states and transitions with all of them. A name that looks less
-/// different than it did costs states here, and breaks nothing anywhere.
-const REDUCED: &str = "\
-universe-binfmt-2cpu mainline 5861 13608
-universe-binfmt-2cpu rfc 13506 27408
-universe-binfmt-2cpu rfc-one-link 11601 25653
-universe-binfmt-2cpu link-owned 7258 16595
-universe-qdisc-2cpu rfc 12481 27277
-universe-singleton-2cpu mainline 14476 41708
-universe-singleton-2cpu link-owned 18701 61434
-universe-scx-2cpu mainline 21054 56576
-universe-scx-2cpu link-owned 25339 77884
-";
-
-#[test]
-fn reductions_reduce_as_much_as_they_did() {
-    let mut now = String::new();
-    for row in REDUCED.lines() {
-        let mut words = row.split(' ');
-        let (scenario, design) = (words.next().unwrap(), words.next().unwrap());
-        let world = common::scenario(scenario).world;
-        let parsed = Design::parse(design).unwrap();
-        let explored = Explored::new(world, parsed, Reductions::ALL).unwrap();
-        let o = explore(&explored, &Options::default(), &mut |_| ());
-        writeln!(now, "{scenario} {design} {} {}", o.states, o.transitions).unwrap();
-    }
-    assert_eq!(now, REDUCED, "the counts of today:\n{now}");
-}
-
 #[test]
 fn states_and_transitions_are_what_they_were() {
     let mut now = String::new();

@@ -13,11 +13,14 @@
 //! `JOB=overwrite cargo test --test job` writes the matrices of today into the README and the book, and the counts of
 //! today into `counts/job.txt`.
 
+#[path = "common/counts.rs"]
+mod counts;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
 
+use counts::{each, pinned};
 use struct_ops_model::pack::Packing;
 use struct_ops_model::{Design, Invariant};
 use struct_ops_sim::bounds::UNBOUNDED;
@@ -54,26 +57,6 @@ fn explore_all(pairs: &[(&Case, &Design)], max_states: Option<u64>) -> Vec<Run> 
     each(pairs, |(case, design)| {
         explore_some(case, design, max_states)
     })
-}
-
-/// What `work` makes of each item, on as many threads as there are processors.
-fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
-            scope.spawn(|| {
-                loop {
-                    let i = next.fetch_add(1, Relaxed);
-                    let Some(item) = items.get(i) else { return };
-                    let made = work(item);
-                    done.lock().expect("no panic").push((i, made));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().expect("no panic");
-    done.sort_by_key(|(i, _)| *i);
-    done.into_iter().map(|(_, made)| made).collect()
 }
 
 /// The results of the whole job, every pair on a thread of its own as long as there are any.
@@ -161,27 +144,8 @@ fn counted(run: &Run) -> String {
 
 #[test]
 fn counts_are_those_of_today() {
-    let path = root().join("sim/tests/counts/job.txt");
     let now: String = JOB.runs.iter().map(counted).collect();
-    if std::env::var("JOB").is_ok_and(|v| v == "overwrite") {
-        fs::write(&path, now).expect("counts/job.txt");
-        return;
-    }
-    let pinned = fs::read_to_string(&path).expect("counts/job.txt");
-    let mut unlike = Vec::new();
-    for pair in pinned
-        .lines()
-        .zip(now.lines())
-        .filter(|(was, is)| was != is)
-    {
-        unlike.push(format!("was {}\n is {}", pair.0, pair.1));
-    }
-    unlike.truncate(20);
-    assert!(
-        unlike.is_empty() && pinned.lines().count() == now.lines().count(),
-        "`JOB=overwrite cargo test --test job`:\n{}",
-        unlike.join("\n")
-    );
+    pinned("job.txt", &now, ("JOB", "job"));
 }
 
 fn cells() -> impl Iterator<Item = (&'static Design, &'static Invariant)> {

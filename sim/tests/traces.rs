@@ -211,6 +211,20 @@ fn a_run_that_parts_does_not_break_it_again() {
     assert_eq!(other.as_recorded(), Some(false));
 }
 
+/// Nobody asks for a scheduler there: what a file of the attach path says of that is not compared.
+#[test]
+fn what_a_program_finds_is_of_lookups() {
+    let design = Design::rfc();
+    let machine = Machine::new(scenario().world, design.clone()).unwrap();
+    let actions = schedule::run(&machine, &mut Chooser::Fair);
+    let shown = trace(&machine, &actions).unwrap();
+    let text = saved(shown.actions(), &design, Promise::broken(&shown));
+    let text = text.replacen("\"actions\"", "\"finds\": \"nothing\", \"actions\"", 1);
+    let replayed = replay(&text, None).unwrap();
+    assert_eq!(replayed.finds(), None);
+    assert_eq!(replayed.as_recorded(), Some(true));
+}
+
 /// What was saved because it breaks nothing must go on to break nothing.
 #[test]
 fn a_clean_run_stays_clean() {

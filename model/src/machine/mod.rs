@@ -308,20 +308,6 @@ impl Machine {
 
     /// The backend of a step of `cpu`.
     fn tables<'a>(&'a self, k: &'a mut Kernel, cpu: CpuId, report: &'a mut Report) -> Tables<'a> {
-        Tables {
-            k,
-            world: &self.world,
-            design: &self.design,
-            cpu,
-            pc: Pc::Idle,
-            choice: 0,
-            allocs: 0,
-            report,
-            event: None,
-            within: 0,
-            counted: false,
-            progs_counted: false,
-            doubled: None,
-        }
+        Tables::new(&self.world, &self.design, k, cpu, report)
     }
 }

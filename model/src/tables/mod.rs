@@ -55,6 +55,33 @@ impl HasPointers for Tables<'_> {
     type P = Slots;
 }
 
+impl<'a> Tables<'a> {
+    /// A step of `cpu` that has done nothing yet.
+    pub(crate) fn new(
+        world: &'a World,
+        design: &'a Design,
+        k: &'a mut Kernel,
+        cpu: CpuId,
+        report: &'a mut Report,
+    ) -> Self {
+        Tables {
+            k,
+            world,
+            design,
+            cpu,
+            pc: Pc::Idle,
+            choice: 0,
+            allocs: 0,
+            report,
+            event: None,
+            within: 0,
+            counted: false,
+            progs_counted: false,
+            doubled: None,
+        }
+    }
+}
+
 impl Tables<'_> {
     /// Notes that an operation of the CPU's plan returns; what closes the files of a process is of no plan.
     pub(crate) fn returned(&mut self, op: OpKind, met: bool) {
@@ -296,22 +323,7 @@ pub(crate) mod alone {
         cpu: CpuId,
         work: impl FnOnce(&mut Tables<'_>) -> R,
     ) -> R {
-        let design = Design::mainline();
-        let report = &mut Report::default();
-        work(&mut Tables {
-            k,
-            world,
-            design: &design,
-            cpu,
-            pc: Pc::Idle,
-            choice: 0,
-            allocs: 0,
-            report,
-            event: None,
-            within: 0,
-            counted: false,
-            progs_counted: false,
-            doubled: None,
-        })
+        let (design, mut report) = (Design::mainline(), Report::default());
+        work(&mut Tables::new(world, &design, k, cpu, &mut report))
     }
 }

@@ -29,10 +29,11 @@ use struct_ops_model::design::About;
 use struct_ops_model::{Design, Invariant, Machine, Report};
 
 use crate::bounds::{Bounds, Memory};
-use crate::check::{CheckError, setup_error};
+use crate::check::CheckError;
 use crate::report::screen::{Mark, Screen};
 use crate::scenario::{InputError, Scenario, printable, printable_lines, unknown};
 use crate::schedule::{self, Chooser};
+use crate::walk;
 use args::{Args, Format, Verb};
 
 /// How the program ends.
@@ -398,8 +399,7 @@ fn mailer() -> Screen {
 
 /// The machine of a scenario under a design.
 fn machine(scenario: &Scenario, design: &Design) -> Result<Machine, Failure> {
-    let machine = Machine::new(scenario.world.clone(), design.clone())
-        .map_err(|e| setup_error(scenario, design, &e))?;
+    let machine = walk::attach(scenario, design)?;
     something_happens(scenario, &machine)?;
     Ok(machine)
 }
